@@ -1,0 +1,221 @@
+//! tensor-core: how NVIDIA tensor cores accumulate, as a rule that integers can follow.
+//!
+//! Per aligned group of `group` products in ascending k: the products (exact, exponents added
+//! and not renormalised) and the accumulator are aligned to the largest exponent E among them,
+//! each magnitude is truncated to a multiple of 2^(E - fraction_bits), the sum is exact, and it
+//! is truncated to 24 significant bits to become the next accumulator. Zero products take no
+//! part; subnormals are kept.
+//!
+//! Sources of the rule and its parameters: B. Hickmann and D. Bradford, "Experimental analysis
+//! of matrix multiplication functional units" (ARITH 2019); M. Fasi, N. Higham, M. Mikaitis and
+//! S. Pranesh, "Numerical behavior of NVIDIA tensor cores" (PeerJ CS 2021); the MMA-Sim and
+//! MATLAB-tensor-core projects; measurements on an H200.
+
+use std::fmt;
+
+use crate::matrix::Dtype;
+
+/// An NVIDIA architecture, as far as its tensor cores' accumulation differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Architecture {
+    Volta,
+    Turing,
+    Ampere,
+    Ada,
+    Hopper,
+    Blackwell,
+}
+
+/// What the operands are rounded to before they are multiplied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    F16,
+    Bf16,
+    /// Binary32 operands, rounded to 11 significant bits, ties to even.
+    Tf32,
+}
+
+/// One architecture's rule for one operand format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Model {
+    pub architecture: Architecture,
+    pub format: Format,
+    /// L: products summed at once, aligned in the original k.
+    pub group: usize,
+    /// F: fraction bits kept below the largest exponent.
+    pub fraction_bits: i32,
+}
+
+impl Architecture {
+    pub const ALL: [Architecture; 6] = [
+        Architecture::Volta,
+        Architecture::Turing,
+        Architecture::Ampere,
+        Architecture::Ada,
+        Architecture::Hopper,
+        Architecture::Blackwell,
+    ];
+
+    /// The name in manifests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Architecture::Volta => "volta",
+            Architecture::Turing => "turing",
+            Architecture::Ampere => "ampere",
+            Architecture::Ada => "ada",
+            Architecture::Hopper => "hopper",
+            Architecture::Blackwell => "blackwell",
+        }
+    }
+}
+
+impl fmt::Display for Architecture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl Format {
+    /// The dtype whose values are fed to it.
+    pub fn dtype(self) -> Dtype {
+        match self {
+            Format::F16 => Dtype::F16,
+            Format::Bf16 => Dtype::Bf16,
+            Format::Tf32 => Dtype::F32,
+        }
+    }
+
+    /// The format that serves operands of `dtype`.
+    pub fn of(dtype: Dtype) -> Format {
+        match dtype {
+            Dtype::F16 => Format::F16,
+            Dtype::Bf16 => Format::Bf16,
+            Dtype::F32 => Format::Tf32,
+        }
+    }
+
+    /// Exponent of the smallest normal number; subnormals are not normalised below it.
+    pub fn exponent_min(self) -> i32 {
+        match self {
+            Format::F16 => -14,
+            Format::Bf16 | Format::Tf32 => -126,
+        }
+    }
+
+    /// The operand as the multiplier sees it.
+    pub fn round_operand(self, x: f32) -> f32 {
+        match self {
+            Format::F16 | Format::Bf16 => x,
+            Format::Tf32 => {
+                let bits = x.to_bits();
+                // Half of the lowest kept bit, less one unless that bit is odd: ties to even.
+                let rounded = bits.wrapping_add(0x0fff + (bits >> 13 & 1)) & !0x1fff;
+                f32::from_bits(rounded)
+            }
+        }
+    }
+}
+
+impl Model {
+    /// The published parameters of an architecture; `None` where it has no such tensor core.
+    pub fn of(architecture: Architecture, format: Format) -> Option<Model> {
+        use Architecture::*;
+        let fraction_bits = match architecture {
+            Volta => 23,
+            Turing | Ampere | Ada => 24,
+            Hopper | Blackwell => 25,
+        };
+        let group = match (format, architecture) {
+            (Format::F16, Volta) => 4,
+            (Format::F16, Turing) => 8,
+            (Format::Bf16 | Format::Tf32, Volta | Turing) => return None,
+            (Format::F16 | Format::Bf16, Ampere | Ada) => 8,
+            (Format::F16 | Format::Bf16, Hopper | Blackwell) => 16,
+            (Format::Tf32, Ampere | Ada) => 4,
+            (Format::Tf32, Hopper | Blackwell) => 8,
+        };
+        Some(Model { architecture, format, group, fraction_bits })
+    }
+}
+
+/// A finite number as `significand * 2^(exponent - 23)` with `exponent >= exponent_min`.
+/// The significand's bit 23 is set unless the value is subnormal in the format (or zero).
+fn split(x: f32, exponent_min: i32) -> (i64, i32) {
+    let bits = x.to_bits();
+    let field = (bits >> 23 & 0xff) as i32;
+    let mut significand = i64::from(bits & 0x7f_ffff) | if field > 0 { 1 << 23 } else { 0 };
+    let mut exponent = field.max(1) - 127;
+    if exponent < exponent_min {
+        // Exact: the format has no bits below its own smallest subnormal.
+        significand >>= exponent_min - exponent;
+        exponent = exponent_min;
+    }
+    (if x.is_sign_negative() { -significand } else { significand }, exponent)
+}
+
+/// `magnitude` moved from exponent `exponent` to `top`, truncated towards zero.
+fn align(value: i64, exponent: i32, top: i32) -> i64 {
+    let shift = (top - exponent).min(62);
+    value.signum() * (value.abs() >> shift)
+}
+
+/// One group: the accumulator `c` and the products of `a` and `v`, which are operands already
+/// rounded to the format. At most `model.group` of each.
+pub fn group_step(model: Model, c: f32, a: &[f32], v: &[f32]) -> f32 {
+    if !c.is_finite() {
+        return c;
+    }
+    let fraction = model.fraction_bits;
+    let exponent_min = model.format.exponent_min();
+    // (value, exponent): the number is value * 2^(exponent - fraction).
+    let mut terms: Vec<(i64, i32)> = Vec::with_capacity(a.len() + 1);
+    for (&a, &v) in a.iter().zip(v) {
+        let (a, a_exponent) = split(a, exponent_min);
+        let (v, v_exponent) = split(v, exponent_min);
+        // 46 fraction bits, of which the format's operands leave the lowest 24 empty: the
+        // shift to `fraction` bits is exact.
+        terms.push(((a * v) >> (46 - fraction), a_exponent + v_exponent));
+    }
+    let (c, c_exponent) = split(c, -126);
+    terms.push((c << (fraction - 23), c_exponent));
+    terms.retain(|&(value, _)| value != 0);
+
+    let Some(top) = terms.iter().map(|&(_, exponent)| exponent).max() else {
+        return 0.0;
+    };
+    let sum = terms.iter().map(|&(value, exponent)| align(value, exponent, top)).sum();
+    truncate(sum, top - fraction)
+}
+
+/// `value * 2^exponent`, truncated towards zero to a binary32; infinity on overflow.
+fn truncate(value: i64, exponent: i32) -> f32 {
+    if value == 0 {
+        return 0.0;
+    }
+    let magnitude = value.unsigned_abs();
+    let lead = 63 - magnitude.leading_zeros() as i32;
+    let top = exponent + lead;
+    let bits = if top > 127 {
+        0x7f80_0000
+    } else if top < -126 {
+        let shift = exponent + 149;
+        if shift >= 0 {
+            (magnitude << shift) as u32
+        } else {
+            (magnitude >> (-shift).min(63)) as u32
+        }
+    } else {
+        let significand =
+            if lead > 23 { magnitude >> (lead - 23) } else { magnitude << (23 - lead) };
+        ((top + 127) as u32) << 23 | (significand as u32 & 0x7f_ffff)
+    };
+    f32::from_bits(bits | if value < 0 { 1 << 31 } else { 0 })
+}
+
+/// One output element: groups of `model.group` consecutive k, chained.
+pub fn dot(model: Model, a: &[f32], v: &[f32]) -> f32 {
+    let round = |x: &[f32]| x.iter().map(|&x| model.format.round_operand(x)).collect::<Vec<_>>();
+    a.chunks(model.group)
+        .zip(v.chunks(model.group))
+        .fold(0.0, |c, (a, v)| group_step(model, c, &round(a), &round(v)))
+}

@@ -1,0 +1,3 @@
+//! What computes: buffers, kernels, timers, energy. The only room with `unsafe` and FFI.
+
+pub mod cpu;

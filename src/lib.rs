@@ -1,0 +1,8 @@
+//! Independent verification of sparse-operator performance claims.
+//!
+//! Data flows one way: manifest -> cases -> inputs -> {reference, operator, baselines} ->
+//! digests and comparisons -> verdict -> record -> reports. VERIFY.md is the contract.
+
+pub mod arithmetic;
+pub mod backend;
+pub mod matrix;
