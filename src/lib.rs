@@ -5,4 +5,5 @@
 
 pub mod arithmetic;
 pub mod backend;
+pub mod inputs;
 pub mod matrix;

@@ -1,0 +1,3 @@
+//! (spec, seed) -> A and V, bit for bit.
+
+pub mod spec;
