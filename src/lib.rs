@@ -7,3 +7,4 @@ pub mod arithmetic;
 pub mod backend;
 pub mod inputs;
 pub mod matrix;
+pub mod operator;
