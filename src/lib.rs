@@ -8,3 +8,4 @@ pub mod backend;
 pub mod inputs;
 pub mod matrix;
 pub mod operator;
+pub mod threads;
