@@ -5,5 +5,8 @@
 
 pub mod arithmetic;
 pub mod backend;
+pub mod digest;
 pub mod inputs;
+pub mod manifest;
 pub mod matrix;
+pub mod operator;
