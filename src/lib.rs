@@ -5,7 +5,9 @@
 
 pub mod arithmetic;
 pub mod backend;
+pub mod digest;
 pub mod inputs;
+pub mod manifest;
 pub mod matrix;
 pub mod operator;
 pub mod threads;

@@ -4,9 +4,13 @@
 //! What is deliberately absent: digests, clocks, cases. An implementation sees matrices only, so
 //! one that lives in another process or on another device can stand in the same place.
 
+mod strategy;
+
 use std::any::Any;
 
 use ndarray::{ArrayView2, ArrayViewMut2};
+
+pub use strategy::Strategy;
 
 /// Why an operator could not do its work.
 #[derive(Debug, thiserror::Error)]
