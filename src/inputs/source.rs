@@ -13,10 +13,16 @@ pub trait Source: Send + Sync {
     fn read(&self, rows: Range<usize>, out: &mut [f32]) -> Result<(), SourceError>;
 }
 
-/// Why values could not be read: a file that changed or broke under the reader.
+/// Why values could not be had.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct SourceError(pub String);
+pub enum SourceError {
+    /// They are there, and outside what can be verified.
+    #[error("{0}")]
+    Refused(String),
+    /// The machine failed: a file that changed or broke under the reader.
+    #[error("{0}")]
+    Environment(String),
+}
 
 /// Values by formula.
 pub struct Synthetic {
