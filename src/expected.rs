@@ -178,11 +178,8 @@ impl Expected {
 
     /// Replaces the file at once, or leaves it as it was.
     pub fn save(&self, path: &Path) -> Result<(), ExpectedError> {
-        let io = |error| ExpectedError::Io {
-            verb: "write",
-            path: path.display().to_string(),
-            error,
-        };
+        let io =
+            |error| ExpectedError::Io { verb: "write", path: path.display().to_string(), error };
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).map_err(io)?;
         crate::record::replace(path, self.to_text().as_bytes()).map_err(io)
@@ -213,9 +210,8 @@ impl Entry {
 
     /// Whether two entries commit the same digests of the same tensors.
     pub fn same_digests(&self, other: &Entry) -> bool {
-        let key = |e: &Entry| {
-            (e.a, e.v, e.dense, e.operator, e.rebuilt, e.shifted, e.arithmetic.clone())
-        };
+        let key =
+            |e: &Entry| (e.a, e.v, e.dense, e.operator, e.rebuilt, e.shifted, e.arithmetic.clone());
         key(self) == key(other) && self.tensors == other.tensors && self.panels == other.panels
     }
 }

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use sparse_verify::cli::exit::BAD_INPUT;
 use sparse_verify::cli::{Action, Cli, doctor, explain, inputs, list, pin, run};
+use sparse_verify::exit::BAD_INPUT;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {

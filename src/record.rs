@@ -120,8 +120,11 @@ pub enum RecordError {
 impl Record {
     pub fn load(path: &Path) -> Result<Record, RecordError> {
         let name = || path.display().to_string();
-        let text = std::fs::read(path)
-            .map_err(|error| RecordError::Io { verb: "read", path: name(), error })?;
+        let text = std::fs::read(path).map_err(|error| RecordError::Io {
+            verb: "read",
+            path: name(),
+            error,
+        })?;
         let malformed = |message| RecordError::Malformed { path: name(), message };
         // The version first, so that a newer record is not called malformed.
         let value: serde_json::Value =

@@ -18,7 +18,6 @@ use crate::inputs::source::SourceError;
 use crate::inputs::spec::Pattern;
 use crate::inputs::{Stream, Weights};
 use crate::manifest::Case;
-use crate::matrix::Dtype;
 use crate::operator::{self, Built, Operator, Staged};
 use crate::threads;
 
@@ -345,13 +344,14 @@ impl Job<'_> {
         }
         self.lanes.push(A, index, a.clone());
 
-        let apply = |built: &dyn Built, v, staged: &Staged| -> Result<(Array2<f32>, u64), CaseError> {
-            // Poison: what is not written is seen.
-            let mut y = Array2::from_elem(shape, f32::NAN);
-            built.apply(v, staged, y.view_mut(), 1)?;
-            let negative_zeros = positive_zeros(&mut y);
-            Ok((y, negative_zeros))
-        };
+        let apply =
+            |built: &dyn Built, v, staged: &Staged| -> Result<(Array2<f32>, u64), CaseError> {
+                // Poison: what is not written is seen.
+                let mut y = Array2::from_elem(shape, f32::NAN);
+                built.apply(v, staged, y.view_mut(), 1)?;
+                let negative_zeros = positive_zeros(&mut y);
+                Ok((y, negative_zeros))
+            };
         let built = operator.build(a.view())?;
         let plan = built.plan();
         tally.plans.insert(plan.strategy.name(), (1, plan.reason));
@@ -756,7 +756,8 @@ impl Tally {
         self.broken.dedup_by_key(|(check, _, _)| *check);
         let mut broken: Vec<String> = self.broken.into_iter().map(|(_, _, what)| what).collect();
         if operator.constant && !dense.constant {
-            broken.push("vacuous output: every element of the operator's output is the same".into());
+            broken
+                .push("vacuous output: every element of the operator's output is the same".into());
         }
         let count = |live: &[bool]| live.iter().filter(|live| !**live).count();
         let structure = Structure {
@@ -770,7 +771,11 @@ impl Tally {
         };
         let chunks: usize = self.plans.values().map(|(count, _)| count).sum();
         let plan = |(name, (count, reason)): (&'static str, (usize, String))| {
-            let share = if count < chunks { format!(" in {count} of {chunks} panels") } else { String::new() };
+            let share = if count < chunks {
+                format!(" in {count} of {chunks} panels")
+            } else {
+                String::new()
+            };
             format!("{name}{share} ({reason})")
         };
         let plan = self.plans.into_iter().map(plan).collect::<Vec<_>>().join("; ");

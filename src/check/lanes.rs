@@ -163,7 +163,8 @@ impl Lanes {
     /// bounded; returns at once when `stop` says so.
     pub fn wait_for_room(&self, index: usize, ahead: usize, stop: impl Fn() -> bool) {
         let mut lanes = self.lock();
-        while !stop() && lanes.iter().map(|lane| lane.next).min().is_some_and(|n| index >= n + ahead)
+        while !stop()
+            && lanes.iter().map(|lane| lane.next).min().is_some_and(|n| index >= n + ahead)
         {
             lanes = self.advanced.wait(lanes).unwrap_or_else(PoisonError::into_inner);
         }

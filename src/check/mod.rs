@@ -2,6 +2,7 @@
 
 pub mod bits;
 pub mod compare;
-mod lanes;
+pub mod distinct;
+pub mod lanes;
 pub mod perturb;
 pub mod verdict;

@@ -188,14 +188,15 @@ fn panel_in_words(m: usize, got: &[String], expected: &[String]) -> String {
             let last = end.saturating_sub(1);
             format!("\n  first row panel that differs: {p} (rows {start}..{last})")
         }
-        None => "\n  all 64 row panels are as committed: only the digest of the whole differs".into(),
+        None => {
+            "\n  all 64 row panels are as committed: only the digest of the whole differs".into()
+        }
     }
 }
 
 /// Count, first element, ULPs, histogram.
 pub fn difference_in_words(difference: &super::compare::Difference) -> String {
-    let mut text =
-        format!("{} of {} elements differ", difference.differing, difference.elements);
+    let mut text = format!("{} of {} elements differ", difference.differing, difference.elements);
     if let Some(at) = difference.first {
         text.push_str(&format!(
             "; first at (row {}, column {}): {:#010x}, want {:#010x} ({} ULP)",

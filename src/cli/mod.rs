@@ -1,7 +1,6 @@
 //! The command line: definitions here, one file per action.
 
 pub mod doctor;
-pub mod exit;
 pub mod explain;
 pub mod inputs;
 pub mod list;

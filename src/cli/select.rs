@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use super::Selection;
-use super::exit::Failure;
+use crate::exit::Failure;
 use crate::expected::{self, Expected};
 use crate::manifest::{self, Case, Manifest};
 
@@ -63,12 +63,13 @@ pub fn select(selection: &Selection) -> Result<Vec<Selected>, Failure> {
                     .filter(|&i| matches(&manifest.cases[i]))
                     .collect::<Vec<_>>();
                 let expected_path = expected::path_for(&manifest);
-                let expected = Expected::load(&expected_path, &manifest.name).map_err(|error| {
-                    match error {
-                        expected::ExpectedError::Malformed { .. } => Failure::bad_input(error),
-                        expected::ExpectedError::Io { .. } => Failure::environment(error),
-                    }
-                })?;
+                let expected =
+                    Expected::load(&expected_path, &manifest.name).map_err(
+                        |error| match error {
+                            expected::ExpectedError::Malformed { .. } => Failure::bad_input(error),
+                            expected::ExpectedError::Io { .. } => Failure::environment(error),
+                        },
+                    )?;
                 selected.push(Selected { manifest, chosen, expected, expected_path });
             }
         }

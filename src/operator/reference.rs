@@ -42,7 +42,9 @@ impl Operator for DenseReference {
 
     fn build<'a>(&self, a: ArrayView2<'a, f32>) -> Result<Box<dyn Built + 'a>, Error> {
         let a = match self.rule() {
-            Rule::Chain(slices) => Held::Tiles(TiledA::pack(a, Selection::All, slices, self.isa, 1)),
+            Rule::Chain(slices) => {
+                Held::Tiles(TiledA::pack(a, Selection::All, slices, self.isa, 1))
+            }
             Rule::TensorCore(model) => {
                 Held::Groups(GroupedA::pack(a, model, GroupSelection::All, self.isa))
             }

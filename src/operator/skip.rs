@@ -135,7 +135,8 @@ impl Operator for SkipOperator {
     fn build<'a>(&self, a: ArrayView2<'a, f32>) -> Result<Box<dyn Built + 'a>, Error> {
         let plan = SkipOperator::plan(self, a);
         let (isa, threads) = (self.isa, self.build_threads);
-        let tiles = |selection, slices| Held::Tiles(TiledA::pack(a, selection, slices, isa, threads));
+        let tiles =
+            |selection, slices| Held::Tiles(TiledA::pack(a, selection, slices, isa, threads));
         let a = match self.arithmetic {
             Arithmetic::TensorCore(model) => {
                 let selection = match plan.strategy {
