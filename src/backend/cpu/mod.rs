@@ -1,5 +1,6 @@
 //! The CPU: dispatch paths and the kernels behind them.
 
 mod isa;
+pub mod tensor_core;
 
 pub use isa::Isa;
