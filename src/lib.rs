@@ -5,4 +5,10 @@
 
 pub mod arithmetic;
 pub mod backend;
+pub mod digest;
+pub mod inputs;
+pub mod manifest;
 pub mod matrix;
+mod nearest;
+pub mod operator;
+pub mod threads;

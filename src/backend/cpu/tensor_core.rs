@@ -39,7 +39,7 @@ use std::sync::Mutex;
 
 use ndarray::{Array2, ArrayViewMut2};
 
-use super::Isa;
+use super::{Isa, parallel_for};
 use crate::arithmetic::tensor_core::Model;
 
 pub use pack::{GroupedA, Selection};
@@ -178,8 +178,8 @@ impl Params {
 ///
 /// If the shapes disagree, or A and V were prepared for different models.
 pub fn gemm_tensor_core(a: &GroupedA, v: &GroupedV, mut y: ArrayViewMut2<f32>, threads: usize) {
-    assert_eq!(y.dim(), (a.rows(), v.columns()), "shape of Y");
-    assert_eq!(a.depth(), v.depth(), "k of A and of V");
+    assert_eq!(y.dim(), (a.m(), v.n()), "shape of Y");
+    assert_eq!(a.k(), v.k(), "k of A and of V");
     assert_eq!(Some(a.model()), v.model(), "models of A and of V");
     if y.is_empty() {
         return;
@@ -195,7 +195,7 @@ pub fn gemm_tensor_core(a: &GroupedA, v: &GroupedV, mut y: ArrayViewMut2<f32>, t
 }
 
 fn gemm(a: &GroupedA, v: &GroupedV, mut y: &mut [f32], threads: usize) {
-    let params = if a.depth() < K_MAX { Params::new(a, v) } else { None };
+    let params = if a.k() < K_MAX { Params::new(a, v) } else { None };
     // Several blocks for each task, so that uneven tiles even out.
     let tasks = a.tile_count().div_ceil(4 * threads.max(1));
     let step = tasks.clamp(1, BLOCK_ROWS / TILE_ROWS);
@@ -203,8 +203,8 @@ fn gemm(a: &GroupedA, v: &GroupedV, mut y: &mut [f32], threads: usize) {
     let mut row = 0;
     for first in (0..a.tile_count()).step_by(step) {
         let tiles = first..(first + step).min(a.tile_count());
-        let end = if tiles.end == a.tile_count() { a.rows() } else { a.first_row(tiles.end) };
-        let (rows, rest) = y.split_at_mut((end - row) * v.columns());
+        let end = if tiles.end == a.tile_count() { a.m() } else { a.first_row(tiles.end) };
+        let (rows, rest) = y.split_at_mut((end - row) * v.n());
         blocks.push((tiles, row, rows));
         (row, y) = (end, rest);
     }
@@ -213,25 +213,13 @@ fn gemm(a: &GroupedA, v: &GroupedV, mut y: &mut [f32], threads: usize) {
     for_each(threads, blocks, |(tiles, row, y)| block(a, v, params, tiles, row, y));
 }
 
-/// Runs `work` on every item: in order here, or as `threads` tasks of the current pool.
+/// Hands every item to `work`, on `threads` workers.
 fn for_each<T: Send>(threads: usize, items: Vec<T>, work: impl Fn(T) + Sync) {
-    if threads <= 1 || items.len() <= 1 {
-        return items.into_iter().for_each(work);
-    }
-    let tasks = threads.min(items.len());
-    let items = Mutex::new(items.into_iter());
-    let (items, work) = (&items, &work);
-    rayon::scope(|scope| {
-        for _ in 0..tasks {
-            scope.spawn(move |_| {
-                loop {
-                    // The guard is dropped before the work starts.
-                    let item = items.lock().expect("no task panics under the lock").next();
-                    let Some(item) = item else { break };
-                    work(item);
-                }
-            });
-        }
+    // Each item goes to one worker, once; the locks are never contended.
+    let items: Vec<_> = items.into_iter().map(|item| Mutex::new(Some(item))).collect();
+    parallel_for(threads, items.len(), |i| {
+        let item = items[i].lock().expect("no worker panics under the lock").take();
+        work(item.expect("every item is handed out once"));
     });
 }
 
@@ -245,7 +233,7 @@ fn block(
     y: &mut [f32],
 ) {
     y.fill(0.0);
-    let n = v.columns();
+    let n = v.n();
     let group = a.model().group;
     // The accumulator is a binary32 between groups, so it can be put down between blocks of k.
     let mut sums = vec![[Values([0.0; PANEL]); TILE_ROWS]; tiles.len()];

@@ -211,12 +211,12 @@ impl GroupedA {
     }
 
     /// m of this chunk.
-    pub fn rows(&self) -> usize {
+    pub fn m(&self) -> usize {
         self.m
     }
 
     /// k.
-    pub fn depth(&self) -> usize {
+    pub fn k(&self) -> usize {
         self.k
     }
 
@@ -234,7 +234,7 @@ impl GroupedA {
     }
 
     /// Bytes of the packed values, exponents and lists.
-    pub fn bytes(&self) -> usize {
+    pub fn bytes_held(&self) -> usize {
         self.values.len() * size_of::<f32>()
             + self.exponents.len()
             + (self.groups.len() + self.starts.len() + self.entries.len()) * size_of::<u32>()

@@ -104,12 +104,12 @@ impl GroupedV {
     }
 
     /// k.
-    pub fn depth(&self) -> usize {
+    pub fn k(&self) -> usize {
         self.k
     }
 
     /// n.
-    pub fn columns(&self) -> usize {
+    pub fn n(&self) -> usize {
         self.n
     }
 
@@ -119,7 +119,7 @@ impl GroupedV {
     }
 
     /// Bytes of the packed values and exponents.
-    pub fn bytes(&self) -> usize {
+    pub fn bytes_held(&self) -> usize {
         self.values.len() * size_of::<Values>() + self.exponents.len() * size_of::<Exponents>()
     }
 

@@ -1,0 +1,7 @@
+//! Decides correctness: digests, comparisons, perturbation, verdicts. Never looks at a clock.
+
+pub mod bits;
+pub mod compare;
+mod lanes;
+pub mod perturb;
+pub mod verdict;

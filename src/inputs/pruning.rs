@@ -1,0 +1,296 @@
+//! Which elements become zero (VERIFY.md section 3), decided once, applied row by row.
+
+use std::ops::Range;
+
+use super::source::{Source, SourceError};
+use super::spec::{Pattern, Sparsity};
+use super::stream::Stream;
+use crate::threads;
+
+/// What a pattern, a sparsity and (for magnitudes) the values themselves decide.
+pub enum Pruning {
+    Nothing,
+    /// Element `e` goes if mask word `e` is below the threshold.
+    Elements {
+        mask: Stream,
+        threshold: u64,
+    },
+    /// Each row has its own threshold.
+    RowThresholds {
+        mask: Stream,
+        thresholds: Vec<u64>,
+    },
+    Blocks {
+        mask: Stream,
+        threshold: u64,
+        size: usize,
+    },
+    Rows {
+        live: Vec<bool>,
+    },
+    /// Magnitudes (as bits) above `least` stay; of those equal to it, the first
+    /// `ties_kept[i]` of row `i`.
+    Magnitudes {
+        least: u32,
+        ties_kept: Vec<usize>,
+    },
+}
+
+/// Rows read at once by the statistics passes.
+const ROWS_AT_ONCE: usize = 64;
+
+impl Pruning {
+    /// Decides. `stream(role)` gives the weights' streams. Magnitude patterns read the source:
+    /// rows once, elements three times.
+    pub fn decide(
+        pattern: Pattern,
+        sparsity: Sparsity,
+        (m, k): (usize, usize),
+        stream: &dyn Fn(&str) -> Stream,
+        source: &dyn Source,
+        threads: usize,
+    ) -> Result<Pruning, SourceError> {
+        let threshold = sparsity.word_threshold();
+        Ok(match pattern {
+            Pattern::None => Pruning::Nothing,
+            Pattern::Uniform => Pruning::Elements { mask: stream("A.mask"), threshold },
+            Pattern::Block { size } => {
+                Pruning::Blocks { mask: stream("A.blocks"), threshold, size }
+            }
+            Pattern::PowerLaw => {
+                let mut words = vec![0; m];
+                stream("A.rows").read(0, &mut words);
+                let mut ranking: Vec<usize> = (0..m).collect();
+                ranking.sort_by_key(|&i| (words[i], i));
+                let counts = power_law_counts(m, k, sparsity);
+                let mut thresholds = vec![0; m];
+                for (&i, count) in ranking.iter().zip(counts) {
+                    thresholds[i] = ((k as u64 - count) << 32) / (k as u64).max(1);
+                }
+                Pruning::RowThresholds { mask: stream("A.mask"), thresholds }
+            }
+            Pattern::RowMagnitude => {
+                let squares = fold_rows(m, k, source, threads, |sums: &mut Vec<f64>, rows| {
+                    sums_of_squares(rows, sums);
+                })?;
+                let squares: Vec<f64> = squares.into_iter().flatten().collect();
+                let mut ranking: Vec<usize> = (0..m).collect();
+                ranking.sort_by(|&i, &j| squares[j].total_cmp(&squares[i]).then(i.cmp(&j)));
+                let mut live = vec![false; m];
+                for &i in &ranking[..sparsity.live_of(m as u64) as usize] {
+                    live[i] = true;
+                }
+                Pruning::Rows { live }
+            }
+            Pattern::ElementMagnitude => {
+                let keep = sparsity.live_of(m as u64 * k as u64);
+                least_magnitude(m, k, keep, source, threads)?
+            }
+        })
+    }
+
+    /// Whether row `i` is zero whatever its values: it need not be read.
+    pub fn drops_row(&self, i: usize) -> bool {
+        match self {
+            Pruning::Rows { live } => !live[i],
+            _ => false,
+        }
+    }
+
+    /// Zeroes what goes, in rows `rows` (k elements each) held in `values`.
+    pub fn apply(&self, rows: Range<usize>, k: usize, values: &mut [f32]) {
+        if k == 0 {
+            return;
+        }
+        match self {
+            Pruning::Nothing => {}
+            Pruning::Elements { mask, threshold } => {
+                drop_below(mask, *threshold, rows.start as u64 * k as u64, values);
+            }
+            Pruning::RowThresholds { mask, thresholds } => {
+                for (i, row) in rows.zip(values.chunks_mut(k)) {
+                    drop_below(mask, thresholds[i], i as u64 * k as u64, row);
+                }
+            }
+            Pruning::Blocks { mask, threshold, size } => {
+                let across = k.div_ceil(*size);
+                let mut words = vec![0; across];
+                let mut loaded = None;
+                for (i, row) in rows.zip(values.chunks_mut(k)) {
+                    let down = i / size;
+                    if loaded != Some(down) {
+                        mask.read(down as u64 * across as u64, &mut words);
+                        loaded = Some(down);
+                    }
+                    for (block, &word) in row.chunks_mut(*size).zip(&words) {
+                        if u64::from(word) < *threshold {
+                            block.fill(0.0);
+                        }
+                    }
+                }
+            }
+            Pruning::Rows { live } => {
+                for (i, row) in rows.zip(values.chunks_mut(k)) {
+                    if !live[i] {
+                        row.fill(0.0);
+                    }
+                }
+            }
+            Pruning::Magnitudes { least, ties_kept } => {
+                for (i, row) in rows.zip(values.chunks_mut(k)) {
+                    let mut ties = ties_kept[i];
+                    for x in row {
+                        let bits = magnitude(*x);
+                        if bits == *least && ties > 0 {
+                            ties -= 1;
+                        } else if bits <= *least {
+                            *x = 0.0;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn drop_below(mask: &Stream, threshold: u64, first: u64, values: &mut [f32]) {
+    let mut words = [0u32; 2048];
+    let mut position = first;
+    for values in values.chunks_mut(words.len()) {
+        let words = &mut words[..values.len()];
+        mask.read(position, words);
+        position += words.len() as u64;
+        // threshold is at most 2^32; one less fits a word, which keeps the loop in 32 bits.
+        let Some(last_dropped) = threshold.checked_sub(1) else { continue };
+        let last_dropped = last_dropped as u32;
+        for (x, &word) in values.iter_mut().zip(words.iter()) {
+            *x = if word <= last_dropped { 0.0 } else { *x };
+        }
+    }
+}
+
+/// Live elements of the row of each rank: min(k, floor(C / (rank + 1))) for the largest C that
+/// keeps the total within the live count asked for.
+fn power_law_counts(m: usize, k: usize, sparsity: Sparsity) -> impl Iterator<Item = u64> {
+    let (m, k) = (m as u64, k as u64);
+    let budget = sparsity.live_of(m * k);
+    let count = move |c: u64, rank: u64| k.min(c / (rank + 1));
+    let total = |c: u64| (0..m).map(|rank| count(c, rank)).sum::<u64>();
+    let (mut low, mut high) = (0, m * k);
+    while low < high {
+        let middle = low + (high - low).div_ceil(2);
+        if total(middle) <= budget {
+            low = middle;
+        } else {
+            high = middle - 1;
+        }
+    }
+    (0..m).map(move |rank| count(low, rank))
+}
+
+fn magnitude(x: f32) -> u32 {
+    x.to_bits() & 0x7fff_ffff
+}
+
+/// Folds `f(state, values)` over the whole source, a few rows at a time. There is a state for each
+/// of a few consecutive stripes of rows; they come back in row order.
+fn fold_rows<T: Send + Default>(
+    m: usize,
+    k: usize,
+    source: &dyn Source,
+    threads: usize,
+    f: impl Fn(&mut T, &[&[f32]]) + Sync,
+) -> Result<Vec<T>, SourceError> {
+    let stripes = threads::ranges(m, m.div_ceil(4 * threads).next_multiple_of(ROWS_AT_ONCE));
+    threads::map(threads, stripes.len(), |stripe| {
+        let mut state = T::default();
+        let mut values = vec![0.0; ROWS_AT_ONCE * k];
+        for start in stripes[stripe].clone().step_by(ROWS_AT_ONCE) {
+            let rows = start..stripes[stripe].end.min(start + ROWS_AT_ONCE);
+            let values = &mut values[..rows.len() * k];
+            source.read(rows.clone(), values)?;
+            let values = &*values;
+            let rows: Vec<&[f32]> = (0..rows.len()).map(|i| &values[i * k..(i + 1) * k]).collect();
+            f(&mut state, &rows);
+        }
+        Ok(state)
+    })
+    .into_iter()
+    .collect()
+}
+
+/// Sum of squares of each row in binary64, ascending k.
+fn sums_of_squares(rows: &[&[f32]], sums: &mut Vec<f64>) {
+    // Eight rows side by side: one row alone waits for each addition to finish.
+    let (eights, rest) = rows.as_chunks::<8>();
+    for eight in eights {
+        let k = eight[0].len();
+        let [r0, r1, r2, r3, r4, r5, r6, r7] = eight.map(|row| &row[..k]);
+        let mut eight_sums = [0.0f64; 8];
+        for i in 0..k {
+            let x = [r0[i], r1[i], r2[i], r3[i], r4[i], r5[i], r6[i], r7[i]].map(f64::from);
+            for (sum, x) in eight_sums.iter_mut().zip(x) {
+                *sum += x * x;
+            }
+        }
+        sums.extend(eight_sums);
+    }
+    let square = |sum, &x: &f32| sum + f64::from(x) * f64::from(x);
+    sums.extend(rest.iter().map(|row| row.iter().fold(0.0, square)));
+}
+
+/// The magnitude of the last element kept, found by its high bits first and then its low bits,
+/// so that no more than two small histograms are held.
+fn least_magnitude(
+    m: usize,
+    k: usize,
+    keep: u64,
+    source: &dyn Source,
+    threads: usize,
+) -> Result<Pruning, SourceError> {
+    const LOW_BITS: u32 = 15;
+    if keep == 0 {
+        return Ok(Pruning::Rows { live: vec![false; m] });
+    }
+    if keep == m as u64 * k as u64 {
+        return Ok(Pruning::Nothing);
+    }
+    // (bucket of the keep-th greatest, how many of that bucket are kept)
+    let select = |bucket_of: &(dyn Fn(u32) -> Option<usize> + Sync), keep: u64| {
+        let histograms = fold_rows(m, k, source, threads, |histogram: &mut Vec<u64>, rows| {
+            histogram.resize(1 << 16, 0);
+            let magnitudes = rows.iter().flat_map(|row| row.iter().map(|&x| magnitude(x)));
+            magnitudes.filter_map(bucket_of).for_each(|bucket| histogram[bucket] += 1);
+        })?;
+        let mut left = keep;
+        for bucket in (0..1usize << 16).rev() {
+            let count = histograms.iter().map(|h| h[bucket]).sum::<u64>();
+            if left <= count {
+                return Ok((bucket as u32, left));
+            }
+            left -= count;
+        }
+        unreachable!("there are more elements than are kept")
+    };
+    let (high, left) = select(&|bits| Some((bits >> LOW_BITS) as usize), keep)?;
+    let low =
+        |bits: u32| (bits >> LOW_BITS == high).then_some((bits & ((1 << LOW_BITS) - 1)) as usize);
+    let (low, ties) = select(&low, left)?;
+    let least = high << LOW_BITS | low;
+
+    let in_rows = fold_rows(m, k, source, threads, |ties: &mut Vec<usize>, rows| {
+        let is_tie = |x: &&f32| magnitude(**x) == least;
+        ties.extend(rows.iter().map(|row| row.iter().filter(is_tie).count()));
+    })?;
+    let mut left = ties as usize;
+    let ties_kept = in_rows
+        .into_iter()
+        .flatten()
+        .map(|ties| {
+            let kept = ties.min(left);
+            left -= kept;
+            kept
+        })
+        .collect();
+    Ok(Pruning::Magnitudes { least, ties_kept })
+}

@@ -1,0 +1,240 @@
+//! What a section's values mean together, and the cases they expand to.
+
+use std::path::PathBuf;
+
+use super::section::{Layer, Placed, Rule, Section, Source};
+use super::walk::Walk;
+use super::{Case, Weights};
+use crate::arithmetic::tensor_core::Format;
+use crate::arithmetic::{Arithmetic, Slices, TensorCoreModel};
+use crate::inputs::spec::{Pattern, Sparsity, Values};
+use crate::matrix::Dtype;
+
+/// Elements of A, V or Y; indices and byte counts stay far from overflow.
+const ELEMENTS_MAX: u64 = 1 << 40;
+/// Cases of one manifest; more is a slip in a list, not a plan.
+const CASES_MAX: usize = 100_000;
+
+/// Appends the section's cases, if nothing in it is inconsistent.
+pub(super) fn expand(walk: &mut Walk, section: &Section, cases: &mut Vec<Case>) {
+    let errors = walk.errors.len();
+    check_sizes(walk, section);
+    check_values(walk, section);
+    let arithmetics = arithmetics(walk, section);
+    let levels = levels(section);
+    let lengths = [
+        section.layers.len(),
+        levels.len(),
+        section.batch.len(),
+        section.dtype.len(),
+        section.arithmetic.len(),
+    ];
+    let count = lengths.iter().fold(1, |count: usize, &len| count.saturating_mul(len));
+    if count.saturating_add(cases.len()) > CASES_MAX {
+        let place = section.layers.first().map_or((1, 1), |layer| layer.place);
+        let message = format!(
+            "section `{}` brings the manifest to more than {CASES_MAX} cases",
+            section.name
+        );
+        walk.fail(place, message, "split it into several manifests");
+    }
+    if walk.errors.len() > errors {
+        return;
+    }
+    for layer in &section.layers {
+        let Some(weights) = weights(&section.weights, layer) else { continue };
+        for &(pattern, sparsity) in &levels {
+            for &(n, _) in &section.batch {
+                for &(dtype, arithmetic) in &arithmetics {
+                    cases.push(Case {
+                        id: id(section, layer, pattern, sparsity, n, dtype, arithmetic),
+                        section: section.name.clone(),
+                        required: section.required,
+                        seed: section.seed,
+                        layer: layer.name.clone(),
+                        m: layer.m as usize,
+                        k: layer.k as usize,
+                        n: n as usize,
+                        dtype,
+                        output: section.output,
+                        arithmetic,
+                        pattern,
+                        sparsity,
+                        weights: weights.clone(),
+                        activations: section.activations.0,
+                        strategy: section.strategy,
+                        line: layer.place.0,
+                    });
+                }
+            }
+        }
+    }
+}
+
+fn id(
+    section: &Section,
+    layer: &Layer,
+    pattern: Pattern,
+    sparsity: Sparsity,
+    n: u64,
+    dtype: Dtype,
+    arithmetic: Arithmetic,
+) -> String {
+    let pattern = match pattern {
+        Pattern::None => "none".to_owned(),
+        Pattern::Block { size } => format!("block{size}-{sparsity}"),
+        _ => format!("{pattern}-{sparsity}"),
+    };
+    let output = match section.output {
+        Dtype::F32 => String::new(),
+        output => format!("-to-{output}"),
+    };
+    let (section, layer) = (&section.name, &layer.name);
+    format!("{section}/{layer}/{pattern}/b{n}/{dtype}{output}/{arithmetic}")
+}
+
+/// Pattern and sparsity; the pattern `none` once.
+fn levels(section: &Section) -> Vec<(Pattern, Sparsity)> {
+    let mut levels = Vec::new();
+    for &(pattern, _) in &section.patterns {
+        match pattern {
+            Pattern::None => levels.push((pattern, Sparsity::ZERO)),
+            _ => levels.extend(section.sparsity.iter().map(|&(sparsity, _)| (pattern, sparsity))),
+        }
+    }
+    levels
+}
+
+fn weights(source: &Source, layer: &Layer) -> Option<Weights> {
+    Some(match source {
+        Source::Synthetic(values) => Weights::Synthetic(*values),
+        Source::File { path, sha256 } => Weights::File {
+            path: PathBuf::from(path),
+            sha256: *sha256,
+            tensor: layer.tensor.clone()?,
+            tensor_sha256: layer.sha256,
+        },
+        Source::Hub { repo, revision, file, sha256 } => Weights::Hub {
+            repo: repo.clone(),
+            revision: revision.clone(),
+            file: file.clone(),
+            sha256: *sha256,
+            tensor: layer.tensor.clone()?,
+            tensor_sha256: layer.sha256,
+        },
+    })
+}
+
+fn check_sizes(walk: &mut Walk, section: &Section) {
+    let mut check = |place, what: String, rows: u64, columns: u64| {
+        // Both factors are at most 2^31.
+        if rows * columns >= ELEMENTS_MAX {
+            let message = format!("{what} has {rows} x {columns} elements: must be below 2^40");
+            walk.fail(place, message, "");
+        }
+    };
+    for layer in &section.layers {
+        let name = &layer.name;
+        check(layer.shape_place, format!("A of layer `{name}`"), layer.m, layer.k);
+        for &(n, place) in &section.batch {
+            check(place, format!("V of layer `{name}`"), layer.k, n);
+            check(place, format!("Y of layer `{name}`"), layer.m, n);
+        }
+    }
+}
+
+/// Whether weights, activations and dtypes go together.
+fn check_values(walk: &mut Walk, section: &Section) {
+    if !matches!(section.weights, Source::Synthetic(Values::Wide)) {
+        return;
+    }
+    let (activations, place) = section.activations;
+    if activations != Values::Ternary {
+        let message =
+            format!("`wide` weights need `ternary` activations, found `{}`", activations.name());
+        walk.fail(place, message, "the exact sums would not fit 24 bits");
+    }
+    for &(dtype, place) in &section.dtype {
+        if dtype != Dtype::F32 {
+            let message = format!("`wide` weights need dtype f32, found {dtype}");
+            walk.fail(place, message, "their 12 significant bits do not fit");
+        }
+    }
+}
+
+/// Every pair of dtype and arithmetic.
+fn arithmetics(walk: &mut Walk, section: &Section) -> Vec<(Dtype, Arithmetic)> {
+    let mut pairs = Vec::new();
+    for &(dtype, _) in &section.dtype {
+        for &(rule, place) in &section.arithmetic {
+            match rule {
+                Rule::Plain(arithmetic) => pairs.push((dtype, arithmetic)),
+                Rule::TensorCore(architecture) => {
+                    match TensorCoreModel::of(architecture, Format::of(dtype)) {
+                        Some(model) => pairs.push((dtype, Arithmetic::TensorCore(model))),
+                        None => {
+                            let message = format!(
+                                "dtype {dtype} with tensor-core {architecture} is impossible: \
+                                 {architecture} has no tensor core for it"
+                            );
+                            walk.fail(place, message, "give this dtype a section of its own");
+                        }
+                    }
+                }
+            }
+        }
+    }
+    for &(rule, place) in &section.arithmetic {
+        match rule {
+            Rule::Plain(Arithmetic::F32Chain(slices)) => {
+                check_slices(walk, section, (slices, place))
+            }
+            Rule::Plain(Arithmetic::Exact) => check_exact(walk, section, place),
+            _ => {}
+        }
+    }
+    pairs
+}
+
+/// Contiguous slices cover k, and none of them is empty.
+fn check_slices(walk: &mut Walk, section: &Section, (slices, place): Placed<Slices>) {
+    let Slices::Contiguous { count, len } = slices else { return };
+    // Both factors are at most 2^31.
+    let (count, len) = (count as u64, len as u64);
+    for layer in &section.layers {
+        let k = layer.k.max(1);
+        if count * len < k || (count - 1) * len >= k {
+            let message = format!(
+                "{count} contiguous slices of {len} do not fit layer `{}`: k is {}, must be from \
+                 {} to {}",
+                layer.name,
+                layer.k,
+                (count - 1) * len + 1,
+                count * len
+            );
+            let hint = format!("{} slices of {len} cover it", k.div_ceil(len));
+            walk.fail(place, message, &hint);
+        }
+    }
+}
+
+fn check_exact(walk: &mut Walk, section: &Section, place: (u32, u32)) {
+    let weights = match section.weights {
+        Source::Synthetic(values) if values.is_integer() => None,
+        Source::Synthetic(values) => Some(format!("`{}`", values.name())),
+        Source::File { .. } => Some("a file".to_owned()),
+        Source::Hub { .. } => Some("a model".to_owned()),
+    };
+    if let Some(found) = weights {
+        let message = format!("`exact` needs integer weights (binomial or wide), found {found}");
+        walk.fail(place, message, "");
+    }
+    let (activations, _) = section.activations;
+    if !activations.is_integer() {
+        let message = format!(
+            "`exact` needs integer activations (binomial or ternary), found `{}`",
+            activations.name()
+        );
+        walk.fail(place, message, "");
+    }
+}

@@ -1,0 +1,275 @@
+//! Manifests: YAML text -> validated cases. Knows no device, reads no weights.
+//!
+//! VERIFY.md describes the format. What is accepted here is complete and consistent: every
+//! later stage may rely on it.
+
+mod cases;
+mod errors;
+mod section;
+mod tree;
+mod walk;
+
+use std::collections::{BTreeSet, HashSet};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+pub use errors::{ManifestError, ManifestErrors};
+
+use crate::arithmetic::Arithmetic;
+use crate::digest::Digest;
+use crate::inputs::spec::{Pattern, Sparsity, Values};
+use crate::matrix::Dtype;
+use crate::operator::Strategy;
+use tree::{Node, Value};
+use walk::{Fields, Walk};
+
+/// A validated manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    /// The file's stem: `h200` for `manifests/h200.yaml`.
+    pub name: String,
+    pub path: PathBuf,
+    pub title: String,
+    /// The hardware that the timings are about; `None` for any.
+    pub platform: Option<String>,
+    /// Of the file's bytes.
+    pub sha256: Digest,
+    /// In the order of the text, never empty.
+    pub cases: Vec<Case>,
+}
+
+/// One thing to verify: `Y = A V` with A m x k and V k x n.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    /// `{section}/{layer}/{pattern}-{percent}/b{n}/{dtype}[-to-{output}]/{arithmetic}`, unique
+    /// in the manifest and the same however long the section's lists are.
+    pub id: String,
+    pub section: String,
+    /// Whether the section counts without `--strict`.
+    pub required: bool,
+    pub seed: u64,
+    pub layer: String,
+    pub m: usize,
+    pub k: usize,
+    pub n: usize,
+    /// Of A and V.
+    pub dtype: Dtype,
+    /// Of Y.
+    pub output: Dtype,
+    pub arithmetic: Arithmetic,
+    pub pattern: Pattern,
+    /// Zero for the pattern `none`.
+    pub sparsity: Sparsity,
+    pub weights: Weights,
+    pub activations: Values,
+    pub strategy: Strategy,
+    /// The line of the layer in the manifest.
+    pub line: u32,
+}
+
+/// Where the values of A come from, before pruning.
+///
+/// Of a file's digest and the tensor's, at least one is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Weights {
+    Synthetic(Values),
+    /// A tensor of a local safetensors file, relative to the manifest or to `--weights`.
+    File {
+        path: PathBuf,
+        sha256: Option<Digest>,
+        tensor: String,
+        tensor_sha256: Option<Digest>,
+    },
+    /// A tensor of a safetensors file of a Hugging Face model.
+    Hub {
+        /// `organisation/name`.
+        repo: String,
+        /// The commit: 40 hexadecimal digits.
+        revision: String,
+        /// The path of the file in the repository.
+        file: String,
+        sha256: Option<Digest>,
+        tensor: String,
+        tensor_sha256: Option<Digest>,
+    },
+}
+
+/// The version written in every manifest.
+const FORMAT: &str = "sparse-verify/1";
+/// Bytes of a manifest; the largest of ours has a few thousand.
+const SIZE_MAX: u64 = 4 << 20;
+/// Errors shown of one manifest.
+const ERRORS_MAX: usize = 100;
+
+/// Reads and validates a manifest; all its errors at once.
+pub fn load(path: &Path) -> Result<Manifest, ManifestErrors> {
+    let fail = |e: std::io::Error| {
+        ManifestErrors::whole_file(path, format!("failed to read the manifest: {e}"), "")
+    };
+    let mut bytes = Vec::new();
+    // The limit also holds for what is no regular file and has no length.
+    let file = std::fs::File::open(path).map_err(fail)?;
+    file.take(SIZE_MAX + 1).read_to_end(&mut bytes).map_err(fail)?;
+    parse(path, &bytes)
+}
+
+/// Validates the bytes of a manifest; `path` gives the name and stands in the messages.
+pub fn parse(path: &Path, bytes: &[u8]) -> Result<Manifest, ManifestErrors> {
+    let mut walk = Walk::default();
+    let root = source_text(bytes).and_then(tree::parse).map_err(|error| walk.errors.push(error));
+    let content = root.ok().and_then(|root| read(&mut walk, &root));
+    match content {
+        Some((title, platform, cases)) if walk.errors.is_empty() => Ok(Manifest {
+            name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            path: path.to_owned(),
+            title,
+            platform,
+            sha256: Digest::of(bytes),
+            cases,
+        }),
+        _ => {
+            let mut errors = walk.errors;
+            errors.sort_by_key(|error| error.place);
+            if errors.len() > ERRORS_MAX {
+                let message = format!("{} more errors", errors.len() - ERRORS_MAX);
+                errors.truncate(ERRORS_MAX);
+                errors.push(ManifestError { place: None, message, hint: None });
+            }
+            Err(ManifestErrors { path: path.to_owned(), errors })
+        }
+    }
+}
+
+/// The manifests that the paths name: files as they are, folders by their `*.yaml`, sorted.
+/// Folders are not searched deeper, and a manifest named twice is listed once.
+pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, ManifestErrors> {
+    let mut found: Vec<PathBuf> = Vec::new();
+    for path in paths {
+        let fail =
+            |message: String, hint: &str| Err(ManifestErrors::whole_file(path, message, hint));
+        let metadata = match std::fs::metadata(path) {
+            Ok(metadata) => metadata,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return fail(
+                    "expected a manifest or a folder of manifests, found nothing".into(),
+                    "",
+                );
+            }
+            Err(e) => return fail(format!("failed to look at the path: {e}"), ""),
+        };
+        if !metadata.is_dir() {
+            found.push(path.clone());
+            continue;
+        }
+        let entries = std::fs::read_dir(path).and_then(|entries| {
+            entries
+                .map(|entry| entry.map(|entry| entry.path()))
+                .collect::<std::io::Result<Vec<_>>>()
+        });
+        let mut manifests = match entries {
+            Ok(entries) => entries,
+            Err(e) => return fail(format!("failed to list the folder: {e}"), ""),
+        };
+        manifests.retain(|path| path.extension().is_some_and(|e| e == "yaml") && path.is_file());
+        if manifests.is_empty() {
+            let message = "expected manifests in the folder, found none".into();
+            return fail(message, "their names end in .yaml");
+        }
+        manifests.sort();
+        found.append(&mut manifests);
+    }
+    let mut seen = BTreeSet::new();
+    found.retain(|path| seen.insert(path.clone()));
+    Ok(found)
+}
+
+/// The text of a manifest, if its bytes are text.
+fn source_text(bytes: &[u8]) -> Result<&str, ManifestError> {
+    let fail = |offset: usize, message: String| {
+        let before = &bytes[..offset];
+        let line_start = before.iter().rposition(|&b| b == b'\n').map_or(0, |i| i + 1);
+        // Columns count characters; `before` is text, or the error would stand earlier.
+        let column = String::from_utf8_lossy(&before[line_start..]).chars().count() + 1;
+        let line = before.iter().filter(|&&b| b == b'\n').count() + 1;
+        // Both are below SIZE_MAX.
+        ManifestError { place: Some((line as u32, column as u32)), message, hint: None }
+    };
+    if bytes.len() as u64 > SIZE_MAX {
+        let message = format!("larger than {SIZE_MAX} bytes: not a manifest");
+        return Err(ManifestError { place: None, message, hint: None });
+    }
+    let text = std::str::from_utf8(bytes).map_err(|e| {
+        let offset = e.valid_up_to();
+        fail(offset, format!("expected UTF-8 text, found the byte 0x{:02x}", bytes[offset]))
+    })?;
+    match text.find('\0') {
+        Some(offset) => Err(fail(offset, "expected text, found a NUL byte".to_owned())),
+        None => Ok(text),
+    }
+}
+
+/// Title, platform and cases.
+fn read(walk: &mut Walk, root: &Node) -> Option<(String, Option<String>, Vec<Case>)> {
+    if root.value == Value::Null {
+        let message = "the manifest is empty";
+        walk.fail(root.place, message, &format!("its first line is `format: {FORMAT}`"));
+        return None;
+    }
+    let fields = walk.fields(root, "a manifest", &["format", "title", "platform", "sections"])?;
+    if !format_is_known(walk, &fields) {
+        // Other versions have other keys: more messages would only mislead.
+        return None;
+    }
+    let title = fields.require(walk, "title").and_then(|node| walk.text(node, "a title"));
+    let platform = fields.get("platform").and_then(|node| walk.text(node, "a platform"));
+    let mut cases = Vec::new();
+    if let Some(node) = fields.require(walk, "sections") {
+        let mut names: Vec<&str> = Vec::new();
+        for item in walk.list(node, "section") {
+            if let Some((name, place)) = section::name_of(item) {
+                if names.contains(&name) {
+                    walk.fail(place, format!("section {} given twice", tree::quote(name)), "");
+                }
+                names.push(name);
+            }
+            if let Some(section) = section::read(walk, item) {
+                cases::expand(walk, &section, &mut cases);
+            }
+        }
+    }
+    if walk.errors.is_empty() {
+        check_ids(walk, &cases);
+    }
+    Some((title?.to_owned(), platform.map(str::to_owned), cases))
+}
+
+fn format_is_known(walk: &mut Walk, fields: &Fields<'_>) -> bool {
+    let Some(node) = fields.require(walk, "format") else { return false };
+    let text = match &node.value {
+        Value::Text(text) => text.as_str(),
+        _ => "",
+    };
+    if text == FORMAT {
+        return true;
+    }
+    let known: u64 = 1;
+    let version = text.strip_prefix("sparse-verify/").and_then(|version| version.parse().ok());
+    if version.is_some_and(|version: u64| version > known) {
+        let message = format!("format {} needs a newer verify", tree::quote(text));
+        walk.fail(node.place, message, &format!("this one reads `{FORMAT}`"));
+    } else {
+        walk.expected::<()>(node, &format!("the format `{FORMAT}`"), "");
+    }
+    false
+}
+
+/// Ids are what expected hashes are found by. Names and lists without repeats make them unique;
+/// this makes sure of it.
+fn check_ids(walk: &mut Walk, cases: &[Case]) {
+    let mut seen = HashSet::new();
+    for case in cases {
+        if !seen.insert(case.id.as_str()) {
+            walk.fail((case.line, 1), format!("two cases have the id `{}`", case.id), "");
+        }
+    }
+}

@@ -1,0 +1,456 @@
+//! One section: its keys read, each by itself. What the values mean together is checked in
+//! [`super::cases`].
+
+use std::path::{Component, Path};
+
+use super::tree::{Node, Value, quote};
+use super::walk::{Fields, Walk};
+use crate::arithmetic::{Architecture, Arithmetic, Slices};
+use crate::digest::Digest;
+use crate::inputs::spec::{Pattern, Sparsity, Values};
+use crate::matrix::Dtype;
+use crate::operator::Strategy;
+
+/// Largest m and k.
+const DIMENSION_MAX: u64 = 1 << 31;
+/// Largest n.
+const BATCH_MAX: u64 = 1 << 20;
+
+/// A value and where it stands.
+pub(super) type Placed<T> = (T, (u32, u32));
+
+/// A section as written. A value that was refused is absent, and its error reported.
+pub(super) struct Section {
+    pub name: String,
+    pub required: bool,
+    pub seed: u64,
+    pub weights: Source,
+    pub layers: Vec<Layer>,
+    pub patterns: Vec<Placed<Pattern>>,
+    pub sparsity: Vec<Placed<Sparsity>>,
+    pub batch: Vec<Placed<u64>>,
+    pub dtype: Vec<Placed<Dtype>>,
+    pub output: Dtype,
+    pub activations: Placed<Values>,
+    pub arithmetic: Vec<Placed<Rule>>,
+    pub strategy: Strategy,
+}
+
+/// The section's weights; the layers add the tensors.
+#[derive(Clone)]
+pub(super) enum Source {
+    Synthetic(Values),
+    File { path: String, sha256: Option<Digest> },
+    Hub { repo: String, revision: String, file: String, sha256: Option<Digest> },
+}
+
+pub(super) struct Layer {
+    pub place: (u32, u32),
+    pub shape_place: (u32, u32),
+    pub name: String,
+    pub m: u64,
+    pub k: u64,
+    pub tensor: Option<String>,
+    pub sha256: Option<Digest>,
+}
+
+/// An arithmetic as written: a tensor core's model also depends on the dtype.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Rule {
+    Plain(Arithmetic),
+    TensorCore(Architecture),
+}
+
+const SECTION_KEYS: [&str; 13] = [
+    "name",
+    "required",
+    "seed",
+    "weights",
+    "layers",
+    "patterns",
+    "sparsity",
+    "batch",
+    "dtype",
+    "output",
+    "activations",
+    "arithmetic",
+    "operator",
+];
+
+/// Characters of section names.
+fn section_char(c: char) -> bool {
+    matches!(c, 'a'..='z' | '0'..='9' | '.' | '_' | '-')
+}
+
+/// Characters of layer names, models and organisations.
+fn name_char(c: char) -> bool {
+    c.is_ascii_uppercase() || section_char(c)
+}
+
+/// Reads a section; `None` if one of its required keys is missing or unusable.
+pub(super) fn read(walk: &mut Walk, node: &Node) -> Option<Section> {
+    let fields = walk.fields(node, "a section", &SECTION_KEYS)?;
+    // Every key is read before any `?`, so that all errors are found.
+    let name = fields.require(walk, "name").and_then(|node| {
+        walk.name(node, "a section's name", "a-z, 0-9, `.`, `_`, `-`", section_char)
+    });
+    let required =
+        fields.get("required").map_or(Some(true), |node| walk.boolean(node, "`required`"));
+    let seed =
+        fields.require(walk, "seed").and_then(|node| walk.integer(node, "`seed`", 0, u64::MAX));
+    let weights = fields.require(walk, "weights").and_then(|node| source(walk, node));
+    let layers = match fields.require(walk, "layers") {
+        Some(node) => layers(walk, node, weights.as_ref()),
+        None => Vec::new(),
+    };
+    let errors = walk.errors.len();
+    let patterns = match fields.require(walk, "patterns") {
+        Some(node) => walk.distinct(node, "pattern", pattern),
+        None => Vec::new(),
+    };
+    // Where a pattern was refused, nobody knows whether sparsities belong to it.
+    let only_none =
+        walk.errors.len() == errors && patterns.iter().all(|(p, _)| *p == Pattern::None);
+    let sparsity = match fields.get("sparsity") {
+        Some(node) if only_none => {
+            walk.fail(node.place, "`sparsity` given, but the only pattern is `none`", "");
+            Vec::new()
+        }
+        Some(node) => walk.distinct(node, "sparsity", sparsity),
+        None => {
+            if patterns.iter().any(|(p, _)| *p != Pattern::None) {
+                fields.require(walk, "sparsity");
+            }
+            Vec::new()
+        }
+    };
+    let batch = match fields.require(walk, "batch") {
+        Some(node) => walk.distinct(node, "batch size", |walk, node| {
+            walk.integer(node, "a batch size", 1, BATCH_MAX)
+        }),
+        None => Vec::new(),
+    };
+    let dtype = match fields.require(walk, "dtype") {
+        Some(node) => walk.distinct(node, "dtype", dtype),
+        None => Vec::new(),
+    };
+    let output = fields.get("output").map_or(Some(Dtype::F32), |node| self::dtype(walk, node));
+    let activations = match fields.get("activations") {
+        Some(node) => activations(walk, node),
+        None => weights.as_ref().map(|weights| (default_activations(weights), node.place)),
+    };
+    let arithmetic = match fields.require(walk, "arithmetic") {
+        Some(node) => walk.distinct(node, "arithmetic", rule),
+        None => Vec::new(),
+    };
+    let strategy = fields.get("operator").map_or(Some(Strategy::Auto), |node| {
+        walk.choice(node, "`operator`", &Strategy::ALL.map(|s| (s.name(), s)))
+    });
+    Some(Section {
+        name: name?.to_owned(),
+        required: required?,
+        seed: seed?,
+        weights: weights?,
+        layers,
+        patterns,
+        sparsity,
+        batch,
+        dtype,
+        output: output?,
+        activations: activations?,
+        arithmetic,
+        strategy: strategy?,
+    })
+}
+
+/// The section's name without judging it, so that repeated names are found even in sections
+/// that have other errors.
+pub(super) fn name_of(node: &Node) -> Option<(&str, (u32, u32))> {
+    let Value::Map(entries) = &node.value else { return None };
+    entries.iter().find_map(|(key, value)| match (&key.value, &value.value) {
+        (Value::Text(key), Value::Text(name)) if key == "name" => {
+            Some((name.as_str(), value.place))
+        }
+        _ => None,
+    })
+}
+
+fn dtype(walk: &mut Walk, node: &Node) -> Option<Dtype> {
+    walk.choice(node, "a dtype", &[Dtype::F32, Dtype::Bf16, Dtype::F16].map(|d| (d.name(), d)))
+}
+
+fn source(walk: &mut Walk, node: &Node) -> Option<Source> {
+    const FORMS: &str = "write {synthetic: uniform}, {file: PATH, sha256: DIGEST} or \
+                         {hub: ORG/NAME, revision: COMMIT, file: PATH, sha256: DIGEST}";
+    let Value::Map(entries) = &node.value else {
+        return walk.expected(node, "`weights`: a mapping", FORMS);
+    };
+    let has = |name: &str| entries.iter().any(|(key, _)| key.value == Value::Text(name.to_owned()));
+    if has("synthetic") {
+        let fields = walk.fields(node, "synthetic weights", &["synthetic"])?;
+        let kinds = Values::ALL.map(|v| (v.name(), v));
+        let kinds: Vec<_> = kinds.into_iter().filter(|(_, v)| *v != Values::Ternary).collect();
+        let values = walk.choice(fields.get("synthetic")?, "synthetic weights", &kinds)?;
+        return Some(Source::Synthetic(values));
+    }
+    if has("hub") {
+        let keys = ["hub", "revision", "file", "sha256"];
+        let fields = walk.fields(node, "weights of a Hugging Face model", &keys)?;
+        let repo = fields.get("hub").and_then(|node| hub_name(walk, node));
+        let revision = fields.require(walk, "revision").and_then(|node| revision(walk, node));
+        let file = fields.require(walk, "file").and_then(|node| file_path(walk, node));
+        let sha256 = optional_digest(walk, &fields);
+        return Some(Source::Hub {
+            repo: repo?,
+            revision: revision?,
+            file: file?,
+            sha256: sha256?,
+        });
+    }
+    if has("file") {
+        let fields = walk.fields(node, "weights of a file", &["file", "sha256"])?;
+        let path = fields.get("file").and_then(|node| file_path(walk, node));
+        let sha256 = optional_digest(walk, &fields);
+        return Some(Source::File { path: path?, sha256: sha256? });
+    }
+    walk.fail(node.place, "`weights` says neither `synthetic` nor `file` nor `hub`", FORMS);
+    None
+}
+
+/// `Some(None)`: not given; `None`: given and wrong.
+fn optional_digest(walk: &mut Walk, fields: &Fields<'_>) -> Option<Option<Digest>> {
+    fields.get("sha256").map_or(Some(None), |node| walk.digest(node).map(Some))
+}
+
+fn hub_name(walk: &mut Walk, node: &Node) -> Option<String> {
+    let text = walk.text(node, "a model's name")?;
+    // `--` separates the parts in the cache's folder names.
+    let part = |part: &str| {
+        !part.is_empty()
+            && part.chars().all(name_char)
+            && !part.starts_with(['.', '-'])
+            && !part.contains("..")
+            && !part.contains("--")
+    };
+    match text.split_once('/') {
+        Some((organisation, name)) if part(organisation) && part(name) => Some(text.to_owned()),
+        _ => walk.expected(node, "a model's name: ORGANISATION/NAME", ""),
+    }
+}
+
+fn revision(walk: &mut Walk, node: &Node) -> Option<String> {
+    let text = walk.text(node, "a revision")?;
+    if text.len() == 40 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        return Some(text.to_owned());
+    }
+    let what = "a revision: 40 lower-case hexadecimal digits";
+    walk.expected(node, what, "branches and tags move; give the commit")
+}
+
+/// A path inside some folder: nothing that leads out of it.
+fn file_path(walk: &mut Walk, node: &Node) -> Option<String> {
+    let text = walk.text(node, "a file's path")?;
+    let inside = Path::new(text).components().all(|c| matches!(c, Component::Normal(_)))
+        && !text.contains(['\\', ':'])
+        && !text.starts_with('~');
+    if !inside {
+        let what = "a relative path with forward slashes and without `..`";
+        let hint = "files elsewhere are found with `--weights DIR`";
+        return walk.expected(node, what, hint);
+    }
+    if !text.ends_with(".safetensors") && !text.ends_with(".safetensors.index.json") {
+        return walk.expected(node, "a .safetensors or .safetensors.index.json file", "");
+    }
+    Some(text.to_owned())
+}
+
+fn layers(walk: &mut Walk, node: &Node, weights: Option<&Source>) -> Vec<Layer> {
+    let mut layers: Vec<Layer> = Vec::new();
+    for item in walk.list(node, "layer") {
+        let Some(layer) = layer(walk, item, weights) else { continue };
+        if layers.iter().any(|seen| seen.name == layer.name) {
+            let message = format!("layer `{}` given twice in the section", layer.name);
+            walk.fail(layer.place, message, "");
+        } else {
+            layers.push(layer);
+        }
+    }
+    layers
+}
+
+fn layer(walk: &mut Walk, node: &Node, weights: Option<&Source>) -> Option<Layer> {
+    let fields = walk.fields(node, "a layer", &["name", "shape", "tensor", "sha256"])?;
+    let name = fields.require(walk, "name").and_then(|node| {
+        walk.name(node, "a layer's name", "A-Z, a-z, 0-9, `.`, `_`, `-`", name_char)
+    });
+    let shape = fields
+        .require(walk, "shape")
+        .and_then(|node| shape(walk, node).map(|shape| (shape, node.place)));
+    let tensor = match fields.get("tensor") {
+        Some(node) => walk.text(node, "a tensor's name").map(|name| Some(name.to_owned())),
+        None => Some(None),
+    };
+    let sha256 = optional_digest(walk, &fields);
+    match weights {
+        Some(Source::Synthetic(_)) => {
+            for key in ["tensor", "sha256"] {
+                if let Some(node) = fields.get(key) {
+                    walk.fail(node.place, format!("`{key}` given for synthetic weights"), "");
+                }
+            }
+        }
+        Some(Source::File { path: file, sha256 } | Source::Hub { file, sha256, .. }) => {
+            let _ = fields.require(walk, "tensor");
+            let pinned_by_file = sha256.is_some() && !file.ends_with(".index.json");
+            if !fields.has("sha256") && !pinned_by_file {
+                let (message, hint) = match sha256 {
+                    Some(_) => (
+                        "missing key `sha256` of the tensor",
+                        "the digest of an index does not pin its shards",
+                    ),
+                    None => (
+                        "neither the file nor the tensor has a `sha256`",
+                        "without a digest nothing says which weights are meant",
+                    ),
+                };
+                walk.fail(fields.place, message, hint);
+            }
+        }
+        None => {}
+    }
+    let ((m, k), shape_place) = shape?;
+    Some(Layer {
+        place: node.place,
+        shape_place,
+        name: name?.to_owned(),
+        m,
+        k,
+        tensor: tensor?,
+        sha256: sha256?,
+    })
+}
+
+fn shape(walk: &mut Walk, node: &Node) -> Option<(u64, u64)> {
+    let Value::List(items) = &node.value else {
+        return walk.expected(node, "a shape: [rows, columns]", "");
+    };
+    let [m, k] = items.as_slice() else {
+        let message = format!("expected a shape: [rows, columns], found a list of {}", items.len());
+        walk.fail(node.place, message, "");
+        return None;
+    };
+    let m = walk.integer(m, "rows", 0, DIMENSION_MAX);
+    let k = walk.integer(k, "columns", 0, DIMENSION_MAX);
+    Some((m?, k?))
+}
+
+fn pattern(walk: &mut Walk, node: &Node) -> Option<Pattern> {
+    if matches!(node.value, Value::Map(_)) {
+        let fields = walk.fields(node, "a pattern", &["block"])?;
+        let size = fields.require(walk, "block")?;
+        let size = walk.integer(size, "a block's size", 1, DIMENSION_MAX)?;
+        return Some(Pattern::Block { size: size as usize });
+    }
+    if node.value == Value::Text("block".to_owned()) {
+        return walk.expected(node, "a block's size", "write {block: 32}");
+    }
+    let names = [
+        Pattern::None,
+        Pattern::Uniform,
+        Pattern::RowMagnitude,
+        Pattern::ElementMagnitude,
+        Pattern::PowerLaw,
+    ];
+    let names = names.map(|pattern| (pattern.to_string(), pattern));
+    let choices: Vec<(&str, Pattern)> =
+        names.iter().map(|(name, pattern)| (name.as_str(), *pattern)).collect();
+    walk.choice(node, "a pattern", &choices)
+}
+
+fn sparsity(walk: &mut Walk, node: &Node) -> Option<Sparsity> {
+    // Quoted or not: only the spelling counts.
+    let text = walk.text(node, "a sparsity")?;
+    if let Some(sparsity) = Sparsity::parse(text) {
+        return Some(sparsity);
+    }
+    let digits = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let decimals = text.split_once('.').map_or(0, |(_, decimals)| decimals.len());
+    if digits && decimals > 9 {
+        return walk.expected(node, "a sparsity of at most nine decimals", "");
+    }
+    walk.expected(node, "a sparsity: a plain decimal from 0 to 1", "0.8 is 80 % zeros")
+}
+
+fn activations(walk: &mut Walk, node: &Node) -> Option<Placed<Values>> {
+    let kinds = Values::ALL.map(|v| (v.name(), v));
+    let kinds: Vec<_> = kinds.into_iter().filter(|(_, v)| *v != Values::Wide).collect();
+    walk.choice(node, "`activations`", &kinds).map(|values| (values, node.place))
+}
+
+fn default_activations(weights: &Source) -> Values {
+    match weights {
+        Source::Synthetic(Values::Wide) => Values::Ternary,
+        Source::Synthetic(values) => *values,
+        Source::File { .. } | Source::Hub { .. } => Values::Uniform,
+    }
+}
+
+fn rule(walk: &mut Walk, node: &Node) -> Option<Rule> {
+    if let Value::Map(_) = node.value {
+        let fields = walk.fields(node, "an arithmetic", &["f32-sliced", "tensor-core"])?;
+        return match (fields.get("f32-sliced"), fields.get("tensor-core")) {
+            (Some(node), None) => slices(walk, node).map(|s| Rule::Plain(Arithmetic::F32Chain(s))),
+            (None, Some(node)) => {
+                let architectures = Architecture::ALL.map(|a| (a.name(), a));
+                walk.choice(node, "an architecture", &architectures).map(Rule::TensorCore)
+            }
+            _ => {
+                let message = "expected one arithmetic: `f32-sliced` or `tensor-core`";
+                walk.fail(node.place, message, "");
+                None
+            }
+        };
+    }
+    let plain = [
+        ("f32-chain", Arithmetic::F32Chain(Slices::One)),
+        ("exact", Arithmetic::Exact),
+        ("bounded", Arithmetic::Bounded),
+    ];
+    if let Value::Text(text) = &node.value {
+        let hint = match text.as_str() {
+            "f32-sliced" => "write {f32-sliced: {slices: 4, contiguous: 1024}}",
+            "tensor-core" => "write {tensor-core: hopper}",
+            _ => "",
+        };
+        if !hint.is_empty() {
+            let message = format!("{} without its parameters", quote(text));
+            walk.fail(node.place, message, hint);
+            return None;
+        }
+    }
+    let hint_names = "an arithmetic (or {f32-sliced: ...}, {tensor-core: ...})";
+    walk.choice(node, hint_names, &plain).map(Rule::Plain)
+}
+
+fn slices(walk: &mut Walk, node: &Node) -> Option<Slices> {
+    let fields = walk.fields(node, "`f32-sliced`", &["slices", "contiguous", "dealt"])?;
+    let count = fields
+        .require(walk, "slices")
+        .and_then(|node| walk.integer(node, "`slices`", 1, DIMENSION_MAX));
+    let length = |walk: &mut Walk, key: &str| {
+        fields.get(key).map(|node| walk.integer(node, &format!("`{key}`"), 1, DIMENSION_MAX))
+    };
+    match (length(walk, "contiguous"), length(walk, "dealt")) {
+        (Some(len), None) => {
+            Some(Slices::Contiguous { count: count? as usize, len: len? as usize })
+        }
+        (None, Some(group)) => {
+            Some(Slices::Dealt { count: count? as usize, group: group? as usize })
+        }
+        _ => {
+            let message = "expected either `contiguous` or `dealt`";
+            walk.fail(fields.place, message, "slices are contiguous runs of k, or dealt in turn");
+            None
+        }
+    }
+}

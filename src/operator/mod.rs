@@ -1,0 +1,104 @@
+//! Something that turns (A, V) into Y = A V: the one trait behind which the operator under test,
+//! the dense reference and every baseline stand, and our own operator.
+//!
+//! What is deliberately absent: digests, clocks, cases. An implementation sees matrices only, so
+//! one that lives in another process or on another device can stand in the same place.
+
+mod reference;
+mod skip;
+mod strategy;
+
+use std::any::Any;
+
+use ndarray::{ArrayView2, ArrayViewMut2};
+
+pub use reference::DenseReference;
+pub use skip::SkipOperator;
+pub use strategy::Strategy;
+
+/// Why an operator could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request is outside what this implementation does.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The machine failed: memory, a library, a device.
+    #[error("{0}")]
+    Environment(String),
+}
+
+/// Turns a weight matrix into something that can be applied to many activations.
+pub trait Operator: Send + Sync {
+    /// The name in records, such as `skip` or `onemkl-csr`.
+    fn name(&self) -> String;
+
+    /// Builds from A, an m' x k row panel or a whole matrix. May keep borrowing A.
+    fn build<'a>(&self, a: ArrayView2<'a, f32>) -> Result<Box<dyn Built + 'a>, Error>;
+
+    /// Lays V (k x n) out as this operator wants it. `staged` is empty or from an earlier call
+    /// of the same operator with the same shape, whose memory may be used again. Part of every
+    /// timed call, because activations change from call to call.
+    fn stage(
+        &self,
+        _v: ArrayView2<'_, f32>,
+        _staged: &mut Staged,
+        _threads: usize,
+    ) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// An operator built from one A (m' x k).
+pub trait Built: Send + Sync {
+    /// Writes every element of `y` (m' x n), dead rows as zeros. `staged` is what
+    /// [`Operator::stage`] made of the same `v`. With `threads` = 1 everything runs on the
+    /// calling thread; otherwise in the current rayon pool.
+    fn apply(
+        &self,
+        v: ArrayView2<'_, f32>,
+        staged: &Staged,
+        y: ArrayViewMut2<'_, f32>,
+        threads: usize,
+    ) -> Result<(), Error>;
+
+    /// Bytes kept between calls, A's own if it is borrowed.
+    fn bytes_held(&self) -> usize;
+
+    /// How A is held, and why.
+    fn plan(&self) -> Plan {
+        Plan { strategy: Strategy::Dense, reason: "nothing is skipped".into() }
+    }
+}
+
+/// What an operator decided to do with one A.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub strategy: Strategy,
+    pub reason: String,
+}
+
+/// An operator's own form of V. Only the operator that made it looks inside.
+#[derive(Default)]
+pub struct Staged(Option<Box<dyn Any + Send + Sync>>);
+
+impl Staged {
+    /// The form from an earlier call if there is one that `fits`, else a new one.
+    pub fn reuse_or<T: Any + Send + Sync>(
+        &mut self,
+        fits: impl Fn(&T) -> bool,
+        new: impl FnOnce() -> T,
+    ) -> &mut T {
+        let old = self.0.take().and_then(|old| old.downcast::<T>().ok()).filter(|old| fits(old));
+        let form = self.0.insert(old.unwrap_or_else(|| Box::new(new())));
+        // The line above stored a `T`.
+        form.downcast_mut().unwrap_or_else(|| unreachable!())
+    }
+
+    /// What [`Operator::stage`] left here.
+    pub fn get<T: Any>(&self) -> Result<&T, Error> {
+        self.0
+            .as_ref()
+            .and_then(|form| form.downcast_ref())
+            .ok_or_else(|| Error::Unsupported("apply before stage, or another's stage".into()))
+    }
+}
