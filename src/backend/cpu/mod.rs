@@ -9,6 +9,7 @@ mod scratch;
 mod sparse;
 mod sparse_kernels;
 mod sparse_pack;
+pub mod tensor_core;
 mod threads;
 mod tile_kernels;
 mod tiles;
