@@ -8,7 +8,8 @@ import yaml
 from arithmetic import Arithmetic
 
 # weights: a distribution's name, or the mapping that names a file.
-Case = namedtuple("Case", "id seed layer m k n dtype output weights activations pattern s arithmetic")
+Case = namedtuple("Case", "id seed layer m k n dtype output weights activations "
+                          "pattern s arithmetic")
 
 
 def _list(x):

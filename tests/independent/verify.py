@@ -230,7 +230,7 @@ def vectors():
           % (", ".join(str(e) for e in np.nonzero(p.reshape(-1))[0]), digest(p, "f32")))
     wide = inputs.values(seed, "A.values", m, k, "f32", "wide")
     wide = inputs.prune(wide, seed, "f32", "none", Fraction(0), "wide")
-    print("| the same as `wide`, `none`: column 0 is %s | `%s` |"
+    print("| `wide` instead, pattern `none`: column 0 is %s | `%s` |"
           % (", ".join("%d" % x for x in wide[:, 0]), digest(wide, "f32")))
     return 0
 
