@@ -213,7 +213,7 @@ def vectors():
     print("```text")
     print("domain  " + s.domain)
     print("key     " + s.key.hex())
-    print("w[0..4] " + " ".join("%08x" % w for w in s.words(0, 4)))
+    print("words   " + " ".join("%08x" % w for w in s.words(0, 4)))
     print("```\n")
     print("First five elements, encoding in hexadecimal and value, seed %d, %dx%d, `A.values`:\n"
           % (seed, m, k))
