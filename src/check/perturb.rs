@@ -72,7 +72,7 @@ pub fn choose(
             let mut changed = a.clone();
             changed[[0, kk]] = value;
             match reference.apply(changed.view()) {
-                Ok(after) if same_bits(before.view(), after.view()) => None,
+                Ok(after) if !changes(before.view(), after.view()) => None,
                 Ok(after) => Some(Ok((value, after.row(0).to_vec()))),
                 Err(e) => Some(Err(e)),
             }
@@ -82,9 +82,9 @@ pub fn choose(
         let before = case.rule(&a, &column);
         let new_column = candidates(subject, column[kk]).into_iter().find(|&value| {
             let old = std::mem::replace(&mut column[kk], value);
-            let changes = case.rule(&a, &column).to_bits() != before.to_bits();
+            let after = case.rule(&a, &column);
             column[kk] = old;
-            changes
+            after.to_bits() != before.to_bits() && after.is_finite()
         });
         if let (Some(new_row), Some(column_value)) = (new_row, new_column) {
             chosen = Some((i, kk, j, new_row?, column_value));
@@ -120,7 +120,7 @@ pub fn choose(
             let mut changed = a.clone();
             changed[[0, z]] = 1.0;
             let after = reference.apply(changed.view())?;
-            if !same_bits(before.view(), after.view()) {
+            if changes(before.view(), after.view()) {
                 revived = Some((r, z));
                 rows.push((r, after.row(0).to_vec()));
                 break;
@@ -163,8 +163,10 @@ fn candidates(subject: &Subject<'_>, x: f32) -> Vec<f32> {
     (0..dtype.mantissa_bits()).filter_map(|b| dtype.step_away_from_zero(x, 1 << b)).collect()
 }
 
-fn same_bits(x: ArrayView2<'_, f32>, y: ArrayView2<'_, f32>) -> bool {
-    x.iter().zip(y).all(|(x, y)| x.to_bits() == y.to_bits())
+/// To other bits, all of them finite.
+fn changes(before: ArrayView2<'_, f32>, after: ArrayView2<'_, f32>) -> bool {
+    let differs = before.iter().zip(after).any(|(x, y)| x.to_bits() != y.to_bits());
+    differs && after.iter().all(|y| y.is_finite())
 }
 
 impl Perturbation {

@@ -224,6 +224,6 @@ class Arithmetic:
         elif self.kind == "exact":
             y = exact(a, v)
         else:
-            y = reference64(a, v)
+            y = round_to(reference64(a, v), DTYPES["f32"])
         return y + np.float32(0) if y.dtype == np.float32 and output == "f32" \
             else round_to(y, DTYPES[output])

@@ -27,6 +27,11 @@ def candidates(x, dtype, kind):
     return x[np.isfinite(x)]
 
 
+def changes(after, before):
+    """To other bits, all of them finite; a row of `after` at a time."""
+    return (bits32(after) != bits32(before)).any(axis=1) & np.isfinite(after).all(axis=1)
+
+
 class Draws:
     def __init__(self, stream):
         # 3 * 64 + 1 + 64 + 1 draws at most.
@@ -61,8 +66,7 @@ def choose(case, a, v, y, compute, shift_allowed, nonce=None):
         options = candidates(a[i, k], case.dtype, case.arithmetic.kind)
         rows = np.repeat(a[i:i + 1], len(options), axis=0)
         rows[:, k] = options
-        changed = (bits32(compute(rows, v)) != bits32(y[i])).any(axis=1) \
-            if len(options) else np.zeros(0, bool)
+        changed = changes(compute(rows, v), y[i]) if len(options) else np.zeros(0, bool)
         if not changed.any():
             continue
         new_a = options[changed.argmax()]
@@ -70,7 +74,7 @@ def choose(case, a, v, y, compute, shift_allowed, nonce=None):
         options = candidates(v[k, j], case.dtype, case.arithmetic.kind)
         cols = np.repeat(v[:, j:j + 1], len(options), axis=1)
         cols[k] = options
-        changed = (bits32(compute(a[i:i + 1], cols)) != bits32(y[i, j:j + 1]))[0] \
+        changed = changes(compute(a[i:i + 1], cols).T, y[i, j]) \
             if len(options) else np.zeros(0, bool)
         if not changed.any():
             continue
@@ -90,7 +94,7 @@ def choose(case, a, v, y, compute, shift_allowed, nonce=None):
             k_try = int(zeros[draw() % len(zeros)])
             row = a[i2:i2 + 1].copy()
             row[0, k_try] = 1
-            if (bits32(compute(row, v)) != bits32(y[i2])).any():
+            if changes(compute(row, v), y[i2])[0]:
                 k2 = k_try
                 break
         else:

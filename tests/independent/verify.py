@@ -20,7 +20,7 @@ import perturb
 import weights
 from arithmetic import (TENSOR_CORE_F, TENSOR_CORE_L, chain, reference64, tensor_core,
                         within_bound)
-from formats import DTYPES, bits32, digest, encode, panels, round_to
+from formats import DTYPES, TF32, bits32, digest, encode, panels, round_to
 from inputs import Refused
 from streams import Stream
 
@@ -46,10 +46,9 @@ class Maker:
                          case.layer.get("sha256"))
         if x.shape != (case.m, case.k):
             raise Refused("the tensor's shape is %s" % (x.shape,))
-        x = round_to(x, DTYPES[case.dtype])
         size = np.abs(x[x != 0])
         moderate = bool(((size >= 2.0 ** -60) & (size <= 2.0 ** 60)).all())
-        return x, moderate
+        return round_to(x, DTYPES[case.dtype]), moderate
 
     def _a(self, case):
         if isinstance(case.weights, dict):
@@ -97,6 +96,8 @@ def evaluate(case, make, with_perturb=True, with_pins=False, nonce=None):
     if with_pins and rule.kind == "tensor-core":
         f = TENSOR_CORE_F[rule.architecture]
         length = TENSOR_CORE_L[rule.architecture][case.dtype]
+        if case.dtype == "f32":
+            a, v = (round_to(x, TF32) for x in (a, v))
         others = {"f32-chain": chain(a, v),
                   "L/2": tensor_core(a, v, case.dtype, f, length // 2),
                   "F+1": tensor_core(a, v, case.dtype, f + 1, length),
