@@ -9,6 +9,6 @@ pub mod digest;
 pub mod inputs;
 pub mod manifest;
 pub mod matrix;
-mod nearest;
 pub mod operator;
 pub mod threads;
+mod words;

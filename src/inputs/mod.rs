@@ -9,3 +9,4 @@ mod synthetic;
 
 pub use pruned::{Recipe, Weights, activations};
 pub use stream::Stream;
+pub mod weights;
