@@ -10,6 +10,7 @@ use crate::check::verdict::{self, Judgement, Verdict};
 use crate::digest::Digest;
 use crate::exit;
 use crate::expected::{Entry, Expected, Tensors};
+use crate::inputs::source::{Checkpoint, is_moderate};
 use crate::inputs::weights::WeightsError;
 use crate::inputs::{self, Recipe, Weights};
 use crate::manifest::{Case, Manifest, Weights as Origin};
@@ -140,11 +141,12 @@ impl Auditor<'_> {
                 let weights = recipe.synthetic(*values, self.threads).map_err(CaseError::from)?;
                 Ok((weights, true))
             }
-            _ => {
-                let tensor = self.weights.open(manifest, case)?;
-                let moderate = tensor.stats.is_moderate();
+            origin => {
+                let source = self.weights.resolve(&manifest.path, origin, case.m, case.k)?;
+                let moderate = is_moderate(&source.stats);
+                let checkpoint = Checkpoint { tensor: source.tensor, dtype: case.dtype };
                 let weights =
-                    recipe.prune(Box::new(tensor), self.threads).map_err(CaseError::from)?;
+                    recipe.prune(Box::new(checkpoint), self.threads).map_err(CaseError::from)?;
                 Ok((weights, moderate))
             }
         }

@@ -125,21 +125,27 @@ fn weights(source: &Source, layer: &Layer) -> Option<Weights> {
     })
 }
 
+/// Each layer's A, and each batch size with the layers of most rows and columns.
 fn check_sizes(walk: &mut Walk, section: &Section) {
-    let mut check = |place, what: String, rows: u64, columns: u64| {
+    let mut check = |place, what: &str, layer: &Layer, rows: u64, columns: u64| {
         // Both factors are at most 2^31.
         if rows * columns >= ELEMENTS_MAX {
-            let message = format!("{what} has {rows} x {columns} elements: must be below 2^40");
+            let name = &layer.name;
+            let message = format!(
+                "{what} of layer `{name}` is {rows} x {columns}: must be below 2^40 elements"
+            );
             walk.fail(place, message, "");
         }
     };
     for layer in &section.layers {
-        let name = &layer.name;
-        check(layer.shape_place, format!("A of layer `{name}`"), layer.m, layer.k);
-        for &(n, place) in &section.batch {
-            check(place, format!("V of layer `{name}`"), layer.k, n);
-            check(place, format!("Y of layer `{name}`"), layer.m, n);
-        }
+        check(layer.shape_place, "A", layer, layer.m, layer.k);
+    }
+    let tallest = section.layers.iter().max_by_key(|layer| layer.m);
+    let widest = section.layers.iter().max_by_key(|layer| layer.k);
+    let (Some(tallest), Some(widest)) = (tallest, widest) else { return };
+    for &(n, place) in &section.batch {
+        check(place, "V", widest, widest.k, n);
+        check(place, "Y", tallest, tallest.m, n);
     }
 }
 
@@ -201,20 +207,21 @@ fn check_slices(walk: &mut Walk, section: &Section, (slices, place): Placed<Slic
     let Slices::Contiguous { count, len } = slices else { return };
     // Both factors are at most 2^31.
     let (count, len) = (count as u64, len as u64);
-    for layer in &section.layers {
+    let fits = |layer: &&Layer| {
         let k = layer.k.max(1);
-        if count * len < k || (count - 1) * len >= k {
-            let message = format!(
-                "{count} contiguous slices of {len} do not fit layer `{}`: k is {}, must be from \
-                 {} to {}",
-                layer.name,
-                layer.k,
-                (count - 1) * len + 1,
-                count * len
-            );
-            let hint = format!("{} slices of {len} cover it", k.div_ceil(len));
-            walk.fail(place, message, &hint);
-        }
+        count * len >= k && (count - 1) * len < k
+    };
+    if let Some(layer) = section.layers.iter().find(|layer| !fits(layer)) {
+        let message = format!(
+            "{count} contiguous slices of {len} do not fit layer `{}`: k is {}, must be from {} \
+             to {}",
+            layer.name,
+            layer.k,
+            (count - 1) * len + 1,
+            count * len
+        );
+        let hint = format!("{} slices of {len} cover it", layer.k.max(1).div_ceil(len));
+        walk.fail(place, message, &hint);
     }
 }
 

@@ -20,6 +20,7 @@ use crate::digest::Digest;
 use crate::inputs::spec::{Pattern, Sparsity, Values};
 use crate::matrix::Dtype;
 use crate::operator::Strategy;
+use crate::words::quote;
 use tree::{Node, Value};
 use walk::{Fields, Walk};
 
@@ -228,7 +229,7 @@ fn read(walk: &mut Walk, root: &Node) -> Option<(String, Option<String>, Vec<Cas
         for item in walk.list(node, "section") {
             if let Some((name, place)) = section::name_of(item) {
                 if names.contains(&name) {
-                    walk.fail(place, format!("section {} given twice", tree::quote(name)), "");
+                    walk.fail(place, format!("section {} given twice", quote(name)), "");
                 }
                 names.push(name);
             }
@@ -255,7 +256,7 @@ fn format_is_known(walk: &mut Walk, fields: &Fields<'_>) -> bool {
     let known: u64 = 1;
     let version = text.strip_prefix("sparse-verify/").and_then(|version| version.parse().ok());
     if version.is_some_and(|version: u64| version > known) {
-        let message = format!("format {} needs a newer verify", tree::quote(text));
+        let message = format!("format {} needs a newer verify", quote(text));
         walk.fail(node.place, message, &format!("this one reads `{FORMAT}`"));
     } else {
         walk.expected::<()>(node, &format!("the format `{FORMAT}`"), "");

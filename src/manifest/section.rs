@@ -3,13 +3,14 @@
 
 use std::path::{Component, Path};
 
-use super::tree::{Node, Value, quote};
+use super::tree::{Node, Value};
 use super::walk::{Fields, Walk};
 use crate::arithmetic::{Architecture, Arithmetic, Slices};
 use crate::digest::Digest;
 use crate::inputs::spec::{Pattern, Sparsity, Values};
 use crate::matrix::Dtype;
 use crate::operator::Strategy;
+use crate::words::quote;
 
 /// Largest m and k.
 const DIMENSION_MAX: u64 = 1 << 31;

@@ -13,12 +13,13 @@ use serde_saphyr::{
 };
 
 use super::errors::ManifestError;
+use crate::words::quote;
 
 /// Nested lists and mappings; the format itself needs 7.
 const DEPTH_MAX: usize = 16;
 /// Nodes, those that aliases stand for included. Keeps a few nested aliases from growing into
 /// gigabytes; the largest published sections need a few hundred.
-const NODES_MAX: usize = 100_000;
+const NODES_MAX: usize = 50_000;
 
 /// A value of the manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,8 +44,7 @@ pub(super) enum Value {
 }
 
 impl Value {
-    /// What the value is, for "found ..." in messages; long and unprintable texts are cut and
-    /// escaped, because messages go to terminals.
+    /// What the value is, for "found ..." in messages.
     pub fn describe(&self) -> String {
         match self {
             Value::Null => "nothing".to_owned(),
@@ -54,13 +54,6 @@ impl Value {
             Value::Map(_) => "a mapping".to_owned(),
         }
     }
-}
-
-/// `text` in backquotes, escaped, at most 80 characters of it.
-pub(super) fn quote(text: &str) -> String {
-    let shown: String = text.chars().take(80).flat_map(char::escape_debug).collect();
-    let rest = if text.chars().nth(80).is_some() { "..." } else { "" };
-    format!("`{shown}{rest}`")
 }
 
 /// Parses one YAML document.

@@ -1,8 +1,8 @@
 //! The walk over the tree: typed access that collects errors instead of stopping at the first.
 
 use super::errors::ManifestError;
-use super::tree::{Node, Value, quote};
-use crate::nearest::nearest;
+use super::tree::{Node, Value};
+use crate::words::{nearest, quote};
 
 /// Collects what is wrong. Every reading method returns `None` after it has reported.
 #[derive(Default)]

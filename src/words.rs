@@ -1,4 +1,11 @@
-//! "Did you mean": the known word that a mistyped one is closest to.
+//! Words from outside in our messages: shown safely, and matched with those we know.
+
+/// `text` in backquotes, escaped and at most 80 characters of it: messages go to terminals.
+pub fn quote(text: &str) -> String {
+    let shown: String = text.chars().take(80).flat_map(char::escape_debug).collect();
+    let rest = if text.chars().nth(80).is_some() { "..." } else { "" };
+    format!("`{shown}{rest}`")
+}
 
 /// Edits that still count as a slip: half of the word, at least one, at most three.
 fn edits_max(word: &str) -> usize {
