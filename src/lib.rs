@@ -5,6 +5,7 @@
 
 pub mod arithmetic;
 pub mod backend;
+pub mod baseline;
 pub mod inputs;
 pub mod matrix;
 pub mod operator;

@@ -103,6 +103,7 @@ pub struct OneMkl {
     sparse: Result<Sparse, String>,
     /// Sets the count of the calling thread only and returns the old one.
     set_num_threads_local: unsafe extern "C" fn(c_int) -> c_int,
+    is_sequential: bool,
     version: String,
     path: PathBuf,
     /// Keep the functions above valid.
@@ -166,6 +167,7 @@ impl OneMkl {
                 sgemm,
                 sparse,
                 set_num_threads_local,
+                is_sequential: layer == THREADING_SEQUENTIAL,
                 version: format!("{version}; {layer_name} threading layer"),
                 path,
                 _libraries: libraries,
@@ -189,6 +191,11 @@ impl OneMkl {
     /// Whether the inspector-executor interface is there.
     pub fn has_sparse(&self) -> Result<(), String> {
         self.sparse.as_ref().map(|_| ()).map_err(Clone::clone)
+    }
+
+    /// Whether no threading layer was found, so that every call runs on one thread.
+    pub fn is_sequential(&self) -> bool {
+        self.is_sequential
     }
 
     /// The library's own description of itself, and the threading layer in use.

@@ -1,0 +1,1 @@
+//! Which arithmetic a library follows on this machine.
