@@ -8,4 +8,5 @@ pub mod backend;
 pub mod baseline;
 pub mod inputs;
 pub mod matrix;
+pub mod measure;
 pub mod operator;
