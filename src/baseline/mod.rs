@@ -59,7 +59,8 @@ pub struct Baselines {
     pub missing: Vec<Missing>,
 }
 
-/// Every baseline that this build knows. Opens the vendor libraries on the first call.
+/// Every baseline that this build knows. Opens the vendor libraries on the first call, which
+/// should be made before any thread is started: only then can OpenBLAS be told not to spin.
 ///
 /// `threads` is how many the measurement will use: it is only mentioned where a library cannot
 /// follow.

@@ -2,8 +2,8 @@
 //!
 //! Each contender is warmed up until its times settle. Then all of them take turns, in a random
 //! order each round, so that what disturbs the machine for a while disturbs all alike. A turn is
-//! one call that is not timed, which finds the caches and the threads as the contender before
-//! left them, and one that is. The output is poisoned before every timed call, not only before
+//! one or more calls that are not timed, which find the caches and the threads as the contender
+//! before left them, and one that is. The output is poisoned before every timed call, not only before
 //! those that are checked: an operator cannot tell them apart.
 
 use std::hint::black_box;
@@ -35,6 +35,9 @@ pub struct Plan {
     pub warmup_calls_min: usize,
     /// For one contender.
     pub warmup_ns_max: u64,
+    /// A turn's calls are not timed for so long, and never the first: threads of the library
+    /// before spin for a while after its last call.
+    pub settle_ns: u64,
     /// Calls with empty caches, for the operator and its best rival.
     pub cold_samples: usize,
     /// Length of an energy window; `None` leaves energy out.
@@ -53,6 +56,8 @@ impl Plan {
             build_samples: 1,
             warmup_calls_min: 3,
             warmup_ns_max: 5_000_000,
+            // oneMKL's threads spin for a millisecond; with one thread nobody's do.
+            settle_ns: if threads > 1 { 2_000_000 } else { 0 },
             cold_samples: 1,
             energy_window_ns: None,
         }
@@ -69,6 +74,8 @@ impl Plan {
             build_samples: 3,
             warmup_calls_min: 5,
             warmup_ns_max: 500_000_000,
+            // OpenBLAS's threads spin for 2^26 cycles.
+            settle_ns: if threads > 1 { 30_000_000 } else { 0 },
             cold_samples: 5,
             energy_window_ns: None,
         }
@@ -79,6 +86,8 @@ impl Plan {
 const SETTLE_WINDOW: usize = 3;
 /// Times have settled when two medians in a row differ by less than this share.
 const SETTLE_SHARE: f64 = 0.05;
+/// Rounds that take so many budgets are cut short, even below `samples_min`.
+const LATE: u64 = 4;
 /// Calls from this length on need no untimed one before them: what the contender before left in
 /// caches and spinning threads is gone after the first few percent.
 const SELF_WARMING_NS: f64 = 50e6;
@@ -168,7 +177,7 @@ pub fn measure<'a>(
     let mut round_ns = 0.0;
     for lane in &mut lanes {
         lane.warm_up(case, &mut y, plan, clock);
-        round_ns += lane.turn_ns();
+        round_ns += lane.turn_ns(plan);
     }
     let affordable = (plan.budget_ns as f64 / round_ns.max(1.0)) as usize;
     let samples_min = plan.samples_min.max(1);
@@ -177,11 +186,20 @@ pub fn measure<'a>(
     let seeded = random.next_u64() as usize % (rounds - 1).max(1);
 
     let mut order: Vec<usize> = (0..lanes.len()).collect();
-    for round in 0..rounds {
+    let start = clock.now_ns();
+    let mut rounds_made = 0;
+    while rounds_made < rounds {
+        // A machine that turned out much slower than in the warm-up ends the case early.
+        let is_late = clock.now_ns() - start > LATE * plan.budget_ns && rounds_made > 0;
+        let is_last = is_late && plan.budget_ns > 0 || rounds_made == rounds - 1;
+        let is_checked = is_last || rounds_made == seeded;
         shuffle(&mut order, &mut random);
         for &lane in &order {
-            let is_checked = round == seeded || round == rounds - 1;
-            lanes[lane].turn(case, &mut y, clock, is_checked.then_some(&mut *check));
+            lanes[lane].turn(case, &mut y, plan, clock, is_checked.then_some(&mut *check));
+        }
+        rounds_made += 1;
+        if is_last {
+            break;
         }
     }
 
@@ -195,7 +213,7 @@ pub fn measure<'a>(
             sparsity: case.sparsity,
             sparsity_measured: if m * k == 0 { 0.0 } else { 1.0 - nnz as f64 / (m * k) as f64 },
             threads: plan.threads,
-            rounds,
+            rounds: rounds_made,
             work,
             minimum_time_ns: instruments.roofline.minimum_time_ns(work),
             operator: timed.next().unwrap_or_else(|| unreachable!("the operator's lane")),
@@ -403,19 +421,28 @@ impl<'a> Lane<'a> {
     }
 
     /// What a turn will take.
-    fn turn_ns(&self) -> f64 {
-        if self.is_self_warming() { self.warm_ns } else { 2.0 * self.warm_ns }
+    fn turn_ns(&self, plan: &Plan) -> f64 {
+        let untimed_ns =
+            if self.is_self_warming() { 0.0 } else { self.warm_ns.max(plan.settle_ns as f64) };
+        self.warm_ns + untimed_ns
     }
 
     fn turn(
         &mut self,
         case: Case<'_>,
         y: &mut Array2<f32>,
+        plan: &Plan,
         clock: &dyn Clock,
         check: Option<&mut Check<'_>>,
     ) {
-        if !self.is_self_warming() && self.call_or_leave(case, y, clock).is_none() {
-            return;
+        let start = clock.now_ns();
+        while !self.is_self_warming() {
+            if self.call_or_leave(case, y, clock).is_none() {
+                return;
+            }
+            if clock.now_ns() - start >= plan.settle_ns {
+                break;
+            }
         }
         y.fill(f32::NAN);
         let Some(ns) = self.call_or_leave(case, y, clock) else { return };

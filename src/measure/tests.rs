@@ -112,6 +112,7 @@ const PLAN: Plan = Plan {
     build_samples: 1,
     warmup_calls_min: 2,
     warmup_ns_max: 50_000,
+    settle_ns: 0,
     cold_samples: 1,
     energy_window_ns: None,
 };

@@ -15,15 +15,36 @@ pub fn sgemm_gemm_rs(
     mut y: ArrayViewMut2<'_, f32>,
     threads: usize,
 ) -> Result<(), String> {
-    let Some(Dims { m, n, k }) = Dims::check(a, v, &mut y)? else { return Ok(()) };
+    if Dims::check(a, v, &mut y)?.is_none() {
+        return Ok(());
+    }
+    // The kernels write columns. A row-major Y is the transpose of a column-major one, so they
+    // are given transpose(Y) = transpose(V) transpose(A), as the `gemm` crate itself does.
+    if y.strides()[1].abs() < y.strides()[0].abs() {
+        product(v.reversed_axes(), a.reversed_axes(), y.reversed_axes(), threads);
+    } else {
+        product(a, v, y, threads);
+    }
+    Ok(())
+}
+
+/// y = a v; the caller has checked that the shapes fit.
+fn product(
+    a: ArrayView2<'_, f32>,
+    v: ArrayView2<'_, f32>,
+    mut y: ArrayViewMut2<'_, f32>,
+    threads: usize,
+) {
+    let ((m, k), n) = (a.dim(), v.ncols());
+    assert!(v.nrows() == k && y.dim() == (m, n));
     let parallelism = if threads > 1 { Parallelism::Rayon(threads) } else { Parallelism::None };
     let (a_strides, v_strides) = (strides(a), strides(v));
     let y_strides = (y.strides()[0], y.strides()[1]);
     let gemm = gemm_f32::gemm::f32::get_gemm_fn();
     // SAFETY: the three pointers and their strides come from live ndarray views of shapes
-    // m x k, k x n and m x n (checked by `Dims::check`), so every addressed element exists; `y`
-    // is borrowed mutably and overlaps neither input. The function was chosen for this
-    // processor. `read_dst` is false: y is only written.
+    // m x k, k x n and m x n (asserted above), so every addressed element exists; `y` is
+    // borrowed mutably and overlaps neither input. The function was chosen for this processor.
+    // `read_dst` is false: y is only written.
     unsafe {
         gemm(
             m,
@@ -47,7 +68,6 @@ pub fn sgemm_gemm_rs(
             parallelism,
         );
     }
-    Ok(())
 }
 
 /// (row stride, column stride) in elements.
