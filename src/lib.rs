@@ -6,6 +6,7 @@
 pub mod arithmetic;
 pub mod backend;
 pub mod baseline;
+pub mod doctor;
 pub mod inputs;
 pub mod matrix;
 pub mod measure;
