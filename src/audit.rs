@@ -1,5 +1,7 @@
 //! One case from manifest to record: inputs, bits, verdict, measurement.
 
+mod timing;
+
 use std::collections::HashMap;
 use std::time::Instant;
 
@@ -14,7 +16,6 @@ use crate::inputs::source::{Checkpoint, is_moderate};
 use crate::inputs::weights::WeightsError;
 use crate::inputs::{self, Recipe, Weights};
 use crate::manifest::{Case, Manifest, Weights as Origin};
-use crate::measure::{self, Measurement};
 use crate::operator::{DenseReference, Operator, SkipOperator};
 use crate::record::{BitsRecord, CaseRecord};
 
@@ -28,7 +29,6 @@ pub fn skip_operator(case: &Case, isa: Isa) -> Box<dyn Operator> {
         output: case.output,
         strategy: case.strategy,
         isa,
-        build_threads: 1,
     })
 }
 
@@ -37,8 +37,8 @@ pub struct Auditor<'a> {
     pub isa: Isa,
     pub threads: usize,
     pub nonce: Option<String>,
-    /// `None`: bits only.
-    pub measure: Option<measure::Settings>,
+    /// `false`: bits only.
+    pub measure: bool,
     pub weights: inputs::weights::Resolver,
     pub operator: &'a OperatorFor,
     /// Output digests seen, to find one that different weights share.
@@ -113,7 +113,7 @@ impl Auditor<'_> {
                 }
                 let entry = self.entry(case, &prepared, shared_reason);
                 record.verdict = judgement.verdict;
-                self.measure(case, &prepared, &mut record);
+                self.measure(manifest, case, &prepared, &mut record);
                 fill(&mut record, case, prepared, judgement);
                 entry
             }
@@ -215,13 +215,41 @@ impl Auditor<'_> {
         })
     }
 
-    fn measure(&self, _case: &Case, _prepared: &Prepared, record: &mut CaseRecord) {
-        let (measurement, reason): (Option<Measurement>, _) = match &self.measure {
-            None => (None, Some("not measured (--no-measure)".to_owned())),
-            Some(_) => (None, Some("not measured".to_owned())),
+    /// Measures what was verified; else says why not.
+    fn measure(
+        &self,
+        manifest: &Manifest,
+        case: &Case,
+        prepared: &Prepared,
+        record: &mut CaseRecord,
+    ) {
+        let measured = match (self.measure, &manifest.platform) {
+            (false, _) => Err("not measured (--no-measure)".to_owned()),
+            (true, Some(platform)) if timing::needs_accelerator(platform) => {
+                Err(format!("not measured (needs {platform})"))
+            }
+            _ if !record.verdict.satisfies() && record.verdict != Verdict::Unpinned => {
+                Err("not measured: the output is not right".to_owned())
+            }
+            _ => {
+                let operator = (self.operator)(case, self.isa);
+                timing::measure(
+                    case,
+                    &prepared.weights,
+                    &prepared.v,
+                    &prepared.bits,
+                    &*operator,
+                    self,
+                )
+            }
         };
-        record.measurement = measurement;
-        record.measurement_reason = reason;
+        match measured {
+            Ok(timings) => {
+                record.measurement = Some(timings);
+                record.measurement_reason = None;
+            }
+            Err(reason) => record.measurement_reason = Some(reason),
+        }
     }
 }
 

@@ -6,10 +6,11 @@
 pub mod arithmetic;
 pub mod audit;
 pub mod backend;
+pub mod baseline;
 pub mod check;
 pub mod cli;
 pub mod digest;
-pub mod environment;
+pub mod doctor;
 pub mod exit;
 pub mod expected;
 pub mod inputs;

@@ -10,8 +10,8 @@ use crate::check::bits::Structure;
 use crate::check::compare::Difference;
 use crate::check::verdict::{DigestRow, Verdict};
 use crate::digest::Digest;
-use crate::environment::Environment;
-use crate::measure::Measurement;
+use crate::doctor::Environment;
+use crate::measure::CaseTimings;
 
 /// The version of the record's format.
 pub const FORMAT: &str = "sparse-verify-record/1";
@@ -80,7 +80,7 @@ pub struct CaseRecord {
     /// `None` for a case that was not run.
     pub bits: Option<BitsRecord>,
     /// `None` where nothing was measured, for `measurement_reason`.
-    pub measurement: Option<Measurement>,
+    pub measurement: Option<CaseTimings>,
     pub measurement_reason: Option<String>,
     pub seconds: f64,
 }
@@ -164,7 +164,11 @@ pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
         return std::fs::OpenOptions::new().write(true).open(path)?.write_all(bytes);
     }
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
-    let mut file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
+    let mut builder = tempfile::Builder::new();
+    // The temporary file becomes the file: readable as the umask allows, not by its owner alone.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder.unwrap_or(Path::new(".")))?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;

@@ -5,4 +5,5 @@ pub mod compare;
 pub mod distinct;
 pub mod lanes;
 pub mod perturb;
+pub mod tolerance;
 pub mod verdict;

@@ -20,7 +20,7 @@ pub fn run(args: &InputsArgs) -> Result<u8, Failure> {
         isa: args.resources.isa(),
         threads: args.resources.threads(),
         nonce: None,
-        measure: None,
+        measure: false,
         weights: Resolver::new(args.resources.weights.clone(), args.resources.offline),
         operator: &audit::skip_operator,
         seen: SharedOutputs::default(),

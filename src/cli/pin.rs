@@ -6,7 +6,7 @@ use super::PinArgs;
 use super::list::print;
 use super::select::select;
 use crate::audit::{self, Auditor, SharedOutputs};
-use crate::environment::Environment;
+use crate::doctor::environment;
 use crate::exit::{self, Failure};
 use crate::expected::{Entry, Expected};
 use crate::inputs::weights::Resolver;
@@ -18,12 +18,12 @@ pub fn run(args: &PinArgs) -> Result<u8, Failure> {
         isa,
         threads: args.resources.threads(),
         nonce: None,
-        measure: None,
+        measure: false,
         weights: Resolver::new(args.resources.weights.clone(), args.resources.offline),
         operator: &audit::skip_operator,
         seen: SharedOutputs::default(),
     };
-    let confirmation = format!("skip on cpu {isa}: {}, {}", Environment::read().cpu, audit::tool());
+    let confirmation = format!("skip on cpu {isa}: {}, {}", environment().cpu_model, audit::tool());
     let mut code = exit::VERIFIED;
     for selected in &selected {
         let mut after = selected.expected.clone();

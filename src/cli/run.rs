@@ -10,11 +10,10 @@ use super::select::{Selected, select};
 use super::{Require, RunArgs};
 use crate::audit::{self, Auditor, SharedOutputs};
 use crate::digest::Digest;
-use crate::environment::Environment;
+use crate::doctor::environment;
 use crate::exit::{self, Failure};
 use crate::inputs::weights::Resolver;
 use crate::manifest::Case;
-use crate::measure;
 use crate::record::{FORMAT, ManifestRecord, Record, RecordError, RunOptions};
 use crate::report::{junit, terminal};
 
@@ -41,7 +40,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
         isa: args.resources.isa(),
         threads: args.resources.threads(),
         nonce: args.nonce.clone(),
-        measure: (!args.no_measure).then(measure::Settings::default),
+        measure: !args.no_measure,
         weights: Resolver::new(args.resources.weights.clone(), args.resources.offline),
         operator: &audit::skip_operator,
         seen: SharedOutputs::default(),
@@ -141,7 +140,7 @@ fn begin(args: &RunArgs, selected: &[Selected]) -> Result<Record, Failure> {
         tool: audit::tool(),
         arguments: std::env::args().skip(1).collect(),
         started: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
-        environment: Environment::read(),
+        environment: environment(),
         options,
         manifests,
         cases: Vec::new(),

@@ -94,6 +94,11 @@ impl Sparsity {
         (billionths <= Sparsity::ONE).then_some(Sparsity { billionths })
     }
 
+    /// The nearest binary64, for rules of thumb and reports only.
+    pub fn as_f64(self) -> f64 {
+        f64::from(self.billionths) / f64::from(Sparsity::ONE)
+    }
+
     /// floor(s * 2^32): a uniform 32-bit word is below it with probability s.
     pub fn word_threshold(self) -> u64 {
         (u64::from(self.billionths) << 32) / u64::from(Sparsity::ONE)

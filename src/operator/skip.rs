@@ -16,9 +16,6 @@ pub struct SkipOperator {
     pub output: Dtype,
     pub strategy: Strategy,
     pub isa: Isa,
-    /// Threads that `build` may use: several when A is whole, one when panels are built beside
-    /// each other.
-    pub build_threads: usize,
 }
 
 /// Rows that the block strategy looks at together.
@@ -132,7 +129,9 @@ impl Operator for SkipOperator {
 
     fn build<'a>(&self, a: ArrayView2<'a, f32>) -> Result<Box<dyn Built + 'a>, Error> {
         let plan = SkipOperator::plan(self, a);
-        let (isa, threads) = (self.isa, self.build_threads);
+        let isa = self.isa;
+        // A whole A is built in a pool; panels are built beside each other, outside of any.
+        let threads = rayon::current_thread_index().map_or(1, |_| rayon::current_num_threads());
         let tiles =
             |selection, slices| Held::Tiles(TiledA::pack(a, selection, slices, isa, threads));
         let a = match self.arithmetic {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 
 use crate::check::verdict::Verdict;
+use crate::measure::{Rule, Speedup};
 use crate::record::{CaseRecord, Record};
 
 /// How much to say.
@@ -28,7 +29,7 @@ fn style(verdict: Verdict) -> Style {
 pub fn head(width: usize) -> String {
     format!(
         "{:<width$}  {:<12}  {:<16}  {:>9}  {:>8}  {}\n",
-        "case", "verdict", "operator sha256", "nnz", "time", "against the best baseline"
+        "case", "verdict", "operator sha256", "nnz", "time", "measured"
     )
 }
 
@@ -88,8 +89,32 @@ pub fn case(case: &CaseRecord, width: usize, detail: Detail) -> String {
     text
 }
 
+/// Speedups under both rules, or why there are none.
 fn measurement(case: &CaseRecord) -> String {
-    case.measurement_reason.clone().unwrap_or_default()
+    let Some(timings) = &case.measurement else {
+        return case.measurement_reason.clone().unwrap_or_default();
+    };
+    let name = |rule| match rule {
+        Rule::Published => "published rule",
+        Rule::Best => "best",
+    };
+    let speedup = |s: &Speedup| format!("{:.2}x {} ({})", s.ratio, s.baseline, name(s.rule));
+    let mut parts: Vec<String> = Vec::new();
+    if let Some(timing) = &timings.operator.timing {
+        parts.push(milliseconds(timing.summary.time_ns_median));
+    }
+    // The headline is against the best.
+    let best_first = [Rule::Best, Rule::Published];
+    parts.extend(best_first.iter().filter_map(|rule| {
+        timings.speedups.iter().find(|speedup| speedup.rule == *rule).map(speedup)
+    }));
+    parts.extend(timings.no_speedup.iter().cloned());
+    parts.join(", ")
+}
+
+fn milliseconds(ns: f64) -> String {
+    let ms = ns / 1e6;
+    if ms < 1.0 { format!("{:.0} us", ms * 1e3) } else { format!("{ms:.2} ms") }
 }
 
 fn percent(part: u64, whole: u64) -> String {

@@ -1,10 +1,13 @@
 //! The CPU: dispatch paths and the kernels behind them.
 
+mod csr_rows;
 mod float_environment;
+mod gemm_rs;
 mod isa;
 mod memory;
 mod order;
 mod packed;
+mod peak;
 mod scratch;
 mod sparse;
 mod sparse_kernels;
@@ -13,13 +16,18 @@ pub mod tensor_core;
 mod threads;
 mod tile_kernels;
 mod tiles;
+mod vendor;
 
 #[cfg(test)]
 mod chain_tests;
 
+pub use csr_rows::csr_row;
 pub use float_environment::{float_environment_is_ieee, reset_float_environment};
+pub use gemm_rs::{GEMM_RS_VERSION, sgemm_gemm_rs};
 pub use isa::Isa;
 pub use packed::PackedV;
+pub use peak::{flops_per_round, fma_rounds, read_sum};
 pub use sparse::{SparseA, spmm_chain};
 pub use threads::parallel_for;
 pub use tiles::{Selection, TiledA, gemm_chain};
+pub use vendor::{MklCsr, OneMkl, OpenBlas, Search};

@@ -1,0 +1,146 @@
+//! Measuring one verified case on this machine: the operator and every rival that is here.
+
+use std::sync::OnceLock;
+
+use ndarray::ArrayView2;
+
+use super::Auditor;
+use crate::baseline::{self, Baselines};
+use crate::check::bits::Bits;
+use crate::check::lanes::TensorHasher;
+use crate::check::tolerance::Tolerance;
+use crate::doctor;
+use crate::inputs::Weights;
+use crate::manifest::Case;
+use crate::measure::{
+    self, CacheFlush, CaseTimings, Contender, EnergyCounter, Instruments, POWERCAP, Plan, Rapl,
+    RealClock, Roofline,
+};
+use crate::operator::Operator;
+
+/// Cases with fewer dense operations than this are measured quickly: there are many of them.
+const SMALL_FLOPS: f64 = 3e8;
+
+/// Whether the timings of a platform are about something other than a processor.
+pub fn needs_accelerator(platform: &str) -> bool {
+    ["NVIDIA", "AMD Instinct", "AMD MI"].iter().any(|maker| platform.starts_with(maker))
+}
+
+/// What all cases are measured with; made once.
+struct Bench {
+    baselines: Baselines,
+    clock: RealClock,
+    roofline: Roofline,
+    energy: Result<Rapl, String>,
+    flush: CacheFlush,
+}
+
+fn bench(threads: usize) -> &'static Bench {
+    static BENCH: OnceLock<Bench> = OnceLock::new();
+    BENCH.get_or_init(|| {
+        let cache_bytes = doctor::environment().cache_bytes;
+        let clock = RealClock::default();
+        Bench {
+            baselines: baseline::all(threads),
+            roofline: Roofline::measure(&clock, threads, cache_bytes),
+            clock,
+            energy: Rapl::open(POWERCAP.as_ref()),
+            flush: CacheFlush::new(cache_bytes),
+        }
+    })
+}
+
+fn plan(case: &Case, threads: usize, has_energy: bool) -> Plan {
+    let flops = 2.0 * case.m as f64 * case.k as f64 * case.n as f64;
+    if flops < SMALL_FLOPS {
+        return Plan::quick(threads, case.seed);
+    }
+    Plan {
+        budget_ns: 1_500_000_000,
+        samples_min: 5,
+        samples_max: 200,
+        warmup_ns_max: 100_000_000,
+        cold_samples: 3,
+        energy_window_ns: has_energy.then_some(1_000_000_000),
+        ..Plan::thorough(threads, case.seed)
+    }
+}
+
+/// Measures a case, or says why that is not possible. The operator's output must come out with
+/// the digest that was verified; a baseline's must lie within its bound.
+pub fn measure(
+    case: &Case,
+    weights: &Weights,
+    v: &ndarray::Array2<f32>,
+    bits: &Bits,
+    operator: &dyn Operator,
+    auditor: &Auditor<'_>,
+) -> Result<CaseTimings, String> {
+    let threads = auditor.threads;
+    if case.m == 0 || case.k == 0 || case.n == 0 {
+        return Err("not measured: there is nothing to multiply".into());
+    }
+    // A, the operator's form of it, those of the sparse and compacted rivals, and two Y.
+    let a_bytes = 4 * case.m as u64 * case.k as u64;
+    let bytes = 4 * a_bytes + 16 * (case.m * case.n) as u64;
+    if let Some(available) = doctor::memory_available_bytes() {
+        if bytes > available / 2 {
+            return Err(format!(
+                "not measured: a timed operator is held whole, which takes about {:.1} GB of the \
+                 {:.1} GB available",
+                bytes as f64 / 1e9,
+                available as f64 / 1e9
+            ));
+        }
+    }
+    let a = weights.rows(0..case.m).map_err(|error| format!("not measured: {error}"))?;
+
+    let bench = bench(threads);
+    let sparsity = case.sparsity.as_f64();
+    let measured = measure::with_threads(threads, || {
+        let tolerance = Tolerance::new(a.view(), v.view(), auditor.isa, threads)
+            .map_err(|error| format!("not measured: {error}"))?;
+        let mut check = |name: &str, y: ArrayView2<'_, f32>| {
+            if name != operator.name() {
+                return tolerance.check(y);
+            }
+            if !case.arithmetic.has_bit_contract() {
+                return tolerance.check_rounded(y, case.output);
+            }
+            let mut y = y.to_owned();
+            crate::check::bits::positive_zeros(&mut y);
+            let mut hasher = TensorHasher::new(case.output, case.m, false);
+            hasher.update(&y);
+            match hasher.finish().digest {
+                digest if digest == bits.operator.digest => Ok(()),
+                digest => Err(format!(
+                    "a timed call gave the digest {digest}, verified was {}",
+                    bits.operator.digest
+                )),
+            }
+        };
+        let contender =
+            |operator, kind, library, version| Contender { operator, kind, library, version };
+        let subject = contender(operator, None, "sparse-verify", env!("CARGO_PKG_VERSION"));
+        let baselines: Vec<Contender<'_>> = bench
+            .baselines
+            .available
+            .iter()
+            .map(|b| contender(&*b.operator, Some(b.kind), &b.library, &b.version))
+            .collect();
+        let flush = || bench.flush.flush();
+        let instruments = Instruments {
+            clock: &bench.clock,
+            energy: match &bench.energy {
+                Ok(counter) => Ok(counter as &dyn EnergyCounter),
+                Err(reason) => Err(reason.clone()),
+            },
+            roofline: &bench.roofline,
+            flush: &flush,
+        };
+        let case_to_measure = measure::Case { a: a.view(), v: v.view(), sparsity };
+        let plan = plan(case, threads, bench.energy.is_ok());
+        Ok(measure::measure(case_to_measure, &subject, &baselines, &plan, &instruments, &mut check))
+    });
+    measured.map_err(|error| format!("not measured: no thread pool: {error}"))?
+}

@@ -1,0 +1,127 @@
+//! The rivals, behind the operator's own trait.
+//!
+//! Dense libraries, sparse libraries, and each dense library on the live rows only
+//! (*compacted*), which is the honest rival wherever whole rows are dead. The two embedded ones
+//! are always there; a vendor library that is not installed is listed with the reason.
+//!
+//! What is deliberately absent: clocks and verdicts. A baseline has no bit contract.
+
+mod compacted;
+mod csr;
+mod dense;
+mod onemkl_csr;
+pub mod probe;
+
+use serde::{Deserialize, Serialize};
+
+pub use compacted::Compacted;
+pub use csr::CsrRows;
+pub use dense::{Dense, DenseLibrary, GemmRs};
+pub use onemkl_csr::OneMklCsr;
+
+use crate::backend::cpu::{Isa, OneMkl, OpenBlas};
+use crate::operator::Operator;
+
+/// What a baseline multiplies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Every element of A.
+    Dense,
+    /// The non-zeros of A.
+    Sparse,
+    /// The live rows of A, every element of them.
+    Compacted,
+}
+
+/// A rival that can run here.
+pub struct Baseline {
+    pub operator: Box<dyn Operator>,
+    pub kind: Kind,
+    /// The library's name, such as `OpenBLAS`.
+    pub library: String,
+    /// What the library says of itself, and its path where it was loaded from one.
+    pub version: String,
+}
+
+/// A rival that cannot run here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missing {
+    /// The baseline's name, such as `onemkl-csr`.
+    pub name: String,
+    /// `not installed: looked for ...`, or why the library cannot be used.
+    pub reason: String,
+}
+
+/// All rivals, here or not.
+pub struct Baselines {
+    pub available: Vec<Baseline>,
+    pub missing: Vec<Missing>,
+}
+
+/// Every baseline that this build knows. Opens the vendor libraries on the first call, which
+/// should be made before any thread is started: only then can OpenBLAS be told not to spin.
+///
+/// `threads` is how many the measurement will use: it is only mentioned where a library cannot
+/// follow.
+pub fn all(threads: usize) -> Baselines {
+    let mut all = Baselines { available: Vec::new(), missing: Vec::new() };
+    all.add_dense(GemmRs);
+    all.available.push(Baseline {
+        operator: Box::new(CsrRows),
+        kind: Kind::Sparse,
+        library: "embedded CSR".into(),
+        version: format!("{} {}", env!("CARGO_PKG_VERSION"), Isa::best()),
+    });
+    match OpenBlas::get() {
+        Ok(library) => all.add_dense(library),
+        Err(reason) => all.miss(&["openblas", "compacted-openblas"], reason),
+    }
+    match OneMkl::get() {
+        Ok(library) => {
+            all.add_dense(library);
+            match library.has_sparse() {
+                Ok(()) => all.available.push(Baseline {
+                    operator: Box::new(OneMklCsr(library)),
+                    kind: Kind::Sparse,
+                    library: DenseLibrary::library(&library),
+                    version: DenseLibrary::version(&library),
+                }),
+                Err(reason) => all.miss(&["onemkl-csr"], &reason),
+            }
+            if threads > 1 && library.is_sequential() {
+                let reason = "sequential: no threading layer or no runtime for it was found \
+                              beside the library, so it runs on one thread";
+                all.miss(&["onemkl threads"], reason);
+            }
+        }
+        Err(reason) => all.miss(&["onemkl", "compacted-onemkl", "onemkl-csr"], reason),
+    }
+    all
+}
+
+impl Baselines {
+    fn add_dense<L: DenseLibrary>(&mut self, dense: L) {
+        let (library, version) = (dense.library(), dense.version());
+        self.available.push(Baseline {
+            operator: Box::new(Dense(dense)),
+            kind: Kind::Dense,
+            library: library.clone(),
+            version: version.clone(),
+        });
+        self.available.push(Baseline {
+            operator: Box::new(Compacted(dense)),
+            kind: Kind::Compacted,
+            library,
+            version,
+        });
+    }
+
+    fn miss(&mut self, names: &[&str], reason: &str) {
+        self.missing
+            .extend(names.iter().map(|&name| Missing { name: name.into(), reason: reason.into() }));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! Every baseline that is here against the scalar rule, within the bound.
+
+use ndarray::{Array2, ArrayView2, s};
+
+use super::*;
+use crate::arithmetic::bounded;
+use crate::operator::{Operator, Staged};
+
+/// Values of full significands, `sparsity` of them zero, one row in three dead.
+fn sparse_matrix(rows: usize, cols: usize, sparsity: f64, seed: u64) -> Array2<f32> {
+    let mut state = seed;
+    let mut random = || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    Array2::from_shape_fn((rows, cols), |(i, _)| {
+        let (value, draw) = (random(), random());
+        let is_zero = f64::from(draw) < 2.0 * sparsity - 1.0 || (sparsity > 0.0 && i % 3 == 1);
+        if is_zero { 0.0 } else { value }
+    })
+}
+
+/// The first element that breaks the bound of VERIFY.md, section 4.
+fn out_of_bound(a: ArrayView2<'_, f32>, v: ArrayView2<'_, f32>, y: ArrayView2<'_, f32>) -> String {
+    for (i, row) in a.rows().into_iter().enumerate() {
+        let row = row.to_vec();
+        let nnz = row.iter().filter(|&&x| x != 0.0).count();
+        for (j, column) in v.columns().into_iter().enumerate() {
+            let column = column.to_vec();
+            let want = bounded::reference(&row, &column);
+            let bound = bounded::bound(nnz, bounded::magnitude(&row, &column));
+            let got = y[[i, j]];
+            let is_within = (f64::from(got) - want).abs() <= bound;
+            if !is_within {
+                return format!("({i}, {j}): {got}, want {want} within {bound:e}");
+            }
+        }
+    }
+    String::new()
+}
+
+fn apply(
+    operator: &dyn Operator,
+    a: ArrayView2<'_, f32>,
+    v: ArrayView2<'_, f32>,
+    threads: usize,
+) -> Array2<f32> {
+    let mut y = Array2::from_elem((a.nrows(), v.ncols()), f32::NAN);
+    let built = operator.build(a).unwrap();
+    let mut staged = Staged::default();
+    operator.stage(v, &mut staged, threads).unwrap();
+    // Twice: the second call uses what the first one kept.
+    built.apply(v, &staged, y.view_mut(), threads).unwrap();
+    y.fill(f32::NAN);
+    built.apply(v, &staged, y.view_mut(), threads).unwrap();
+    y
+}
+
+#[test]
+fn all_are_within_the_bound_at_odd_sizes() {
+    let sizes = [
+        (0, 0, 0),
+        (0, 3, 2),
+        (3, 0, 2),
+        (3, 2, 0),
+        (1, 1, 1),
+        (2, 3, 5),
+        (13, 7, 1),
+        (1, 67, 9),
+        (31, 129, 17),
+        (64, 64, 64),
+        (97, 513, 33),
+    ];
+    for baseline in all(2).available {
+        for (m, k, n) in sizes {
+            for (sparsity, threads) in [(0.0, 1), (0.6, 2), (0.97, 1), (1.0, 2)] {
+                let a = sparse_matrix(m, k, sparsity, 1 + m as u64);
+                let v = sparse_matrix(k, n, 0.0, 2 + n as u64);
+                let y = apply(&*baseline.operator, a.view(), v.view(), threads);
+                let error = out_of_bound(a.view(), v.view(), y.view());
+                let name = baseline.operator.name();
+                assert_eq!(error, "", "{name} {m} x {k} x {n} at {sparsity}");
+            }
+        }
+    }
+}
+
+#[test]
+fn strides_do_not_matter() {
+    let a = sparse_matrix(40, 60, 0.5, 3);
+    let v = sparse_matrix(60, 50, 0.0, 4);
+    let forms = [
+        (a.slice(s![..20, ..30]), v.slice(s![..30, ..11])),
+        (a.slice(s![..;2, ..;2]), v.slice(s![..30, ..;2])),
+        (v.t().reversed_axes(), a.t()),
+        (a.t(), a.view()),
+    ];
+    for baseline in all(1).available {
+        for (a, v) in forms.into_iter().filter(|(a, v)| a.ncols() == v.nrows()) {
+            let mut wide = Array2::from_elem((a.nrows(), 2 * v.ncols()), f32::NAN);
+            let mut columns = Array2::from_elem((v.ncols(), a.nrows()), f32::NAN);
+            let built = baseline.operator.build(a).unwrap();
+            for mut y in [wide.slice_mut(s![.., ..;2]), columns.view_mut().reversed_axes()] {
+                built.apply(v, &Staged::default(), y.view_mut(), 1).unwrap();
+                assert_eq!(out_of_bound(a, v, y.view()), "", "{}", baseline.operator.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn shapes_that_do_not_fit_are_errors() {
+    let (a, v) = (Array2::<f32>::ones((3, 4)), Array2::<f32>::ones((5, 2)));
+    for baseline in all(1).available {
+        let built = baseline.operator.build(a.view()).unwrap();
+        let mut y = Array2::zeros((3, 2));
+        let error = built.apply(v.view(), &Staged::default(), y.view_mut(), 1).unwrap_err();
+        assert!(error.to_string().contains("shapes do not fit"), "{error}");
+    }
+}
+
+#[test]
+fn every_name_is_there_or_missing_with_a_reason() {
+    let all = all(1);
+    let mut names: Vec<_> = all.available.iter().map(|b| b.operator.name()).collect();
+    assert!(all.missing.iter().all(|missing| missing.reason.contains("not ")), "{:?}", all.missing);
+    names.extend(all.missing.into_iter().map(|missing| missing.name));
+    names.sort();
+    let want = [
+        "compacted-gemm-rs",
+        "compacted-onemkl",
+        "compacted-openblas",
+        "csr",
+        "gemm-rs",
+        "onemkl",
+        "onemkl-csr",
+        "openblas",
+    ];
+    assert_eq!(names, want);
+}
+
+#[test]
+fn the_float_environment_survives_every_library() {
+    let (a, v) = (sparse_matrix(64, 64, 0.5, 1), sparse_matrix(64, 64, 0.0, 2));
+    for baseline in all(2).available {
+        apply(&*baseline.operator, a.view(), v.view(), 2);
+        assert!(crate::backend::cpu::float_environment_is_ieee(), "{}", baseline.operator.name());
+    }
+}

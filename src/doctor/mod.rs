@@ -1,0 +1,246 @@
+//! What can be verified and measured on this machine, and what is missing for the rest.
+
+mod environment;
+
+use std::env;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use environment::{Environment, environment, memory_available_bytes};
+
+use crate::baseline::probe::{self, Followed, Shape};
+use crate::baseline::{self, Kind, Missing};
+use crate::measure::{EnergyCounter, POWERCAP, Rapl, with_threads};
+
+/// Everything that `verify doctor` says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DoctorReport {
+    pub environment: Environment,
+    pub baselines: Vec<Found>,
+    pub baselines_missing: Vec<Missing>,
+    pub energy: Availability,
+    /// Where pinned revisions of models are looked for.
+    pub weights: Availability,
+    pub can: Vec<String>,
+    pub cannot: Vec<String>,
+    /// What libraries were seen to follow; empty unless asked for.
+    pub arithmetic: Vec<Followed>,
+}
+
+/// A baseline that can run here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    pub name: String,
+    pub kind: Kind,
+    pub library: String,
+    pub version: String,
+}
+
+/// Something that is there, or why it is not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Availability {
+    pub available: bool,
+    /// What it is, or the reason.
+    pub detail: String,
+}
+
+/// Examines this machine. With `arithmetic` every baseline is probed, which takes seconds.
+pub fn report(arithmetic: bool) -> DoctorReport {
+    // First: vendor libraries are best opened before any thread is started.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let baselines = baseline::all(cores);
+    let environment = environment();
+    let energy = match Rapl::open(Path::new(POWERCAP)) {
+        Ok(rapl) => Availability { available: true, detail: rapl.name() },
+        Err(reason) => Availability { available: false, detail: reason },
+    };
+    let folder = model_cache_folder(|name| env::var_os(name).map(PathBuf::from));
+    let weights = match folder {
+        Some(folder) => {
+            Availability { available: folder.is_dir(), detail: folder.display().to_string() }
+        }
+        None => Availability { available: false, detail: "no home folder is set".into() },
+    };
+    let (can, mut cannot) = (
+        vec![
+            "verify every digest of every manifest, those of accelerators included".to_string(),
+            format!("measure on the CPU, with up to {} threads", environment.cores),
+        ],
+        vec!["measure on a GPU: this build has no GPU backend".to_string()],
+    );
+    if !energy.available {
+        cannot.push(format!("measure energy: {}", energy.detail));
+    }
+    let vendors = |name: &str| baselines.missing.iter().any(|missing| missing.name == name);
+    if vendors("openblas") && vendors("onemkl") {
+        cannot.push("compare with a vendor's CPU library: none was found".into());
+    }
+    DoctorReport {
+        arithmetic: if arithmetic { followed(&baselines, environment.cores) } else { Vec::new() },
+        baselines: baselines
+            .available
+            .iter()
+            .map(|baseline| Found {
+                name: baseline.operator.name(),
+                kind: baseline.kind,
+                library: baseline.library.clone(),
+                version: baseline.version.clone(),
+            })
+            .collect(),
+        baselines_missing: baselines.missing,
+        environment,
+        energy,
+        weights,
+        can,
+        cannot,
+    }
+}
+
+/// Any seed serves: the probe compares all elements.
+const PROBE_SEED: u64 = 1;
+
+/// Probes every dense and sparse baseline on one thread and, where there are more, on all. The
+/// compacted ones are their dense libraries at another m.
+fn followed(baselines: &baseline::Baselines, cores: usize) -> Vec<Followed> {
+    let mut thread_counts = vec![1, cores];
+    thread_counts.dedup();
+    let mut rows = Vec::new();
+    for baseline in baselines.available.iter().filter(|b| b.kind != Kind::Compacted) {
+        for &threads in &thread_counts {
+            for shape in probe::SHAPES {
+                let row = with_threads(threads, || {
+                    probe::probe(&*baseline.operator, &[shape], PROBE_SEED, threads)
+                });
+                match row {
+                    Ok(Ok(followed)) => rows.extend(followed),
+                    Ok(Err(error)) => rows.push(not_probed(baseline, shape, threads, &error)),
+                    Err(error) => rows.push(not_probed(baseline, shape, threads, &error)),
+                }
+            }
+        }
+    }
+    rows
+}
+
+/// A row that says why there is no finding.
+fn not_probed(
+    baseline: &baseline::Baseline,
+    shape: Shape,
+    threads: usize,
+    error: &dyn fmt::Display,
+) -> Followed {
+    Followed {
+        operator: format!("{} failed: {error}", baseline.operator.name()),
+        shape,
+        threads,
+        model: None,
+        can_be_named: false,
+        tried: 0,
+        elements: 0,
+        unlike_chain: 0,
+    }
+}
+
+/// The Hugging Face cache, found as its own tools find it: `HF_HUB_CACHE`, else `hub` below
+/// `HF_HOME`, else below the user's cache folder.
+fn model_cache_folder(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
+    let set = |name: &str| variable(name).filter(|path| !path.as_os_str().is_empty());
+    set("HF_HUB_CACHE")
+        .or_else(|| set("HF_HOME").map(|home| home.join("hub")))
+        .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("huggingface/hub")))
+        .or_else(|| set("HOME").map(|home| home.join(".cache/huggingface/hub")))
+}
+
+/// The report as short text.
+impl fmt::Display for DoctorReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let e = &self.environment;
+        let gib = |bytes: u64| format!("{:.1} GiB", bytes as f64 / (1u64 << 30) as f64);
+        let yes = |yes: bool| if yes { "yes" } else { "no" };
+        writeln!(f, "machine")?;
+        let memory = e.memory_bytes.map_or("unknown memory".into(), gib);
+        writeln!(f, "  processor   {}, {} core(s), {memory}", e.cpu_model, e.cores)?;
+        let kernel = e.kernel.as_deref().unwrap_or("unknown kernel");
+        writeln!(f, "  system      {}, {kernel}, {}", e.os, e.architecture)?;
+        writeln!(f, "  kernels     {} (can run: {})", e.isa, e.isa_available.join(", "))?;
+        writeln!(
+            f,
+            "  SHA-256     {}",
+            if e.sha_instructions { "instructions" } else { "software" }
+        )?;
+        writeln!(f, "  IEEE state  {}", yes(e.float_environment_is_ieee))?;
+        let revision =
+            e.git_revision.as_deref().map_or(String::new(), |r| format!(", {}", &r[..12]));
+        writeln!(f, "  verify      {}{revision}", e.tool_version)?;
+        for (what, it) in [("energy", &self.energy), ("weights", &self.weights)] {
+            let absent = if it.available { "" } else { "not available: " };
+            writeln!(f, "  {what:10}  {absent}{}", it.detail)?;
+        }
+        writeln!(f, "baselines")?;
+        for found in &self.baselines {
+            writeln!(f, "  {:18}  {} {}", found.name, found.library, found.version)?;
+        }
+        for missing in &self.baselines_missing {
+            writeln!(f, "  {:18}  {}", missing.name, missing.reason)?;
+        }
+        for (head, lines) in [("can", &self.can), ("cannot", &self.cannot)] {
+            writeln!(f, "{head}")?;
+            for line in lines {
+                writeln!(f, "  {line}")?;
+            }
+        }
+        if !self.arithmetic.is_empty() {
+            writeln!(f, "arithmetic seen here (library, version, machine, shape and threads)")?;
+            let rows = probe::table(&self.arithmetic);
+            for [library, shape, threads, model, like] in
+                std::iter::once(probe::TABLE_HEAD.map(String::from)).chain(rows)
+            {
+                writeln!(f, "  {library:12} {shape:14} {threads:>7}  {like:>13}  {model}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_names_what_is_there_and_what_is_not() {
+        let report = report(false);
+        let text = report.to_string();
+        println!("{text}");
+        for line in ["machine", "baselines", "can", "cannot", "  gemm-rs ", "  csr "] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
+        for missing in &report.baselines_missing {
+            assert!(text.contains(&missing.reason));
+        }
+        let json = serde_json::to_string(&report).unwrap();
+        assert_eq!(serde_json::from_str::<DoctorReport>(&json).unwrap(), report);
+    }
+
+    #[test]
+    fn the_model_cache_is_found_as_its_own_tools_find_it() {
+        let with = |set: &'static [(&str, &str)]| {
+            model_cache_folder(|name| {
+                set.iter().find(|(other, _)| *other == name).map(|(_, value)| value.into())
+            })
+        };
+        assert_eq!(with(&[]), None);
+        assert_eq!(with(&[("HOME", "/h")]), Some("/h/.cache/huggingface/hub".into()));
+        assert_eq!(with(&[("HOME", "/h"), ("HF_HOME", "/f")]), Some("/f/hub".into()));
+        assert_eq!(with(&[("HF_HUB_CACHE", "/c"), ("HF_HOME", "/f")]), Some("/c".into()));
+        assert_eq!(with(&[("HOME", "/h"), ("HF_HOME", "")]), with(&[("HOME", "/h")]));
+    }
+
+    /// `cargo test --release doctor -- --ignored --nocapture` prints the whole report.
+    #[test]
+    #[ignore = "prints a report"]
+    fn whole_report() {
+        println!("{}", report(true));
+    }
+}

@@ -1,0 +1,167 @@
+//! How fast the machine can be at most, so that an impossible timing shows.
+//!
+//! S. Williams, A. Waterman, D. Patterson, *Roofline: an insightful visual performance model*,
+//! CACM 52(4), 2009, with one roof more: what fits in the caches need not come from memory. Peak
+//! and bandwidths are measured, so they are estimates: a machine that was disturbed while they
+//! were taken seems slower than it is. The best of several short runs is kept and a sample counts
+//! as impossible only well below the limit.
+
+use std::hint::black_box;
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::Clock;
+use crate::backend::cpu::{Isa, flops_per_round, fma_rounds, read_sum};
+
+/// A sample below this share of the minimum time is impossible: the estimates are rarely wrong
+/// by a quarter, and wrong claims that matter are off by more.
+pub const MARGIN: f64 = 0.75;
+
+/// Rounds of the multiply-add loop in one run: about a millisecond.
+const FMA_ROUNDS: u64 = 1 << 18;
+/// Runs of each loop, of which the fastest is kept.
+const RUNS: usize = 7;
+/// Words of the buffer that stays in the nearest caches of each thread: 16 KiB.
+const CACHED_WORDS: usize = 16 << 7;
+/// Reads of that buffer in one run.
+const CACHED_READS: usize = 1024;
+
+/// What the machine can do at most with a number of threads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Roofline {
+    pub threads: usize,
+    pub peak_flops_per_s: f64,
+    /// From the caches nearest to the cores.
+    pub cache_bytes_per_s: f64,
+    pub memory_bytes_per_s: f64,
+    /// Bytes that all caches can hold.
+    pub cache_bytes: u64,
+    /// How the figures came about.
+    pub basis: String,
+}
+
+/// The work that one product cannot do without.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Work {
+    /// Two for each non-zero and column of V.
+    pub flops: f64,
+    /// Non-zero values of A, the rows of V that meet one, and Y, each moved once.
+    pub bytes: f64,
+}
+
+impl Work {
+    /// For A with `nnz` non-zeros in `live_columns` columns and m rows, and V of n columns.
+    /// Where a zero is need not be stored, so indices are not counted.
+    pub fn of(m: usize, n: usize, nnz: usize, live_columns: usize) -> Work {
+        let [m, n, nnz, live_columns] = [m, n, nnz, live_columns].map(|size| size as f64);
+        let elements = nnz + live_columns * n + m * n;
+        Work { flops: 2.0 * nnz * n, bytes: elements * size_of::<f32>() as f64 }
+    }
+}
+
+impl Roofline {
+    /// Measures the three roofs in a few tens of milliseconds. With more than one thread it runs
+    /// in the current rayon pool, which should have as many.
+    pub fn measure(clock: &dyn Clock, threads: usize, cache_bytes: u64) -> Roofline {
+        let isa = Isa::best();
+        let lanes: Vec<u64> = (0..threads as u64).collect();
+        // `work` of every thread; the time of the slowest.
+        let best_ns = |work: &(dyn Fn(u64) -> u64 + Sync)| {
+            (0..RUNS)
+                .map(|_| {
+                    let start = clock.now_ns();
+                    let sum: u64 = match threads {
+                        1 => work(0),
+                        _ => lanes.par_iter().with_max_len(1).map(|&lane| work(lane)).sum(),
+                    };
+                    black_box(sum);
+                    clock.now_ns() - start
+                })
+                .min()
+                .unwrap_or(0)
+                .max(1) as f64
+        };
+        let fma_ns = best_ns(&|_| u64::from(fma_rounds(isa, FMA_ROUNDS).to_bits()));
+        let cached = vec![1u64; CACHED_WORDS];
+        let cached_ns = best_ns(&|_| {
+            (0..CACHED_READS).fold(0, |sum, _| sum ^ read_sum(isa, black_box(&cached)))
+        });
+        // Four times the caches, so that what is left of one run cannot help the next.
+        let words = (cache_bytes as usize / 2).max(CACHED_WORDS * threads);
+        let large = vec![1u64; words];
+        let share = words.div_ceil(threads.max(1));
+        let memory_ns = best_ns(&|lane| {
+            let chunk = large.chunks(share).nth(lane as usize).unwrap_or(&[]);
+            read_sum(isa, black_box(chunk))
+        });
+        let threads_f = threads as f64;
+        Roofline {
+            threads,
+            peak_flops_per_s: threads_f * (FMA_ROUNDS * flops_per_round(isa)) as f64 / fma_ns * 1e9,
+            cache_bytes_per_s: threads_f * (CACHED_WORDS * 8 * CACHED_READS) as f64 / cached_ns
+                * 1e9,
+            memory_bytes_per_s: (words * 8) as f64 / memory_ns * 1e9,
+            cache_bytes,
+            basis: format!(
+                "estimate: best of {RUNS} short runs of {isa} multiply-adds in registers, and of \
+                 reads from the nearest cache and from memory"
+            ),
+        }
+    }
+
+    /// No call that does `work` can take less. What the caches may have kept from the call
+    /// before is not charged to memory.
+    pub fn minimum_time_ns(&self, work: Work) -> f64 {
+        let from_memory = (work.bytes - self.cache_bytes as f64).max(0.0);
+        let seconds = (work.flops / self.peak_flops_per_s)
+            .max(work.bytes / self.cache_bytes_per_s)
+            .max(from_memory / self.memory_bytes_per_s);
+        seconds * 1e9
+    }
+
+    /// Whether a sample cannot be true.
+    pub fn is_impossible(&self, work: Work, time_ns: f64) -> bool {
+        time_ns < MARGIN * self.minimum_time_ns(work)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::RealClock;
+    use super::*;
+
+    fn roofline() -> Roofline {
+        Roofline {
+            threads: 1,
+            peak_flops_per_s: 100e9,
+            cache_bytes_per_s: 200e9,
+            memory_bytes_per_s: 10e9,
+            cache_bytes: 1_000_000,
+            basis: String::new(),
+        }
+    }
+
+    #[test]
+    fn each_roof_counts() {
+        let roofline = roofline();
+        // 2e6 flops at 100 GFLOP/s.
+        let work = Work::of(100, 100, 10_000, 100);
+        assert_eq!(work, Work { flops: 2e6, bytes: 120_000.0 });
+        assert_eq!(roofline.minimum_time_ns(work), 20_000.0);
+        // Nothing to multiply: writing Y at 200 GB/s.
+        assert_eq!(roofline.minimum_time_ns(Work::of(1000, 100, 0, 0)), 2_000.0);
+        // 4 MB of Y, of which 1 MB may stay in the caches: 3 MB at 10 GB/s.
+        assert_eq!(roofline.minimum_time_ns(Work::of(10_000, 100, 0, 0)), 300_000.0);
+        assert!(roofline.is_impossible(work, 14_999.0));
+        assert!(!roofline.is_impossible(work, 15_000.0));
+    }
+
+    #[test]
+    fn this_machine_has_roofs() {
+        let roofline = Roofline::measure(&RealClock::default(), 1, 1 << 20);
+        // No machine that runs this is outside 0.1 GFLOP/s .. 10 TFLOP/s a thread.
+        assert!((1e8..1e13).contains(&roofline.peak_flops_per_s), "{roofline:?}");
+        assert!(roofline.cache_bytes_per_s > 1e8 && roofline.memory_bytes_per_s > 1e7);
+    }
+}
