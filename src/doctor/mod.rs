@@ -59,7 +59,9 @@ pub fn report(arithmetic: bool) -> DoctorReport {
     let folder = model_cache_folder(|name| env::var_os(name).map(PathBuf::from));
     let weights = match folder {
         Some(folder) => {
-            Availability { available: folder.is_dir(), detail: folder.display().to_string() }
+            let available = folder.is_dir();
+            let absent = if available { "" } else { "no folder " };
+            Availability { available, detail: format!("{absent}{}", folder.display()) }
         }
         None => Availability { available: false, detail: "no home folder is set".into() },
     };
@@ -171,8 +173,7 @@ impl fmt::Display for DoctorReport {
             if e.sha_instructions { "instructions" } else { "software" }
         )?;
         writeln!(f, "  IEEE state  {}", yes(e.float_environment_is_ieee))?;
-        let revision =
-            e.git_revision.as_deref().map_or(String::new(), |r| format!(", {}", &r[..12]));
+        let revision = e.git_revision.as_ref().map_or(String::new(), |r| format!(", {r}"));
         writeln!(f, "  verify      {}{revision}", e.tool_version)?;
         for (what, it) in [("energy", &self.energy), ("weights", &self.weights)] {
             let absent = if it.available { "" } else { "not available: " };
@@ -180,10 +181,12 @@ impl fmt::Display for DoctorReport {
         }
         writeln!(f, "baselines")?;
         for found in &self.baselines {
-            writeln!(f, "  {:18}  {} {}", found.name, found.library, found.version)?;
+            writeln!(f, "  {:18}  {}, {}", found.name, found.library, found.version)?;
         }
-        for missing in &self.baselines_missing {
-            writeln!(f, "  {:18}  {}", missing.name, missing.reason)?;
+        // A library that is missing takes several baselines with it: its reason is said once.
+        for missing in self.baselines_missing.chunk_by(|x, y| x.reason == y.reason) {
+            let names: Vec<_> = missing.iter().map(|missing| missing.name.as_str()).collect();
+            writeln!(f, "  {}: {}", names.join(", "), missing[0].reason)?;
         }
         for (head, lines) in [("can", &self.can), ("cannot", &self.cannot)] {
             writeln!(f, "{head}")?;

@@ -177,6 +177,8 @@ pub struct Energy {
     pub joules_per_call: f64,
     /// Per call, less what the idle machine would have used.
     pub joules_per_call_above_idle: f64,
+    /// Of the machine at rest, in a window as long.
+    pub idle_power_w: f64,
     pub window: Window,
     /// Whether the window was long enough and the machine drew more than when idle.
     pub is_valid: bool,
@@ -189,6 +191,7 @@ impl Energy {
         Energy {
             joules_per_call: per_call(window.energy_j),
             joules_per_call_above_idle: per_call(window.energy_j - idle.power_w * window.seconds),
+            idle_power_w: idle.power_w,
             is_valid: window.seconds >= WINDOW_S_MIN
                 && idle.seconds >= WINDOW_S_MIN
                 && window.power_w > idle.power_w,
@@ -230,6 +233,7 @@ mod tests {
         let busy = Energy::of(run(250_000_000, 10_000_000), &idle);
         assert_eq!(busy.joules_per_call, 10.0);
         assert_eq!(busy.joules_per_call_above_idle, 7.5);
+        assert_eq!(busy.idle_power_w, 10.0);
         assert!(busy.is_valid);
         assert!(!Energy::of(run(1_000_000_000, 1), &idle).is_valid);
     }

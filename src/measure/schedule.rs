@@ -17,7 +17,7 @@ use super::{
 };
 use super::{as_f64, median};
 use crate::backend::cpu::{float_environment_is_ieee, reset_float_environment};
-use crate::baseline::Kind;
+use crate::baseline::{Baseline, Kind};
 use crate::operator::{Built, Operator, Staged};
 
 /// How much time a case may take, and how it is spent.
@@ -101,6 +101,17 @@ pub struct Contender<'a> {
     pub version: &'a str,
 }
 
+impl<'a> From<&'a Baseline> for Contender<'a> {
+    fn from(baseline: &'a Baseline) -> Contender<'a> {
+        Contender {
+            operator: &*baseline.operator,
+            kind: Some(baseline.kind),
+            library: &baseline.library,
+            version: &baseline.version,
+        }
+    }
+}
+
 /// The matrices of a case.
 #[derive(Clone, Copy)]
 pub struct Case<'a> {
@@ -152,7 +163,8 @@ pub fn with_threads<T: Send>(
     Ok(rayon::ThreadPoolBuilder::new().num_threads(threads).build()?.install(work))
 }
 
-/// Measures the operator and its rivals on one case, inside of [`with_threads`].
+/// Measures the operator and its rivals on one case, inside of [`with_threads`]. All of them are
+/// built at the same time, so each that keeps a copy of A adds to the memory needed.
 ///
 /// `check` is called outside of every timed span, for two timed calls of each contender: the last
 /// and a random one.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use ndarray::{Array2, ArrayView2, ArrayViewMut2};
 
 use super::*;
+use crate::arithmetic::bounded;
 use crate::baseline::Kind;
 use crate::operator::{Built, Error, Operator, Staged};
 
@@ -247,6 +248,62 @@ fn energy_is_measured_in_windows_or_null_with_a_reason() {
     assert_eq!(timings.speedups[0].energy.basis, EnergyBasis::Proxy);
 }
 
+/// Values of full significands, so many of a hundred zero.
+fn random_matrix(rows: usize, cols: usize, zeros: u32, seed: u32) -> Array2<f32> {
+    let mut state = seed;
+    let mut random = || {
+        state = state.wrapping_mul(1664525).wrapping_add(1013904223);
+        state >> 8
+    };
+    Array2::from_shape_fn((rows, cols), |_| {
+        let value = random() as f32 / (1 << 23) as f32 - 1.0;
+        if random() % 100 < zeros { 0.0 } else { value }
+    })
+}
+
+#[test]
+fn real_rivals_are_measured_and_verified_within_the_bound() {
+    let all = crate::baseline::all(1);
+    let contenders: Vec<_> = all.available.iter().map(Contender::from).collect();
+    // The embedded CSR stands in for the operator.
+    let (operator, baselines): (Vec<_>, Vec<_>) =
+        contenders.into_iter().partition(|contender| contender.library == "embedded CSR");
+    let operator = Contender { kind: None, ..operator.into_iter().next().unwrap() };
+    let (a, v) = (random_matrix(61, 127, 80, 1), random_matrix(127, 19, 0, 2));
+    let clock = RealClock::default();
+    let roofline = Roofline::measure(&clock, 1, 1 << 20);
+    let instruments =
+        Instruments { clock: &clock, energy: no_energy(), roofline: &roofline, flush: &|| {} };
+    let mut checks = 0;
+    let timings = measure(
+        Case { a: a.view(), v: v.view(), sparsity: 0.8 },
+        &operator,
+        &baselines,
+        &Plan { budget_ns: 2_000_000, ..Plan::quick(1, 5) },
+        &instruments,
+        &mut |_, y| {
+            checks += 1;
+            for ((i, j), &y) in y.indexed_iter() {
+                let (row, column) = (a.row(i).to_vec(), v.column(j).to_vec());
+                let want = bounded::reference(&row, &column);
+                let bound = bounded::bound(127, bounded::magnitude(&row, &column));
+                if (f64::from(y) - want).abs() > bound || y.is_nan() {
+                    return Err(format!("({i}, {j}): {y}, want {want}"));
+                }
+            }
+            Ok(())
+        },
+    );
+    for timed in std::iter::once(&timings.operator).chain(&timings.baselines) {
+        assert_eq!((timed.verified, &timed.failure), (Some(true), &None), "{}", timed.name);
+        assert!(timed.timing.is_some() && timed.float_environment_changes == 0, "{}", timed.name);
+        assert!(timed.bytes_held > 0 && timed.warmup.calls > 0);
+    }
+    assert_eq!(checks, 2 * (1 + baselines.len()));
+    let best = timings.chosen(Rule::Best).unwrap().name.clone();
+    assert_eq!(timings.speedups.last().map(|speedup| &speedup.baseline), Some(&best));
+}
+
 /// `cargo test --release -- --ignored --nocapture interference` shows what each rival measures
 /// alone and among the others.
 #[test]
@@ -255,21 +312,11 @@ fn interference() {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(2);
     let all = crate::baseline::all(threads);
     let clock = RealClock::default();
-    let mut state = 1u32;
-    let mut random = || {
-        state = state.wrapping_mul(1664525).wrapping_add(1013904223);
-        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-    };
-    for (m, k, n, keep) in [(256, 512, 64, 0.2f32), (1024, 1024, 128, 0.2), (1024, 1024, 128, 0.9)]
-    {
-        let a = Array2::from_shape_fn((m, k), |_| {
-            let x = random();
-            if random().abs() < keep { x } else { 0.0 }
-        });
-        let v = Array2::from_shape_fn((k, n), |_| random());
+    for (m, k, n, zeros) in [(256, 512, 64, 80), (1024, 1024, 128, 80), (1024, 1024, 128, 10)] {
+        let (a, v) = (random_matrix(m, k, zeros, 1), random_matrix(k, n, 0, 2));
         with_threads(threads, || {
             let roofline = Roofline::measure(&clock, threads, 32 << 20);
-            println!("{m} x {k} x {n}, {keep} live, {threads} threads; {roofline:?}");
+            println!("{m} x {k} x {n}, {zeros} % zeros, {threads} threads; {roofline:?}");
             let flush = CacheFlush::new(32 << 20);
             let instruments = Instruments {
                 clock: &clock,
@@ -277,16 +324,7 @@ fn interference() {
                 roofline: &roofline,
                 flush: &|| flush.flush(),
             };
-            let contenders: Vec<_> = all
-                .available
-                .iter()
-                .map(|baseline| Contender {
-                    operator: &*baseline.operator,
-                    kind: Some(baseline.kind),
-                    library: &baseline.library,
-                    version: &baseline.version,
-                })
-                .collect();
+            let contenders: Vec<_> = all.available.iter().map(Contender::from).collect();
             let case = Case { a: a.view(), v: v.view(), sparsity: 0.75 };
             let plan = Plan::quick(threads, 1);
             let check = &mut |_: &str, _: ArrayView2<'_, f32>| Ok(());

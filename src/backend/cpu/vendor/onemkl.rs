@@ -131,6 +131,12 @@ impl OneMkl {
     }
 
     fn bind(library: Library, path: PathBuf) -> Result<OneMkl, String> {
+        // mkl_rt ends the process where it cannot load its parts.
+        for part in ["libmkl_core.so", "libmkl_intel_lp64.so"] {
+            if beside(&path, part).is_some_and(|part| !part.exists()) {
+                return Err(format!("no {part} beside it"));
+            }
+        }
         let mut libraries = Vec::new();
         let (layer, layer_name) = match layer_beside(&path, &mut libraries) {
             Some(layer) => (layer.number, layer.name),
@@ -234,24 +240,26 @@ impl OneMkl {
     }
 }
 
+/// A part of oneMKL that goes with `mkl_rt`: libmkl_core.so.3 with libmkl_rt.so.3. `None` where
+/// it is not known in which folder mkl_rt lies.
+fn beside(mkl_rt: &Path, part: &str) -> Option<PathBuf> {
+    let folder = mkl_rt.parent().filter(|folder| folder.is_absolute())?;
+    let suffix = mkl_rt.file_name()?.to_str()?.strip_prefix("libmkl_rt.so").unwrap_or("");
+    Some(folder.join(format!("{part}{suffix}")))
+}
+
 /// The first threading layer that is installed beside `mkl_rt` and whose runtime opens.
 fn layer_beside(mkl_rt: &Path, opened: &mut Vec<Library>) -> Option<&'static Layer> {
-    let folder = mkl_rt.parent().filter(|folder| folder.is_absolute())?;
-    // libmkl_rt.so.3 goes with libmkl_*_thread.so.3.
-    let suffix = mkl_rt.file_name()?.to_str()?.strip_prefix("libmkl_rt.so").unwrap_or("");
     LAYERS.iter().find(|layer| {
-        let runtime = layer
-            .runtimes
-            .iter()
-            .find_map(|name| open(&folder.join(name)).or_else(|_| open(Path::new(name))).ok());
-        let present = folder.join(format!("{}{suffix}", layer.file)).exists();
-        match runtime {
-            Some(runtime) if present => {
-                opened.push(runtime);
-                true
-            }
-            _ => false,
-        }
+        let Some(file) = beside(mkl_rt, layer.file).filter(|file| file.exists()) else {
+            return false;
+        };
+        let runtime = layer.runtimes.iter().find_map(|name| {
+            open(&file.with_file_name(name)).or_else(|_| open(Path::new(name))).ok()
+        });
+        let found = runtime.is_some();
+        opened.extend(runtime);
+        found
     })
 }
 
