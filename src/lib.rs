@@ -4,11 +4,20 @@
 //! digests and comparisons -> verdict -> record -> reports. VERIFY.md is the contract.
 
 pub mod arithmetic;
+pub mod audit;
 pub mod backend;
+pub mod check;
+pub mod cli;
 pub mod digest;
+pub mod environment;
+pub mod exit;
+pub mod expected;
 pub mod inputs;
 pub mod manifest;
 pub mod matrix;
+pub mod measure;
 pub mod operator;
+pub mod record;
+pub mod report;
 pub mod threads;
 mod words;

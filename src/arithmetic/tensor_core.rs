@@ -153,42 +153,59 @@ fn split(x: f32, exponent_min: i32) -> (i64, i32) {
     (if x.is_sign_negative() { -significand } else { significand }, exponent)
 }
 
-/// `magnitude` moved from exponent `exponent` to `top`, truncated towards zero.
-fn align(value: i64, exponent: i32, top: i32) -> i64 {
-    let shift = (top - exponent).min(62);
+/// Fraction bits of an exact product of two significands.
+const PRODUCT_FRACTION_BITS: i32 = 46;
+
+/// A term of exponent `exponent` in units of 2^(top - fraction_bits), truncated towards zero.
+fn align(value: i64, exponent: i32, top: i32, fraction_bits: i32) -> i64 {
+    let shift = (PRODUCT_FRACTION_BITS - fraction_bits + top - exponent).min(63);
     value.signum() * (value.abs() >> shift)
 }
 
 /// One group: the accumulator `c` and the products of `a` and `v`, which are operands already
 /// rounded to the format. At most `model.group` of each.
+///
+/// An operand that rounding made infinite makes the result infinite, or NaN where such
+/// products disagree in sign; a case with either is refused.
 pub fn group_step(model: Model, c: f32, a: &[f32], v: &[f32]) -> f32 {
     if !c.is_finite() {
         return c;
     }
-    let fraction = model.fraction_bits;
     let exponent_min = model.format.exponent_min();
-    // (value, exponent): the number is value * 2^(exponent - fraction).
+    // (value, exponent): the number is value * 2^(exponent - PRODUCT_FRACTION_BITS).
     let mut terms: Vec<(i64, i32)> = Vec::with_capacity(a.len() + 1);
+    let mut overflow: Option<f32> = None;
     for (&a, &v) in a.iter().zip(v) {
+        if a == 0.0 || v == 0.0 {
+            continue;
+        }
+        if !a.is_finite() || !v.is_finite() {
+            overflow = Some(overflow.unwrap_or(0.0) + a * v);
+            continue;
+        }
         let (a, a_exponent) = split(a, exponent_min);
         let (v, v_exponent) = split(v, exponent_min);
-        // 46 fraction bits, of which the format's operands leave the lowest 24 empty: the
-        // shift to `fraction` bits is exact.
-        terms.push(((a * v) >> (46 - fraction), a_exponent + v_exponent));
+        terms.push((a * v, a_exponent + v_exponent));
     }
-    let (c, c_exponent) = split(c, -126);
-    terms.push((c << (fraction - 23), c_exponent));
-    terms.retain(|&(value, _)| value != 0);
+    if let Some(overflow) = overflow {
+        return overflow;
+    }
+    if c != 0.0 {
+        let (c, c_exponent) = split(c, -126);
+        terms.push((c << 23, c_exponent));
+    }
 
     let Some(top) = terms.iter().map(|&(_, exponent)| exponent).max() else {
         return 0.0;
     };
-    let sum = terms.iter().map(|&(value, exponent)| align(value, exponent, top)).sum();
-    truncate(sum, top - fraction)
+    let fraction_bits = model.fraction_bits;
+    let sum =
+        terms.iter().map(|&(value, exponent)| align(value, exponent, top, fraction_bits)).sum();
+    truncate(sum, top - fraction_bits)
 }
 
 /// `value * 2^exponent`, truncated towards zero to a binary32; infinity on overflow.
-fn truncate(value: i64, exponent: i32) -> f32 {
+pub(crate) fn truncate(value: i64, exponent: i32) -> f32 {
     if value == 0 {
         return 0.0;
     }

@@ -6,7 +6,7 @@ pub mod source;
 pub mod spec;
 mod stream;
 mod synthetic;
+pub mod weights;
 
 pub use pruned::{Recipe, Weights, activations};
 pub use stream::Stream;
-pub mod weights;

@@ -266,7 +266,7 @@ fn least_magnitude(
         for bucket in (0..1usize << 16).rev() {
             let count = histograms.iter().map(|h| h[bucket]).sum::<u64>();
             if left <= count {
-                return Ok((bucket as u32, left));
+                return Ok::<_, SourceError>((bucket as u32, left));
             }
             left -= count;
         }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::spec::Values;
 use super::stream::Stream;
 use super::synthetic;
+use super::weights::{Tensor, WeightStats, WeightsError};
 use crate::matrix::Dtype;
 
 /// An m x k matrix of values of one dtype, any rows of which can be read alone.
@@ -13,10 +14,16 @@ pub trait Source: Send + Sync {
     fn read(&self, rows: Range<usize>, out: &mut [f32]) -> Result<(), SourceError>;
 }
 
-/// Why values could not be read: a file that changed or broke under the reader.
+/// Why values could not be had.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct SourceError(pub String);
+pub enum SourceError {
+    /// They are there, and outside what can be verified.
+    #[error("{0}")]
+    Refused(String),
+    /// The machine failed: a file that changed or broke under the reader.
+    #[error("{0}")]
+    Environment(String),
+}
 
 /// Values by formula.
 pub struct Synthetic {
@@ -45,4 +52,50 @@ impl Source for Held {
         out.copy_from_slice(&self.values[rows.start * self.k..rows.end * self.k]);
         Ok(())
     }
+}
+
+/// A checkpoint's tensor, rounded to a case's dtype.
+pub struct Checkpoint {
+    pub tensor: Tensor,
+    pub dtype: Dtype,
+}
+
+impl Source for Checkpoint {
+    fn read(&self, rows: Range<usize>, out: &mut [f32]) -> Result<(), SourceError> {
+        let first = rows.start;
+        self.tensor.rows(rows, out)?;
+        // Adding +0 turns -0 into +0.
+        out.iter_mut().for_each(|x| *x = self.dtype.round(*x) + 0.0);
+        match out.iter().position(|x| !x.is_finite()) {
+            None => Ok(()),
+            Some(at) => {
+                let k = self.tensor.shape().1.max(1);
+                Err(SourceError::Refused(format!(
+                    "tensor `{}` element ({}, {}) overflows {}",
+                    self.tensor.name(),
+                    first + at / k,
+                    at % k,
+                    self.dtype
+                )))
+            }
+        }
+    }
+}
+
+impl From<WeightsError> for SourceError {
+    fn from(error: WeightsError) -> SourceError {
+        match error {
+            WeightsError::Io { .. } | WeightsError::NotFound { .. } => {
+                SourceError::Environment(error.to_string())
+            }
+            WeightsError::Malformed { .. } | WeightsError::DigestMismatch { .. } => {
+                SourceError::Refused(error.to_string())
+            }
+        }
+    }
+}
+
+/// Whether scaling by 8 can neither overflow nor meet subnormals (VERIFY.md section 6).
+pub fn is_moderate(stats: &WeightStats) -> bool {
+    stats.max == 0.0 || (stats.min_nonzero >= 2f32.powi(-60) && stats.max <= 2f32.powi(60))
 }

@@ -49,7 +49,7 @@ impl Stream {
     }
 
     /// Consecutive 64-bit draws: draw t is w[2t] + 2^32 w[2t+1].
-    pub fn draws(&self) -> impl Iterator<Item = u64> {
+    pub fn draws(&self) -> impl Iterator<Item = u64> + use<> {
         let mut rng = self.origin.clone();
         std::iter::repeat_with(move || {
             let low = u64::from(rng.next_u32());

@@ -48,7 +48,7 @@ fn uniform(w: u32) -> f32 {
 fn heavy_tailed([w0, w1]: [u32; 2]) -> f32 {
     let significand = ((w0 >> 8) as i32 - (1 << 23)) as f32;
     // The set bit stands for the 16 trailing zeros of an empty half-word.
-    let tail = ((w1 & 0xffff | 0x1_0000).trailing_zeros() / 2).min(8) as i32;
+    let tail = ((w1 & 0xffff | 0x1_0000).trailing_zeros() / 2) as i32;
     let spread = (w1 >> 16).count_ones() as i32;
     // 2^(tail - spread - 19) is a normal number: its bits are its exponent.
     let scale = f32::from_bits(((tail - spread - 19 + 127) as u32) << 23);

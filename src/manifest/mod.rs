@@ -274,3 +274,16 @@ fn check_ids(walk: &mut Walk, cases: &[Case]) {
         }
     }
 }
+
+/// Where the values come from, in a line of a record.
+impl std::fmt::Display for Weights {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Weights::Synthetic(values) => write!(f, "synthetic {}", values.name()),
+            Weights::File { path, tensor, .. } => write!(f, "{}: {tensor}", path.display()),
+            Weights::Hub { repo, revision, file, tensor, .. } => {
+                write!(f, "{repo}@{revision}/{file}: {tensor}")
+            }
+        }
+    }
+}

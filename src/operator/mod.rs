@@ -4,12 +4,16 @@
 //! What is deliberately absent: digests, clocks, cases. An implementation sees matrices only, so
 //! one that lives in another process or on another device can stand in the same place.
 
+mod reference;
+mod skip;
 mod strategy;
 
 use std::any::Any;
 
 use ndarray::{ArrayView2, ArrayViewMut2};
 
+pub use reference::DenseReference;
+pub use skip::SkipOperator;
 pub use strategy::Strategy;
 
 /// Why an operator could not do its work.
@@ -59,6 +63,18 @@ pub trait Built: Send + Sync {
 
     /// Bytes kept between calls, A's own if it is borrowed.
     fn bytes_held(&self) -> usize;
+
+    /// How A is held, and why.
+    fn plan(&self) -> Plan {
+        Plan { strategy: Strategy::Dense, reason: "nothing is skipped".into() }
+    }
+}
+
+/// What an operator decided to do with one A.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub strategy: Strategy,
+    pub reason: String,
 }
 
 /// An operator's own form of V. Only the operator that made it looks inside.

@@ -1,0 +1,343 @@
+//! One case from manifest to record: inputs, bits, verdict, measurement.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use crate::arithmetic::Arithmetic;
+use crate::backend::cpu::Isa;
+use crate::check::bits::{self, Bits, CaseError, Subject};
+use crate::check::verdict::{self, Judgement, Verdict};
+use crate::digest::Digest;
+use crate::exit;
+use crate::expected::{Entry, Expected, Tensors};
+use crate::inputs::source::{Checkpoint, is_moderate};
+use crate::inputs::weights::WeightsError;
+use crate::inputs::{self, Recipe, Weights};
+use crate::manifest::{Case, Manifest, Weights as Origin};
+use crate::measure::{self, Measurement};
+use crate::operator::{DenseReference, Operator, SkipOperator};
+use crate::record::{BitsRecord, CaseRecord};
+
+/// Builds the operator under test for a case.
+pub type OperatorFor = dyn Fn(&Case, Isa) -> Box<dyn Operator> + Sync;
+
+/// Our own operator, as the manifest asks for it.
+pub fn skip_operator(case: &Case, isa: Isa) -> Box<dyn Operator> {
+    Box::new(SkipOperator {
+        arithmetic: case.arithmetic,
+        output: case.output,
+        strategy: case.strategy,
+        isa,
+        build_threads: 1,
+    })
+}
+
+/// How to audit, the same for all cases of a run.
+pub struct Auditor<'a> {
+    pub isa: Isa,
+    pub threads: usize,
+    pub nonce: Option<String>,
+    /// `None`: bits only.
+    pub measure: Option<measure::Settings>,
+    pub weights: inputs::weights::Resolver,
+    pub operator: &'a OperatorFor,
+    /// Output digests seen, to find one that different weights share.
+    pub seen: SharedOutputs,
+}
+
+/// (manifest-independent) V and output digests -> A digest and case.
+#[derive(Default)]
+pub struct SharedOutputs(HashMap<(Digest, Digest), (Digest, String)>);
+
+impl SharedOutputs {
+    /// Notes a case's digests; says so if another case with equal V and another A gave the same
+    /// output. An output without elements is exempt: there is but one.
+    fn note(&mut self, id: &str, a: Digest, v: Digest, output: Digest) -> Option<String> {
+        if output == Digest::of(b"") {
+            return None;
+        }
+        match self.0.get(&(v, output)) {
+            Some((other_a, other)) if *other_a != a => Some(format!(
+                "vacuous output: `{other}` has other weights, the same activations and the same \
+                 output digest {output}"
+            )),
+            Some(_) => None,
+            None => {
+                self.0.insert((v, output), (a, id.to_owned()));
+                None
+            }
+        }
+    }
+
+    /// Notes a case of an earlier run.
+    pub fn note_record(&mut self, case: &CaseRecord) {
+        let Some(bits) = &case.bits else { return };
+        let digest = |name| bits.digests.iter().find(|row| row.name == name)?.got;
+        if let (Some(a), Some(v), Some(y)) = (digest("a"), digest("v"), digest("operator")) {
+            self.note(&case.id, a, v, y);
+        }
+    }
+}
+
+/// A case's outcome: the record, and the entry that `pin` would commit.
+pub struct Outcome {
+    pub record: CaseRecord,
+    /// `Err` says why the case must not be pinned.
+    pub entry: Result<Entry, String>,
+}
+
+impl Auditor<'_> {
+    /// Audits one case. `progress` is told of rows done, of the case's m.
+    pub fn audit(
+        &mut self,
+        manifest: &Manifest,
+        case: &Case,
+        expected: &Expected,
+        expected_file: &str,
+        progress: &(dyn Fn(usize) + Sync),
+    ) -> Outcome {
+        let started = Instant::now();
+        let mut record = blank(manifest, case);
+        let entry = match self.bits(manifest, case, progress) {
+            Ok(prepared) => {
+                let committed = expected.cases.get(&case.id);
+                let nonce = self.nonce.is_some();
+                let mut judgement =
+                    verdict::judge(case, &prepared.bits, committed, expected_file, nonce);
+                let Bits { a, v, operator, .. } = &prepared.bits;
+                let shared = self.seen.note(&case.id, a.digest, v.digest, operator.digest);
+                let shared_reason = shared.clone();
+                if let Some(reason) = shared {
+                    judgement.reasons.push(reason);
+                    judgement.verdict = Verdict::Mismatch;
+                }
+                let entry = self.entry(case, &prepared, shared_reason);
+                record.verdict = judgement.verdict;
+                self.measure(case, &prepared, &mut record);
+                fill(&mut record, case, prepared, judgement);
+                entry
+            }
+            Err(Stop::NotRun { code, reason }) => {
+                record.exit_code = exit::of_verdict(Verdict::NotRun, Some(code));
+                record.reasons = vec![reason.clone()];
+                Err(reason)
+            }
+            Err(Stop::OtherWeights(reason)) => {
+                record.verdict = Verdict::Mismatch;
+                record.exit_code = exit::REFUTED;
+                record.reasons = vec![reason.clone()];
+                Err(reason)
+            }
+        };
+        record.seconds = started.elapsed().as_secs_f64();
+        Outcome { record, entry }
+    }
+
+    /// A and whether it is moderate (VERIFY.md section 6).
+    pub fn weights(&mut self, manifest: &Manifest, case: &Case) -> Result<(Weights, bool), Stop> {
+        let recipe = recipe(case);
+        match &case.weights {
+            Origin::Synthetic(values) => {
+                let weights = recipe.synthetic(*values, self.threads).map_err(CaseError::from)?;
+                Ok((weights, true))
+            }
+            origin => {
+                let source = self.weights.resolve(&manifest.path, origin, case.m, case.k)?;
+                let moderate = is_moderate(&source.stats);
+                let checkpoint = Checkpoint { tensor: source.tensor, dtype: case.dtype };
+                let weights =
+                    recipe.prune(Box::new(checkpoint), self.threads).map_err(CaseError::from)?;
+                Ok((weights, moderate))
+            }
+        }
+    }
+
+    fn bits(
+        &mut self,
+        manifest: &Manifest,
+        case: &Case,
+        progress: &(dyn Fn(usize) + Sync),
+    ) -> Result<Prepared, Stop> {
+        let (weights, weights_are_moderate) = self.weights(manifest, case)?;
+        let v = activations(case, self.threads);
+        let operator = (self.operator)(case, self.isa);
+        let reference =
+            DenseReference { arithmetic: case.arithmetic, output: case.output, isa: self.isa };
+        let subject = Subject {
+            case,
+            weights: &weights,
+            weights_are_moderate,
+            v,
+            operator: &*operator,
+            reference: &reference,
+            options: bits::Options { threads: self.threads, nonce: self.nonce.clone() },
+        };
+        let bits = bits::run(&subject, progress)?;
+        let Subject { v, .. } = subject;
+        Ok(Prepared { weights, v, operator_name: operator.name(), bits })
+    }
+
+    /// What would be committed, or why it must not be.
+    fn entry(
+        &self,
+        case: &Case,
+        prepared: &Prepared,
+        shared: Option<String>,
+    ) -> Result<Entry, String> {
+        let bits = &prepared.bits;
+        let contract = case.arithmetic.has_bit_contract();
+        if let Some(reason) = shared.or_else(|| bits.broken.first().cloned()) {
+            return Err(reason);
+        }
+        if !bits.difference.is_none() {
+            return Err(verdict::difference_in_words(&bits.difference));
+        }
+        if let Arithmetic::TensorCore(model) = case.arithmetic {
+            crate::check::distinct::distinguishes(model, case, &prepared.weights, &prepared.v)?;
+        }
+        let digest = |hashed: &Option<crate::check::lanes::Hashed>| {
+            hashed.as_ref().map(|h| h.digest).filter(|_| contract)
+        };
+        Ok(Entry {
+            a: bits.a.digest,
+            v: bits.v.digest,
+            dense: bits.dense.digest,
+            operator: contract.then_some(bits.operator.digest),
+            rebuilt: digest(&bits.rebuilt),
+            shifted: digest(&bits.shifted),
+            tensors: Tensors::of(case),
+            order: "row-major".into(),
+            arithmetic: case.arithmetic.to_string(),
+            model: model_status(case),
+            tool: tool(),
+            confirmed: Vec::new(),
+            panels: bits.dense.panels.clone(),
+        })
+    }
+
+    fn measure(&self, _case: &Case, _prepared: &Prepared, record: &mut CaseRecord) {
+        let (measurement, reason): (Option<Measurement>, _) = match &self.measure {
+            None => (None, Some("not measured (--no-measure)".to_owned())),
+            Some(_) => (None, Some("not measured".to_owned())),
+        };
+        record.measurement = measurement;
+        record.measurement_reason = reason;
+    }
+}
+
+/// Why a case stops before there are bits.
+pub enum Stop {
+    /// With the exit code that gives.
+    NotRun { code: u8, reason: String },
+    /// The weights are not those that the manifest names.
+    OtherWeights(String),
+}
+
+impl From<CaseError> for Stop {
+    fn from(error: CaseError) -> Stop {
+        let code = match error {
+            CaseError::Refused(_) => exit::BAD_INPUT,
+            CaseError::Environment(_) => exit::ENVIRONMENT,
+        };
+        Stop::NotRun { code, reason: error.to_string() }
+    }
+}
+
+impl From<WeightsError> for Stop {
+    fn from(error: WeightsError) -> Stop {
+        let reason = error.to_string();
+        match error {
+            WeightsError::DigestMismatch { .. } => Stop::OtherWeights(reason),
+            WeightsError::NotFound { .. } => Stop::NotRun { code: exit::NOT_VERIFIED, reason },
+            WeightsError::Malformed { .. } => Stop::NotRun { code: exit::BAD_INPUT, reason },
+            WeightsError::Io { .. } => Stop::NotRun { code: exit::ENVIRONMENT, reason },
+        }
+    }
+}
+
+struct Prepared {
+    weights: Weights,
+    v: ndarray::Array2<f32>,
+    operator_name: String,
+    bits: Bits,
+}
+
+pub fn recipe(case: &Case) -> Recipe {
+    Recipe {
+        seed: case.seed,
+        m: case.m,
+        k: case.k,
+        dtype: case.dtype,
+        pattern: case.pattern,
+        sparsity: case.sparsity,
+    }
+}
+
+pub fn activations(case: &Case, threads: usize) -> ndarray::Array2<f32> {
+    inputs::activations(case.seed, case.activations, (case.k, case.n), case.dtype, threads)
+}
+
+/// Name and version, as records and expected files write them.
+pub fn tool() -> String {
+    concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned()
+}
+
+/// Whether hardware was seen to follow the case's model with chained groups.
+fn model_status(case: &Case) -> Option<String> {
+    matches!(case.arithmetic, Arithmetic::TensorCore(_)).then(|| "unconfirmed".to_owned())
+}
+
+fn blank(manifest: &Manifest, case: &Case) -> CaseRecord {
+    CaseRecord {
+        manifest: manifest.name.clone(),
+        id: case.id.clone(),
+        section: case.section.clone(),
+        required: case.required,
+        m: case.m,
+        k: case.k,
+        n: case.n,
+        dtype: case.dtype.to_string(),
+        output: case.output.to_string(),
+        seed: case.seed,
+        weights: case.weights.to_string(),
+        activations: case.activations.name().to_owned(),
+        pattern: case.pattern.to_string(),
+        sparsity_percent: case.sparsity.to_string(),
+        arithmetic: case.arithmetic.to_string(),
+        model: model_status(case),
+        verdict: Verdict::NotRun,
+        reasons: Vec::new(),
+        exit_code: exit::NOT_VERIFIED,
+        bits: None,
+        measurement: None,
+        measurement_reason: Some("not measured: the case was not run".into()),
+        seconds: 0.0,
+    }
+}
+
+fn fill(record: &mut CaseRecord, case: &Case, prepared: Prepared, judgement: Judgement) {
+    let Prepared { operator_name, bits, .. } = prepared;
+    record.verdict = judgement.verdict;
+    record.exit_code = exit::of_verdict(judgement.verdict, None);
+    record.reasons = judgement.reasons;
+    let differs = !bits.difference.is_none();
+    record.bits = Some(BitsRecord {
+        digests: judgement.digests,
+        panels_dense: bits.dense.panels,
+        panels_operator: bits.operator.panels,
+        structure: bits.structure,
+        operator: operator_name,
+        plan: bits.plan,
+        implementations_agree: !differs && bits.broken.is_empty(),
+        likely_cause: (differs && case.arithmetic.has_bit_contract())
+            .then(|| bits.difference.likely_cause().to_owned()),
+        difference: bits.difference,
+        bound_used: bits.bound_used,
+        recomputed: bits.recomputed,
+        negative_zeros_operator: bits.negative_zeros[0],
+        negative_zeros_dense: bits.negative_zeros[1],
+        certificate: bits.certificate,
+        perturbation: bits.perturbation,
+        broken: bits.broken,
+    });
+}

@@ -1,0 +1,106 @@
+//! The calling thread's floating-point modes. Loaded libraries change them: a shared object
+//! linked with fast-math start-up code turns on flush-to-zero for the thread that loads it,
+//! and threads inherit the modes of the thread that starts them.
+
+#[cfg(target_arch = "x86_64")]
+mod modes {
+    use std::arch::asm;
+
+    /// MXCSR at process start: every exception masked, round to nearest even, no flushing.
+    pub const IEEE: u32 = 0x1f80;
+    /// Denormals-are-zero (bit 6), rounding control (bits 13 and 14), flush-to-zero (bit 15).
+    pub const MODE_BITS: u32 = 1 << 6 | 3 << 13 | 1 << 15;
+
+    pub fn read() -> u32 {
+        let mut mxcsr = 0u32;
+        // SAFETY: stores MXCSR in the four bytes of the local variable and changes nothing else.
+        unsafe { asm!("stmxcsr [{}]", in(reg) &mut mxcsr, options(nostack, preserves_flags)) }
+        mxcsr
+    }
+
+    pub fn write(mxcsr: u32) {
+        // SAFETY: loads MXCSR from the local variable. Callers pass the default modes, under
+        // which compiled code is meant to run, or a value read before.
+        unsafe { asm!("ldmxcsr [{}]", in(reg) &mxcsr, options(nostack, preserves_flags)) }
+    }
+
+    pub fn are_ieee() -> bool {
+        read() & MODE_BITS == 0
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+mod modes {
+    use std::hint::black_box;
+
+    pub const IEEE: u32 = 0;
+
+    pub fn read() -> u32 {
+        IEEE
+    }
+
+    pub fn write(_: u32) {}
+
+    pub fn are_ieee() -> bool {
+        let ulp = f32::EPSILON;
+        let one = black_box(1.0f32);
+        let halved = black_box(f32::MIN_POSITIVE) * black_box(0.5);
+        let scaled = black_box(f32::from_bits(1)) * black_box(16_777_216.0);
+        halved.to_bits() == 1 << 22
+            && scaled > 0.0
+            && one + black_box(0.5 * ulp) == 1.0
+            && one + black_box(0.75 * ulp) == 1.0 + ulp
+            && -one - black_box(0.5 * ulp) == -1.0
+            && -one - black_box(0.75 * ulp) == -1.0 - ulp
+    }
+}
+
+/// Whether the calling thread rounds to nearest even and keeps subnormals, as operands and as
+/// results.
+pub fn float_environment_is_ieee() -> bool {
+    modes::are_ieee()
+}
+
+/// Sets the calling thread's modes to those of a fresh process. Only x86-64 has any to set.
+pub fn reset_float_environment() {
+    modes::write(modes::IEEE);
+}
+
+/// IEEE modes for the calling thread until dropped; then the modes found are back.
+pub(super) struct IeeeScope(u32);
+
+impl IeeeScope {
+    pub fn enter() -> IeeeScope {
+        let found = modes::read();
+        modes::write(modes::IEEE);
+        IeeeScope(found)
+    }
+}
+
+impl Drop for IeeeScope {
+    fn drop(&mut self) {
+        modes::write(self.0);
+    }
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flushing_and_directed_rounding_are_noticed_and_undone() {
+        assert!(float_environment_is_ieee());
+        for mode in [1 << 6, 1 << 13, 2 << 13, 3 << 13, 1 << 15] {
+            modes::write(modes::IEEE | mode);
+            let noticed = !float_environment_is_ieee();
+            let inside = {
+                let _ieee = IeeeScope::enter();
+                float_environment_is_ieee()
+            };
+            let restored = !float_environment_is_ieee();
+            reset_float_environment();
+            assert!(noticed && inside && restored, "mode {mode:#x}");
+            assert!(float_environment_is_ieee());
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The micro-kernel of tiles: `chains[r][j] = fma(a[k][r], v[k][j], chains[r][j])` for the k of
+//! a list, in its order, with all chains in registers.
+
+use super::Isa;
+use super::packed::PANEL;
+
+/// Tallest tile. 14 rows x 2 vectors leave 4 of the 32 AVX-512 registers for V and A.
+pub(super) const ROWS_MAX: usize = 14;
+
+/// One tile against one k-block of one panel.
+pub(super) struct TileCall<'a> {
+    pub isa: Isa,
+    pub height: usize,
+    /// A: `[ks.len()][height]`.
+    pub values: &'a [f32],
+    /// Rows of the panel to multiply with.
+    pub ks: &'a [u32],
+    /// V: `[k][32]`, 64-byte aligned.
+    pub panel: &'a [f32],
+    /// Columns of the panel that matter.
+    pub width: usize,
+    /// `[height][32]`, 64-byte aligned.
+    pub chains: &'a mut [f32],
+    /// Start the chains at +0 instead of continuing them.
+    pub fresh: bool,
+}
+
+/// Runs the kernel of the call's dispatch path.
+pub(super) fn run_tile(call: TileCall<'_>) {
+    debug_assert!((1..=ROWS_MAX).contains(&call.height));
+    debug_assert_eq!(call.values.len(), call.ks.len() * call.height);
+    debug_assert_eq!(call.chains.len(), call.height * PANEL);
+    debug_assert!(call.ks.iter().all(|&k| (k as usize + 1) * PANEL <= call.panel.len()));
+    match call.isa {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: packing made sure that the path is available, and `TiledA`'s invariants are
+        // the ones asserted above.
+        Isa::Avx512 => unsafe { x86::run_avx512(call) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Isa::Avx2 => unsafe { x86::run_avx2(call) },
+        _ => run_portable(call),
+    }
+}
+
+fn run_portable(call: TileCall<'_>) {
+    if call.fresh {
+        call.chains.fill(0.0);
+    }
+    for (values, &k) in call.values.chunks_exact(call.height).zip(call.ks) {
+        let v = &call.panel[k as usize * PANEL..][..call.width];
+        for (&a, chains) in values.iter().zip(call.chains.chunks_exact_mut(PANEL)) {
+            for (chain, &v) in chains.iter_mut().zip(v) {
+                *chain = a.mul_add(v, *chain);
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::{PANEL, TileCall};
+
+    /// # Safety
+    ///
+    /// AVX-512 F is available; the call's lengths fit each other and its `ks` the panel.
+    #[target_feature(enable = "avx512f")]
+    pub unsafe fn run_avx512(call: TileCall<'_>) {
+        // SAFETY: handed on; one vector covers a width up to 16.
+        unsafe {
+            if call.width > 16 { by_height_avx512::<2>(call) } else { by_height_avx512::<1>(call) }
+        }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    unsafe fn by_height_avx512<const Z: usize>(call: TileCall<'_>) {
+        macro_rules! heights {
+            ($($h:literal)*) => {
+                match call.height {
+                    // SAFETY: handed on, with the tile's height.
+                    $($h => unsafe { tile_avx512::<$h, Z>(call) },)*
+                    height => unreachable!("tile of {height} rows"),
+                }
+            };
+        }
+        heights!(1 2 3 4 5 6 7 8 9 10 11 12 13 14)
+    }
+
+    #[target_feature(enable = "avx512f")]
+    unsafe fn tile_avx512<const H: usize, const Z: usize>(call: TileCall<'_>) {
+        let chains = call.chains.as_mut_ptr();
+        let panel = call.panel.as_ptr();
+        let mut values = call.values.as_ptr();
+        let mut y = [[_mm512_setzero_ps(); Z]; H];
+        // SAFETY: chains are `H x 32`, values `ks.len() x H`, each k a row of the panel; panel
+        // and chains start on 64-byte boundaries and their rows are multiples of that.
+        unsafe {
+            if !call.fresh {
+                for r in 0..H {
+                    for z in 0..Z {
+                        y[r][z] = _mm512_load_ps(chains.add(r * PANEL + z * 16));
+                    }
+                }
+            }
+            for &k in call.ks {
+                let row = panel.add(k as usize * PANEL);
+                let mut v = [_mm512_setzero_ps(); Z];
+                for z in 0..Z {
+                    v[z] = _mm512_load_ps(row.add(z * 16));
+                }
+                for r in 0..H {
+                    let a = _mm512_set1_ps(*values.add(r));
+                    for z in 0..Z {
+                        y[r][z] = _mm512_fmadd_ps(a, v[z], y[r][z]);
+                    }
+                }
+                values = values.add(H);
+            }
+            for r in 0..H {
+                for z in 0..Z {
+                    _mm512_store_ps(chains.add(r * PANEL + z * 16), y[r][z]);
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// AVX2 and FMA are available; the call's lengths fit each other and its `ks` the panel.
+    #[target_feature(enable = "avx2,fma")]
+    pub unsafe fn run_avx2(mut call: TileCall<'_>) {
+        // Six rows x two vectors leave 4 of the 16 registers for V and A.
+        const ROWS: usize = 6;
+        for column in (0..call.width).step_by(16) {
+            for row in (0..call.height).step_by(ROWS) {
+                macro_rules! heights {
+                    ($($h:literal)*) => {
+                        match ROWS.min(call.height - row) {
+                            // SAFETY: handed on; `row + $h <= height` and `column + 16 <= 32`.
+                            $($h => unsafe { tile_avx2::<$h>(&mut call, row, column) },)*
+                            height => unreachable!("tile of {height} rows"),
+                        }
+                    };
+                }
+                heights!(1 2 3 4 5 6)
+            }
+        }
+    }
+
+    /// Rows `row..row + H` and columns `column..column + 16` of a call.
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn tile_avx2<const H: usize>(call: &mut TileCall<'_>, row: usize, column: usize) {
+        let stride = call.height;
+        // SAFETY: the parts named above lie inside chains `height x 32` and values
+        // `ks.len() x height`, and each k is a row of the panel; panel and chains start on
+        // 64-byte boundaries, and rows and columns are multiples of 32 bytes apart.
+        unsafe {
+            let chains = call.chains.as_mut_ptr().add(row * PANEL + column);
+            let panel = call.panel.as_ptr().add(column);
+            let mut values = call.values.as_ptr().wrapping_add(row);
+            let mut y = [[_mm256_setzero_ps(); 2]; H];
+            if !call.fresh {
+                for r in 0..H {
+                    for z in 0..2 {
+                        y[r][z] = _mm256_load_ps(chains.add(r * PANEL + z * 8));
+                    }
+                }
+            }
+            for &k in call.ks {
+                let v = panel.add(k as usize * PANEL);
+                let v = [_mm256_load_ps(v), _mm256_load_ps(v.add(8))];
+                for r in 0..H {
+                    let a = _mm256_broadcast_ss(&*values.add(r));
+                    for z in 0..2 {
+                        y[r][z] = _mm256_fmadd_ps(a, v[z], y[r][z]);
+                    }
+                }
+                values = values.wrapping_add(stride);
+            }
+            for r in 0..H {
+                for z in 0..2 {
+                    _mm256_store_ps(chains.add(r * PANEL + z * 8), y[r][z]);
+                }
+            }
+        }
+    }
+}

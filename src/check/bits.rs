@@ -1,0 +1,800 @@
+//! One case's bits: makes the inputs, runs operator and dense reference panel by panel, hashes
+//! everything, and notes every promise that broke. Holds a few row panels and V, never all of A.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ndarray::{Array2, ArrayView2, s};
+use serde::{Deserialize, Serialize};
+
+use super::compare::Difference;
+use super::lanes::{Hashed, Lanes, TensorHasher};
+use super::perturb::{self, Perturbation};
+use crate::arithmetic::{Arithmetic, bounded, exact};
+use crate::backend::cpu::float_environment_is_ieee;
+use crate::inputs::source::SourceError;
+use crate::inputs::spec::Pattern;
+use crate::inputs::{Stream, Weights};
+use crate::manifest::Case;
+use crate::operator::{self, Built, Operator, Staged};
+use crate::threads;
+
+/// Why a case has no bits to judge.
+#[derive(Debug, thiserror::Error)]
+pub enum CaseError {
+    /// The inputs are outside what can be verified.
+    #[error("{0}")]
+    Refused(String),
+    /// The machine failed.
+    #[error("{0}")]
+    Environment(String),
+}
+
+impl From<SourceError> for CaseError {
+    fn from(error: SourceError) -> CaseError {
+        match error {
+            SourceError::Refused(message) => CaseError::Refused(message),
+            SourceError::Environment(message) => CaseError::Environment(message),
+        }
+    }
+}
+
+impl From<operator::Error> for CaseError {
+    fn from(error: operator::Error) -> CaseError {
+        match error {
+            operator::Error::Unsupported(message) => CaseError::Refused(message),
+            operator::Error::Environment(message) => CaseError::Environment(message),
+        }
+    }
+}
+
+/// How to go about it.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub threads: usize,
+    /// An auditor's text: other perturbations, compared with the local reference only.
+    pub nonce: Option<String>,
+}
+
+/// What is being verified.
+pub struct Subject<'a> {
+    pub case: &'a Case,
+    pub weights: &'a Weights,
+    /// Whether scaling by 8 can neither overflow nor meet subnormals (VERIFY.md section 6).
+    pub weights_are_moderate: bool,
+    pub v: Array2<f32>,
+    pub operator: &'a dyn Operator,
+    pub reference: &'a dyn Operator,
+    pub options: Options,
+}
+
+/// The dense reference with V staged.
+pub struct Reference<'a> {
+    operator: &'a dyn Operator,
+    v: ArrayView2<'a, f32>,
+    staged: Staged,
+}
+
+impl<'a> Reference<'a> {
+    pub fn new(
+        operator: &'a dyn Operator,
+        v: ArrayView2<'a, f32>,
+        threads: usize,
+    ) -> Result<Reference<'a>, CaseError> {
+        let mut staged = Staged::default();
+        operator.stage(v, &mut staged, threads)?;
+        Ok(Reference { operator, v, staged })
+    }
+
+    /// Y for some rows of A, -0 made +0.
+    pub fn apply(&self, a: ArrayView2<'_, f32>) -> Result<Array2<f32>, CaseError> {
+        let mut y = Array2::from_elem((a.nrows(), self.v.ncols()), f32::NAN);
+        self.operator.build(a)?.apply(self.v, &self.staged, y.view_mut(), 1)?;
+        positive_zeros(&mut y);
+        Ok(y)
+    }
+}
+
+/// Non-zeros as they are, whatever the label says.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Structure {
+    pub elements: u64,
+    pub nnz: u64,
+    pub dead_rows: usize,
+    pub dead_columns: usize,
+    /// Side of the aligned square blocks counted.
+    pub block_size: usize,
+    pub blocks: u64,
+    pub dead_blocks: u64,
+}
+
+/// What was found out about a case's bits.
+#[derive(Clone, Debug)]
+pub struct Bits {
+    pub a: Hashed,
+    pub v: Hashed,
+    pub dense: Hashed,
+    pub operator: Hashed,
+    /// `None` where the perturbation test does not apply.
+    pub rebuilt: Option<Hashed>,
+    pub shifted: Option<Hashed>,
+    pub structure: Structure,
+    /// How the operator held the panels of A, and why.
+    pub plan: String,
+    /// Operator against dense reference. Under `bounded`, those outside the bound.
+    pub difference: Difference,
+    /// Largest share of the bound that was used; `bounded` only.
+    pub bound_used: Option<f64>,
+    /// Elements recomputed by the scalar rule.
+    pub recomputed: u64,
+    /// -0 made +0 in the operator's and the dense output.
+    pub negative_zeros: [u64; 2],
+    /// `exact`: the certified bound on every sum.
+    pub certificate: Option<u64>,
+    /// What changed in the perturbation test, in words.
+    pub perturbation: String,
+    /// Promises that broke, in words that say by what. Empty if all is well.
+    pub broken: Vec<String>,
+}
+
+impl Case {
+    /// One output element by the scalar rule, as it is hashed.
+    pub fn rule(&self, a: &[f32], v: &[f32]) -> f32 {
+        self.output.round(self.arithmetic.dot(a, v)) + 0.0
+    }
+}
+
+/// Makes every -0 a +0 and counts them.
+pub fn positive_zeros(y: &mut Array2<f32>) -> u64 {
+    let mut count = 0;
+    for x in y.iter_mut() {
+        count += u64::from(x.to_bits() == 1 << 31);
+        *x += 0.0;
+    }
+    count
+}
+
+/// Bytes of A that a thread works on at once, at most.
+const CHUNK_BYTES_MAX: usize = 8 << 20;
+/// Rows below which a chunk is not cut further: kernels work on tiles of rows.
+const CHUNK_ROWS_MIN: usize = 64;
+
+const A: usize = 0;
+const OPERATOR: usize = 1;
+const DENSE: usize = 2;
+const REBUILT: usize = 3;
+const SHIFTED: usize = 4;
+
+/// Verifies the bits of a case as far as this machine can say without committed digests.
+/// `progress` is told of rows done.
+pub fn run(subject: &Subject<'_>, progress: &(dyn Fn(usize) + Sync)) -> Result<Bits, CaseError> {
+    if !float_environment_is_ieee() {
+        return Err(CaseError::Environment(
+            "the processor flushes subnormals to zero or does not round to nearest: a loaded \
+             library changed the floating-point environment"
+                .into(),
+        ));
+    }
+    let case = subject.case;
+    let (m, k) = (case.m, case.k);
+    let threads = subject.options.threads;
+    let v = subject.v.view();
+
+    let v_hashed = {
+        let mut hasher = TensorHasher::new(case.dtype, k, false);
+        hasher.update(&subject.v);
+        hasher.finish()
+    };
+    let reference = Reference::new(subject.reference, v, threads)?;
+    let mut staged = Staged::default();
+    subject.operator.stage(v, &mut staged, threads)?;
+
+    let perturbation = perturb::choose(subject, &reference)?;
+    let shifted_v = perturbation.as_ref().map(|p| p.change_activations(v));
+    let shifted = match (&perturbation, &shifted_v) {
+        (Some(perturbation), Some(v)) => {
+            let mut staged = Staged::default();
+            subject.operator.stage(v.view(), &mut staged, threads)?;
+            let column = v.column(perturbation.shifted_column()).to_owned();
+            let column = column.insert_axis(ndarray::Axis(1));
+            Some(Shifted { perturbation, v, staged, column })
+        }
+        _ => None,
+    };
+
+    let mut hashers = vec![
+        TensorHasher::new(case.dtype, m, false),
+        TensorHasher::new(case.output, m, true),
+        TensorHasher::new(case.output, m, true),
+    ];
+    if shifted.is_some() {
+        hashers.extend([(); 2].map(|()| TensorHasher::new(case.output, m, false)));
+    }
+    let lanes = Lanes::new(hashers);
+    let job = Job {
+        subject,
+        reference,
+        staged,
+        shifted,
+        column_max: column_max(case, v),
+        samples: Samples::new(case, v),
+        lanes: &lanes,
+        tally: Mutex::new(Tally::new(case)),
+    };
+
+    let by_bytes = CHUNK_BYTES_MAX / (4 * k.max(1));
+    let by_threads = m.div_ceil(4 * threads).max(CHUNK_ROWS_MIN);
+    let chunks = threads::ranges(m, by_bytes.min(by_threads));
+    let next = AtomicUsize::new(0);
+    let failed = AtomicBool::new(false);
+    let failure = Mutex::new(None);
+    std::thread::scope(|scope| {
+        for _ in 0..threads.min(chunks.len()).max(1) {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    lanes.wait_for_room(index, 2 * threads + 2, || failed.load(Ordering::Acquire));
+                    if index >= chunks.len() || failed.load(Ordering::Acquire) {
+                        return;
+                    }
+                    match job.chunk(index, chunks[index].clone()) {
+                        Ok(()) => progress(chunks[index].len()),
+                        Err(error) => {
+                            let mut slot = failure.lock().unwrap_or_else(PoisonError::into_inner);
+                            slot.get_or_insert(error);
+                            failed.store(true, Ordering::Release);
+                            lanes.wake();
+                        }
+                    }
+                }
+            });
+        }
+    });
+    if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(error);
+    }
+
+    let applies = job.shifted.is_some();
+    let words = match &perturbation {
+        Some(perturbation) => describe(perturbation),
+        None => "does not apply: no element of A or V changes the output".into(),
+    };
+    let mut tally = job.tally.into_inner().unwrap_or_else(PoisonError::into_inner);
+    tally.v_max = job.column_max.iter().copied().max().unwrap_or(0);
+    let mut hashed = lanes.finish().into_iter();
+    let mut take = || hashed.next().unwrap_or_else(|| unreachable!("one per hasher"));
+    let (a, operator, dense) = (take(), take(), take());
+    let (rebuilt, shifted) = if applies { (Some(take()), Some(take())) } else { (None, None) };
+    tally.finish(case, a, v_hashed, operator, dense, rebuilt, shifted, words)
+}
+
+fn describe(p: &Perturbation) -> String {
+    let (i, k) = p.live;
+    let revived = match p.revived {
+        Some((i, k)) => format!(
+            ", A[{i},{k}] = 1 in a row {}",
+            if p.revived_row_was_dead { "that was dead" } else { "that was not dead" }
+        ),
+        None => String::new(),
+    };
+    let (scale, column) = (p.scale(), p.column);
+    format!(
+        "A[{i},{k}] = {:e}{revived}; V times {scale} with columns permuted and V[{k},{column}] = {:e}",
+        p.live_value, p.column_value
+    )
+}
+
+struct Shifted<'a> {
+    perturbation: &'a Perturbation,
+    v: &'a Array2<f32>,
+    staged: Staged,
+    /// The column of V' with the changed element, k x 1.
+    column: Array2<f32>,
+}
+
+/// Everything the threads share.
+struct Job<'a> {
+    subject: &'a Subject<'a>,
+    reference: Reference<'a>,
+    staged: Staged,
+    shifted: Option<Shifted<'a>>,
+    column_max: Vec<u64>,
+    samples: Samples,
+    lanes: &'a Lanes,
+    tally: Mutex<Tally>,
+}
+
+/// What the chunks add up to.
+#[derive(Default)]
+struct Tally {
+    nnz: u64,
+    dead_rows: usize,
+    live_columns: Vec<bool>,
+    block_size: usize,
+    live_blocks: Vec<bool>,
+    difference: Difference,
+    bound_used: f64,
+    recomputed: u64,
+    negative_zeros: [u64; 2],
+    row_bound_max: u64,
+    a_max: u64,
+    v_max: u64,
+    /// Kinds of plan chosen, with the number of chunks and the first reason given.
+    plans: BTreeMap<&'static str, (usize, String)>,
+    off_grid: Option<(usize, usize)>,
+    not_finite: Option<(usize, usize)>,
+    /// (row, what), to report the first of its kind only.
+    broken: Vec<(&'static str, usize, String)>,
+}
+
+impl Job<'_> {
+    fn chunk(&self, index: usize, rows: Range<usize>) -> Result<(), CaseError> {
+        let Subject { case, operator, .. } = *self.subject;
+        let first = rows.start;
+        let shape = (rows.len(), case.n);
+        let v = self.subject.v.view();
+        let mut tally = Tally::new(case);
+
+        let a = Arc::new(self.subject.weights.rows(rows.clone())?);
+        tally.structure(case, first, &a);
+        if case.arithmetic == Arithmetic::Exact {
+            tally.certify(first, &a, &self.column_max);
+        }
+        self.lanes.push(A, index, a.clone());
+
+        let apply =
+            |built: &dyn Built, v, staged: &Staged| -> Result<(Array2<f32>, u64), CaseError> {
+                // Poison: what is not written is seen.
+                let mut y = Array2::from_elem(shape, f32::NAN);
+                built.apply(v, staged, y.view_mut(), 1)?;
+                let negative_zeros = positive_zeros(&mut y);
+                Ok((y, negative_zeros))
+            };
+        let built = operator.build(a.view())?;
+        let plan = built.plan();
+        tally.plans.insert(plan.strategy.name(), (1, plan.reason));
+        let (y, negative) = apply(&*built, v, &self.staged)?;
+        let y = Arc::new(y);
+        tally.negative_zeros[0] = negative;
+        self.lanes.push(OPERATOR, index, y.clone());
+
+        if let Some(shifted) = &self.shifted {
+            let (y2, _) = apply(&*built, shifted.v.view(), &shifted.staged)?;
+            drop(built);
+            self.check_shifted(shifted, first, &a, &y, &y2, &mut tally)?;
+            self.lanes.push(SHIFTED, index, Arc::new(y2));
+
+            let mut changed = a.clone();
+            let p = shifted.perturbation;
+            if rows.contains(&p.live.0) || p.revived.is_some_and(|(i, _)| rows.contains(&i)) {
+                p.change_weights(first, Arc::make_mut(&mut changed));
+            }
+            let (y1, _) = apply(&*operator.build(changed.view())?, v, &self.staged)?;
+            self.check_rebuilt(p, first, &changed, &y, &y1, &mut tally);
+            self.lanes.push(REBUILT, index, Arc::new(y1));
+            if rows.contains(&p.live.0) {
+                self.check_addresses(shifted, first, &a, &mut tally)?;
+            }
+        } else {
+            drop(built);
+        }
+
+        // The operator's output belongs to its hasher by now; nothing can write to it.
+        let mut dense = Array2::from_elem(shape, f32::NAN);
+        let reference = &self.reference;
+        reference.operator.build(a.view())?.apply(v, &reference.staged, dense.view_mut(), 1)?;
+        tally.negative_zeros[1] = positive_zeros(&mut dense);
+        if let Some((at, _)) = dense.indexed_iter().find(|(_, x)| !x.is_finite()) {
+            tally.not_finite = Some((first + at.0, at.1));
+        }
+        self.samples.recompute(case, first, &a, &dense, &mut tally);
+        if case.arithmetic.has_bit_contract() {
+            tally.difference.add(case.output, first, y.view(), dense.view());
+        } else {
+            tally.compare_within_bound(case, first, &a, v, &y, "the operator");
+        }
+        self.lanes.push(DENSE, index, Arc::new(dense));
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner).merge(tally);
+        Ok(())
+    }
+
+    /// Y' = -2^s Y with columns permuted, but for the changed column where A has a non-zero.
+    fn check_shifted(
+        &self,
+        shifted: &Shifted<'_>,
+        first: usize,
+        a: &Array2<f32>,
+        y: &Array2<f32>,
+        y2: &Array2<f32>,
+        tally: &mut Tally,
+    ) -> Result<(), CaseError> {
+        let Subject { case, reference, .. } = *self.subject;
+        const WHAT: &str = "perturbation, operator not rebuilt";
+        if !case.arithmetic.has_bit_contract() {
+            tally.compare_within_bound(case, first, a, shifted.v.view(), y2, WHAT);
+            return Ok(());
+        }
+        let p = shifted.perturbation;
+        let column = p.shifted_column();
+        let scale = p.scale();
+        let touched: Vec<usize> = (0..a.nrows()).filter(|&i| a[[i, p.live.1]] != 0.0).collect();
+        let of_touched = Reference::new(reference, shifted.column.view(), 1)?
+            .apply(a.select(ndarray::Axis(0), &touched).view())?;
+        let mut of_touched = touched.iter().copied().zip(of_touched.iter().copied()).peekable();
+        for (i, (y, y2)) in y.rows().into_iter().zip(y2.rows()).enumerate() {
+            let exception = of_touched.next_if(|&(row, _)| row == i).map(|(_, want)| want);
+            for (c, (&got, &from)) in y2.iter().zip(&p.order).enumerate() {
+                let want = match exception {
+                    Some(want) if c == column => want,
+                    _ => y[from] * scale + 0.0,
+                };
+                if got.to_bits() != want.to_bits() {
+                    let what = if c == column && exception.is_some() {
+                        "the changed activation is not taken in"
+                    } else {
+                        "scaled and permuted activations do not give the scaled and permuted output"
+                    };
+                    tally.break_promise(WHAT, first + i, c, got, want, what);
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Only rows i and i' change, and they equal the reference's.
+    fn check_rebuilt(
+        &self,
+        p: &Perturbation,
+        first: usize,
+        a: &Array2<f32>,
+        y: &Array2<f32>,
+        y1: &Array2<f32>,
+        tally: &mut Tally,
+    ) {
+        let case = self.subject.case;
+        const WHAT: &str = "perturbation, rebuilt operator";
+        if !case.arithmetic.has_bit_contract() {
+            tally.compare_within_bound(case, first, a, self.subject.v.view(), y1, WHAT);
+            return;
+        }
+        for (i, (y, y1)) in y.rows().into_iter().zip(y1.rows()).enumerate() {
+            let row = first + i;
+            let want = p.rows.iter().find(|(r, _)| *r == row).map(|(_, want)| want.as_slice());
+            let what = match want {
+                None => "a row changed although its weights did not",
+                Some(_) if p.revived.is_some_and(|(r, _)| r == row) => {
+                    "a zero weight that became 1 is not taken in"
+                }
+                Some(_) => "a changed weight is not taken in",
+            };
+            let Some(want) = want.or(y.as_slice()) else { unreachable!("rows are contiguous") };
+            let differs = |(got, want): (&f32, &f32)| got.to_bits() != want.to_bits();
+            if let Some(c) = y1.iter().zip(want).position(differs) {
+                tally.break_promise(WHAT, row, c, y1[c], want[c], what);
+            }
+        }
+    }
+
+    /// The same again with A and V changed in place: a result kept by address comes out stale.
+    fn check_addresses(
+        &self,
+        shifted: &Shifted<'_>,
+        first: usize,
+        a: &Array2<f32>,
+        tally: &mut Tally,
+    ) -> Result<(), CaseError> {
+        let Subject { case, operator, ref v, .. } = *self.subject;
+        const WHAT: &str = "perturbation in place, same addresses";
+        let rows = a.nrows().min(CHUNK_ROWS_MIN);
+        // The rows around the changed one are enough: what is kept by address is kept whole.
+        let p = shifted.perturbation;
+        let start = (p.live.0 - first).min(a.nrows() - rows);
+        let mut a = a.slice(s![start..start + rows, ..]).to_owned();
+        let mut v = v.clone();
+        let mut staged = Staged::default();
+        let mut y = Array2::from_elem((rows, case.n), f32::NAN);
+
+        let mut pass = |a: &Array2<f32>, v: &Array2<f32>| {
+            let built = operator.build(a.view())?;
+            operator.stage(v.view(), &mut staged, 1)?;
+            y.fill(f32::NAN);
+            built.apply(v.view(), &staged, y.view_mut(), 1)?;
+            Ok::<_, CaseError>(y.clone())
+        };
+        pass(&a, &v)?;
+        v.assign(shifted.v);
+        p.change_weights(first + start, &mut a);
+        let mut got = pass(&a, &v)?;
+        positive_zeros(&mut got);
+        if !case.arithmetic.has_bit_contract() {
+            tally.compare_within_bound(case, first + start, &a, v.view(), &got, WHAT);
+            return Ok(());
+        }
+        let want = Reference::new(self.subject.reference, v.view(), 1)?.apply(a.view())?;
+        let mut difference = Difference::default();
+        difference.add(case.output, first + start, got.view(), want.view());
+        if let Some(at) = difference.first {
+            let (got, want) = (f32::from_bits(at.got), f32::from_bits(at.want));
+            let what = "the output does not follow inputs that changed where they lie";
+            tally.break_promise(WHAT, at.row, at.column, got, want, what);
+        }
+        Ok(())
+    }
+}
+
+/// max over j of |V[k, j]|, for the exact certificate.
+fn column_max(case: &Case, v: ArrayView2<'_, f32>) -> Vec<u64> {
+    if case.arithmetic != Arithmetic::Exact {
+        return Vec::new();
+    }
+    let largest = |row: ndarray::ArrayView1<'_, f32>| {
+        row.iter().fold(0u64, |max, x| max.max(x.abs().ceil() as u64))
+    };
+    v.rows().into_iter().map(largest).collect()
+}
+
+/// A grid of elements recomputed by the scalar rule: at least 256 where there are as many,
+/// first and last rows and columns included.
+struct Samples {
+    rows: Vec<usize>,
+    columns: Vec<(usize, Vec<f32>)>,
+}
+
+impl Samples {
+    fn new(case: &Case, v: ArrayView2<'_, f32>) -> Samples {
+        let (m, k, n) = (case.m, case.k, case.n);
+        let across = n.min(16usize.max(256usize.div_ceil(m.clamp(1, 16))));
+        let down = m.min(16usize.max(256usize.div_ceil(across.max(1))));
+        let stream = Stream::new(case.seed, "sample", &[m, k, n], case.dtype, None);
+        let mut draws = stream.draws();
+        let mut pick = |count: usize, of: usize| {
+            let mut picked: Vec<usize> = [0, of.saturating_sub(1)].into_iter().take(of).collect();
+            picked.dedup();
+            while picked.len() < count {
+                let x = (draws.next().unwrap_or_default() % of as u64) as usize;
+                if !picked.contains(&x) {
+                    picked.push(x);
+                }
+            }
+            picked
+        };
+        let rows = pick(down, m);
+        let columns = pick(across, n).into_iter().map(|j| (j, v.column(j).to_vec())).collect();
+        Samples { rows, columns }
+    }
+
+    fn recompute(
+        &self,
+        case: &Case,
+        first: usize,
+        a: &Array2<f32>,
+        dense: &Array2<f32>,
+        tally: &mut Tally,
+    ) {
+        for &i in self.rows.iter().filter(|&&i| (first..first + a.nrows()).contains(&i)) {
+            let row = a.row(i - first).to_vec();
+            for (j, v) in &self.columns {
+                tally.recomputed += 1;
+                let (want, got) = (case.rule(&row, v), dense[[i - first, *j]]);
+                if got.to_bits() != want.to_bits() {
+                    let what = "the dense reference does not follow the scalar rule";
+                    tally.break_promise("recomputed sample", i, *j, got, want, what);
+                }
+            }
+        }
+    }
+}
+
+impl Tally {
+    fn new(case: &Case) -> Tally {
+        let block_size = match case.pattern {
+            Pattern::Block { size } => size,
+            _ => 16,
+        };
+        let blocks = case.m.div_ceil(block_size) * case.k.div_ceil(block_size);
+        Tally {
+            live_columns: vec![false; case.k],
+            live_blocks: vec![false; blocks],
+            block_size,
+            ..Tally::default()
+        }
+    }
+
+    fn structure(&mut self, case: &Case, first: usize, a: &Array2<f32>) {
+        let size = self.block_size;
+        let across = case.k.div_ceil(size);
+        for (i, row) in a.rows().into_iter().enumerate() {
+            let Some(row) = row.to_slice() else { unreachable!("panels are row-major") };
+            let mut nnz = 0;
+            let blocks = &mut self.live_blocks[(first + i) / size * across..][..across];
+            for (live, block) in blocks.iter_mut().zip(row.chunks(size)) {
+                let count = block.iter().map(|&x| u32::from(x != 0.0)).sum::<u32>();
+                *live |= count > 0;
+                nnz += u64::from(count);
+            }
+            if nnz > 0 {
+                for (live, &x) in self.live_columns.iter_mut().zip(row) {
+                    *live |= x != 0.0;
+                }
+            }
+            self.nnz += nnz;
+            self.dead_rows += usize::from(nnz == 0);
+        }
+    }
+
+    fn certify(&mut self, first: usize, a: &Array2<f32>, column_max: &[u64]) {
+        for (i, row) in a.rows().into_iter().enumerate() {
+            let Some(row) = row.to_slice() else { unreachable!("panels are row-major") };
+            if let Some(k) = row.iter().position(|&x| !exact::on_grid(x)) {
+                self.off_grid.get_or_insert((first + i, k));
+            }
+            self.row_bound_max = self.row_bound_max.max(exact::row_bound(row, column_max));
+            self.a_max = row.iter().fold(self.a_max, |max, x| max.max(x.abs() as u64));
+        }
+    }
+
+    /// Every element of `y` within the bound around the binary64 reference.
+    fn compare_within_bound(
+        &mut self,
+        case: &Case,
+        first: usize,
+        a: &Array2<f32>,
+        v: ArrayView2<'_, f32>,
+        y: &Array2<f32>,
+        what: &'static str,
+    ) {
+        for (i, row) in a.rows().into_iter().enumerate() {
+            let nnz = row.iter().filter(|&&x| x != 0.0).count();
+            let Some(row) = row.to_slice() else { unreachable!("panels are row-major") };
+            let (reference, magnitude) = bounded::row(row, v);
+            self.difference.elements += case.n as u64;
+            for (j, &got) in y.row(i).iter().enumerate() {
+                let bound = bounded::bound(nnz, magnitude[j])
+                    + bounded::output_rounding(case.output, reference[j], got);
+                let error = (f64::from(got) - reference[j]).abs();
+                if error <= bound {
+                    self.bound_used = self.bound_used.max(error / bound.max(f64::MIN_POSITIVE));
+                } else {
+                    let want = case.output.round(reference[j] as f32);
+                    if what == "the operator" {
+                        self.difference.elements -= 1;
+                        let one = |x| Array2::from_elem((1, 1), x);
+                        let mut element = Difference::default();
+                        element.add(case.output, 0, one(got).view(), one(want).view());
+                        if let Some(at) = &mut element.first {
+                            (at.row, at.column) = (first + i, j);
+                        }
+                        self.difference.merge(element);
+                    } else {
+                        self.break_promise(what, first + i, j, got, want, "outside the bound");
+                    }
+                }
+            }
+        }
+    }
+
+    fn break_promise(
+        &mut self,
+        check: &'static str,
+        row: usize,
+        column: usize,
+        got: f32,
+        want: f32,
+        what: &str,
+    ) {
+        let message = format!(
+            "{check}: {what}: first at (row {row}, column {column}): {:#010x} ({got:e}), want {:#010x} ({want:e})",
+            got.to_bits(),
+            want.to_bits()
+        );
+        self.broken.push((check, row, message));
+    }
+
+    fn merge(&mut self, other: Tally) {
+        self.nnz += other.nnz;
+        self.dead_rows += other.dead_rows;
+        let or = |to: &mut [bool], from: &[bool]| {
+            to.iter_mut().zip(from).for_each(|(to, from)| *to |= from);
+        };
+        or(&mut self.live_columns, &other.live_columns);
+        or(&mut self.live_blocks, &other.live_blocks);
+        self.difference.merge(other.difference);
+        self.bound_used = self.bound_used.max(other.bound_used);
+        self.recomputed += other.recomputed;
+        self.negative_zeros[0] += other.negative_zeros[0];
+        self.negative_zeros[1] += other.negative_zeros[1];
+        self.row_bound_max = self.row_bound_max.max(other.row_bound_max);
+        self.a_max = self.a_max.max(other.a_max);
+        self.off_grid = self.off_grid.or(other.off_grid);
+        self.not_finite = self.not_finite.or(other.not_finite);
+        self.broken.extend(other.broken);
+        for (name, (count, reason)) in other.plans {
+            self.plans.entry(name).or_insert((0, reason)).0 += count;
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn finish(
+        mut self,
+        case: &Case,
+        a: Hashed,
+        v: Hashed,
+        operator: Hashed,
+        dense: Hashed,
+        rebuilt: Option<Hashed>,
+        shifted: Option<Hashed>,
+        perturbation: String,
+    ) -> Result<Bits, CaseError> {
+        if let Some((i, j)) = self.not_finite {
+            return Err(CaseError::Refused(format!(
+                "the reference output is not finite at (row {i}, column {j})\nhint: smaller values, \
+                 or an arithmetic with a wider range"
+            )));
+        }
+        let mut certificate = None;
+        if case.arithmetic == Arithmetic::Exact {
+            if let Some((i, k)) = self.off_grid {
+                return Err(CaseError::Refused(format!(
+                    "exact: A[{i},{k}] is not an integer below 2^24"
+                )));
+            }
+            let sums = self.row_bound_max;
+            let bound = sums.saturating_add(self.a_max).saturating_add(self.v_max);
+            if bound >= exact::LIMIT {
+                return Err(CaseError::Refused(format!(
+                    "exact: sums can reach {bound}, the limit is {}\nhint: a smaller k or narrower \
+                     values",
+                    exact::LIMIT
+                )));
+            }
+            certificate = Some(bound);
+        }
+        self.broken.sort();
+        self.broken.dedup_by_key(|(check, _, _)| *check);
+        let mut broken: Vec<String> = self.broken.into_iter().map(|(_, _, what)| what).collect();
+        if operator.constant && !dense.constant {
+            broken
+                .push("vacuous output: every element of the operator's output is the same".into());
+        }
+        let count = |live: &[bool]| live.iter().filter(|live| !**live).count();
+        let structure = Structure {
+            elements: case.m as u64 * case.k as u64,
+            nnz: self.nnz,
+            dead_rows: self.dead_rows,
+            dead_columns: count(&self.live_columns),
+            block_size: self.block_size,
+            blocks: self.live_blocks.len() as u64,
+            dead_blocks: count(&self.live_blocks) as u64,
+        };
+        let chunks: usize = self.plans.values().map(|(count, _)| count).sum();
+        let plan = |(name, (count, reason)): (&'static str, (usize, String))| {
+            let share = if count < chunks {
+                format!(" in {count} of {chunks} panels")
+            } else {
+                String::new()
+            };
+            format!("{name}{share} ({reason})")
+        };
+        let plan = self.plans.into_iter().map(plan).collect::<Vec<_>>().join("; ");
+        Ok(Bits {
+            a,
+            v,
+            dense,
+            operator,
+            rebuilt,
+            shifted,
+            structure,
+            plan,
+            difference: self.difference,
+            bound_used: (!case.arithmetic.has_bit_contract()).then_some(self.bound_used),
+            recomputed: self.recomputed,
+            negative_zeros: self.negative_zeros,
+            certificate,
+            perturbation,
+            broken,
+        })
+    }
+}

@@ -1,0 +1,8 @@
+//! Decides correctness: digests, comparisons, perturbation, verdicts. Never looks at a clock.
+
+pub mod bits;
+pub mod compare;
+pub mod distinct;
+pub mod lanes;
+pub mod perturb;
+pub mod verdict;

@@ -1,0 +1,227 @@
+//! Bits + committed digests -> verdict, in words that say which, by what and where.
+
+use serde::{Deserialize, Serialize};
+
+use super::bits::Bits;
+use super::lanes::panel_start;
+use crate::digest::Digest;
+use crate::expected::Entry;
+use crate::manifest::Case;
+
+/// What became of a case. Nothing starts as passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    Verified,
+    Mismatch,
+    WithinBound,
+    OutOfBound,
+    Unpinned,
+    NotRun,
+}
+
+impl Verdict {
+    /// The word in tables and records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verdict::Verified => "verified",
+            Verdict::Mismatch => "mismatch",
+            Verdict::WithinBound => "within-bound",
+            Verdict::OutOfBound => "out-of-bound",
+            Verdict::Unpinned => "unpinned",
+            Verdict::NotRun => "not-run",
+        }
+    }
+
+    /// Everything that the case's contract promises was seen.
+    pub fn satisfies(self) -> bool {
+        matches!(self, Verdict::Verified | Verdict::WithinBound)
+    }
+
+    /// Something was refuted.
+    pub fn refutes(self) -> bool {
+        matches!(self, Verdict::Mismatch | Verdict::OutOfBound)
+    }
+}
+
+/// One digest beside the committed one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DigestRow {
+    /// `a`, `v`, `dense`, `operator`, `rebuilt` or `shifted`.
+    pub name: String,
+    /// `None` where there is no such tensor: a perturbation that does not apply.
+    pub got: Option<Digest>,
+    /// `None` where nothing is committed.
+    pub expected: Option<Digest>,
+    /// Whether the two must be equal: not for an operator without a bit contract, nor under a
+    /// nonce.
+    pub compared: bool,
+}
+
+impl DigestRow {
+    pub fn differs(&self) -> bool {
+        self.compared && self.got != self.expected
+    }
+}
+
+/// A verdict with its reasons.
+#[derive(Clone, Debug)]
+pub struct Judgement {
+    pub verdict: Verdict,
+    pub reasons: Vec<String>,
+    pub digests: Vec<DigestRow>,
+}
+
+/// The six digests of a case beside the committed ones.
+fn rows(case: &Case, bits: &Bits, expected: Option<&Entry>, nonce: bool) -> Vec<DigestRow> {
+    let contract = case.arithmetic.has_bit_contract();
+    let pinned = expected.is_some();
+    let got = |hashed: &super::lanes::Hashed| Some(hashed.digest);
+    let row = |name: &str, got, committed: fn(&Entry) -> Option<Digest>, compared| DigestRow {
+        name: name.to_owned(),
+        got,
+        expected: expected.and_then(committed),
+        compared: pinned && compared,
+    };
+    vec![
+        row("a", got(&bits.a), |e| Some(e.a), true),
+        row("v", got(&bits.v), |e| Some(e.v), true),
+        row("dense", got(&bits.dense), |e| Some(e.dense), true),
+        row("operator", got(&bits.operator), |e| e.operator, contract),
+        row("rebuilt", bits.rebuilt.as_ref().and_then(got), |e| e.rebuilt, contract && !nonce),
+        row("shifted", bits.shifted.as_ref().and_then(got), |e| e.shifted, contract && !nonce),
+    ]
+}
+
+/// What a digest is of, in a message.
+fn in_words(name: &str) -> &'static str {
+    match name {
+        "a" => "A (pruned weights)",
+        "v" => "V (activations)",
+        "dense" => "dense reference output",
+        "operator" => "operator output",
+        "rebuilt" => "perturbed output, rebuilt operator",
+        _ => "perturbed output, operator not rebuilt",
+    }
+}
+
+/// The verdict. `file` names where the committed digests stand.
+pub fn judge(
+    case: &Case,
+    bits: &Bits,
+    expected: Option<&Entry>,
+    file: &str,
+    nonce: bool,
+) -> Judgement {
+    let digests = rows(case, bits, expected, nonce);
+    let contract = case.arithmetic.has_bit_contract();
+    let mut reasons = Vec::new();
+
+    for row in digests.iter().filter(|row| row.differs()) {
+        let text = |digest: Option<Digest>| digest.map_or("none".to_owned(), |d| d.to_string());
+        let mut reason = format!(
+            "{} digest mismatch\n  expected {} ({file})\n  got      {}",
+            in_words(&row.name),
+            text(row.expected),
+            text(row.got)
+        );
+        let output = match row.name.as_str() {
+            "dense" => Some(&bits.dense),
+            "operator" => Some(&bits.operator),
+            _ => None,
+        };
+        if let (Some(hashed), Some(entry)) = (output, expected) {
+            reason.push_str(&panel_in_words(case.m, &hashed.panels, &entry.panels));
+        }
+        reasons.push(reason);
+    }
+    if let Some(entry) = expected {
+        if let Some(reason) = entry.describes_another(case) {
+            reasons.push(reason);
+        }
+    }
+
+    let implementations_agree = bits.difference.is_none() && bits.broken.is_empty();
+    if !bits.difference.is_none() && contract {
+        reasons.push(format!(
+            "dense reference and operator differ here: {}\n  likely cause: {}",
+            difference_in_words(&bits.difference),
+            bits.difference.likely_cause()
+        ));
+    }
+    reasons.extend(bits.broken.iter().cloned());
+    if !reasons.is_empty() && implementations_agree {
+        let inputs = digests.iter().any(|row| row.differs() && matches!(&*row.name, "a" | "v"));
+        reasons.push(format!(
+            "the local implementations agree with each other (dense reference, operator, scalar \
+             rule)\nhint: {}",
+            if inputs {
+                "the inputs are not those that were pinned: look at the weights, the seed and the \
+                 pattern"
+            } else {
+                "the inputs are those that were pinned: the committed digest is wrong, or was made \
+                 under another arithmetic"
+            }
+        ));
+    }
+
+    let verdict = if !reasons.is_empty() {
+        Verdict::Mismatch
+    } else if !contract && !bits.difference.is_none() {
+        reasons.push(format!("outside the bound: {}", difference_in_words(&bits.difference)));
+        Verdict::OutOfBound
+    } else if expected.is_none() {
+        reasons.push(format!("no expected digests are committed ({file})"));
+        Verdict::Unpinned
+    } else if contract {
+        Verdict::Verified
+    } else {
+        Verdict::WithinBound
+    };
+    Judgement { verdict, reasons, digests }
+}
+
+fn panel_in_words(m: usize, got: &[String], expected: &[String]) -> String {
+    match got.iter().zip(expected).position(|(got, expected)| got != expected) {
+        Some(p) => {
+            let (start, end) = (panel_start(p, m), panel_start(p + 1, m));
+            let last = end.saturating_sub(1);
+            format!("\n  first row panel that differs: {p} (rows {start}..{last})")
+        }
+        None => {
+            "\n  all 64 row panels are as committed: only the digest of the whole differs".into()
+        }
+    }
+}
+
+/// Count, first element, ULPs, histogram.
+pub fn difference_in_words(difference: &super::compare::Difference) -> String {
+    let mut text = format!("{} of {} elements differ", difference.differing, difference.elements);
+    if let Some(at) = difference.first {
+        text.push_str(&format!(
+            "; first at (row {}, column {}): {:#010x}, want {:#010x} ({} ULP)",
+            at.row, at.column, at.got, at.want, at.ulps
+        ));
+    }
+    if let Some(error) = difference.error_max {
+        text.push_str(&format!("; max error {error:e}"));
+    }
+    if difference.not_numbers > 0 {
+        text.push_str(&format!("; {} are not numbers", difference.not_numbers));
+    }
+    let buckets = difference.ulp_histogram.iter().enumerate().filter(|(_, count)| **count > 0);
+    let buckets: Vec<String> =
+        buckets.map(|(b, count)| format!("{}: {count}", bucket_in_words(b))).collect();
+    if !buckets.is_empty() {
+        text.push_str(&format!("\n  ULPs away: {}", buckets.join(", ")));
+    }
+    text
+}
+
+fn bucket_in_words(b: usize) -> String {
+    match b {
+        0 => "1".into(),
+        1..=9 => format!("{}-{}", 1u64 << b, (1u64 << (b + 1)) - 1),
+        _ => format!("2^{b}"),
+    }
+}

@@ -1,0 +1,92 @@
+//! `verify explain`: why a digest in a record differs. Reads the record only.
+
+use super::ExplainArgs;
+use super::list::print;
+use super::select::globs;
+use crate::check::lanes::panel_start;
+use crate::check::verdict::{Verdict, difference_in_words};
+use crate::exit::{Failure, VERIFIED};
+use crate::record::{CaseRecord, Record};
+
+pub fn run(args: &ExplainArgs) -> Result<u8, Failure> {
+    let record = Record::load(&args.record)?;
+    let globs = globs(&args.cases)?;
+    let chosen: Vec<&CaseRecord> = record
+        .cases
+        .iter()
+        .filter(|case| globs.as_ref().is_none_or(|globs| globs.is_match(&case.id)))
+        .collect();
+    if chosen.is_empty() {
+        return Err(Failure::bad_input(format!(
+            "no case of {} matches (it has {})",
+            args.record.display(),
+            record.cases.len()
+        )));
+    }
+    let differing: Vec<&CaseRecord> =
+        chosen.iter().copied().filter(|case| !case.verdict.satisfies()).collect();
+    if differing.is_empty() {
+        print(&format!("all {} cases hold: nothing to explain\n", chosen.len()));
+    }
+    differing.into_iter().for_each(|case| print(&explain(case)));
+    Ok(VERIFIED)
+}
+
+/// One case in full.
+pub fn explain(case: &CaseRecord) -> String {
+    let mut lines = vec![format!("{} `{}`: {}", case.manifest, case.id, case.verdict.name())];
+    let mut line = |text: String| lines.push(text);
+    let Some(bits) = &case.bits else {
+        case.reasons.iter().for_each(|reason| line(format!("  {reason}")));
+        return lines.join("\n") + "\n";
+    };
+    for row in &bits.digests {
+        let state = match (row.compared, row.differs()) {
+            (false, _) if row.expected.is_none() => "nothing committed",
+            (false, _) => "not compared",
+            (true, true) => "DIFFERS",
+            (true, false) => "as committed",
+        };
+        let text = |d: Option<crate::digest::Digest>| d.map_or("none".into(), |d| d.to_string());
+        line(format!("  {:<9} {state}", row.name));
+        if row.differs() {
+            line(format!("    expected {}", text(row.expected)));
+            line(format!("    got      {}", text(row.got)));
+        }
+    }
+    line(format!(
+        "  local implementations (operator `{}`, dense reference, scalar rule): {}",
+        bits.operator,
+        if bits.implementations_agree { "agree with each other" } else { "DISAGREE" }
+    ));
+    if !bits.difference.is_none() {
+        line(format!(
+            "  operator against dense reference: {}",
+            difference_in_words(&bits.difference)
+        ));
+        let pairs = bits.panels_operator.iter().zip(&bits.panels_dense);
+        let panels: Vec<usize> =
+            pairs.enumerate().filter(|(_, (a, b))| a != b).map(|(p, _)| p).collect();
+        if let (Some(&first), count) = (panels.first(), panels.len()) {
+            let (start, end) = (panel_start(first, case.m), panel_start(first + 1, case.m));
+            let last = end.saturating_sub(1);
+            line(format!(
+                "  row panels that differ: {count} of 64, first {first} (rows {start}..{last})"
+            ));
+        }
+    }
+    if let Some(cause) = &bits.likely_cause {
+        line(format!("  likely cause: {cause}"));
+    }
+    for broken in &bits.broken {
+        line(format!("  {broken}"));
+    }
+    line(format!("  perturbed: {}", bits.perturbation));
+    line(format!("  plan: {}", bits.plan));
+    if case.verdict == Verdict::Mismatch && bits.implementations_agree {
+        if let Some(hint) = case.reasons.iter().rev().find_map(|r| r.split_once("hint: ")) {
+            line(format!("  hint: {}", hint.1));
+        }
+    }
+    lines.join("\n") + "\n"
+}

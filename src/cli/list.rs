@@ -1,0 +1,96 @@
+//! `verify list`: cases with shapes, bytes, flops, arithmetic, pinned or not.
+
+use std::io::Write as _;
+
+use super::ListArgs;
+use super::select::select;
+use crate::exit::{Failure, VERIFIED};
+
+pub fn run(args: &ListArgs) -> Result<u8, Failure> {
+    let selected = select(&args.selection)?;
+    let mut text = String::new();
+    let mut json = Vec::new();
+    let mut count = 0;
+    let mut pinned_count = 0;
+    let width =
+        selected.iter().flat_map(|s| s.cases()).map(|case| case.id.len()).max().unwrap_or(4);
+    text.push_str(&format!(
+        "{:<9}  {:<width$}  {:>20}  {:>9}  {:>9}  {:>9}  {:<22}  {}\n",
+        "manifest", "case", "m x k x n", "A", "V + Y", "GFLOP", "arithmetic", "state"
+    ));
+    for selected in &selected {
+        for case in selected.cases() {
+            let (m, k, n) = (case.m as u64, case.k as u64, case.n as u64);
+            let a_bytes = m * k * case.dtype.size() as u64;
+            let v_bytes = k * n * case.dtype.size() as u64;
+            let y_bytes = m * n * case.output.size() as u64;
+            let flops = 2 * m * k * n;
+            let pinned = selected.expected.cases.contains_key(&case.id);
+            count += 1;
+            pinned_count += usize::from(pinned);
+            let state = match (pinned, case.required) {
+                (true, _) => "pinned",
+                (false, true) => "unpinned",
+                (false, false) => "unpinned, not required",
+            };
+            text.push_str(&format!(
+                "{:<9}  {:<width$}  {:>20}  {:>9}  {:>9}  {:>9.3}  {:<22}  {state}\n",
+                selected.manifest.name,
+                case.id,
+                format!("{m} x {k} x {n}"),
+                bytes(a_bytes),
+                bytes(v_bytes + y_bytes),
+                flops as f64 / 1e9,
+                case.arithmetic.to_string(),
+            ));
+            json.push(serde_json::json!({
+                "manifest": selected.manifest.name,
+                "id": case.id,
+                "section": case.section,
+                "required": case.required,
+                "pinned": pinned,
+                "seed": case.seed,
+                "m": m, "k": k, "n": n,
+                "dtype": case.dtype.name(),
+                "output": case.output.name(),
+                "weights": case.weights.to_string(),
+                "activations": case.activations.name(),
+                "pattern": case.pattern.to_string(),
+                "block_size": match case.pattern {
+                    crate::inputs::spec::Pattern::Block { size } => Some(size),
+                    _ => None,
+                },
+                "sparsity_percent": case.sparsity.to_string(),
+                "arithmetic": case.arithmetic.to_string(),
+                "bytes_a": a_bytes, "bytes_v": v_bytes, "bytes_y": y_bytes,
+                "flops_dense": flops,
+            }));
+        }
+    }
+    text.push_str(&format!("{count} cases, {pinned_count} pinned\n"));
+    if args.json {
+        text = format!("{:#}\n", serde_json::Value::Array(json));
+    }
+    print(&text);
+    Ok(VERIFIED)
+}
+
+/// Writes data to stdout; a reader that went away is no failure.
+pub fn print(text: &str) {
+    let mut out = anstream::stdout();
+    let _ = out.write_all(text.as_bytes());
+    let _ = out.flush();
+}
+
+/// Decimal units, three digits.
+fn bytes(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    for unit in ["B", "kB", "MB", "GB"] {
+        if value < 1000.0 {
+            let decimals = if unit == "B" { 0 } else { 2 - (value.log10() as usize).min(2) };
+            return format!("{value:.decimals$} {unit}");
+        }
+        value /= 1000.0;
+    }
+    format!("{value:.2} TB")
+}

@@ -1,0 +1,203 @@
+//! The command line: definitions here, one file per action.
+
+pub mod doctor;
+pub mod explain;
+pub mod inputs;
+pub mod list;
+pub mod pin;
+pub mod run;
+pub mod select;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::backend::cpu::Isa;
+
+/// Verify performance claims about sparse operators, bit for bit.
+///
+/// `verify PATH...` regenerates the inputs of every case in the manifests, runs the operator
+/// and the dense reference (Y = A V), compares SHA-256 digests and a perturbation test with
+/// the committed values in expected-hashes/, measures, and prints one verdict per case.
+#[derive(Parser, Debug)]
+#[command(
+    name = "verify",
+    version,
+    args_conflicts_with_subcommands = true,
+    arg_required_else_help = true,
+    after_help = "Exit codes:\n  \
+        0  everything required was verified\n  \
+        1  something was refuted\n  \
+        2  bad usage, bad manifest or bad weights file\n  \
+        3  nothing refuted, but something required was not verified\n  \
+        4  the environment failed (memory, disk, permissions)\n\n\
+        VERIFY.md is the specification that all digests follow."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub action: Option<Action>,
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Action {
+    /// Run cases and commit their digests to expected-hashes/ (its only writer)
+    ///
+    /// Shows the difference to what is committed and asks before it writes.
+    Pin(PinArgs),
+    /// List cases with shapes, bytes, flops, arithmetic, and whether they are pinned
+    List(ListArgs),
+    /// Write A and V of a case as .npy and safetensors
+    Inputs(InputsArgs),
+    /// Say why digests in a record differ
+    Explain(ExplainArgs),
+    /// Say what this machine can verify and measure, and what is missing
+    Doctor(DoctorArgs),
+}
+
+/// Which cases.
+#[derive(Args, Debug, Clone)]
+pub struct Selection {
+    /// Manifests, or folders of manifests
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
+    /// Only cases whose id matches (`*` matches any text, `/` included); may be repeated
+    #[arg(long = "case", value_name = "GLOB")]
+    pub cases: Vec<String>,
+}
+
+/// Where weights come from, and with how much machine.
+#[derive(Args, Debug, Clone)]
+pub struct Resources {
+    /// Folder with weights files, looked at before the Hugging Face cache
+    #[arg(long, value_name = "DIR")]
+    pub weights: Option<PathBuf>,
+    /// Never use the network (this version never does)
+    #[arg(long)]
+    pub offline: bool,
+    /// Threads to use [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Dispatch path of the CPU kernels; all give the same bits [default: the fastest here]
+    #[arg(long, value_name = "ISA", value_parser = isa)]
+    pub isa: Option<Isa>,
+}
+
+impl Resources {
+    pub fn threads(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get());
+        self.threads.map_or_else(cores, usize::from)
+    }
+
+    pub fn isa(&self) -> Isa {
+        self.isa.unwrap_or_else(Isa::best)
+    }
+}
+
+fn isa(text: &str) -> Result<Isa, String> {
+    let known = || Isa::available().map(Isa::name).collect::<Vec<_>>().join(", ");
+    match Isa::from_name(text) {
+        Some(isa) if isa.is_available() => Ok(isa),
+        Some(_) => Err(format!("this processor has no {text} (it has: {})", known())),
+        None => Err(format!("not a dispatch path (known here: {})", known())),
+    }
+}
+
+/// What must be shown for exit code 0.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Require {
+    /// Every required case's bits are verified
+    #[default]
+    Bits,
+    /// And every required case was measured
+    Measurements,
+    /// And every published claim was judged
+    Claims,
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Write the record of the run here, case by case
+    #[arg(long, value_name = "PATH")]
+    pub json: Option<PathBuf>,
+    /// Write a JUnit report here
+    #[arg(long, value_name = "PATH")]
+    pub junit: Option<PathBuf>,
+    /// Perturb at positions drawn from this text too, which nobody could know beforehand
+    #[arg(long, value_name = "TEXT")]
+    pub nonce: Option<String>,
+    /// Continue the run whose record is at --json
+    #[arg(long, requires = "json")]
+    pub resume: bool,
+    /// What must be shown for exit code 0
+    #[arg(long, value_enum, default_value_t)]
+    pub require: Require,
+    /// Sections marked `required: false` count too
+    #[arg(long)]
+    pub strict: bool,
+    #[command(flatten)]
+    pub resources: Resources,
+    /// Verify bits only
+    #[arg(long)]
+    pub no_measure: bool,
+    /// Only cases that are not verified, and the summary
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// All digests, the plan and the perturbation of each case
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct PinArgs {
+    #[command(flatten)]
+    pub selection: Selection,
+    #[command(flatten)]
+    pub resources: Resources,
+    /// Write without asking
+    #[arg(long)]
+    pub yes: bool,
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct ListArgs {
+    #[command(flatten)]
+    pub selection: Selection,
+    /// One JSON document instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct InputsArgs {
+    #[command(flatten)]
+    pub selection: Selection,
+    #[command(flatten)]
+    pub resources: Resources,
+    /// Folder to write to
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct ExplainArgs {
+    /// A record written with --json
+    #[arg(value_name = "RECORD")]
+    pub record: PathBuf,
+    /// Only cases whose id matches
+    #[arg(long = "case", value_name = "GLOB")]
+    pub cases: Vec<String>,
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct DoctorArgs {
+    /// Find out which arithmetic each library follows on this machine
+    #[arg(long)]
+    pub arithmetic: bool,
+    /// One JSON document instead of text
+    #[arg(long)]
+    pub json: bool,
+}

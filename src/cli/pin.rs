@@ -1,0 +1,131 @@
+//! `verify pin`: run cases and commit their digests. The only writer of expected-hashes/.
+
+use std::io::{IsTerminal, Write as _};
+
+use super::PinArgs;
+use super::list::print;
+use super::select::select;
+use crate::audit::{self, Auditor, SharedOutputs};
+use crate::environment::Environment;
+use crate::exit::{self, Failure};
+use crate::expected::{Entry, Expected};
+use crate::inputs::weights::Resolver;
+
+pub fn run(args: &PinArgs) -> Result<u8, Failure> {
+    let selected = select(&args.selection)?;
+    let isa = args.resources.isa();
+    let mut auditor = Auditor {
+        isa,
+        threads: args.resources.threads(),
+        nonce: None,
+        measure: None,
+        weights: Resolver::new(args.resources.weights.clone(), args.resources.offline),
+        operator: &audit::skip_operator,
+        seen: SharedOutputs::default(),
+    };
+    let confirmation = format!("skip on cpu {isa}: {}, {}", Environment::read().cpu, audit::tool());
+    let mut code = exit::VERIFIED;
+    for selected in &selected {
+        let mut after = selected.expected.clone();
+        let mut changes = Vec::new();
+        for case in selected.cases() {
+            let outcome =
+                auditor.audit(&selected.manifest, case, &Expected::default(), "", &|_| {});
+            match outcome.entry {
+                Err(reason) => {
+                    changes.push(format!("! {}: refused: {reason}", case.id));
+                    code = exit::worse(
+                        code,
+                        match outcome.record.exit_code {
+                            exit::NOT_VERIFIED if outcome.record.bits.is_some() => exit::REFUTED,
+                            other => other,
+                        },
+                    );
+                }
+                Ok(mut entry) => {
+                    let before = selected.expected.cases.get(&case.id);
+                    changes.extend(difference(&case.id, before, &entry));
+                    if let Some(before) = before.filter(|before| before.same_digests(&entry)) {
+                        entry.confirmed = before.confirmed.clone();
+                        entry.tool = before.tool.clone();
+                        entry.model = before.model.clone();
+                    }
+                    if !entry.confirmed.contains(&confirmation) {
+                        entry.confirmed.push(confirmation.clone());
+                        entry.confirmed.sort();
+                    }
+                    after.cases.insert(case.id.clone(), entry);
+                }
+            }
+        }
+        // Entries of cases that the manifest no longer has.
+        let ids: Vec<&String> = selected.expected.cases.keys().collect();
+        for id in ids {
+            if !selected.manifest.cases.iter().any(|case| case.id == *id) {
+                changes.push(format!("- {id}: no longer in the manifest"));
+                after.cases.remove(id);
+            }
+        }
+        let path = &selected.expected_path;
+        changes.iter().for_each(|change| print(&format!("{change}\n")));
+        if after == selected.expected {
+            print(&format!("{}: unchanged\n", path.display()));
+            continue;
+        }
+        if changes.is_empty() {
+            print(&format!("{}: digests unchanged, confirmations added\n", path.display()));
+        }
+        if args.yes || confirmed(&path.display().to_string())? {
+            after.save(path).map_err(Failure::environment)?;
+            print(&format!("wrote {}\n", path.display()));
+        } else {
+            print(&format!("left {} as it was\n", path.display()));
+            code = exit::worse(code, exit::NOT_VERIFIED);
+        }
+    }
+    Ok(code)
+}
+
+/// What committing `after` would change, a line a digest.
+fn difference(id: &str, before: Option<&Entry>, after: &Entry) -> Vec<String> {
+    let Some(before) = before else {
+        return vec![format!("+ {id}: dense {}", after.dense)];
+    };
+    let optional =
+        |digest: Option<crate::digest::Digest>| digest.map_or("none".into(), |d| d.to_string());
+    let rows = |e: &Entry| {
+        [
+            ("a", e.a.to_string()),
+            ("v", e.v.to_string()),
+            ("dense", e.dense.to_string()),
+            ("operator", optional(e.operator)),
+            ("rebuilt", optional(e.rebuilt)),
+            ("shifted", optional(e.shifted)),
+            ("arithmetic", e.arithmetic.clone()),
+            ("tensors", format!("{} {} {}", e.tensors.a, e.tensors.v, e.tensors.y)),
+        ]
+    };
+    rows(before)
+        .into_iter()
+        .zip(rows(after))
+        .filter(|(before, after)| before != after)
+        .map(|((name, before), (_, after))| {
+            format!("~ {id}: {name}\n    - {before}\n    + {after}")
+        })
+        .collect()
+}
+
+/// Asks on the terminal; without one the answer is an error, not a guess.
+fn confirmed(path: &str) -> Result<bool, Failure> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::bad_input(format!(
+            "nobody to ask whether to write {path}\nhint: look at the difference above, then `--yes`"
+        )));
+    }
+    let mut err = anstream::stderr();
+    let _ = write!(err, "write {path}? [y/N] ");
+    let _ = err.flush();
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).map_err(Failure::environment)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}

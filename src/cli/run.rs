@@ -1,0 +1,182 @@
+//! `verify PATH...`: audit every case, write the record case by case, decide the exit code.
+
+use std::collections::HashSet;
+use std::io::{IsTerminal, Write as _};
+use std::path::Path;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::select::{Selected, select};
+use super::{Require, RunArgs};
+use crate::audit::{self, Auditor, SharedOutputs};
+use crate::digest::Digest;
+use crate::environment::Environment;
+use crate::exit::{self, Failure};
+use crate::inputs::weights::Resolver;
+use crate::manifest::Case;
+use crate::measure;
+use crate::record::{FORMAT, ManifestRecord, Record, RecordError, RunOptions};
+use crate::report::{junit, terminal};
+
+impl From<RecordError> for Failure {
+    fn from(error: RecordError) -> Failure {
+        match error {
+            RecordError::Io { .. } => Failure::environment(error),
+            RecordError::Malformed { .. } => Failure::bad_input(error),
+        }
+    }
+}
+
+pub fn run(args: &RunArgs) -> Result<u8, Failure> {
+    let selected = select(&args.selection)?;
+    let mut record = begin(args, &selected)?;
+    let done: HashSet<(String, String)> =
+        record.cases.iter().map(|case| (case.manifest.clone(), case.id.clone())).collect();
+    if let Some(path) = &args.json {
+        // Before any work: a place that cannot be written to is found now.
+        record.save(path)?;
+    }
+
+    let mut auditor = Auditor {
+        isa: args.resources.isa(),
+        threads: args.resources.threads(),
+        nonce: args.nonce.clone(),
+        measure: (!args.no_measure).then(measure::Settings::default),
+        weights: Resolver::new(args.resources.weights.clone(), args.resources.offline),
+        operator: &audit::skip_operator,
+        seen: SharedOutputs::default(),
+    };
+    record.cases.iter().for_each(|case| auditor.seen.note_record(case));
+
+    let detail = match (args.quiet, args.verbose) {
+        (true, _) => terminal::Detail::Quiet,
+        (_, true) => terminal::Detail::Verbose,
+        _ => terminal::Detail::Normal,
+    };
+    let width = selected.iter().flat_map(Selected::cases).map(|c| c.id.len()).max().unwrap_or(4);
+    let mut out = anstream::stdout();
+    let mut say = |text: &str| {
+        // A reader that went away must not stop the run: the record is still wanted.
+        let _ = out.write_all(text.as_bytes());
+        let _ = out.flush();
+    };
+    for selected in &selected {
+        let manifest = &selected.manifest;
+        if detail != terminal::Detail::Quiet && !selected.chosen.is_empty() {
+            say(&format!("{}: {}\n", manifest.name, manifest.title));
+            say(&terminal::head(width));
+        }
+        let file = selected.expected_path.display().to_string();
+        for case in selected.cases() {
+            let key = (manifest.name.clone(), case.id.clone());
+            if done.contains(&key) {
+                if let Some(case) = record.case(&key.0, &key.1) {
+                    say(&terminal::case(case, width, detail));
+                }
+                continue;
+            }
+            let bar = progress_bar(case, args.quiet);
+            let outcome = auditor.audit(manifest, case, &selected.expected, &file, &|rows| {
+                bar.inc(rows as u64);
+            });
+            bar.finish_and_clear();
+            say(&terminal::case(&outcome.record, width, detail));
+            record.cases.push(outcome.record);
+            if let Some(path) = &args.json {
+                record.save(path)?;
+            }
+        }
+    }
+
+    if let Some(path) = &args.junit {
+        crate::record::replace(path, junit::render(&record, args.strict).as_bytes()).map_err(
+            |error| Failure::environment(format!("failed to write {}: {error}", path.display())),
+        )?;
+    }
+    let measurements = args.require != Require::Bits;
+    let mut code = exit::of_run(record.cases.iter(), args.strict, measurements);
+    if args.require == Require::Claims {
+        // No claim can be judged yet, so none counts as judged.
+        code = exit::worse(code, exit::NOT_VERIFIED);
+    }
+    say(&terminal::summary(&record, code));
+    Ok(code)
+}
+
+/// A bar for the rows of a case, on a terminal, once it takes long enough to be wanted.
+fn progress_bar(case: &Case, quiet: bool) -> ProgressBar {
+    const LONG_FLOPS: f64 = 2e9;
+    let flops = 2.0 * case.m as f64 * case.k as f64 * case.n as f64;
+    if quiet || flops < LONG_FLOPS || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::with_draw_target(Some(case.m as u64), ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} rows {eta}") {
+        bar.set_style(style);
+    }
+    bar.set_message(case.id.clone());
+    bar
+}
+
+/// A new record, or the one to be continued.
+fn begin(args: &RunArgs, selected: &[Selected]) -> Result<Record, Failure> {
+    let options = RunOptions {
+        threads: args.resources.threads(),
+        isa: args.resources.isa().to_string(),
+        nonce: args.nonce.clone(),
+        measure: !args.no_measure,
+    };
+    let manifests = selected
+        .iter()
+        .map(|selected| ManifestRecord {
+            name: selected.manifest.name.clone(),
+            title: selected.manifest.title.clone(),
+            platform: selected.manifest.platform.clone(),
+            sha256: selected.manifest.sha256,
+            expected_sha256: std::fs::read(&selected.expected_path).ok().map(|b| Digest::of(&b)),
+        })
+        .collect::<Vec<_>>();
+    let fresh = Record {
+        format: FORMAT.to_owned(),
+        tool: audit::tool(),
+        arguments: std::env::args().skip(1).collect(),
+        started: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+        environment: Environment::read(),
+        options,
+        manifests,
+        cases: Vec::new(),
+    };
+    match &args.json {
+        Some(path) if args.resume && path.exists() => {
+            let mut record = Record::load(path)?;
+            continues(&record, &fresh, path)?;
+            let wanted: HashSet<(&str, &str)> = selected
+                .iter()
+                .flat_map(|s| s.cases().map(|case| (&*s.manifest.name, &*case.id)))
+                .collect();
+            record.cases.retain(|case| wanted.contains(&(&*case.manifest, &*case.id)));
+            Ok(record)
+        }
+        _ => Ok(fresh),
+    }
+}
+
+/// Refuses to continue a run of something else.
+fn continues(old: &Record, new: &Record, path: &Path) -> Result<(), Failure> {
+    let differs = if old.tool != new.tool {
+        Some(format!("it was made by {}, this is {}", old.tool, new.tool))
+    } else if old.options != new.options {
+        Some(format!("it was made with other options: {:?}, now {:?}", old.options, new.options))
+    } else {
+        let changed = old.manifests.iter().find(|old| !new.manifests.contains(old));
+        let changed = changed.or_else(|| new.manifests.iter().find(|m| !old.manifests.contains(m)));
+        changed.map(|m| format!("manifest `{}` or its committed digests changed", m.name))
+    };
+    match differs {
+        None => Ok(()),
+        Some(why) => Err(Failure::bad_input(format!(
+            "cannot continue {}: {why}\nhint: run without --resume to start anew",
+            path.display()
+        ))),
+    }
+}

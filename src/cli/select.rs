@@ -1,0 +1,88 @@
+//! PATH... and --case: which cases of which manifests.
+
+use std::path::PathBuf;
+
+use globset::{Glob, GlobSet, GlobSetBuilder};
+
+use super::Selection;
+use crate::exit::Failure;
+use crate::expected::{self, Expected};
+use crate::manifest::{self, Case, Manifest};
+
+/// A manifest with its committed digests and the cases asked for.
+pub struct Selected {
+    pub manifest: Manifest,
+    /// Indices into the manifest's cases.
+    pub chosen: Vec<usize>,
+    pub expected: Expected,
+    pub expected_path: PathBuf,
+}
+
+impl Selected {
+    pub fn cases(&self) -> impl Iterator<Item = &Case> {
+        self.chosen.iter().map(|&i| &self.manifest.cases[i])
+    }
+}
+
+/// A set of globs; none matches everything.
+pub fn globs(patterns: &[String]) -> Result<Option<GlobSet>, Failure> {
+    if patterns.is_empty() {
+        return Ok(None);
+    }
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        set.add(Glob::new(pattern).map_err(|error| {
+            Failure::bad_input(format!("--case `{pattern}`: {}", error.kind()))
+        })?);
+    }
+    set.build().map(Some).map_err(|error| Failure::bad_input(format!("--case: {error}")))
+}
+
+/// Reads all manifests; their errors come together.
+pub fn select(selection: &Selection) -> Result<Vec<Selected>, Failure> {
+    let globs = globs(&selection.cases)?;
+    let paths = manifest::find(&selection.paths).map_err(Failure::bad_input)?;
+    let mut selected: Vec<Selected> = Vec::new();
+    let mut errors = Vec::new();
+    for path in paths {
+        match manifest::load(&path) {
+            Err(error) => errors.push(error.to_string()),
+            Ok(manifest) => {
+                if let Some(twin) = selected.iter().find(|s| s.manifest.name == manifest.name) {
+                    if twin.manifest.path == manifest.path {
+                        continue;
+                    }
+                    return Err(Failure::bad_input(format!(
+                        "{} and {} have the same name, which records and expected-hashes/ go by",
+                        twin.manifest.path.display(),
+                        manifest.path.display()
+                    )));
+                }
+                let matches = |case: &Case| globs.as_ref().is_none_or(|g| g.is_match(&case.id));
+                let chosen = (0..manifest.cases.len())
+                    .filter(|&i| matches(&manifest.cases[i]))
+                    .collect::<Vec<_>>();
+                let expected_path = expected::path_for(&manifest);
+                let expected =
+                    Expected::load(&expected_path, &manifest.name).map_err(
+                        |error| match error {
+                            expected::ExpectedError::Malformed { .. } => Failure::bad_input(error),
+                            expected::ExpectedError::Io { .. } => Failure::environment(error),
+                        },
+                    )?;
+                selected.push(Selected { manifest, chosen, expected, expected_path });
+            }
+        }
+    }
+    if !errors.is_empty() {
+        return Err(Failure::bad_input(errors.join("\n")));
+    }
+    if selected.iter().all(|s| s.chosen.is_empty()) {
+        let all: usize = selected.iter().map(|s| s.manifest.cases.len()).sum();
+        return Err(Failure::bad_input(format!(
+            "no case matches {} (of {all} cases)\nhint: `verify list PATH` shows the ids; `*` matches any text",
+            selection.cases.iter().map(|g| format!("`{g}`")).collect::<Vec<_>>().join(", ")
+        )));
+    }
+    Ok(selected)
+}

@@ -1,0 +1,172 @@
+//! The record of a run: versioned JSON, complete after every case. Everything that is reported
+//! is in here; reports are renderings of it and reach no device.
+
+use std::io::Write;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::check::bits::Structure;
+use crate::check::compare::Difference;
+use crate::check::verdict::{DigestRow, Verdict};
+use crate::digest::Digest;
+use crate::environment::Environment;
+use crate::measure::Measurement;
+
+/// The version of the record's format.
+pub const FORMAT: &str = "sparse-verify-record/1";
+
+/// One run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    pub format: String,
+    pub tool: String,
+    /// The command line, without the path of the program.
+    pub arguments: Vec<String>,
+    /// RFC 3339, UTC.
+    pub started: String,
+    pub environment: Environment,
+    pub options: RunOptions,
+    pub manifests: Vec<ManifestRecord>,
+    pub cases: Vec<CaseRecord>,
+}
+
+/// What a resumed run must have in common with the one it continues.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunOptions {
+    pub threads: usize,
+    pub isa: String,
+    pub nonce: Option<String>,
+    pub measure: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestRecord {
+    pub name: String,
+    pub title: String,
+    pub platform: Option<String>,
+    /// Of the manifest file's bytes.
+    pub sha256: Digest,
+    /// Of the committed digests' file; `None` where there is none.
+    pub expected_sha256: Option<Digest>,
+}
+
+/// One case: what it is, what was found, what was measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CaseRecord {
+    pub manifest: String,
+    pub id: String,
+    pub section: String,
+    pub required: bool,
+    pub m: usize,
+    pub k: usize,
+    pub n: usize,
+    pub dtype: String,
+    pub output: String,
+    pub seed: u64,
+    pub weights: String,
+    pub activations: String,
+    pub pattern: String,
+    /// The percentage asked for; `structure` has what was found.
+    pub sparsity_percent: String,
+    pub arithmetic: String,
+    /// `unconfirmed`: no hardware was seen to follow the model with chained groups.
+    pub model: Option<String>,
+    pub verdict: Verdict,
+    /// Why, line by line; empty for a case that is verified.
+    pub reasons: Vec<String>,
+    /// The exit code that the case alone would give.
+    pub exit_code: u8,
+    /// `None` for a case that was not run.
+    pub bits: Option<BitsRecord>,
+    /// `None` where nothing was measured, for `measurement_reason`.
+    pub measurement: Option<Measurement>,
+    pub measurement_reason: Option<String>,
+    pub seconds: f64,
+}
+
+/// What was found about the bits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BitsRecord {
+    pub digests: Vec<DigestRow>,
+    pub panels_dense: Vec<String>,
+    pub panels_operator: Vec<String>,
+    pub structure: Structure,
+    pub operator: String,
+    pub plan: String,
+    /// Operator against dense reference.
+    pub difference: Difference,
+    pub implementations_agree: bool,
+    pub likely_cause: Option<String>,
+    pub bound_used: Option<f64>,
+    pub recomputed: u64,
+    pub negative_zeros_operator: u64,
+    pub negative_zeros_dense: u64,
+    pub certificate: Option<u64>,
+    pub perturbation: String,
+    /// Promises that broke, each in words.
+    pub broken: Vec<String>,
+}
+
+/// Why a record could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    #[error("failed to {verb} the record {path}: {error}")]
+    Io { verb: &'static str, path: String, error: std::io::Error },
+    #[error("{path} is not a record: {message}")]
+    Malformed { path: String, message: String },
+}
+
+impl Record {
+    pub fn load(path: &Path) -> Result<Record, RecordError> {
+        let name = || path.display().to_string();
+        let text = std::fs::read(path).map_err(|error| RecordError::Io {
+            verb: "read",
+            path: name(),
+            error,
+        })?;
+        let malformed = |message| RecordError::Malformed { path: name(), message };
+        // The version first, so that a newer record is not called malformed.
+        let value: serde_json::Value =
+            serde_json::from_slice(&text).map_err(|error| malformed(error.to_string()))?;
+        match value.get("format").and_then(|format| format.as_str()) {
+            Some(FORMAT) => {}
+            Some(other) => {
+                return Err(malformed(format!("its format is `{other}`, expected `{FORMAT}`")));
+            }
+            None => return Err(malformed("it has no `format`".into())),
+        }
+        serde_json::from_value(value).map_err(|error| malformed(error.to_string()))
+    }
+
+    /// Replaces the file at once: a reader, or a run that is killed, finds the old or the new one.
+    pub fn save(&self, path: &Path) -> Result<(), RecordError> {
+        let mut text = serde_json::to_vec_pretty(self).unwrap_or_else(|e| {
+            unreachable!("records hold no maps with keys other than strings: {e}")
+        });
+        text.push(b'\n');
+        replace(path, &text).map_err(|error| RecordError::Io {
+            verb: "write",
+            path: path.display().to_string(),
+            error,
+        })
+    }
+
+    pub fn case(&self, manifest: &str, id: &str) -> Option<&CaseRecord> {
+        self.cases.iter().find(|case| case.manifest == manifest && case.id == id)
+    }
+}
+
+/// Writes a file beside its place, then moves it there. A device such as /dev/stdout is
+/// written to as it is.
+pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    if path.exists() && !path.is_file() {
+        return std::fs::OpenOptions::new().write(true).open(path)?.write_all(bytes);
+    }
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+    let mut file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}

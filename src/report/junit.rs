@@ -1,0 +1,45 @@
+//! JUnit, for release gates: a suite per manifest, a test case per case.
+
+use std::time::Duration;
+
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+
+use crate::check::verdict::Verdict;
+use crate::record::{CaseRecord, Record};
+
+/// The record as JUnit XML. What was refuted is a failure; what is required and was not verified
+/// is an error; what is not required and was not verified is skipped, never passed.
+pub fn render(record: &Record, strict: bool) -> String {
+    let mut report = Report::new("sparse-verify");
+    for manifest in &record.manifests {
+        let mut suite = TestSuite::new(manifest.name.clone());
+        for case in record.cases.iter().filter(|case| case.manifest == manifest.name) {
+            suite.add_test_case(test_case(case, strict));
+        }
+        report.add_test_suite(suite);
+    }
+    // Strings without control characters cannot fail to serialise; the library drops those.
+    report.to_string().unwrap_or_else(|error| format!("<!-- {error} -->"))
+}
+
+fn test_case(case: &CaseRecord, strict: bool) -> TestCase {
+    let mut status = match case.verdict {
+        Verdict::Verified | Verdict::WithinBound => TestCaseStatus::success(),
+        Verdict::Mismatch | Verdict::OutOfBound => {
+            TestCaseStatus::non_success(NonSuccessKind::Failure)
+        }
+        Verdict::Unpinned | Verdict::NotRun if case.required || strict => {
+            TestCaseStatus::non_success(NonSuccessKind::Error)
+        }
+        Verdict::Unpinned | Verdict::NotRun => TestCaseStatus::skipped(),
+    };
+    if !case.verdict.satisfies() {
+        status.set_message(case.verdict.name());
+        status.set_type(case.verdict.name());
+        status.set_description(case.reasons.join("\n"));
+    }
+    let mut test_case = TestCase::new(case.id.clone(), status);
+    test_case.set_classname(case.manifest.clone());
+    test_case.set_time(Duration::from_secs_f64(case.seconds.max(0.0)));
+    test_case
+}

@@ -1,0 +1,141 @@
+//! The table on the terminal: a line as each case finishes, a summary at the end.
+
+use std::fmt::Write as _;
+
+use anstyle::{AnsiColor, Style};
+
+use crate::check::verdict::Verdict;
+use crate::record::{CaseRecord, Record};
+
+/// How much to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    Quiet,
+    Normal,
+    Verbose,
+}
+
+fn style(verdict: Verdict) -> Style {
+    let color = match verdict {
+        Verdict::Verified | Verdict::WithinBound => AnsiColor::Green,
+        Verdict::Mismatch | Verdict::OutOfBound => AnsiColor::Red,
+        Verdict::Unpinned | Verdict::NotRun => AnsiColor::Yellow,
+    };
+    Style::new().fg_color(Some(color.into()))
+}
+
+/// The table's head; `width` is that of the longest id.
+pub fn head(width: usize) -> String {
+    format!(
+        "{:<width$}  {:<12}  {:<16}  {:>9}  {:>8}  {}\n",
+        "case", "verdict", "operator sha256", "nnz", "time", "against the best baseline"
+    )
+}
+
+/// One case's line, with its reasons below it.
+pub fn case(case: &CaseRecord, width: usize, detail: Detail) -> String {
+    let mut text = String::new();
+    if detail == Detail::Quiet && case.verdict.satisfies() {
+        return text;
+    }
+    let style = style(case.verdict);
+    let verdict = case.verdict.name();
+    let bits = case.bits.as_ref();
+    let digest = bits.and_then(|bits| bits.digests.iter().find(|row| row.name == "operator"));
+    let digest = digest.and_then(|row| row.got).map_or(String::new(), |d| d.to_string());
+    let nnz =
+        bits.map_or(String::new(), |bits| percent(bits.structure.nnz, bits.structure.elements));
+    // Writing to a String cannot fail.
+    let _ = write!(
+        text,
+        "{:<width$}  {style}{verdict:<12}{style:#}  {:<16.16}  {nnz:>9}  {:>8}",
+        case.id,
+        digest,
+        seconds(case.seconds)
+    );
+    let _ = writeln!(text, "  {}", measurement(case));
+    for reason in &case.reasons {
+        for line in reason.lines() {
+            let _ = writeln!(text, "    {line}");
+        }
+    }
+    if detail == Detail::Verbose {
+        if let Some(bits) = bits {
+            for row in &bits.digests {
+                if let Some(got) = row.got {
+                    let _ = writeln!(text, "    {:<9} {got}", row.name);
+                }
+            }
+            let s = &bits.structure;
+            let _ = writeln!(
+                text,
+                "    structure {} non-zeros of {}; dead: {} rows, {} columns, {} of {} blocks of side {}",
+                s.nnz,
+                s.elements,
+                s.dead_rows,
+                s.dead_columns,
+                s.dead_blocks,
+                s.blocks,
+                s.block_size
+            );
+            let _ = writeln!(text, "    plan      {}", bits.plan);
+            let _ = writeln!(text, "    perturbed {}", bits.perturbation);
+            if let Some(used) = bits.bound_used {
+                let _ = writeln!(text, "    bound     {:.2} % used", 100.0 * used);
+            }
+        }
+    }
+    text
+}
+
+fn measurement(case: &CaseRecord) -> String {
+    case.measurement_reason.clone().unwrap_or_default()
+}
+
+fn percent(part: u64, whole: u64) -> String {
+    if whole == 0 {
+        return "-".into();
+    }
+    format!("{:.2} %", 100.0 * part as f64 / whole as f64)
+}
+
+fn seconds(seconds: f64) -> String {
+    if seconds < 1.0 { format!("{:.0} ms", seconds * 1e3) } else { format!("{seconds:.1} s") }
+}
+
+/// Counts by verdict, and what the exit code means.
+pub fn summary(record: &Record, exit_code: u8) -> String {
+    let mut text = String::new();
+    let all = [
+        Verdict::Verified,
+        Verdict::WithinBound,
+        Verdict::Mismatch,
+        Verdict::OutOfBound,
+        Verdict::Unpinned,
+        Verdict::NotRun,
+    ];
+    let counts: Vec<String> = all
+        .into_iter()
+        .filter_map(|verdict| {
+            let count = record.cases.iter().filter(|case| case.verdict == verdict).count();
+            let style = style(verdict);
+            (count > 0).then(|| format!("{count} {style}{}{style:#}", verdict.name()))
+        })
+        .collect();
+    let total: f64 = record.cases.iter().map(|case| case.seconds).sum();
+    let meaning = match exit_code {
+        0 => "verified: everything required was verified",
+        1 => "refuted: something does not hold",
+        2 => "bad input",
+        3 => "not verified: nothing was refuted, but something required was not verified",
+        _ => "the environment failed",
+    };
+    let _ = writeln!(
+        text,
+        "\n{} cases: {}; {}\n{meaning} (exit code {exit_code})",
+        record.cases.len(),
+        counts.join(", "),
+        seconds(total)
+    );
+    text
+}

@@ -1,0 +1,229 @@
+"""Section 4: the arithmetics. Every rule multiplies all zeros."""
+
+import numpy as np
+
+from formats import BF16, DTYPES, F16, TF32, round_to
+from inputs import Refused
+
+_TILE = 1 << 14  # elements of Y worked on at once: the buffers then stay in the cache
+
+
+def _tiles(m, n):
+    rows = max(1, _TILE // max(1, n))
+    for lo in range(0, m, rows):
+        yield lo, min(m, lo + rows)
+
+
+def chain(a, v):
+    """Y by f32-chain, before the output rounding."""
+    m, n = a.shape[0], v.shape[1]
+    out = np.zeros((m, n), np.float32)
+    v = v.astype(np.float64)
+    for lo, hi in _tiles(m, n):
+        cols = np.ascontiguousarray(a[lo:hi].T, np.float64)[:, :, None]
+        y = np.zeros((hi - lo, n), np.float64)  # holds binary32 values
+        p, s, b, e = (np.empty_like(y) for _ in range(4))
+        away, inexact = np.empty(y.shape, bool), np.empty(y.shape, bool)
+        flip = np.empty(y.shape, np.int64)
+        s_bits, e_bits = s.view(np.int64), e.view(np.int64)
+        y32 = out[lo:hi]
+        for k in range(a.shape[1]):
+            # The product is exact: 48 bits, and no exponent below -298.
+            np.multiply(cols[k], v[k], out=p)
+            # TwoSum: s + e is y + p exactly.
+            np.add(y, p, out=s)
+            np.subtract(s, y, out=b)
+            np.subtract(s, b, out=e)
+            np.subtract(y, e, out=e)
+            np.subtract(p, b, out=b)
+            np.add(e, b, out=e)
+            # Round to odd: truncate s + e (one step back if s was rounded up in magnitude), set
+            # the last bit if anything was lost. The next rounding, to 24 bits, then is right.
+            np.not_equal(e, 0, out=inexact)
+            np.bitwise_xor(e_bits, s_bits, out=flip)
+            np.less(flip, 0, out=away)
+            np.logical_and(away, inexact, out=away)
+            np.subtract(s_bits, away, out=s_bits)
+            np.bitwise_or(s_bits, inexact, out=s_bits)
+            np.copyto(y32, s, casting="same_kind")  # ties to even, with subnormal results
+            np.copyto(y, y32)
+    return out
+
+
+def sliced(a, v, slices, dealt, length):
+    k = np.arange(a.shape[1])
+    number = k // length
+    if dealt:
+        number = number % slices
+    elif a.shape[1] > slices * length:
+        raise Refused("f32-sliced: %d slices of %d do not cover k = %d"
+                      % (slices, length, a.shape[1]))
+    total = None
+    for s in range(slices):
+        mine = np.nonzero(number == s)[0]
+        part = chain(a[:, mine], v[mine])
+        total = part if total is None else total + part
+    return total
+
+
+TENSOR_CORE_F = {"volta": 23, "turing": 24, "ampere": 24, "ada": 24, "hopper": 25, "blackwell": 25}
+TENSOR_CORE_L = {  # f16, bf16, f32 (tf32)
+    "volta": {"f16": 4},
+    "turing": {"f16": 8},
+    "ampere": {"f16": 8, "bf16": 8, "f32": 4},
+    "ada": {"f16": 8, "bf16": 8, "f32": 4},
+    "hopper": {"f16": 16, "bf16": 16, "f32": 8},
+    "blackwell": {"f16": 16, "bf16": 16, "f32": 8},
+}
+_NOTHING = -(1 << 20)  # exponent of a zero: below every other
+
+
+def _split(x, fmt):
+    """Signed integer significand and e(x): x = significand * 2^(e - (p - 1))."""
+    x = x.astype(np.float64)
+    _, e = np.frexp(x)
+    e = np.maximum(e.astype(np.int64) - 1, fmt.emin)
+    significand = np.ldexp(x, fmt.p - 1 - e)
+    integer = significand.astype(np.int64)
+    assert (integer == significand).all()
+    return integer, np.where(x == 0, _NOTHING, e)
+
+
+def _bit_length(x):
+    # Exact: below 2^53.
+    return np.frexp(x.astype(np.float64))[1].astype(np.int64)
+
+
+def tensor_core(a, v, dtype, big_f, length):
+    fmt = {"f16": F16, "bf16": BF16, "f32": TF32}[dtype]
+    a, v = round_to(a, fmt), round_to(v, fmt)
+    if not (np.isfinite(a).all() and np.isfinite(v).all()):
+        raise Refused("an operand is not finite in " + fmt.name)
+    m, n = a.shape[0], v.shape[1]
+    out = np.zeros((m, n), np.float32)
+    av, ae = _split(a, fmt)
+    vv, ve = _split(v, fmt)
+    a_sign, v_sign = np.where(av < 0, -1, 1), np.where(vv < 0, -1, 1)
+    av, vv = np.abs(av), np.abs(vv)
+    # A product's integer has weight 2^(e - 2(p-1)); shifted left by this it has 2^(e-F), and the
+    # shift right by E - e that follows is the truncation.
+    up = big_f - 2 * (fmt.p - 1)
+    for lo, hi in _tiles(m, n):
+        # c = c_sign * c_int * 2^(c_e - 23); c_e as e(c).
+        c_int = np.zeros((hi - lo, n), np.int64)
+        c_sign = np.ones_like(c_int)
+        c_e = np.full_like(c_int, _NOTHING)
+        infinite = np.zeros(c_int.shape, bool)
+        for g in range(0, a.shape[1], length):
+            ks = range(g, min(g + length, a.shape[1]))
+            exps = [ae[lo:hi, k, None] + ve[k] for k in ks]
+            top = c_e
+            for e in exps:
+                top = np.maximum(top, e)
+            c_kept = (c_int << (big_f - 23)) if big_f >= 23 else (c_int >> (23 - big_f))
+            total = c_sign * (c_kept >> np.minimum(top - c_e, 63))
+            for k, e in zip(ks, exps):
+                p = (av[lo:hi, k, None] * vv[k]) << up
+                p >>= np.minimum(top - e, 63)
+                p *= a_sign[lo:hi, k, None] * v_sign[k]
+                total += p
+            c_sign = np.where(total < 0, -1, 1)
+            mag = np.abs(total)
+            unit = top - big_f  # mag has weight 2^unit
+            drop = np.maximum(_bit_length(mag) - 24, 0)
+            drop = np.maximum(drop, np.where(mag == 0, 0, -149 - unit))
+            mag >>= np.minimum(drop, 63)
+            zero = mag == 0
+            unit = np.where(zero, 0, unit + drop)
+            c_e = np.where(zero, _NOTHING,
+                           np.maximum(unit + _bit_length(mag) - 1, -126))
+            infinite |= c_e >= 128
+            # Exact: mag has at most 24 bits, and weight no less than 2^-149.
+            c_int = mag << np.where(zero, 0, np.maximum(unit - (c_e - 23), 0))
+        value = c_sign * np.ldexp(c_int.astype(np.float64), np.where(c_int == 0, 0, c_e - 23))
+        with np.errstate(over="ignore"):
+            out[lo:hi] = np.where(infinite, np.inf, value)
+    return out
+
+
+def certificate(a, v):
+    for x in (a, v):
+        if not (x == np.rint(x)).all() or (np.abs(x) >= 2 ** 24).any():
+            raise Refused("exact: not integers")
+    a, v = np.abs(a).astype(np.int64), np.abs(v).astype(np.int64)
+    most = max((a * v.max(axis=1, initial=0)).sum(axis=1).max(initial=0), 0)
+    if most + a.max(initial=0) + v.max(initial=0) >= 2 ** 24:
+        raise Refused("exact: the certificate does not hold")
+
+
+def exact(a, v):
+    # Integers below 2^24 with sums below 2^28: exact in binary64 in any order.
+    return (a.astype(np.float64) @ v.astype(np.float64)).astype(np.float32)
+
+
+def reference64(a, v):
+    """y_ref of `bounded`."""
+    m, n = a.shape[0], v.shape[1]
+    out = np.zeros((m, n), np.float64)
+    v = v.astype(np.float64)
+    for lo, hi in _tiles(m, n):
+        part = out[lo:hi]
+        for k in range(a.shape[1]):
+            part += a[lo:hi, k, None].astype(np.float64) * v[k]
+    return out
+
+
+def within_bound(y, y_ref, a, v, output):
+    """Where y keeps the bound, as booleans."""
+    q = np.count_nonzero(a, axis=1).astype(np.float64)[:, None]
+    u = 2.0 ** -24
+    gamma = (q + 1) * u / (1 - (q + 1) * u)
+    bound = gamma * reference64(np.abs(a), np.abs(v)) + (q + 1) * 2.0 ** -149
+    y = y.astype(np.float64)
+    if output != "f32":
+        fmt = DTYPES[output]
+        _, e = np.frexp(np.maximum(np.abs(y), np.abs(y_ref)))
+        bound = bound + np.ldexp(0.5, np.maximum(e - 1, fmt.emin) - (fmt.p - 1))
+    return np.abs(y - y_ref) <= bound
+
+
+class Arithmetic:
+    """kind: f32-chain | f32-sliced | tensor-core | exact | bounded."""
+
+    def __init__(self, kind, slices=0, dealt=False, length=0, architecture=None):
+        self.kind, self.slices, self.dealt, self.length = kind, slices, dealt, length
+        self.architecture = architecture
+
+    @property
+    def name(self):
+        if self.kind == "f32-sliced":
+            return "f32-sliced-%d%s%d" % (self.slices, "by" if self.dealt else "x", self.length)
+        if self.kind == "tensor-core":
+            return "tensor-core-" + self.architecture
+        return self.kind
+
+    @property
+    def contract(self):
+        return self.kind != "bounded"
+
+    def check(self, a, v, dtype):
+        if self.kind == "exact":
+            certificate(a, v)
+        if self.kind == "tensor-core" and dtype not in TENSOR_CORE_L[self.architecture]:
+            raise Refused("%s has no %s tensor core" % (self.architecture, dtype))
+
+    def compute(self, a, v, dtype, output):
+        """Y, output rounding included, as float32 values of the output dtype."""
+        if self.kind == "f32-chain":
+            y = chain(a, v)
+        elif self.kind == "f32-sliced":
+            y = sliced(a, v, self.slices, self.dealt, self.length)
+        elif self.kind == "tensor-core":
+            y = tensor_core(a, v, dtype, TENSOR_CORE_F[self.architecture],
+                            TENSOR_CORE_L[self.architecture][dtype])
+        elif self.kind == "exact":
+            y = exact(a, v)
+        else:
+            y = round_to(reference64(a, v), DTYPES["f32"])
+        return y + np.float32(0) if y.dtype == np.float32 and output == "f32" \
+            else round_to(y, DTYPES[output])

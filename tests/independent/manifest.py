@@ -1,0 +1,85 @@
+"""Manifests: sections expand to cases, every combination one."""
+
+from collections import namedtuple
+from fractions import Fraction
+
+import yaml
+
+from arithmetic import Arithmetic
+
+# weights: a distribution's name, or the mapping that names a file.
+Case = namedtuple("Case", "id seed layer m k n dtype output weights activations "
+                          "pattern s arithmetic")
+
+
+def _list(x):
+    return x if isinstance(x, list) else [x]
+
+
+def percent(s):
+    """100 s in decimal without trailing zeros."""
+    x = s * 100
+    digits = 0
+    while x.denominator != 1:
+        x *= 10
+        digits += 1
+    text = str(x.numerator).rjust(digits + 1, "0")
+    return text if digits == 0 else text[:-digits] + "." + text[-digits:]
+
+
+def _pattern(x):
+    if isinstance(x, dict):
+        (name, size), = x.items()
+        if name != "block":
+            raise ValueError("pattern %s" % name)
+        return ("block", int(size)), "block%d" % int(size)
+    return x, x
+
+
+def _arithmetic(x):
+    if not isinstance(x, dict):
+        if x not in ("f32-chain", "exact", "bounded"):
+            raise ValueError("arithmetic %s" % x)
+        return Arithmetic(x)
+    (name, value), = x.items()
+    if name == "tensor-core":
+        return Arithmetic(name, architecture=value)
+    if name == "f32-sliced":
+        dealt = "dealt" in value
+        return Arithmetic(name, slices=int(value["slices"]), dealt=dealt,
+                          length=int(value["dealt" if dealt else "contiguous"]))
+    raise ValueError("arithmetic %s" % name)
+
+
+def load(path):
+    with open(path, encoding="utf-8") as f:
+        root = yaml.load(f, Loader=yaml.BaseLoader)
+    if root.get("format") != "sparse-verify/1":
+        raise ValueError("format is %r" % root.get("format"))
+    cases = []
+    for section in root["sections"]:
+        weights = section["weights"]
+        real = not (isinstance(weights, dict) and "synthetic" in weights)
+        if not real:
+            weights = weights["synthetic"]
+        default = "uniform" if real else "ternary" if weights == "wide" else weights
+        activations = section.get("activations", default)
+        output = section.get("output", "f32")
+        for layer in _list(section["layers"]):
+            m, k = (int(d) for d in layer["shape"])
+            for x in _list(section["patterns"]):
+                pattern, name = _pattern(x)
+                for s in ["0"] if pattern == "none" else _list(section["sparsity"]):
+                    s = Fraction(s)
+                    label = name if pattern == "none" else "%s-%s" % (name, percent(s))
+                    for dtype in _list(section["dtype"]):
+                        for n in _list(section["batch"]):
+                            for rule in _list(section["arithmetic"]):
+                                rule = _arithmetic(rule)
+                                kind = dtype if output == "f32" else "%s-to-%s" % (dtype, output)
+                                cases.append(Case(
+                                    "/".join((section["name"], layer["name"], label,
+                                              "b" + str(int(n)), kind, rule.name)),
+                                    int(section["seed"]), layer, m, k, int(n), dtype, output,
+                                    weights, activations, pattern, s, rule))
+    return root, cases
