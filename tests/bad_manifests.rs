@@ -78,6 +78,24 @@ fn ids_do_not_depend_on_the_other_entries() {
 }
 
 #[test]
+fn anchors_and_line_endings_change_nothing() {
+    let text = std::fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/good/manifests/all.yaml"),
+    )
+    .expect("part of the repository");
+    let cases = |text: &str| {
+        let manifest = manifest::parse(Path::new("all.yaml"), text.as_bytes());
+        manifest.unwrap_or_else(|e| panic!("{e}")).cases
+    };
+    let plain = cases(&text);
+    assert_eq!(plain, cases(&text.replace('\n', "\r\n")));
+    let anchored = text
+        .replace("sparsity: 0.8\n", "sparsity: *levels\n")
+        .replace("sparsity: [0.7, 0.80, 0.995]", "sparsity: &levels [0.7, 0.80, 0.995]");
+    assert_eq!(cases(&anchored).len(), plain.len() + 2);
+}
+
+#[test]
 fn missing_files_and_empty_folders_are_named() {
     let empty = tempfile::tempdir().expect("a temporary folder");
     let missing = empty.path().join("h200.yaml");
@@ -134,6 +152,9 @@ proptest! {
     ) {
         let mut bytes = include_bytes!("good/manifests/all.yaml").to_vec();
         for (index, kind, byte) in edits {
+            if bytes.is_empty() {
+                break;
+            }
             let at = index.index(bytes.len());
             match kind {
                 0 => { bytes.remove(at); }
