@@ -13,7 +13,7 @@ use super::compare::Difference;
 use super::lanes::{Hashed, Lanes, TensorHasher};
 use super::perturb::{self, Perturbation};
 use crate::arithmetic::{Arithmetic, bounded, exact};
-use crate::backend::cpu::float_environment_is_ieee;
+use crate::backend::cpu::{float_environment_is_ieee, nonzero_bits};
 use crate::inputs::source::SourceError;
 use crate::inputs::spec::Pattern;
 use crate::inputs::{Stream, Weights};
@@ -311,7 +311,8 @@ struct Job<'a> {
 struct Tally {
     nnz: u64,
     dead_rows: usize,
-    live_columns: Vec<bool>,
+    /// A bit a column.
+    live_columns: Vec<u64>,
     block_size: usize,
     live_blocks: Vec<bool>,
     difference: Difference,
@@ -525,6 +526,19 @@ impl Job<'_> {
     }
 }
 
+/// Whether any of bits `start..end` is set.
+fn any_bit(bits: &[u64], start: usize, end: usize) -> bool {
+    let mut at = start;
+    while at < end {
+        let take = (64 - at % 64).min(end - at);
+        if bits[at / 64] >> (at % 64) & (u64::MAX >> (64 - take)) != 0 {
+            return true;
+        }
+        at += take;
+    }
+    false
+}
+
 /// max over j of |V[k, j]|, for the exact certificate.
 fn column_max(case: &Case, v: ArrayView2<'_, f32>) -> Vec<u64> {
     if case.arithmetic != Arithmetic::Exact {
@@ -596,7 +610,7 @@ impl Tally {
         };
         let blocks = case.m.div_ceil(block_size) * case.k.div_ceil(block_size);
         Tally {
-            live_columns: vec![false; case.k],
+            live_columns: vec![0; case.k.div_ceil(64)],
             live_blocks: vec![false; blocks],
             block_size,
             ..Tally::default()
@@ -606,22 +620,20 @@ impl Tally {
     fn structure(&mut self, case: &Case, first: usize, a: &Array2<f32>) {
         let size = self.block_size;
         let across = case.k.div_ceil(size);
+        let mut bits = vec![0; case.k.div_ceil(64)];
         for (i, row) in a.rows().into_iter().enumerate() {
             let Some(row) = row.to_slice() else { unreachable!("panels are row-major") };
-            let mut nnz = 0;
+            let nnz = nonzero_bits(row, &mut bits);
+            self.nnz += nnz as u64;
+            if nnz == 0 {
+                self.dead_rows += 1;
+                continue;
+            }
+            self.live_columns.iter_mut().zip(&bits).for_each(|(live, bits)| *live |= bits);
             let blocks = &mut self.live_blocks[(first + i) / size * across..][..across];
-            for (live, block) in blocks.iter_mut().zip(row.chunks(size)) {
-                let count = block.iter().map(|&x| u32::from(x != 0.0)).sum::<u32>();
-                *live |= count > 0;
-                nnz += u64::from(count);
+            for (q, live) in blocks.iter_mut().enumerate() {
+                *live = *live || any_bit(&bits, q * size, case.k.min((q + 1) * size));
             }
-            if nnz > 0 {
-                for (live, &x) in self.live_columns.iter_mut().zip(row) {
-                    *live |= x != 0.0;
-                }
-            }
-            self.nnz += nnz;
-            self.dead_rows += usize::from(nnz == 0);
         }
     }
 
@@ -696,11 +708,8 @@ impl Tally {
     fn merge(&mut self, other: Tally) {
         self.nnz += other.nnz;
         self.dead_rows += other.dead_rows;
-        let or = |to: &mut [bool], from: &[bool]| {
-            to.iter_mut().zip(from).for_each(|(to, from)| *to |= from);
-        };
-        or(&mut self.live_columns, &other.live_columns);
-        or(&mut self.live_blocks, &other.live_blocks);
+        self.live_columns.iter_mut().zip(other.live_columns).for_each(|(to, from)| *to |= from);
+        self.live_blocks.iter_mut().zip(other.live_blocks).for_each(|(to, from)| *to |= from);
         self.difference.merge(other.difference);
         self.bound_used = self.bound_used.max(other.bound_used);
         self.recomputed += other.recomputed;
@@ -759,15 +768,15 @@ impl Tally {
             broken
                 .push("vacuous output: every element of the operator's output is the same".into());
         }
-        let count = |live: &[bool]| live.iter().filter(|live| !**live).count();
+        let live_columns: u32 = self.live_columns.iter().map(|bits| bits.count_ones()).sum();
         let structure = Structure {
             elements: case.m as u64 * case.k as u64,
             nnz: self.nnz,
             dead_rows: self.dead_rows,
-            dead_columns: count(&self.live_columns),
+            dead_columns: case.k - live_columns as usize,
             block_size: self.block_size,
             blocks: self.live_blocks.len() as u64,
-            dead_blocks: count(&self.live_blocks) as u64,
+            dead_blocks: self.live_blocks.iter().filter(|live| !**live).count() as u64,
         };
         let chunks: usize = self.plans.values().map(|(count, _)| count).sum();
         let plan = |(name, (count, reason)): (&'static str, (usize, String))| {

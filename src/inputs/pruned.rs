@@ -43,17 +43,28 @@ impl Recipe {
     pub fn synthetic(self, values: Values, threads: usize) -> Result<Weights, SourceError> {
         let source =
             Synthetic { values, stream: self.stream("A.values"), dtype: self.dtype, k: self.k };
-        let mut weights = self.prune(Box::new(source), threads)?;
+        // To rank rows, values are made once more: that is faster than to hold them.
+        let hold = self.pattern == Pattern::ElementMagnitude;
+        let mut weights = self.decide(Box::new(source), hold, threads)?;
         weights.wide = (values == Values::Wide).then(|| self.stream("A.wide"));
         Ok(weights)
     }
 
     /// Weights from elsewhere.
     pub fn prune(self, source: Box<dyn Source>, threads: usize) -> Result<Weights, SourceError> {
+        let hold = matches!(self.pattern, Pattern::RowMagnitude | Pattern::ElementMagnitude);
+        self.decide(source, hold, threads)
+    }
+
+    fn decide(
+        self,
+        source: Box<dyn Source>,
+        hold: bool,
+        threads: usize,
+    ) -> Result<Weights, SourceError> {
         let Recipe { m, k, pattern, sparsity, .. } = self;
-        let ranks = matches!(pattern, Pattern::RowMagnitude | Pattern::ElementMagnitude);
-        let source: Box<dyn Source> = if ranks && m * k * size_of::<f32>() <= HELD_BYTES_MAX {
-            Box::new(hold(&*source, m, k, threads)?)
+        let source: Box<dyn Source> = if hold && m * k * size_of::<f32>() <= HELD_BYTES_MAX {
+            Box::new(read_whole(&*source, m, k, threads)?)
         } else {
             source
         };
@@ -63,7 +74,12 @@ impl Recipe {
     }
 }
 
-fn hold(source: &dyn Source, m: usize, k: usize, threads: usize) -> Result<Held, SourceError> {
+fn read_whole(
+    source: &dyn Source,
+    m: usize,
+    k: usize,
+    threads: usize,
+) -> Result<Held, SourceError> {
     let ranges = threads::ranges(m, 64);
     let parts = threads::map(threads, ranges.len(), |i| {
         let rows = ranges[i].clone();

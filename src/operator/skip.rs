@@ -7,7 +7,7 @@ use super::reference::{round_output, stage_grouped, stage_packed};
 use super::{Built, Error, Operator, Plan, Staged, Strategy};
 use crate::arithmetic::{Arithmetic, Slices};
 use crate::backend::cpu::tensor_core::{GroupedA, Selection as GroupSelection, gemm_tensor_core};
-use crate::backend::cpu::{Isa, Selection, SparseA, TiledA, gemm_chain, spmm_chain};
+use crate::backend::cpu::{Isa, Selection, SparseA, TiledA, gemm_chain, nonzero_bits, spmm_chain};
 use crate::matrix::Dtype;
 
 /// Y = A V without the zeros of A.
@@ -41,44 +41,55 @@ struct Products {
 /// Counts by looking at A once. With tensor cores whole groups of `group` k are multiplied.
 fn count_products(a: ArrayView2<'_, f32>, group: usize) -> Products {
     let (m, k) = a.dim();
-    let groups = k.div_ceil(group);
+    let words = k.div_ceil(64);
+    let (mut row_bits, mut tile_bits, mut all_bits) =
+        (vec![0u64; words], vec![0u64; words], vec![0u64; words]);
     let mut live_rows = 0usize;
-    let mut live_columns = vec![false; groups];
     let mut blocks = 0usize;
     let mut elements = 0usize;
-    let mut in_row = vec![false; groups];
     for start in (0..m).step_by(TILE_ROWS) {
-        let end = m.min(start + TILE_ROWS);
-        let mut in_tile = vec![false; groups];
+        tile_bits.fill(0);
         let mut live_in_tile = 0;
-        for row in (start..end).map(|i| a.row(i)) {
-            let row = row.to_slice().unwrap_or_default();
-            if group == 1 {
-                in_row.iter_mut().zip(row).for_each(|(live, &x)| *live = x != 0.0);
-            } else {
-                let any = |x: &[f32]| x.iter().any(|&x| x != 0.0);
-                in_row.iter_mut().zip(row.chunks(group)).for_each(|(live, x)| *live = any(x));
-            }
-            let count: usize = in_row.iter().map(|&live| usize::from(live)).sum();
+        for i in start..m.min(start + TILE_ROWS) {
+            let row = a.row(i);
+            let count = match row.to_slice() {
+                Some(row) => nonzero_bits(row, &mut row_bits),
+                None => nonzero_bits(&row.to_vec(), &mut row_bits),
+            };
             if count > 0 {
                 live_in_tile += 1;
-                elements += count;
-                in_tile.iter_mut().zip(&in_row).for_each(|(tile, row)| *tile |= row);
+                elements += if group == 1 { count } else { groups_live(&row_bits, k, group) };
+                tile_bits.iter_mut().zip(&row_bits).for_each(|(tile, row)| *tile |= row);
             }
         }
         live_rows += live_in_tile;
-        blocks += live_in_tile * in_tile.iter().map(|&live| usize::from(live)).sum::<usize>();
-        live_columns.iter_mut().zip(&in_tile).for_each(|(all, tile)| *all |= tile);
+        blocks += live_in_tile * groups_live(&tile_bits, k, group);
+        all_bits.iter_mut().zip(&tile_bits).for_each(|(all, tile)| *all |= tile);
     }
-    let live_columns = live_columns.iter().filter(|&&live| live).count();
     let of = |count: usize| (count * group) as f64;
     Products {
         dense: (m * k) as f64,
         rows: (live_rows * k) as f64,
-        columns: of(live_rows * live_columns),
+        columns: of(live_rows * groups_live(&all_bits, k, group)),
         blocks: of(blocks),
         csr: of(elements),
     }
+}
+
+/// Aligned groups of `group` bits, of k bits in all, that are not empty.
+fn groups_live(bits: &[u64], k: usize, group: usize) -> usize {
+    if group == 1 {
+        return bits.iter().map(|word| word.count_ones() as usize).sum();
+    }
+    let is_live =
+        |g: usize| (g * group..k.min((g + 1) * group)).any(|k| bits[k / 64] >> (k % 64) & 1 == 1);
+    if 64 % group == 0 {
+        let mask = u64::MAX >> (64 - group);
+        let in_word =
+            |word: &u64| (0..64).step_by(group).filter(|at| word >> at & mask != 0).count();
+        return bits.iter().map(in_word).sum();
+    }
+    (0..k.div_ceil(group)).filter(|&g| is_live(g)).count()
 }
 
 impl SkipOperator {
