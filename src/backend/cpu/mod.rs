@@ -11,6 +11,7 @@ mod sparse_kernels;
 mod sparse_pack;
 mod threads;
 mod tile_kernels;
+mod tile_pack;
 mod tiles;
 
 #[cfg(test)]
