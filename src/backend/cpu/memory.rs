@@ -1,17 +1,24 @@
 //! Buffers and views as the kernels want them: aligned, contiguous by row, shared by threads.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error};
 use std::borrow::Cow;
+use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
 use ndarray::{ArrayView2, ArrayViewMut2, CowArray, Ix2};
 
 /// One 512-bit vector, and one cache line.
-const ALIGNMENT: usize = 64;
+const LINE: usize = 64;
 
-/// A zeroed, fixed-size run of f32 that starts on a cache line.
+/// A huge page of x86-64 and of most arm64 systems. Buffers of several are aligned to it.
+const HUGE_PAGE: usize = 2 << 20;
+
+/// A fixed-size run of f32 that starts on a cache line.
 pub(super) struct AlignedBuffer {
+    /// What was allocated, for [`dealloc`].
+    allocation: *mut u8,
+    layout: Layout,
     start: NonNull<f32>,
     len: usize,
 }
@@ -24,30 +31,74 @@ unsafe impl Sync for AlignedBuffer {}
 impl AlignedBuffer {
     /// `len` zeros.
     pub fn zeroed(len: usize) -> AlignedBuffer {
-        if len == 0 {
-            return AlignedBuffer { start: NonNull::dangling(), len };
-        }
-        let layout = Self::layout(len);
-        // SAFETY: the layout is not empty.
-        let start = unsafe { alloc_zeroed(layout) }.cast::<f32>();
-        match NonNull::new(start) {
-            Some(start) => AlignedBuffer { start, len },
-            None => handle_alloc_error(layout),
-        }
+        // SAFETY: zero bytes are initialised f32.
+        unsafe { AlignedBuffer::allocate(len, alloc_zeroed) }
     }
 
-    fn layout(len: usize) -> Layout {
-        let bytes = len.checked_mul(size_of::<f32>()).expect("a buffer's bytes fit in usize");
-        Layout::from_size_align(bytes, ALIGNMENT).expect("a buffer's bytes fit in isize")
+    /// `len` values of which `fill` writes every one.
+    ///
+    /// # Safety
+    ///
+    /// When `fill` returns, each element has been written.
+    pub unsafe fn filled(len: usize, fill: impl FnOnce(&mut [MaybeUninit<f32>])) -> AlignedBuffer {
+        // SAFETY: the values are initialised below, before anybody can read them.
+        let buffer = unsafe { AlignedBuffer::allocate(len, alloc) };
+        // SAFETY: `len` places start at `start`, and nobody else knows of them.
+        fill(unsafe { std::slice::from_raw_parts_mut(buffer.start.as_ptr().cast(), len) });
+        buffer
     }
+
+    /// # Safety
+    ///
+    /// `allocate` is an allocation function of `std::alloc`. What it leaves uninitialised is
+    /// written before it is read.
+    unsafe fn allocate(len: usize, allocate: unsafe fn(Layout) -> *mut u8) -> AlignedBuffer {
+        let bytes = len.checked_mul(size_of::<f32>()).expect("a buffer's bytes fit in usize");
+        let alignment = if bytes >= 4 * HUGE_PAGE { HUGE_PAGE } else { LINE };
+        // Aligned by hand: an allocator asked for the alignment writes the zeros itself, on one
+        // thread, where fresh pages of the system are zero already.
+        let layout = bytes
+            .checked_add(alignment)
+            .and_then(|bytes| Layout::from_size_align(bytes, align_of::<f32>()).ok())
+            .expect("a buffer's bytes fit in isize");
+        // SAFETY: the layout is not empty.
+        let allocation = unsafe { allocate(layout) };
+        if allocation.is_null() {
+            handle_alloc_error(layout);
+        }
+        let skipped = allocation.align_offset(alignment).min(alignment);
+        // SAFETY: `alignment` bytes were allocated beyond those needed.
+        let start = unsafe { allocation.add(skipped) }.cast::<f32>();
+        if alignment == HUGE_PAGE {
+            advise_huge_pages(start, bytes);
+        }
+        let start = NonNull::new(start).expect("inside an allocation");
+        AlignedBuffer { allocation, layout, start, len }
+    }
+}
+
+/// Asks for huge pages: a tile's k-block is some tens of KiB, and prefetching stops at page
+/// borders. Advice only, so a refusal is no error.
+fn advise_huge_pages(start: *mut f32, bytes: usize) {
+    #[cfg(target_os = "linux")]
+    {
+        use std::ffi::{c_int, c_void};
+
+        unsafe extern "C" {
+            fn madvise(start: *mut c_void, bytes: usize, advice: c_int) -> c_int;
+        }
+        const MADV_HUGEPAGE: c_int = 14;
+        // SAFETY: the range is this buffer's, and the advice changes no contents.
+        let _ = unsafe { madvise(start.cast(), bytes, MADV_HUGEPAGE) };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (start, bytes);
 }
 
 impl Drop for AlignedBuffer {
     fn drop(&mut self) {
-        if self.len != 0 {
-            // SAFETY: allocated in `zeroed` with this layout, and not freed before.
-            unsafe { dealloc(self.start.as_ptr().cast(), Self::layout(self.len)) }
-        }
+        // SAFETY: allocated in `allocate` with this layout, and not freed before.
+        unsafe { dealloc(self.allocation, self.layout) }
     }
 }
 
@@ -55,7 +106,7 @@ impl Deref for AlignedBuffer {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        // SAFETY: `len` initialised values start at `start`; an empty slice may dangle.
+        // SAFETY: `len` initialised values start at `start`.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }
@@ -86,20 +137,27 @@ pub(super) fn row<'a>(a: &'a CowArray<'_, f32, Ix2>, i: usize) -> Cow<'a, [f32]>
 }
 
 /// A pointer that several threads write through, each to elements of its own.
-#[derive(Clone, Copy)]
-pub(super) struct SharedMut(*mut f32);
+pub(super) struct SharedMut<T>(*mut T);
+
+impl<T> Clone for SharedMut<T> {
+    fn clone(&self) -> SharedMut<T> {
+        *self
+    }
+}
+
+impl<T> Copy for SharedMut<T> {}
 
 // SAFETY: whoever dereferences it promises, at that place, that no two threads touch an element.
-unsafe impl Send for SharedMut {}
+unsafe impl<T: Send> Send for SharedMut<T> {}
 // SAFETY: as above.
-unsafe impl Sync for SharedMut {}
+unsafe impl<T: Send> Sync for SharedMut<T> {}
 
-impl SharedMut {
-    pub fn of(slice: &mut [f32]) -> SharedMut {
+impl<T> SharedMut<T> {
+    pub fn of(slice: &mut [T]) -> SharedMut<T> {
         SharedMut(slice.as_mut_ptr())
     }
 
-    pub fn get(self) -> *mut f32 {
+    pub fn get(self) -> *mut T {
         self.0
     }
 }
@@ -107,7 +165,7 @@ impl SharedMut {
 /// The rows of Y, written by several threads, each row piece by one of them.
 #[derive(Clone, Copy)]
 pub(super) struct OutputRows {
-    start: SharedMut,
+    start: SharedMut<f32>,
     rows: usize,
     cols: usize,
     row_stride: isize,

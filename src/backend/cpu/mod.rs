@@ -16,6 +16,7 @@ mod sparse_pack;
 pub mod tensor_core;
 mod threads;
 mod tile_kernels;
+mod tile_pack;
 mod tiles;
 mod vendor;
 

@@ -23,7 +23,7 @@ pub(super) struct CellCall<'a> {
 /// Panels whose chains fit in the registers of a path.
 pub(super) fn panels_at_once(isa: Isa) -> usize {
     match isa {
-        Isa::Avx512 => std::env::var("PG").ok().and_then(|v| v.parse().ok()).unwrap_or(2),
+        Isa::Avx512 => 2,
         Isa::Avx2 | Isa::Portable => 1,
     }
 }
@@ -66,6 +66,8 @@ fn run_portable(call: CellCall<'_>) {
 }
 
 #[cfg(target_arch = "x86_64")]
+// Registers are named by row and column; iterators over nested arrays hide that.
+#[allow(clippy::needless_range_loop)]
 mod x86 {
     use std::arch::x86_64::*;
 
@@ -86,8 +88,6 @@ mod x86 {
                 1 if v.panel_width(panels.start) <= 16 => cell_avx512::<1, 1>(call, [panel(0)]),
                 1 => cell_avx512::<1, 2>(call, [panel(0)]),
                 2 => cell_avx512::<2, 2>(call, [panel(0), panel(1)]),
-                3 => cell_avx512::<3, 2>(call, [panel(0), panel(1), panel(2)]),
-                4 => cell_avx512::<4, 2>(call, [panel(0), panel(1), panel(2), panel(3)]),
                 panels => unreachable!("{panels} panels at once"),
             }
         }
@@ -103,10 +103,11 @@ mod x86 {
         let mut row_ids = call.cell.row_ids.as_ptr();
         let chains = call.chains.as_mut_ptr();
         for bucket in call.cell.buckets {
+            let nonzeros = bucket.nonzeros as usize;
             for _ in 0..bucket.rows {
                 // SAFETY: the buckets describe exactly the cell's arrays; row ids are rows of
-                // `chains`, offsets rows of V behind the first k. Every address is a multiple
-                // of 64 bytes.
+                // `chains`, offsets rows of V behind the first k. Every vector's address is a
+                // multiple of 64 bytes.
                 unsafe {
                     let y_at = chains.add(*row_ids as usize * (P * PANEL));
                     row_ids = row_ids.add(1);
@@ -116,7 +117,7 @@ mod x86 {
                             y[p][z] = _mm512_load_ps(y_at.add(p * PANEL + z * 16));
                         }
                     }
-                    for i in 0..bucket.nonzeros as usize {
+                    for i in 0..nonzeros {
                         let a = _mm512_set1_ps(*values.add(i));
                         let at = *offsets.add(i) as usize * PANEL;
                         for p in 0..P {
@@ -126,8 +127,8 @@ mod x86 {
                             }
                         }
                     }
-                    values = values.add(bucket.nonzeros as usize);
-                    offsets = offsets.add(bucket.nonzeros as usize);
+                    values = values.add(nonzeros);
+                    offsets = offsets.add(nonzeros);
                     for p in 0..P {
                         for z in 0..Z {
                             _mm512_store_ps(y_at.add(p * PANEL + z * 16), y[p][z]);

@@ -151,8 +151,8 @@ pub(super) fn pack_rows(
         });
     }
 
-    packed.values.resize(nnz, 0.0);
-    packed.offsets.resize(nnz, 0);
+    packed.values = vec![0.0; nnz];
+    packed.offsets = vec![0; nnz];
     for (r, i) in range.enumerate() {
         let row = row(a, i);
         let row = in_order(&row, order, &mut walked);

@@ -13,6 +13,7 @@ use super::packed::{PANEL, PackedV};
 use super::scratch::{Scratch, finish_rows};
 use super::threads::parallel_for;
 use super::tile_kernels::{ROWS_MAX, TileCall, run_tile};
+use super::tile_pack::interleave;
 use crate::arithmetic::Slices;
 
 /// Rows of A that a block-selection tile covers: block sizes are multiples of it.
@@ -133,19 +134,21 @@ impl TiledA {
             tiled.tiles.push(Tile { first_row, height, first_value: value_count, list });
             value_count += height * tiled.list(list).len();
         }
-        tiled.values = AlignedBuffer::zeroed(value_count);
-        let values = SharedMut::of(&mut tiled.values);
-        parallel_for(threads, tiled.tiles.len(), |t| {
-            let tile = &tiled.tiles[t];
-            let ks = tiled.list(tile.list);
-            // SAFETY: the tiles' value ranges follow each other and add up to the buffer.
-            let to = unsafe {
-                let start = values.get().add(tile.first_value);
-                std::slice::from_raw_parts_mut(start, tile.height * ks.len())
-            };
-            let rows = &tiled.rows[tile.first_row..tile.first_row + tile.height];
-            interleave(&a, rows, ks, to);
-        });
+        // SAFETY: the tiles' value ranges follow each other and add up to the buffer, and
+        // `interleave` writes all of a range.
+        tiled.values = unsafe {
+            AlignedBuffer::filled(value_count, |values| {
+                let values = SharedMut::of(values);
+                parallel_for(threads, tiled.tiles.len(), |t| {
+                    let tile = &tiled.tiles[t];
+                    let ks = tiled.list(tile.list);
+                    let start = values.get().add(tile.first_value);
+                    let to = std::slice::from_raw_parts_mut(start, tile.height * ks.len());
+                    let rows = &tiled.rows[tile.first_row..tile.first_row + tile.height];
+                    interleave(isa, &a, rows, ks, to);
+                });
+            })
+        };
         tiled
     }
 
@@ -177,6 +180,14 @@ impl TiledA {
     fn list(&self, list: usize) -> &[u32] {
         let bounds = self.list_bounds(list);
         &self.ks[bounds[0]..bounds[bounds.len() - 1]]
+    }
+
+    /// The k of a tile in k-block `b`, and its values there: `[k][height]`.
+    fn block(&self, tile: &Tile, b: usize) -> (&[u32], &[f32]) {
+        let bounds = self.list_bounds(tile.list);
+        let first_value = tile.first_value + (bounds[b] - bounds[0]) * tile.height;
+        let ks = &self.ks[bounds[b]..bounds[b + 1]];
+        (ks, &self.values[first_value..first_value + ks.len() * tile.height])
     }
 
     /// Rows of A, dead ones included.
@@ -244,24 +255,23 @@ fn run_item(
     let width = v.panels() * PANEL;
     Scratch::with(row_count * width, a.order.sums_slices, |scratch| {
         for (b, block) in a.order.blocks.iter().enumerate() {
-            for tile in tiles {
-                let bounds = a.list_bounds(tile.list);
-                let skipped = bounds[b] - bounds[0];
-                let ks = &a.ks[bounds[b]..bounds[b + 1]];
+            for (t, tile) in tiles.iter().enumerate() {
+                let (ks, values) = a.block(tile, b);
                 if ks.is_empty() && !block.opens_slice {
                     continue;
                 }
-                let first_value = tile.first_value + skipped * tile.height;
+                let next = tiles.get(t + 1).map_or(&[][..], |next| a.block(next, b).1);
                 for p in 0..v.panels() {
                     let at = (tile.first_row - first_row) * width + p * tile.height * PANEL;
                     run_tile(TileCall {
                         isa: a.isa,
                         height: tile.height,
-                        values: &a.values[first_value..first_value + ks.len() * tile.height],
+                        values,
                         ks,
                         panel: v.panel(p),
                         width: v.panel_width(p),
                         chains: &mut scratch.chains[at..at + tile.height * PANEL],
+                        ahead: if p + 1 == v.panels() { next } else { &[] },
                         fresh: block.opens_slice,
                     });
                 }
@@ -292,18 +302,18 @@ fn run_item(
 
 /// Rows with a non-zero, ascending.
 fn live_rows(a: &CowArray<'_, f32, Ix2>, threads: usize) -> Vec<u32> {
-    let mut live = vec![0.0f32; a.nrows()];
+    let mut live = vec![false; a.nrows()];
     let shared = SharedMut::of(&mut live);
     const CHUNK: usize = 64;
     parallel_for(threads, a.nrows().div_ceil(CHUNK), |item| {
         for i in item * CHUNK..a.nrows().min((item + 1) * CHUNK) {
             if is_live(&row(a, i)) {
                 // SAFETY: `i` is below the length, and one thread looks at row `i`.
-                unsafe { shared.get().add(i).write(1.0) }
+                unsafe { shared.get().add(i).write(true) }
             }
         }
     });
-    (0..a.nrows() as u32).filter(|&i| live[i as usize] != 0.0).collect()
+    (0..a.nrows() as u32).filter(|&i| live[i as usize]).collect()
 }
 
 /// Whether a row has a value that is not zero, of either sign.
@@ -338,24 +348,4 @@ fn aligned_groups(rows: &[u32]) -> Vec<(usize, usize)> {
             (first - group.len(), group.len())
         })
         .collect()
-}
-
-/// Writes A at `rows` and `ks` as `[k][row]`.
-fn interleave(a: &CowArray<'_, f32, Ix2>, rows: &[u32], ks: &[u32], to: &mut [f32]) {
-    let height = rows.len();
-    // Few enough k at a time that the written lines stay in L1 until all rows have been.
-    const CHUNK: usize = 64;
-    for (ks, to) in ks.chunks(CHUNK).zip(to.chunks_mut(CHUNK * height)) {
-        let run = ks.windows(2).all(|pair| pair[1] == pair[0].wrapping_add(1));
-        for (r, &i) in rows.iter().enumerate() {
-            let row = row(a, i as usize);
-            let to = to[r..].iter_mut().step_by(height);
-            if run {
-                let row = &row[ks[0] as usize..][..ks.len()];
-                to.zip(row).for_each(|(to, &x)| *to = x);
-            } else {
-                to.zip(ks).for_each(|(to, &k)| *to = row[k as usize]);
-            }
-        }
-    }
 }

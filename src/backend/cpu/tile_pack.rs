@@ -1,0 +1,126 @@
+//! Packing a tile: a few rows of A, interleaved so that the kernel reads them as one stream.
+
+use std::mem::MaybeUninit;
+
+use ndarray::{CowArray, Ix2};
+
+use super::Isa;
+use super::memory::row;
+
+/// k at a time: what is written stays in L1 until every row has been.
+const CHUNK: usize = 64;
+
+/// Writes A at `rows` and `ks` as `[k][row]`; `to` has a place for each.
+///
+/// Panics where a row or a k is not in A, or `to` has another length; writes all of it.
+pub(super) fn interleave(
+    isa: Isa,
+    a: &CowArray<'_, f32, Ix2>,
+    rows: &[u32],
+    ks: &[u32],
+    to: &mut [MaybeUninit<f32>],
+) {
+    let height = rows.len();
+    assert_eq!(to.len(), ks.len() * height, "places of a tile");
+    let rows: Vec<_> = rows.iter().map(|&i| row(a, i as usize)).collect();
+    for (ks, to) in ks.chunks(CHUNK).zip(to.chunks_mut(CHUNK * height)) {
+        let run = ks.windows(2).all(|pair| pair[1] == pair[0].wrapping_add(1));
+        if run && isa == Isa::Avx512 && height <= 16 {
+            let mut pieces: [&[f32]; 16] = [&[]; 16];
+            for (piece, row) in pieces.iter_mut().zip(&rows) {
+                *piece = &row[ks[0] as usize..][..ks.len()];
+            }
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: packing made sure that the path is available; the first `height` pieces
+            // are as long as `ks`, and `to` is `ks.len() x height`.
+            unsafe {
+                x86::transpose(&pieces[..height], to)
+            }
+            continue;
+        }
+        for (r, row) in rows.iter().enumerate() {
+            let to = to[r..].iter_mut().step_by(height);
+            if run {
+                let row = &row[ks[0] as usize..][..ks.len()];
+                to.zip(row).for_each(|(to, &x)| _ = to.write(x));
+            } else {
+                to.zip(ks).for_each(|(to, &k)| _ = to.write(row[k as usize]));
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+    use std::mem::MaybeUninit;
+
+    /// Bytes between what is read and what is fetched. Rows are too many streams, too far
+    /// apart, for the processor to foresee.
+    const AHEAD: usize = 512;
+
+    /// `to[k][row] = rows[row][k]`.
+    ///
+    /// # Safety
+    ///
+    /// AVX-512 F is available; there are 1 to 16 rows, all as long as the first, and `to` has a
+    /// place for each of their values.
+    #[target_feature(enable = "avx512f")]
+    pub unsafe fn transpose(rows: &[&[f32]], to: &mut [MaybeUninit<f32>]) {
+        let (height, len) = (rows.len(), rows[0].len());
+        let kept = ((1u32 << height) - 1) as __mmask16;
+        for k in (0..len).step_by(16) {
+            let left = (len - k).min(16);
+            let lanes = ((1u32 << left) - 1) as __mmask16;
+            let mut x = [_mm512_setzero_ps(); 16];
+            // SAFETY: the masks keep the loads inside the rows and the stores inside `to`;
+            // prefetching reads nothing.
+            unsafe {
+                for (x, row) in x.iter_mut().zip(rows) {
+                    let at = row.as_ptr().add(k);
+                    _mm_prefetch::<_MM_HINT_T0>(at.cast::<i8>().wrapping_add(AHEAD));
+                    *x = _mm512_maskz_loadu_ps(lanes, at);
+                }
+                let columns = transpose_16x16(x);
+                for (i, &column) in columns.iter().enumerate().take(left) {
+                    let to = to.as_mut_ptr().cast::<f32>().add((k + i) * height);
+                    _mm512_mask_storeu_ps(to, kept, column);
+                }
+            }
+        }
+    }
+
+    /// Columns from rows: pairs, then quads within the 128-bit lanes, then the lanes.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn transpose_16x16(x: [__m512; 16]) -> [__m512; 16] {
+        let mut pairs = [_mm512_setzero_ps(); 16];
+        for i in 0..8 {
+            pairs[2 * i] = _mm512_unpacklo_ps(x[2 * i], x[2 * i + 1]);
+            pairs[2 * i + 1] = _mm512_unpackhi_ps(x[2 * i], x[2 * i + 1]);
+        }
+        // quads[4 * g + c]: column c of each lane, rows 4 g to 4 g + 3.
+        let mut quads = [_mm512_setzero_ps(); 16];
+        for g in 0..4 {
+            for half in 0..2 {
+                let low = _mm512_castps_pd(pairs[4 * g + half]);
+                let high = _mm512_castps_pd(pairs[4 * g + 2 + half]);
+                quads[4 * g + 2 * half] = _mm512_castpd_ps(_mm512_unpacklo_pd(low, high));
+                quads[4 * g + 2 * half + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, high));
+            }
+        }
+        let mut columns = [_mm512_setzero_ps(); 16];
+        for c in 0..4 {
+            let (q0, q1, q2, q3) = (quads[c], quads[4 + c], quads[8 + c], quads[12 + c]);
+            let lanes_01_low = _mm512_shuffle_f32x4::<0x44>(q0, q1);
+            let lanes_23_low = _mm512_shuffle_f32x4::<0x44>(q2, q3);
+            let lanes_01_high = _mm512_shuffle_f32x4::<0xee>(q0, q1);
+            let lanes_23_high = _mm512_shuffle_f32x4::<0xee>(q2, q3);
+            columns[c] = _mm512_shuffle_f32x4::<0x88>(lanes_01_low, lanes_23_low);
+            columns[4 + c] = _mm512_shuffle_f32x4::<0xdd>(lanes_01_low, lanes_23_low);
+            columns[8 + c] = _mm512_shuffle_f32x4::<0x88>(lanes_01_high, lanes_23_high);
+            columns[12 + c] = _mm512_shuffle_f32x4::<0xdd>(lanes_01_high, lanes_23_high);
+        }
+        columns
+    }
+}
