@@ -10,8 +10,10 @@ use std::time::Instant;
 use ndarray::{Array2, ArrayView2};
 use sparse_verify::arithmetic::Slices;
 use sparse_verify::arithmetic::tensor_core::{Architecture, Format, Model};
-use sparse_verify::backend::cpu::tensor_core::{GroupedA, GroupedV, Selection, gemm_tensor_core};
-use sparse_verify::backend::cpu::{self, Isa, PackedV, TiledA, gemm_chain};
+use sparse_verify::backend::cpu::{
+    GroupSelection, GroupedA, GroupedV, Isa, PackedV, Selection, TiledA, gemm_chain,
+    gemm_tensor_core,
+};
 
 const M: usize = 14336;
 const K: usize = 4096;
@@ -132,24 +134,24 @@ fn main() {
 
     let a = random((M, K), Format::Bf16, 1);
     let v = random((K, N), Format::Bf16, 2);
-    let chain_a = TiledA::pack(a.view(), cpu::Selection::All, Slices::One, best, THREADS);
-    let mut cases = vec![("dense", 0.0, hopper, Selection::Dense, best)];
+    let chain_a = TiledA::pack(a.view(), Selection::All, Slices::One, best, THREADS);
+    let mut cases = vec![("dense", 0.0, hopper, GroupSelection::All, best)];
     if !quick {
         cases.extend([
-            ("dense", 0.0, of(Architecture::Ampere, Format::Bf16), Selection::Dense, best),
-            ("dense", 0.0, of(Architecture::Hopper, Format::F16), Selection::Dense, best),
-            ("dense", 0.0, of(Architecture::Hopper, Format::Tf32), Selection::Dense, best),
-            ("dense", 0.0, Model { fraction_bits: 26, ..hopper }, Selection::Dense, best),
-            ("dense", 0.0, Model { group: 8, ..hopper }, Selection::Dense, best),
-            ("dense", 0.0, of(Architecture::Volta, Format::F16), Selection::Dense, best),
+            ("dense", 0.0, of(Architecture::Ampere, Format::Bf16), GroupSelection::All, best),
+            ("dense", 0.0, of(Architecture::Hopper, Format::F16), GroupSelection::All, best),
+            ("dense", 0.0, of(Architecture::Hopper, Format::Tf32), GroupSelection::All, best),
+            ("dense", 0.0, Model { fraction_bits: 26, ..hopper }, GroupSelection::All, best),
+            ("dense", 0.0, Model { group: 8, ..hopper }, GroupSelection::All, best),
+            ("dense", 0.0, of(Architecture::Volta, Format::F16), GroupSelection::All, best),
         ]);
         let slower = Isa::available().filter(|&isa| isa != best);
-        cases.extend(slower.map(|isa| ("dense", 0.0, hopper, Selection::Dense, isa)));
+        cases.extend(slower.map(|isa| ("dense", 0.0, hopper, GroupSelection::All, isa)));
         cases.extend([
-            ("80 % zeros", 0.8, hopper, Selection::RowGroups, best),
-            ("90 % zeros", 0.9, hopper, Selection::RowGroups, best),
-            ("95 % zeros", 0.95, hopper, Selection::RowGroups, best),
-            ("99 % zeros", 0.99, hopper, Selection::RowGroups, best),
+            ("80 % zeros", 0.8, hopper, GroupSelection::Rows, best),
+            ("90 % zeros", 0.9, hopper, GroupSelection::Rows, best),
+            ("95 % zeros", 0.95, hopper, GroupSelection::Rows, best),
+            ("99 % zeros", 0.99, hopper, GroupSelection::Rows, best),
         ]);
     }
 

@@ -42,7 +42,7 @@ use ndarray::{Array2, ArrayViewMut2};
 use super::{Isa, parallel_for};
 use crate::arithmetic::tensor_core::Model;
 
-pub use pack::{GroupedA, Selection};
+pub use pack::{GroupSelection, GroupedA};
 pub use panels::GroupedV;
 
 /// Columns of a panel of V: 64 one-byte exponents fill one 512-bit register.

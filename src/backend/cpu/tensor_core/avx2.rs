@@ -1,5 +1,8 @@
 //! The fast path in 256-bit vectors: the exponents of 64 columns at once, then 16 by 16.
 
+// The indices number registers.
+#![allow(clippy::needless_range_loop)]
+
 use std::arch::x86_64::*;
 
 use super::{Entries, Exponents, LANES, Panel, Params, TILE_ROWS, Tile, Values};

@@ -1,5 +1,8 @@
 //! The fast path in 512-bit vectors: up to 64 columns of one or two rows at once.
 
+// The indices number registers.
+#![allow(clippy::needless_range_loop)]
+
 use std::arch::x86_64::*;
 
 use super::{Entries, LANES, Panel, Params, TILE_ROWS, Tile, Values};

@@ -7,40 +7,29 @@ use ndarray::{ArrayView1, ArrayView2};
 use super::{Entries, Isa, TILE_ROWS, Tile, Window};
 use crate::arithmetic::tensor_core::Model;
 
-/// Which zeros of A are left out. None of the choices changes a bit of Y.
+/// Which part of A takes part in the product. What is left out is exactly zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Selection {
-    /// Nothing: every row and every group, as the dense reference must.
-    Dense,
-    /// Rows that are zero throughout.
+pub enum GroupSelection {
+    /// Every row and every group: multiplies each zero.
+    All,
+    /// Rows that have a non-zero; every group.
     LiveRows,
-    /// Dead rows, and groups that are zero in every row.
-    Columns,
-    /// Dead rows, and for each tile of rows the groups that are zero in all of them.
-    TileGroups,
-    /// Every zero: each row holds its non-zero elements by group.
-    RowGroups,
+    /// Rows that have a non-zero, and the groups of k where any row has one.
+    LiveColumns,
+    /// Pairs of live rows, and the groups of k where either row has a non-zero.
+    Tiles,
+    /// Single rows, and their non-zeros alone, held by group of k.
+    Rows,
 }
 
-impl Selection {
-    pub const ALL: [Selection; 5] = [
-        Selection::Dense,
-        Selection::LiveRows,
-        Selection::Columns,
-        Selection::TileGroups,
-        Selection::RowGroups,
+impl GroupSelection {
+    pub const ALL: [GroupSelection; 5] = [
+        GroupSelection::All,
+        GroupSelection::LiveRows,
+        GroupSelection::LiveColumns,
+        GroupSelection::Tiles,
+        GroupSelection::Rows,
     ];
-
-    /// The name in records and reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Selection::Dense => "dense",
-            Selection::LiveRows => "live-rows",
-            Selection::Columns => "columns",
-            Selection::TileGroups => "tile-groups",
-            Selection::RowGroups => "row-groups",
-        }
-    }
 }
 
 /// A chunk of rows of A (m x k): operands rounded to the format, their exponents, and what the
@@ -49,12 +38,12 @@ pub struct GroupedA {
     m: usize,
     k: usize,
     model: Model,
-    selection: Selection,
+    selection: GroupSelection,
     isa: Isa,
     tiles: Vec<Packed>,
     /// The tiles' lists of groups; tiles with the same groups share one list.
     groups: Vec<u32>,
-    /// `RowGroups` alone: for each tile one start more than it has groups, counted from the
+    /// `Rows` alone: for each tile one start more than it has groups, counted from the
     /// tile's first entry, and for each entry its k.
     starts: Vec<u32>,
     entries: Vec<u32>,
@@ -80,7 +69,7 @@ impl GroupedA {
     /// # Panics
     ///
     /// If this processor lacks `isa`, the model has no group, or m or k exceeds 2^32.
-    pub fn pack(a: ArrayView2<f32>, model: Model, selection: Selection, isa: Isa) -> GroupedA {
+    pub fn pack(a: ArrayView2<f32>, model: Model, selection: GroupSelection, isa: Isa) -> GroupedA {
         assert!(isa.is_available(), "this processor has no {isa}");
         assert!(model.group > 0, "a group holds at least one product");
         let (m, k) = a.dim();
@@ -93,7 +82,7 @@ impl GroupedA {
         for source in a.outer_iter() {
             row.read(source, model);
             let window = Window::of(&row.values, exponent_min);
-            if selection == Selection::Columns && window.is_some() {
+            if selection == GroupSelection::LiveColumns && window.is_some() {
                 row.mark_live(model.group, &mut live_groups);
             }
             windows.push(window);
@@ -101,7 +90,7 @@ impl GroupedA {
         let (window, wild) = Window::choose(&windows);
 
         let kept: Vec<u32> = (0..m as u32)
-            .filter(|&row| selection == Selection::Dense || windows[row as usize].is_some())
+            .filter(|&row| selection == GroupSelection::All || windows[row as usize].is_some())
             .collect();
         let mut packed = GroupedA {
             m,
@@ -118,13 +107,16 @@ impl GroupedA {
             window,
         };
         match selection {
-            Selection::Dense | Selection::LiveRows => {
+            GroupSelection::All | GroupSelection::LiveRows => {
                 packed.groups.extend(0..live_groups.len() as u32);
             }
-            Selection::Columns => packed.groups.extend(live(&live_groups)),
-            Selection::TileGroups | Selection::RowGroups => {}
+            GroupSelection::LiveColumns => packed.groups.extend(live(&live_groups)),
+            GroupSelection::Tiles | GroupSelection::Rows => {}
         }
-        if matches!(selection, Selection::Dense | Selection::LiveRows | Selection::Columns) {
+        if matches!(
+            selection,
+            GroupSelection::All | GroupSelection::LiveRows | GroupSelection::LiveColumns
+        ) {
             let elements = kept.len() * packed.groups.len() * model.group;
             packed.values.reserve_exact(elements);
             packed.exponents.reserve_exact(elements);
@@ -132,7 +124,7 @@ impl GroupedA {
 
         let mut rows = [row, Rounded::new(k, model)];
         let window = window.unwrap_or(Window { top: 0, low: 0 });
-        let tile_rows = if selection == Selection::RowGroups { 1 } else { TILE_ROWS };
+        let tile_rows = if selection == GroupSelection::Rows { 1 } else { TILE_ROWS };
         for tile in kept.chunks(tile_rows) {
             for (&source, row) in tile.iter().zip(&mut rows) {
                 row.read(a.row(source as usize), model);
@@ -150,18 +142,18 @@ impl GroupedA {
         let (first_value, first_start) = (self.values.len(), self.starts.len());
         let mut groups = 0..self.groups.len();
         match self.selection {
-            Selection::Dense | Selection::LiveRows | Selection::Columns => {}
-            Selection::TileGroups => {
+            GroupSelection::All | GroupSelection::LiveRows | GroupSelection::LiveColumns => {}
+            GroupSelection::Tiles => {
                 let mut live_groups = vec![!skips_groups(self.model); self.k.div_ceil(group)];
                 rows.iter().for_each(|row| row.mark_live(group, &mut live_groups));
                 groups.start = groups.end;
                 self.groups.extend(live(&live_groups));
                 groups.end = self.groups.len();
             }
-            Selection::RowGroups => {
+            GroupSelection::Rows => {
                 groups.start = groups.end;
                 self.starts.push(0);
-                let [row] = rows else { unreachable!("tiles of `RowGroups` hold one row") };
+                let [row] = rows else { unreachable!("tiles of `Rows` hold one row") };
                 let chunks = row.values.chunks(group).zip(row.exponents.chunks(group));
                 for (g, (values, exponents)) in chunks.enumerate() {
                     let before = self.values.len();
@@ -180,7 +172,7 @@ impl GroupedA {
                 groups.end = self.groups.len();
             }
         }
-        if self.selection != Selection::RowGroups {
+        if self.selection != GroupSelection::Rows {
             for &g in &self.groups[groups.clone()] {
                 let entries = g as usize * group..(g as usize + 1) * group;
                 match rows {
@@ -224,7 +216,7 @@ impl GroupedA {
         self.model
     }
 
-    pub fn selection(&self) -> Selection {
+    pub fn selection(&self) -> GroupSelection {
         self.selection
     }
 
@@ -268,7 +260,7 @@ impl GroupedA {
     pub(super) fn tile(&self, t: usize) -> Tile<'_> {
         let tile = &self.tiles[t];
         let entries = match self.selection {
-            Selection::RowGroups => Entries::Listed {
+            GroupSelection::Rows => Entries::Listed {
                 starts: &self.starts[tile.starts..=tile.starts + tile.groups.len()],
                 k: &self.entries[tile.values.clone()],
             },

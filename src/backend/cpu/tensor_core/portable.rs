@@ -15,6 +15,19 @@ pub(super) fn run(params: Params, tile: Tile, panel: Panel, sums: &mut [Values; 
     }
 }
 
+/// Block `c` of 16 columns, of a length that the compiler knows.
+fn block<T>(row: &[T; PANEL], c: usize) -> &[T; LANES] {
+    row[c * LANES..(c + 1) * LANES].try_into().expect("a slice of that length")
+}
+
+/// `x as i32` in the fewest instructions: one bound each way, NaN included.
+fn truncate(x: f32) -> i32 {
+    let x = if x > -2147483648.0 { x } else { -2147483648.0 };
+    let x = if x < 2147483520.0 { x } else { 2147483520.0 };
+    // SAFETY: a number, and within the range of i32.
+    unsafe { x.to_int_unchecked() }
+}
+
 /// The i-th group of one row.
 fn group(
     params: Params,
@@ -25,13 +38,11 @@ fn group(
     i: usize,
     sums: &mut [f32; LANES],
 ) {
-    let lanes = c * LANES..(c + 1) * LANES;
-    debug_assert!(lanes.end <= PANEL);
     let entries = tile.range(i, params.group);
     let mut top = [params.floor; LANES];
     for entry in entries.clone() {
         let a = tile.exponents[entry * tile.rows + row];
-        let v = &panel.exponents[tile.k(i, entry, params.group)].0[lanes.clone()];
+        let v = block(&panel.exponents[tile.k(i, entry, params.group)].0, c);
         for (top, &v) in top.iter_mut().zip(v) {
             *top = (*top).max(a.saturating_add(v));
         }
@@ -56,9 +67,9 @@ fn group(
         let mut part = [0i32; LANES];
         for entry in entry..end {
             let a = tile.values[entry * tile.rows + row];
-            let v = &panel.values[tile.k(i, entry, params.group)].0[lanes.clone()];
+            let v = block(&panel.values[tile.k(i, entry, params.group)].0, c);
             for lane in 0..LANES {
-                let term = (a * v[lane] * scale[lane]) as i32;
+                let term = truncate(a * v[lane] * scale[lane]);
                 part[lane] = part[lane].wrapping_add(term);
             }
         }

@@ -127,7 +127,7 @@ fn compare(model: Model, a: &Array2<f32>, v: &Array2<f32>, threads: usize) {
     packed.load(v.map(|x| x * 0.5 + 1.0).view(), model, threads);
     packed.load(v.view(), model, threads);
     for isa in Isa::available() {
-        for selection in Selection::ALL {
+        for selection in GroupSelection::ALL {
             let chunk = GroupedA::pack(a.view(), model, selection, isa);
             let mut y = Array2::from_elem(expected.dim(), f32::NAN);
             gemm_tensor_core(&chunk, &packed, y.view_mut(), threads);
@@ -135,8 +135,7 @@ fn compare(model: Model, a: &Array2<f32>, v: &Array2<f32>, threads: usize) {
                 assert_eq!(
                     bits(got),
                     bits(want),
-                    "{model:?} {isa} {} at {at:?}: got {got:e}, want {want:e}",
-                    selection.name()
+                    "{model:?} {isa} {selection:?} at {at:?}: got {got:e}, want {want:e}"
                 );
                 let dead = a.row(at.0).iter().all(|&x| x == 0.0);
                 assert!(!dead || got.to_bits() == 0, "a dead row holds {got:?}");
@@ -235,7 +234,7 @@ fn y_need_not_be_contiguous() {
     let mut packed = GroupedV::new(33, 17);
     packed.load(v.view(), model, 1);
     let mut y = Array2::from_elem((17, 9), f32::NAN);
-    let chunk = GroupedA::pack(a.view(), model, Selection::Dense, Isa::best());
+    let chunk = GroupedA::pack(a.view(), model, GroupSelection::All, Isa::best());
     gemm_tensor_core(&chunk, &packed, y.view_mut().reversed_axes(), 1);
     assert_eq!(y.reversed_axes(), reference(model, &a, &v));
 }
