@@ -4,10 +4,10 @@ use ndarray::{ArrayView2, ArrayViewMut2, Zip};
 
 use super::{Built, Error, Operator, Staged};
 use crate::arithmetic::{Arithmetic, Slices, TensorCoreModel, bounded};
-use crate::backend::cpu::tensor_core::{
-    GroupedA, GroupedV, Selection as GroupSelection, gemm_tensor_core,
+use crate::backend::cpu::{
+    GroupSelection, GroupedA, GroupedV, Isa, PackedV, Selection, TiledA, gemm_chain,
+    gemm_tensor_core,
 };
-use crate::backend::cpu::{Isa, PackedV, Selection, TiledA, gemm_chain};
 use crate::matrix::Dtype;
 
 /// Dense Y = A V under a case's arithmetic, rounded once to its output dtype.
@@ -46,7 +46,7 @@ impl Operator for DenseReference {
                 Held::Tiles(TiledA::pack(a, Selection::All, slices, self.isa, 1))
             }
             Rule::TensorCore(model) => {
-                Held::Groups(GroupedA::pack(a, model, GroupSelection::Dense, self.isa))
+                Held::Groups(GroupedA::pack(a, model, GroupSelection::All, self.isa))
             }
             Rule::Binary64 => Held::Plain(a),
         };

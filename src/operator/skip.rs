@@ -6,8 +6,10 @@ use ndarray::{ArrayView2, ArrayViewMut2};
 use super::reference::{round_output, stage_grouped, stage_packed};
 use super::{Built, Error, Operator, Plan, Staged, Strategy};
 use crate::arithmetic::{Arithmetic, Slices};
-use crate::backend::cpu::tensor_core::{GroupedA, Selection as GroupSelection, gemm_tensor_core};
-use crate::backend::cpu::{Isa, Selection, SparseA, TiledA, gemm_chain, nonzero_bits, spmm_chain};
+use crate::backend::cpu::{
+    GroupSelection, GroupedA, Isa, Selection, SparseA, TiledA, gemm_chain, gemm_tensor_core,
+    nonzero_bits, spmm_chain,
+};
 use crate::matrix::Dtype;
 
 /// Y = A V without the zeros of A.
@@ -148,11 +150,11 @@ impl Operator for SkipOperator {
         let a = match self.arithmetic {
             Arithmetic::TensorCore(model) => {
                 let selection = match plan.strategy {
-                    Strategy::Auto | Strategy::Dense => GroupSelection::Dense,
+                    Strategy::Auto | Strategy::Dense => GroupSelection::All,
                     Strategy::Rows => GroupSelection::LiveRows,
-                    Strategy::Columns => GroupSelection::Columns,
-                    Strategy::Blocks => GroupSelection::TileGroups,
-                    Strategy::Csr => GroupSelection::RowGroups,
+                    Strategy::Columns => GroupSelection::LiveColumns,
+                    Strategy::Blocks => GroupSelection::Tiles,
+                    Strategy::Csr => GroupSelection::Rows,
                 };
                 Held::Groups(GroupedA::pack(a, model, selection, isa))
             }
