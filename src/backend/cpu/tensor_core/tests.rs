@@ -16,7 +16,10 @@ fn models() -> Vec<Model> {
             for delta in [-1, 1] {
                 models.push(Model { fraction_bits: model.fraction_bits + delta, ..model });
             }
-            models.push(Model { fraction_bits: 12, ..model });
+            // Far off, and beyond what the fast path takes on.
+            for fraction_bits in [12, 30] {
+                models.push(Model { fraction_bits, ..model });
+            }
             for group in [model.group / 2, model.group * 2, 1, 5] {
                 models.push(Model { group, ..model });
             }
@@ -181,16 +184,26 @@ fn sums_are_carried_across_blocks_of_k() {
     }
 }
 
-/// Sixteen of the largest products and an accumulator pass 2^31 units.
+/// A group of the largest products, after a group that leaves a small accumulator: the sum
+/// passes 2^31 units, and with one more fraction bit or a longer group the products alone do.
 #[test]
 fn the_largest_sums_do_not_wrap() {
     for format in [Format::F16, Format::Bf16] {
         let model = Model::of(Architecture::Hopper, format).unwrap();
         let largest = format.dtype().round(2.0 - 2f32.powi(-7));
-        for last in [largest, -largest] {
-            let a = Array2::from_shape_fn((3, 64), |(_, k)| if k < 48 { largest } else { last });
-            compare(model, &a, &Array2::from_elem((64, 20), largest), 1);
-            compare(model, &a, &Array2::from_elem((64, 20), -largest), 1);
+        for (group, fraction_bits) in [(16, 25), (16, 26), (32, 25), (32, 26)] {
+            let model = Model { group, fraction_bits, ..model };
+            for (first, sign) in [(1.0, 1.0), (0.0, 1.0), (1.0, -1.0), (-1.0, 1.0)] {
+                let a = Array2::from_shape_fn((3, 3 * group), |(_, k)| match k {
+                    0 => first,
+                    k if k < group => 0.0,
+                    _ => largest,
+                });
+                let v = Array2::from_shape_fn((3 * group, 20), |(k, _)| {
+                    if k < 2 * group { sign * largest } else { -sign * largest }
+                });
+                compare(model, &a, &v, 1);
+            }
         }
     }
 }
@@ -209,6 +222,21 @@ fn outliers_are_contained() {
         v[[9, 66]] = outlier;
         v[[10, 2]] = -outlier;
         compare(model, &a, &v, 1);
+    }
+}
+
+/// Whole matrices near both ends of the fast path's window and of binary32.
+#[test]
+fn scaled_matrices_give_the_bits_of_the_rule() {
+    let mut rng = Rng(13);
+    let powers = [-110, -64, -50, -46, 0, 46, 50, 64, 110];
+    for format in [Format::Bf16, Format::Tf32] {
+        let model = Model::of(Architecture::Hopper, format).unwrap();
+        let a = rng.matrix((5, 40), Kind::Plain, format, 1);
+        let v = rng.matrix((40, 19), Kind::Plain, format, 1);
+        for (p, q) in powers.into_iter().flat_map(|p| powers.map(|q| (p, q))) {
+            compare(model, &(&a * 2f32.powi(p)), &(&v * 2f32.powi(q)), 1);
+        }
     }
 }
 
