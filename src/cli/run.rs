@@ -15,7 +15,7 @@ use crate::exit::{self, Failure};
 use crate::inputs::weights::Resolver;
 use crate::manifest::Case;
 use crate::measure;
-use crate::record::{FORMAT, ManifestRecord, Record, RecordError, RunOptions};
+use crate::record::{FORMAT, ManifestRecord, Record, RecordError, RunOptions, is_stream};
 use crate::report::{junit, terminal};
 
 impl From<RecordError> for Failure {
@@ -32,10 +32,15 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     let mut record = begin(args, &selected)?;
     let done: HashSet<(String, String)> =
         record.cases.iter().map(|case| (case.manifest.clone(), case.id.clone())).collect();
-    if let Some(path) = &args.json {
+    // A stream gets the record once, when it is complete.
+    let stream = args.json.as_ref().filter(|path| is_stream(path));
+    let file = args.json.as_ref().filter(|path| !is_stream(path));
+    if let Some(path) = file {
         // Before any work: a place that cannot be written to is found now.
         record.save(path)?;
     }
+    // What could not be written. It does not hide a refutation.
+    let mut failures: Vec<Failure> = Vec::new();
 
     let mut auditor = Auditor {
         isa: args.resources.isa(),
@@ -60,13 +65,13 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
         let _ = out.write_all(text.as_bytes());
         let _ = out.flush();
     };
-    for selected in &selected {
+    'cases: for selected in &selected {
         let manifest = &selected.manifest;
         if detail != terminal::Detail::Quiet && !selected.chosen.is_empty() {
             say(&format!("{}: {}\n", manifest.name, manifest.title));
             say(&terminal::head(width));
         }
-        let file = selected.expected_path.display().to_string();
+        let expected_file = selected.expected_path.display().to_string();
         for case in selected.cases() {
             let key = (manifest.name.clone(), case.id.clone());
             if done.contains(&key) {
@@ -76,28 +81,39 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
                 continue;
             }
             let bar = progress_bar(case, args.quiet);
-            let outcome = auditor.audit(manifest, case, &selected.expected, &file, &|rows| {
-                bar.inc(rows as u64);
-            });
+            let outcome =
+                auditor.audit(manifest, case, &selected.expected, &expected_file, &|rows| {
+                    bar.inc(rows as u64);
+                });
             bar.finish_and_clear();
             say(&terminal::case(&outcome.record, width, detail));
             record.cases.push(outcome.record);
-            if let Some(path) = &args.json {
-                record.save(path)?;
+            if let Some(Err(error)) = file.map(|path| record.save(path)) {
+                failures.push(error.into());
+                break 'cases;
             }
         }
     }
 
+    if let Some(Err(error)) = stream.map(|path| record.save(path)) {
+        failures.push(error.into());
+    }
     if let Some(path) = &args.junit {
-        crate::record::replace(path, junit::render(&record, args.strict).as_bytes()).map_err(
-            |error| Failure::environment(format!("failed to write {}: {error}", path.display())),
-        )?;
+        let report = junit::render(&record, args.strict);
+        if let Err(error) = crate::record::replace(path, report.as_bytes()) {
+            let message = format!("failed to write {}: {error}", path.display());
+            failures.push(Failure::environment(message));
+        }
     }
     let measurements = args.require != Require::Bits;
     let mut code = exit::of_run(record.cases.iter(), args.strict, measurements);
     if args.require == Require::Claims {
         // No claim can be judged yet, so none counts as judged.
         code = exit::worse(code, exit::NOT_VERIFIED);
+    }
+    for failure in failures {
+        anstream::eprintln!("error: {failure}");
+        code = exit::worse(code, failure.code);
     }
     say(&terminal::summary(&record, code));
     Ok(code)
