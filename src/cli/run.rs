@@ -1,6 +1,6 @@
 //! `verify PATH...`: audit every case, write the record case by case, decide the exit code.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::{IsTerminal, Write as _};
 use std::path::Path;
 
@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::select::{Selected, select};
 use super::{Require, RunArgs};
 use crate::audit::{self, Auditor, SharedOutputs};
+use crate::check::verdict::Verdict;
 use crate::digest::Digest;
 use crate::environment::Environment;
 use crate::exit::{self, Failure};
@@ -58,6 +59,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
         (_, true) => terminal::Detail::Verbose,
         _ => terminal::Detail::Normal,
     };
+    let places = places(&selected);
     let width = selected.iter().flat_map(Selected::cases).map(|c| c.id.len()).max().unwrap_or(4);
     let mut out = anstream::stdout();
     let mut say = |text: &str| {
@@ -88,6 +90,10 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
             bar.finish_and_clear();
             say(&terminal::case(&outcome.record, width, detail));
             record.cases.push(outcome.record);
+            // Already so, but where a resumed run fills a gap.
+            record
+                .cases
+                .sort_by_key(|case| places.get(&(case.manifest.clone(), case.id.clone())).copied());
             if let Some(Err(error)) = file.map(|path| record.save(path)) {
                 failures.push(error.into());
                 break 'cases;
@@ -134,6 +140,12 @@ fn progress_bar(case: &Case, quiet: bool) -> ProgressBar {
     bar
 }
 
+/// Manifest and id of each selected case -> its place in the run.
+fn places(selected: &[Selected]) -> HashMap<(String, String), usize> {
+    let cases = selected.iter().flat_map(|s| s.cases().map(|case| (&s.manifest.name, &case.id)));
+    cases.enumerate().map(|(at, (name, id))| ((name.clone(), id.clone()), at)).collect()
+}
+
 /// A new record, or the one to be continued.
 fn begin(args: &RunArgs, selected: &[Selected]) -> Result<Record, Failure> {
     let options = RunOptions {
@@ -166,11 +178,12 @@ fn begin(args: &RunArgs, selected: &[Selected]) -> Result<Record, Failure> {
         Some(path) if args.resume && path.exists() => {
             let mut record = Record::load(path)?;
             continues(&record, &fresh, path)?;
-            let wanted: HashSet<(&str, &str)> = selected
-                .iter()
-                .flat_map(|s| s.cases().map(|case| (&*s.manifest.name, &*case.id)))
-                .collect();
-            record.cases.retain(|case| wanted.contains(&(&*case.manifest, &*case.id)));
+            let wanted = places(selected);
+            // What could not be run may be by now.
+            record.cases.retain(|case| {
+                let key = (case.manifest.clone(), case.id.clone());
+                wanted.contains_key(&key) && case.verdict != Verdict::NotRun
+            });
             Ok(record)
         }
         _ => Ok(fresh),
