@@ -186,11 +186,12 @@ impl Auditor<'_> {
     ) -> Result<Entry, String> {
         let bits = &prepared.bits;
         let contract = case.arithmetic.has_bit_contract();
-        if let Some(reason) = shared.or_else(|| bits.broken.first().cloned()) {
-            return Err(reason);
-        }
-        if !bits.difference.is_none() {
-            return Err(verdict::difference_in_words(&bits.difference));
+        let difference =
+            (!bits.difference.is_none()).then(|| verdict::difference_in_words(&bits.difference));
+        let broken = bits.broken.iter().chain(&bits.out_of_bound).cloned();
+        let reasons: Vec<String> = shared.into_iter().chain(difference).chain(broken).collect();
+        if !reasons.is_empty() {
+            return Err(reasons.join("\n"));
         }
         if let Arithmetic::TensorCore(model) = case.arithmetic {
             crate::check::distinct::distinguishes(model, case, &prepared.weights, &prepared.v)?;
@@ -349,6 +350,7 @@ fn fill(record: &mut CaseRecord, case: &Case, prepared: Prepared, judgement: Jud
     record.exit_code = exit::of_verdict(judgement.verdict, None);
     record.reasons = judgement.reasons;
     let differs = !bits.difference.is_none();
+    let implementations_agree = bits.implementations_agree();
     record.bits = Some(BitsRecord {
         digests: judgement.digests,
         panels_dense: bits.dense.panels,
@@ -356,7 +358,7 @@ fn fill(record: &mut CaseRecord, case: &Case, prepared: Prepared, judgement: Jud
         structure: bits.structure,
         operator: operator_name,
         plan: bits.plan,
-        implementations_agree: !differs && bits.broken.is_empty(),
+        implementations_agree,
         likely_cause: (differs && case.arithmetic.has_bit_contract())
             .then(|| bits.difference.likely_cause().to_owned()),
         difference: bits.difference,
@@ -366,6 +368,6 @@ fn fill(record: &mut CaseRecord, case: &Case, prepared: Prepared, judgement: Jud
         negative_zeros_dense: bits.negative_zeros[1],
         certificate: bits.certificate,
         perturbation: bits.perturbation,
-        broken: bits.broken,
+        broken: bits.broken.into_iter().chain(bits.out_of_bound).collect(),
     });
 }

@@ -141,7 +141,7 @@ pub fn judge(
         }
     }
 
-    let implementations_agree = bits.difference.is_none() && bits.broken.is_empty();
+    let implementations_agree = bits.implementations_agree();
     if !bits.difference.is_none() && contract {
         reasons.push(format!(
             "dense reference and operator differ here: {}\n  likely cause: {}",
@@ -165,10 +165,15 @@ pub fn judge(
         ));
     }
 
+    let mut out_of_bound = bits.out_of_bound.clone();
+    if !contract && !bits.difference.is_none() {
+        let words = difference_in_words(&bits.difference);
+        out_of_bound.insert(0, format!("outside the bound: {words}"));
+    }
+
     let verdict = if !reasons.is_empty() {
         Verdict::Mismatch
-    } else if !contract && !bits.difference.is_none() {
-        reasons.push(format!("outside the bound: {}", difference_in_words(&bits.difference)));
+    } else if !out_of_bound.is_empty() {
         Verdict::OutOfBound
     } else if expected.is_none() {
         reasons.push(format!("no expected digests are committed ({file})"));
@@ -178,6 +183,7 @@ pub fn judge(
     } else {
         Verdict::WithinBound
     };
+    reasons.extend(out_of_bound);
     Judgement { verdict, reasons, digests }
 }
 

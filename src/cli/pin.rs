@@ -101,18 +101,32 @@ fn difference(id: &str, before: Option<&Entry>, after: &Entry) -> Vec<String> {
             ("operator", optional(e.operator)),
             ("rebuilt", optional(e.rebuilt)),
             ("shifted", optional(e.shifted)),
+            ("order", e.order.clone()),
             ("arithmetic", e.arithmetic.clone()),
             ("tensors", format!("{} {} {}", e.tensors.a, e.tensors.v, e.tensors.y)),
         ]
     };
-    rows(before)
+    let mut lines: Vec<String> = rows(before)
         .into_iter()
         .zip(rows(after))
         .filter(|(before, after)| before != after)
         .map(|((name, before), (_, after))| {
             format!("~ {id}: {name}\n    - {before}\n    + {after}")
         })
-        .collect()
+        .collect();
+    // Where the whole changed its panels did; here only they were wrong.
+    if before.dense == after.dense && before.panels != after.panels {
+        let wrong = |&(p, panel): &(usize, &String)| after.panels.get(p) != Some(panel);
+        let wrong: Vec<String> = before
+            .panels
+            .iter()
+            .enumerate()
+            .filter(wrong)
+            .map(|(p, panel)| format!("{p}: {panel}"))
+            .collect();
+        lines.push(format!("~ {id}: panels\n    - {}", wrong.join(", ")));
+    }
+    lines
 }
 
 /// Asks on the terminal; without one the answer is an error, not a guess.

@@ -1,6 +1,6 @@
 //! `verify PATH...`: audit every case, write the record case by case, decide the exit code.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::{IsTerminal, Write as _};
 use std::path::Path;
 
@@ -9,12 +9,13 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::select::{Selected, select};
 use super::{Require, RunArgs};
 use crate::audit::{self, Auditor, SharedOutputs};
+use crate::check::verdict::Verdict;
 use crate::digest::Digest;
 use crate::doctor::environment;
 use crate::exit::{self, Failure};
 use crate::inputs::weights::Resolver;
 use crate::manifest::Case;
-use crate::record::{FORMAT, ManifestRecord, Record, RecordError, RunOptions};
+use crate::record::{FORMAT, ManifestRecord, Record, RecordError, RunOptions, is_stream};
 use crate::report::{junit, terminal};
 
 impl From<RecordError> for Failure {
@@ -31,10 +32,15 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     let mut record = begin(args, &selected)?;
     let done: HashSet<(String, String)> =
         record.cases.iter().map(|case| (case.manifest.clone(), case.id.clone())).collect();
-    if let Some(path) = &args.json {
+    // A stream gets the record once, when it is complete.
+    let stream = args.json.as_ref().filter(|path| is_stream(path));
+    let file = args.json.as_ref().filter(|path| !is_stream(path));
+    if let Some(path) = file {
         // Before any work: a place that cannot be written to is found now.
         record.save(path)?;
     }
+    // What could not be written. It does not hide a refutation.
+    let mut failures: Vec<Failure> = Vec::new();
 
     let mut auditor = Auditor {
         isa: args.resources.isa(),
@@ -52,6 +58,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
         (_, true) => terminal::Detail::Verbose,
         _ => terminal::Detail::Normal,
     };
+    let places = places(&selected);
     let width = selected.iter().flat_map(Selected::cases).map(|c| c.id.len()).max().unwrap_or(4);
     let mut out = anstream::stdout();
     let mut say = |text: &str| {
@@ -59,13 +66,13 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
         let _ = out.write_all(text.as_bytes());
         let _ = out.flush();
     };
-    for selected in &selected {
+    'cases: for selected in &selected {
         let manifest = &selected.manifest;
         if detail != terminal::Detail::Quiet && !selected.chosen.is_empty() {
             say(&format!("{}: {}\n", manifest.name, manifest.title));
             say(&terminal::head(width));
         }
-        let file = selected.expected_path.display().to_string();
+        let expected_file = selected.expected_path.display().to_string();
         for case in selected.cases() {
             let key = (manifest.name.clone(), case.id.clone());
             if done.contains(&key) {
@@ -75,28 +82,43 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
                 continue;
             }
             let bar = progress_bar(case, args.quiet);
-            let outcome = auditor.audit(manifest, case, &selected.expected, &file, &|rows| {
-                bar.inc(rows as u64);
-            });
+            let outcome =
+                auditor.audit(manifest, case, &selected.expected, &expected_file, &|rows| {
+                    bar.inc(rows as u64);
+                });
             bar.finish_and_clear();
             say(&terminal::case(&outcome.record, width, detail));
             record.cases.push(outcome.record);
-            if let Some(path) = &args.json {
-                record.save(path)?;
+            // Already so, but where a resumed run fills a gap.
+            record
+                .cases
+                .sort_by_key(|case| places.get(&(case.manifest.clone(), case.id.clone())).copied());
+            if let Some(Err(error)) = file.map(|path| record.save(path)) {
+                failures.push(error.into());
+                break 'cases;
             }
         }
     }
 
+    if let Some(Err(error)) = stream.map(|path| record.save(path)) {
+        failures.push(error.into());
+    }
     if let Some(path) = &args.junit {
-        crate::record::replace(path, junit::render(&record, args.strict).as_bytes()).map_err(
-            |error| Failure::environment(format!("failed to write {}: {error}", path.display())),
-        )?;
+        let report = junit::render(&record, args.strict);
+        if let Err(error) = crate::record::replace(path, report.as_bytes()) {
+            let message = format!("failed to write {}: {error}", path.display());
+            failures.push(Failure::environment(message));
+        }
     }
     let measurements = args.require != Require::Bits;
     let mut code = exit::of_run(record.cases.iter(), args.strict, measurements);
     if args.require == Require::Claims {
         // No claim can be judged yet, so none counts as judged.
         code = exit::worse(code, exit::NOT_VERIFIED);
+    }
+    for failure in failures {
+        anstream::eprintln!("error: {failure}");
+        code = exit::worse(code, failure.code);
     }
     say(&terminal::summary(&record, code));
     Ok(code)
@@ -115,6 +137,12 @@ fn progress_bar(case: &Case, quiet: bool) -> ProgressBar {
     }
     bar.set_message(case.id.clone());
     bar
+}
+
+/// Manifest and id of each selected case -> its place in the run.
+fn places(selected: &[Selected]) -> HashMap<(String, String), usize> {
+    let cases = selected.iter().flat_map(|s| s.cases().map(|case| (&s.manifest.name, &case.id)));
+    cases.enumerate().map(|(at, (name, id))| ((name.clone(), id.clone()), at)).collect()
 }
 
 /// A new record, or the one to be continued.
@@ -149,11 +177,12 @@ fn begin(args: &RunArgs, selected: &[Selected]) -> Result<Record, Failure> {
         Some(path) if args.resume && path.exists() => {
             let mut record = Record::load(path)?;
             continues(&record, &fresh, path)?;
-            let wanted: HashSet<(&str, &str)> = selected
-                .iter()
-                .flat_map(|s| s.cases().map(|case| (&*s.manifest.name, &*case.id)))
-                .collect();
-            record.cases.retain(|case| wanted.contains(&(&*case.manifest, &*case.id)));
+            let wanted = places(selected);
+            // What could not be run may be by now.
+            record.cases.retain(|case| {
+                let key = (case.manifest.clone(), case.id.clone());
+                wanted.contains_key(&key) && case.verdict != Verdict::NotRun
+            });
             Ok(record)
         }
         _ => Ok(fresh),

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use super::Selection;
-use crate::exit::Failure;
+use crate::exit::{self, Failure};
 use crate::expected::{self, Expected};
-use crate::manifest::{self, Case, Manifest};
+use crate::manifest::{self, Case, Manifest, ManifestErrors};
 
 /// A manifest with its committed digests and the cases asked for.
 pub struct Selected {
@@ -21,6 +21,12 @@ pub struct Selected {
 impl Selected {
     pub fn cases(&self) -> impl Iterator<Item = &Case> {
         self.chosen.iter().map(|&i| &self.manifest.cases[i])
+    }
+}
+
+impl From<ManifestErrors> for Failure {
+    fn from(errors: ManifestErrors) -> Failure {
+        if errors.unreadable { Failure::environment(errors) } else { Failure::bad_input(errors) }
     }
 }
 
@@ -41,12 +47,12 @@ pub fn globs(patterns: &[String]) -> Result<Option<GlobSet>, Failure> {
 /// Reads all manifests; their errors come together.
 pub fn select(selection: &Selection) -> Result<Vec<Selected>, Failure> {
     let globs = globs(&selection.cases)?;
-    let paths = manifest::find(&selection.paths).map_err(Failure::bad_input)?;
+    let paths = manifest::find(&selection.paths)?;
     let mut selected: Vec<Selected> = Vec::new();
     let mut errors = Vec::new();
     for path in paths {
         match manifest::load(&path) {
-            Err(error) => errors.push(error.to_string()),
+            Err(error) => errors.push(error),
             Ok(manifest) => {
                 if let Some(twin) = selected.iter().find(|s| s.manifest.name == manifest.name) {
                     if twin.manifest.path == manifest.path {
@@ -75,7 +81,10 @@ pub fn select(selection: &Selection) -> Result<Vec<Selected>, Failure> {
         }
     }
     if !errors.is_empty() {
-        return Err(Failure::bad_input(errors.join("\n")));
+        let errors: Vec<Failure> = errors.into_iter().map(Failure::from).collect();
+        let code = errors.iter().fold(exit::VERIFIED, |code, error| exit::worse(code, error.code));
+        let messages: Vec<String> = errors.into_iter().map(|error| error.message).collect();
+        return Err(Failure { code, message: messages.join("\n") });
     }
     if selected.iter().all(|s| s.chosen.is_empty()) {
         let all: usize = selected.iter().map(|s| s.manifest.cases.len()).sum();

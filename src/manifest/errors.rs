@@ -19,6 +19,8 @@ pub struct ManifestError {
 pub struct ManifestErrors {
     pub path: PathBuf,
     pub errors: Vec<ManifestError>,
+    /// The manifest is there and could not be read: the machine's fault, not the text's.
+    pub unreadable: bool,
 }
 
 impl ManifestErrors {
@@ -28,7 +30,13 @@ impl ManifestErrors {
         ManifestErrors {
             path: path.into(),
             errors: vec![ManifestError { place: None, message, hint }],
+            unreadable: false,
         }
+    }
+
+    /// The machine refused.
+    pub(super) fn unreadable(path: impl Into<PathBuf>, message: String) -> Self {
+        ManifestErrors { unreadable: true, ..ManifestErrors::whole_file(path, message, "") }
     }
 }
 

@@ -10,7 +10,7 @@ mod tree;
 mod walk;
 
 use std::collections::{BTreeSet, HashSet};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 pub use errors::{ManifestError, ManifestErrors};
@@ -105,7 +105,7 @@ const ERRORS_MAX: usize = 100;
 /// Reads and validates a manifest; all its errors at once.
 pub fn load(path: &Path) -> Result<Manifest, ManifestErrors> {
     let fail = |e: std::io::Error| {
-        ManifestErrors::whole_file(path, format!("failed to read the manifest: {e}"), "")
+        ManifestErrors::unreadable(path, format!("failed to read the manifest: {e}"))
     };
     let mut bytes = Vec::new();
     // The limit also holds for what is no regular file and has no length.
@@ -136,7 +136,7 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<Manifest, ManifestErrors> {
                 errors.truncate(ERRORS_MAX);
                 errors.push(ManifestError { place: None, message, hint: None });
             }
-            Err(ManifestErrors { path: path.to_owned(), errors })
+            Err(ManifestErrors { path: path.to_owned(), errors, unreadable: false })
         }
     }
 }
@@ -150,13 +150,16 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, ManifestErrors> {
             |message: String, hint: &str| Err(ManifestErrors::whole_file(path, message, hint));
         let metadata = match std::fs::metadata(path) {
             Ok(metadata) => metadata,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
                 return fail(
                     "expected a manifest or a folder of manifests, found nothing".into(),
                     "",
                 );
             }
-            Err(e) => return fail(format!("failed to look at the path: {e}"), ""),
+            Err(e) => {
+                let message = format!("failed to look at the path: {e}");
+                return Err(ManifestErrors::unreadable(path, message));
+            }
         };
         if !metadata.is_dir() {
             found.push(path.clone());
@@ -169,7 +172,10 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, ManifestErrors> {
         });
         let mut manifests = match entries {
             Ok(entries) => entries,
-            Err(e) => return fail(format!("failed to list the folder: {e}"), ""),
+            Err(e) => {
+                let message = format!("failed to list the folder: {e}");
+                return Err(ManifestErrors::unreadable(path, message));
+            }
         };
         manifests.retain(|path| path.extension().is_some_and(|e| e == "yaml") && path.is_file());
         if manifests.is_empty() {
