@@ -186,10 +186,9 @@ impl Auditor<'_> {
     ) -> Result<Entry, String> {
         let bits = &prepared.bits;
         let contract = case.arithmetic.has_bit_contract();
-        let difference =
-            (!bits.difference.is_none()).then(|| verdict::difference_in_words(&bits.difference));
         let broken = bits.broken.iter().chain(&bits.out_of_bound).cloned();
-        let reasons: Vec<String> = shared.into_iter().chain(difference).chain(broken).collect();
+        let reasons: Vec<String> =
+            shared.into_iter().chain(bits.disagreement()).chain(broken).collect();
         if !reasons.is_empty() {
             return Err(reasons.join("\n"));
         }
@@ -362,7 +361,7 @@ fn fill(record: &mut CaseRecord, case: &Case, prepared: Prepared, judgement: Jud
         likely_cause: (differs && case.arithmetic.has_bit_contract())
             .then(|| bits.difference.likely_cause().to_owned()),
         difference: bits.difference,
-        bound_used: bits.bound_used,
+        bound: bits.bound,
         recomputed: bits.recomputed,
         negative_zeros_operator: bits.negative_zeros[0],
         negative_zeros_dense: bits.negative_zeros[1],

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::check::bits::Structure;
-use crate::check::compare::Difference;
+use crate::check::compare::{BoundReport, Difference};
 use crate::check::verdict::{DigestRow, Verdict};
 use crate::digest::Digest;
 use crate::doctor::Environment;
@@ -98,7 +98,8 @@ pub struct BitsRecord {
     pub difference: Difference,
     pub implementations_agree: bool,
     pub likely_cause: Option<String>,
-    pub bound_used: Option<f64>,
+    /// `bounded` only.
+    pub bound: Option<BoundReport>,
     pub recomputed: u64,
     pub negative_zeros_operator: u64,
     pub negative_zeros_dense: u64,

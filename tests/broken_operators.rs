@@ -674,8 +674,10 @@ fn within_the_bound_any_order_is_right() {
         })
         .record;
         assert_eq!(record.verdict, Verdict::WithinBound, "{:?}", record.reasons);
-        let used = bits(&record).bound_used.expect("bounded");
-        assert!(used > 0.0 && used < 1.0, "{used}");
+        let bound = bits(&record).bound.as_ref().expect("bounded");
+        assert!(bound.used_max > 0.0 && bound.used_max < 1.0, "{bound:?}");
+        let difference = &bits(&record).difference;
+        assert!(difference.error_max.is_some() && !difference.ulp_histogram.is_empty());
     }
 }
 

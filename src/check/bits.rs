@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ndarray::{Array2, ArrayView2, s};
 use serde::{Deserialize, Serialize};
 
-use super::compare::Difference;
+use super::compare::{BoundReport, Difference, Element};
 use super::lanes::{Hashed, Lanes, TensorHasher};
 use super::perturb::{self, Perturbation};
+use super::verdict::difference_in_words;
 use crate::arithmetic::{Arithmetic, bounded, exact};
 use crate::backend::cpu::{float_environment_is_ieee, nonzero_bits};
 use crate::inputs::source::SourceError;
@@ -123,10 +124,10 @@ pub struct Bits {
     pub structure: Structure,
     /// How the operator held the panels of A, and why.
     pub plan: String,
-    /// Operator against dense reference. Under `bounded`, those outside the bound.
+    /// Operator against dense reference.
     pub difference: Difference,
-    /// Largest share of the bound that was used; `bounded` only.
-    pub bound_used: Option<f64>,
+    /// `bounded` only.
+    pub bound: Option<BoundReport>,
     /// Elements recomputed by the scalar rule.
     pub recomputed: u64,
     /// -0 made +0 in the operator's and the dense output.
@@ -142,9 +143,27 @@ pub struct Bits {
 }
 
 impl Bits {
+    /// Where the operator's output is not what the contract makes of the dense reference's.
+    pub fn disagreement(&self) -> Option<String> {
+        let difference = difference_in_words(&self.difference);
+        match &self.bound {
+            None => (!self.difference.is_none()).then(|| {
+                let cause = self.difference.likely_cause();
+                format!("dense reference and operator differ here: {difference}\n  likely cause: {cause}")
+            }),
+            Some(bound) => bound.first_outside.map(|at| {
+                format!(
+                    "outside the bound: {} of {} elements; first at (row {}, column {}): {:#010x}, \
+                     want {:#010x} ({} ULP)\n  against the reference: {difference}",
+                    bound.outside, self.difference.elements, at.row, at.column, at.got, at.want, at.ulps
+                )
+            }),
+        }
+    }
+
     /// Whether operator, dense reference and scalar rule agree with each other, perturbed or not.
     pub fn implementations_agree(&self) -> bool {
-        self.difference.is_none() && self.broken.is_empty() && self.out_of_bound.is_empty()
+        self.disagreement().is_none() && self.broken.is_empty() && self.out_of_bound.is_empty()
     }
 }
 
@@ -179,13 +198,7 @@ const SHIFTED: usize = 4;
 /// Verifies the bits of a case as far as this machine can say without committed digests.
 /// `progress` is told of rows done.
 pub fn run(subject: &Subject<'_>, progress: &(dyn Fn(usize) + Sync)) -> Result<Bits, CaseError> {
-    if !float_environment_is_ieee() {
-        return Err(CaseError::Environment(
-            "the processor flushes subnormals to zero or does not round to nearest: a loaded \
-             library changed the floating-point environment"
-                .into(),
-        ));
-    }
+    require_ieee()?;
     let case = subject.case;
     let (m, k) = (case.m, case.k);
     let threads = subject.options.threads;
@@ -279,6 +292,18 @@ pub fn run(subject: &Subject<'_>, progress: &(dyn Fn(usize) + Sync)) -> Result<B
     tally.finish(case, a, v_hashed, operator, dense, rebuilt, shifted, words)
 }
 
+/// Every thread asks before every pass: loaded libraries set these modes.
+fn require_ieee() -> Result<(), CaseError> {
+    if float_environment_is_ieee() {
+        return Ok(());
+    }
+    Err(CaseError::Environment(
+        "the processor flushes subnormals to zero or does not round to nearest: a loaded library \
+         changed the floating-point environment"
+            .into(),
+    ))
+}
+
 fn describe(p: &Perturbation) -> String {
     let (i, k) = p.live;
     let revived = match p.revived {
@@ -325,7 +350,7 @@ struct Tally {
     block_size: usize,
     live_blocks: Vec<bool>,
     difference: Difference,
-    bound_used: f64,
+    bound: BoundReport,
     recomputed: u64,
     negative_zeros: [u64; 2],
     row_bound_max: u64,
@@ -344,6 +369,7 @@ struct Tally {
 impl Job<'_> {
     fn chunk(&self, index: usize, rows: Range<usize>) -> Result<(), CaseError> {
         let Subject { case, operator, .. } = *self.subject;
+        require_ieee()?;
         let first = rows.start;
         let shape = (rows.len(), case.n);
         let v = self.subject.v.view();
@@ -402,9 +428,8 @@ impl Job<'_> {
             tally.not_finite = Some((first + at.0, at.1));
         }
         self.samples.recompute(case, first, &a, &dense, &mut tally);
-        if case.arithmetic.has_bit_contract() {
-            tally.difference.add(case.output, first, y.view(), dense.view());
-        } else {
+        tally.difference.add(case.output, first, y.view(), dense.view());
+        if !case.arithmetic.has_bit_contract() {
             tally.compare_within_bound(case, first, &a, v, &y, OPERATOR_ITSELF);
         }
         self.lanes.push(DENSE, index, Arc::new(dense));
@@ -698,32 +723,27 @@ impl Tally {
             let nnz = row.iter().filter(|&&x| x != 0.0).count();
             let Some(row) = row.to_slice() else { unreachable!("panels are row-major") };
             let (reference, magnitude) = bounded::row(row, v);
-            if what == OPERATOR_ITSELF {
-                self.difference.elements += case.n as u64;
-            }
             for (j, &got) in y.row(i).iter().enumerate() {
                 let bound = bounded::bound(nnz, magnitude[j])
                     + bounded::output_rounding(case.output, reference[j], got);
                 let error = (f64::from(got) - reference[j]).abs();
-                if error <= bound {
-                    self.bound_used = self.bound_used.max(error / bound.max(f64::MIN_POSITIVE));
-                } else {
-                    let want = case.output.round(reference[j] as f32);
-                    if what == OPERATOR_ITSELF {
-                        self.difference.elements -= 1;
-                        let one = |x| Array2::from_elem((1, 1), x);
-                        let mut element = Difference::default();
-                        element.add(case.output, 0, one(got).view(), one(want).view());
-                        if let Some(at) = &mut element.first {
-                            (at.row, at.column) = (first + i, j);
-                        }
-                        self.difference.merge(element);
-                    } else if self.out_of_bound.iter().all(|&(check, _, _)| check != what) {
+                let is_inside = error <= bound;
+                let want = case.output.round(reference[j] as f32) + 0.0;
+                if what != OPERATOR_ITSELF {
+                    if !is_inside && self.out_of_bound.iter().all(|&(check, _, _)| check != what) {
                         let message =
                             broken_in_words(what, first + i, j, got, want, "outside the bound");
                         self.out_of_bound.push((what, first + i, message));
                     }
+                    continue;
                 }
+                let share = if is_inside { error / bound.max(f64::MIN_POSITIVE) } else { 0.0 };
+                let element = Element::new(case.output, first + i, j, got, want);
+                self.bound.merge(BoundReport {
+                    used_max: share,
+                    outside: u64::from(!is_inside),
+                    first_outside: (!is_inside).then_some(element),
+                });
             }
         }
     }
@@ -747,7 +767,7 @@ impl Tally {
         self.live_columns.iter_mut().zip(other.live_columns).for_each(|(to, from)| *to |= from);
         self.live_blocks.iter_mut().zip(other.live_blocks).for_each(|(to, from)| *to |= from);
         self.difference.merge(other.difference);
-        self.bound_used = self.bound_used.max(other.bound_used);
+        self.bound.merge(other.bound);
         self.recomputed += other.recomputed;
         self.negative_zeros[0] += other.negative_zeros[0];
         self.negative_zeros[1] += other.negative_zeros[1];
@@ -833,7 +853,7 @@ impl Tally {
             structure,
             plan,
             difference: self.difference,
-            bound_used: (!case.arithmetic.has_bit_contract()).then_some(self.bound_used),
+            bound: (!case.arithmetic.has_bit_contract()).then_some(self.bound),
             recomputed: self.recomputed,
             negative_zeros: self.negative_zeros,
             certificate,

@@ -36,6 +36,40 @@ pub struct Element {
     pub ulps: u64,
 }
 
+impl Element {
+    pub fn new(dtype: Dtype, row: usize, column: usize, got: f32, want: f32) -> Element {
+        let (got_bits, want_bits) = (got.to_bits(), want.to_bits());
+        Element { row, column, got: got_bits, want: want_bits, ulps: ulps(dtype, got, want) }
+    }
+}
+
+/// How an output without a bit contract lies in its bound.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BoundReport {
+    /// Largest share of the bound that an element inside used.
+    pub used_max: f64,
+    /// Elements outside.
+    pub outside: u64,
+    /// The one of lowest row, then column.
+    pub first_outside: Option<Element>,
+}
+
+impl BoundReport {
+    /// Adds what another part of the same output gave.
+    pub fn merge(&mut self, other: BoundReport) {
+        self.used_max = self.used_max.max(other.used_max);
+        self.outside += other.outside;
+        self.first_outside = first_of(self.first_outside, other.first_outside);
+    }
+}
+
+fn first_of(a: Option<Element>, b: Option<Element>) -> Option<Element> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(if (a.row, a.column) <= (b.row, b.column) { a } else { b }),
+        (a, b) => a.or(b),
+    }
+}
+
 /// Distance of two values of a dtype along its encodings; 0 and -0 are one step from nothing.
 pub fn ulps(dtype: Dtype, x: f32, y: f32) -> u64 {
     let step = 23 - dtype.mantissa_bits();
@@ -81,11 +115,9 @@ impl Difference {
     }
 
     fn add_element(&mut self, dtype: Dtype, row: usize, column: usize, got: f32, want: f32) {
-        let ulps = ulps(dtype, got, want);
-        let element = Element { row, column, got: got.to_bits(), want: want.to_bits(), ulps };
-        if self.first.is_none_or(|first| (row, column) < (first.row, first.column)) {
-            self.first = Some(element);
-        }
+        let element = Element::new(dtype, row, column, got, want);
+        let ulps = element.ulps;
+        self.first = first_of(self.first, Some(element));
         let error = (f64::from(got) - f64::from(want)).abs();
         if error.is_nan() {
             self.not_numbers += 1;
@@ -107,10 +139,7 @@ impl Difference {
         self.differing += other.differing;
         self.not_numbers += other.not_numbers;
         self.missing += other.missing;
-        self.first = match (self.first, other.first) {
-            (Some(a), Some(b)) => Some(if (a.row, a.column) <= (b.row, b.column) { a } else { b }),
-            (a, b) => a.or(b),
-        };
+        self.first = first_of(self.first, other.first);
         self.error_max = match (self.error_max, other.error_max) {
             (Some(a), Some(b)) => Some(a.max(b)),
             (a, b) => a.or(b),

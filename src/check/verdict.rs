@@ -142,12 +142,9 @@ pub fn judge(
     }
 
     let implementations_agree = bits.implementations_agree();
-    if !bits.difference.is_none() && contract {
-        reasons.push(format!(
-            "dense reference and operator differ here: {}\n  likely cause: {}",
-            difference_in_words(&bits.difference),
-            bits.difference.likely_cause()
-        ));
+    let disagreement = bits.disagreement();
+    if contract {
+        reasons.extend(disagreement.clone());
     }
     reasons.extend(bits.broken.iter().cloned());
     if !reasons.is_empty() && implementations_agree {
@@ -166,9 +163,8 @@ pub fn judge(
     }
 
     let mut out_of_bound = bits.out_of_bound.clone();
-    if !contract && !bits.difference.is_none() {
-        let words = difference_in_words(&bits.difference);
-        out_of_bound.insert(0, format!("outside the bound: {words}"));
+    if !contract {
+        out_of_bound.splice(0..0, disagreement);
     }
 
     let verdict = if !reasons.is_empty() {

@@ -20,39 +20,30 @@ pub struct SkipOperator {
     pub isa: Isa,
 }
 
-/// Rows that the block strategy looks at together.
-const TILE_ROWS: usize = 8;
-
-/// Cost of one product in the per-element kernels, that of one in the tiled kernels being 1.
-/// From the table in README: a row alone reuses V less than a tile of rows does.
-const CSR_COST: f64 = 1.7;
-/// The same for single rows of tensor-core groups.
-const ROW_GROUP_COST: f64 = 1.4;
-/// And for tiles that each walk their own list of k.
-const BLOCK_COST: f64 = 1.05;
-
-/// How many products each strategy would multiply.
+/// How many products the strategies would multiply.
 struct Products {
     dense: f64,
     rows: f64,
     columns: f64,
     blocks: f64,
-    csr: f64,
+    /// Non-zeros, and live groups of k summed over rows.
+    nnz: f64,
+    row_groups: f64,
+    live_rows: f64,
 }
 
-/// Counts by looking at A once. With tensor cores whole groups of `group` k are multiplied.
-fn count_products(a: ArrayView2<'_, f32>, group: usize) -> Products {
+/// Counts by looking at A once. With tensor cores whole groups of `group` k are multiplied;
+/// blocks are looked at in tiles of `tile_rows`.
+fn count_products(a: ArrayView2<'_, f32>, group: usize, tile_rows: usize) -> Products {
     let (m, k) = a.dim();
     let words = k.div_ceil(64);
     let (mut row_bits, mut tile_bits, mut all_bits) =
         (vec![0u64; words], vec![0u64; words], vec![0u64; words]);
-    let mut live_rows = 0usize;
-    let mut blocks = 0usize;
-    let mut elements = 0usize;
-    for start in (0..m).step_by(TILE_ROWS) {
+    let (mut live_rows, mut blocks, mut nnz, mut row_groups) = (0, 0, 0, 0);
+    for start in (0..m).step_by(tile_rows) {
         tile_bits.fill(0);
         let mut live_in_tile = 0;
-        for i in start..m.min(start + TILE_ROWS) {
+        for i in start..m.min(start + tile_rows) {
             let row = a.row(i);
             let count = match row.to_slice() {
                 Some(row) => nonzero_bits(row, &mut row_bits),
@@ -60,7 +51,8 @@ fn count_products(a: ArrayView2<'_, f32>, group: usize) -> Products {
             };
             if count > 0 {
                 live_in_tile += 1;
-                elements += if group == 1 { count } else { groups_live(&row_bits, k, group) };
+                nnz += count;
+                row_groups += if group == 1 { count } else { groups_live(&row_bits, k, group) };
                 tile_bits.iter_mut().zip(&row_bits).for_each(|(tile, row)| *tile |= row);
             }
         }
@@ -68,14 +60,44 @@ fn count_products(a: ArrayView2<'_, f32>, group: usize) -> Products {
         blocks += live_in_tile * groups_live(&tile_bits, k, group);
         all_bits.iter_mut().zip(&tile_bits).for_each(|(all, tile)| *all |= tile);
     }
-    let of = |count: usize| (count * group) as f64;
+    let columns = groups_live(&all_bits, k, group);
     Products {
         dense: (m * k) as f64,
         rows: (live_rows * k) as f64,
-        columns: of(live_rows * groups_live(&all_bits, k, group)),
-        blocks: of(blocks),
-        csr: of(elements),
+        columns: (live_rows * columns * group) as f64,
+        blocks: (blocks * group) as f64,
+        nnz: nnz as f64,
+        row_groups: row_groups as f64,
+        live_rows: live_rows as f64,
     }
+}
+
+/// What each strategy costs, in products of the dense kernel. The factors were fitted to times
+/// of the kernels at m = 14336, k = 4096, n = 128 on Zen 4: single rows reuse V less than tiles
+/// do, and pay for each stretch of k that they walk.
+fn costs(arithmetic: Arithmetic, a: ArrayView2<'_, f32>) -> [(Strategy, f64); 5] {
+    let k = a.ncols() as f64;
+    let (products, blocks, csr) = match arithmetic {
+        Arithmetic::TensorCore(model) => {
+            let products = count_products(a, model.group, 2);
+            let csr = 0.72 * products.nnz + 5.2 * products.row_groups;
+            let blocks = 1.05 * products.blocks;
+            (products, blocks, csr)
+        }
+        _ => {
+            let products = count_products(a, 1, 8);
+            let csr = 1.5 * products.nnz + 0.02 * products.live_rows * k;
+            let blocks = 1.05 * products.blocks;
+            (products, blocks, csr)
+        }
+    };
+    [
+        (Strategy::Dense, products.dense),
+        (Strategy::Rows, products.rows),
+        (Strategy::Columns, products.columns),
+        (Strategy::Blocks, blocks),
+        (Strategy::Csr, csr),
+    ]
 }
 
 /// Aligned groups of `group` bits, of k bits in all, that are not empty.
@@ -99,19 +121,8 @@ impl SkipOperator {
         if self.strategy != Strategy::Auto {
             return Plan { strategy: self.strategy, reason: "asked for".into() };
         }
-        let (group, csr_cost) = match self.arithmetic {
-            Arithmetic::TensorCore(model) => (model.group, ROW_GROUP_COST),
-            _ => (1, CSR_COST),
-        };
-        let products = count_products(a, group);
+        let costs = costs(self.arithmetic, a);
         // Of equal costs the simpler strategy is taken.
-        let costs = [
-            (Strategy::Dense, products.dense),
-            (Strategy::Rows, products.rows),
-            (Strategy::Columns, products.columns),
-            (Strategy::Blocks, products.blocks * BLOCK_COST),
-            (Strategy::Csr, products.csr * csr_cost),
-        ];
         let mut best = costs[0];
         for cost in costs {
             if cost.1 < best.1 {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 
-use crate::check::verdict::Verdict;
+use crate::check::verdict::{Verdict, difference_in_words};
 use crate::measure::{Rule, Speedup};
 use crate::record::{CaseRecord, Record};
 
@@ -81,8 +81,10 @@ pub fn case(case: &CaseRecord, width: usize, detail: Detail) -> String {
             );
             let _ = writeln!(text, "    plan      {}", bits.plan);
             let _ = writeln!(text, "    perturbed {}", bits.perturbation);
-            if let Some(used) = bits.bound_used {
-                let _ = writeln!(text, "    bound     {:.2} % used", 100.0 * used);
+            if let Some(bound) = &bits.bound {
+                let _ = writeln!(text, "    bound     {:.2} % used", 100.0 * bound.used_max);
+                let difference = difference_in_words(&bits.difference).replace('\n', "\n    ");
+                let _ = writeln!(text, "    reference {difference}");
             }
         }
     }
