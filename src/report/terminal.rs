@@ -59,30 +59,22 @@ pub fn case(case: &CaseRecord, width: usize, detail: Detail) -> String {
             let _ = writeln!(text, "    {line}");
         }
     }
-    if detail == Detail::Verbose {
-        if let Some(bits) = bits {
-            for row in &bits.digests {
-                if let Some(got) = row.got {
-                    let _ = writeln!(text, "    {:<9} {got}", row.name);
-                }
+    if let Some(bits) = bits.filter(|_| detail == Detail::Verbose) {
+        for row in &bits.digests {
+            if let Some(got) = row.got {
+                let _ = writeln!(text, "    {:<9} {got}", row.name);
             }
-            let s = &bits.structure;
-            let _ = writeln!(
-                text,
-                "    structure {} non-zeros of {}; dead: {} rows, {} columns, {} of {} blocks of side {}",
-                s.nnz,
-                s.elements,
-                s.dead_rows,
-                s.dead_columns,
-                s.dead_blocks,
-                s.blocks,
-                s.block_size
-            );
-            let _ = writeln!(text, "    plan      {}", bits.plan);
-            let _ = writeln!(text, "    perturbed {}", bits.perturbation);
-            if let Some(used) = bits.bound_used {
-                let _ = writeln!(text, "    bound     {:.2} % used", 100.0 * used);
-            }
+        }
+        let s = &bits.structure;
+        let _ = writeln!(
+            text,
+            "    structure {} non-zeros of {}; dead: {} rows, {} columns, {} of {} blocks of side {}",
+            s.nnz, s.elements, s.dead_rows, s.dead_columns, s.dead_blocks, s.blocks, s.block_size
+        );
+        let _ = writeln!(text, "    plan      {}", bits.plan);
+        let _ = writeln!(text, "    perturbed {}", bits.perturbation);
+        if let Some(used) = bits.bound_used {
+            let _ = writeln!(text, "    bound     {:.2} % used", 100.0 * used);
         }
     }
     text
