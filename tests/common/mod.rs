@@ -17,7 +17,7 @@ use sparse_verify::manifest::{self, Case, Manifest};
 use sparse_verify::record::{CaseRecord, Record};
 
 /// A section of a manifest: what a test does not name is small and plain.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Section<'a> {
     pub name: &'a str,
     pub required: bool,
