@@ -394,27 +394,45 @@ fn a_report_that_cannot_be_written_is_4_unless_something_was_refuted() {
     assert!(ran.stdout.ends_with("(exit code 1)\n"), "{}", ran.stdout);
 }
 
-/// The report's cases: id -> (kind, message, text).
-fn junit(bench: &Workbench) -> Vec<(String, Option<(NonSuccessKind, String)>, String)> {
+/// A case of a JUnit report.
+struct Reported {
+    id: String,
+    skipped: bool,
+    /// With the verdict; `None` for what passed or was skipped.
+    failed: Option<(NonSuccessKind, String)>,
+    /// The reasons; empty for what passed.
+    text: String,
+}
+
+/// The cases of report.xml.
+fn junit(bench: &Workbench) -> Vec<Reported> {
     let report = Report::deserialize_from_str(&bench.read("report.xml")).expect("JUnit");
     assert_eq!(report.test_suites.len(), 1);
     assert_eq!(report.test_suites[0].name.as_str(), "small");
-    let case = |case: &quick_junit::TestCase| {
+    let reported = |case: &quick_junit::TestCase| {
         assert_eq!(case.classname.as_ref().map(|name| name.as_str()), Some("small"));
-        let (status, text) = match &case.status {
-            TestCaseStatus::Success { .. } => (None, String::new()),
-            TestCaseStatus::NonSuccess { kind, message, description, .. } => (
-                Some((*kind, message.as_ref().expect("the verdict").to_string())),
-                description.as_ref().expect("the reasons").to_string(),
-            ),
-            TestCaseStatus::Skipped { message, description, .. } => (
-                None,
-                format!("skipped: {message:?} {:?}", description.as_ref().expect("the reasons")),
-            ),
+        let mut reported = Reported {
+            id: case.name.to_string(),
+            skipped: false,
+            failed: None,
+            text: String::new(),
         };
-        (case.name.to_string(), status, text)
+        let description = match &case.status {
+            TestCaseStatus::Success { .. } => None,
+            TestCaseStatus::NonSuccess { kind, message, description, .. } => {
+                let verdict = message.as_ref().expect("the verdict").to_string();
+                reported.failed = Some((*kind, verdict));
+                description.as_ref()
+            }
+            TestCaseStatus::Skipped { description, .. } => {
+                reported.skipped = true;
+                description.as_ref()
+            }
+        };
+        reported.text = description.map(|text| text.to_string()).unwrap_or_default();
+        reported
     };
-    report.test_suites[0].test_cases.iter().map(case).collect()
+    report.test_suites[0].test_cases.iter().map(reported).collect()
 }
 
 #[test]
@@ -425,21 +443,26 @@ fn junit_tells_failures_errors_and_skips_apart() {
     bench.write(EXPECTED, &change_digit(&bench.read(EXPECTED), CHAIN, "    dense: "));
     assert_eq!(run(&bench, &["--junit", "report.xml"]).code, 1);
     let cases = junit(&bench);
-    let status = |i: usize| cases[i].1.as_ref().map(|(kind, message)| (*kind, message.as_str()));
-    assert_eq!(cases[0].0, CHAIN);
-    assert_eq!(status(0), Some((NonSuccessKind::Failure, "mismatch")));
-    assert!(cases[0].2.contains("dense reference output digest mismatch"), "{}", cases[0].2);
-    assert_eq!(cases[1].0, EXACT);
-    assert_eq!(status(1), Some((NonSuccessKind::Error, "unpinned")));
-    assert_eq!(status(2), None);
-    assert!(cases[2].2.starts_with("skipped"), "what was not run never counts as passed");
+    let failed = |i: usize| cases[i].failed.as_ref().map(|(kind, word)| (*kind, word.as_str()));
+    assert_eq!(cases[0].id, CHAIN);
+    assert_eq!(failed(0), Some((NonSuccessKind::Failure, "mismatch")));
+    let text = &cases[0].text;
+    assert!(text.contains("dense reference output digest mismatch"), "{text}");
+    assert_eq!(cases[1].id, EXACT);
+    assert_eq!(failed(1), Some((NonSuccessKind::Error, "unpinned")));
+    assert_eq!(failed(2), None);
+    assert!(cases[2].skipped, "what was not verified never counts as passed");
 
     assert_eq!(run(&bench, &["--strict", "--junit", "report.xml"]).code, 1);
-    assert_eq!(junit(&bench)[2].1.as_ref().map(|s| s.0), Some(NonSuccessKind::Error));
+    let strict = junit(&bench);
+    let kind = strict[2].failed.as_ref().map(|failed| failed.0);
+    assert_eq!(kind, Some(NonSuccessKind::Error));
 
     assert_eq!(bench.verify(&["pin", "manifests", "--yes"]).code, 0);
     assert_eq!(run(&bench, &["--junit", "report.xml"]).code, 0);
-    assert!(junit(&bench).iter().all(|(_, status, text)| status.is_none() && text.is_empty()));
+    for case in junit(&bench) {
+        assert!(case.failed.is_none() && !case.skipped && case.text.is_empty(), "{}", case.id);
+    }
 }
 
 #[test]

@@ -135,11 +135,7 @@ pub fn judge(
         }
         reasons.push(reason);
     }
-    if let Some(entry) = expected {
-        if let Some(reason) = entry.describes_another(case) {
-            reasons.push(reason);
-        }
-    }
+    reasons.extend(expected.and_then(|entry| entry.describes_another(case)));
 
     let implementations_agree = bits.implementations_agree();
     let disagreement = bits.disagreement();

@@ -37,7 +37,7 @@ pub fn explain(case: &CaseRecord) -> String {
     let mut lines = vec![format!("{} `{}`: {}", case.manifest, case.id, case.verdict.name())];
     let mut line = |text: String| lines.push(text);
     let Some(bits) = &case.bits else {
-        case.reasons.iter().for_each(|reason| line(format!("  {reason}")));
+        case.reasons.iter().flat_map(|reason| reason.lines()).for_each(|r| line(format!("  {r}")));
         return lines.join("\n") + "\n";
     };
     for row in &bits.digests {
@@ -62,7 +62,7 @@ pub fn explain(case: &CaseRecord) -> String {
     if !bits.difference.is_none() {
         line(format!(
             "  operator against dense reference: {}",
-            difference_in_words(&bits.difference)
+            difference_in_words(&bits.difference).replace('\n', "\n  ")
         ));
         let pairs = bits.panels_operator.iter().zip(&bits.panels_dense);
         let panels: Vec<usize> =
@@ -84,9 +84,8 @@ pub fn explain(case: &CaseRecord) -> String {
     line(format!("  perturbed: {}", bits.perturbation));
     line(format!("  plan: {}", bits.plan));
     if case.verdict == Verdict::Mismatch && bits.implementations_agree {
-        if let Some(hint) = case.reasons.iter().rev().find_map(|r| r.split_once("hint: ")) {
-            line(format!("  hint: {}", hint.1));
-        }
+        let hint = case.reasons.iter().rev().find_map(|reason| reason.split_once("hint: "));
+        hint.into_iter().for_each(|(_, hint)| line(format!("  hint: {hint}")));
     }
     lines.join("\n") + "\n"
 }

@@ -60,32 +60,24 @@ pub fn case(case: &CaseRecord, width: usize, detail: Detail) -> String {
             let _ = writeln!(text, "    {line}");
         }
     }
-    if detail == Detail::Verbose {
-        if let Some(bits) = bits {
-            for row in &bits.digests {
-                if let Some(got) = row.got {
-                    let _ = writeln!(text, "    {:<9} {got}", row.name);
-                }
+    if let Some(bits) = bits.filter(|_| detail == Detail::Verbose) {
+        for row in &bits.digests {
+            if let Some(got) = row.got {
+                let _ = writeln!(text, "    {:<9} {got}", row.name);
             }
-            let s = &bits.structure;
-            let _ = writeln!(
-                text,
-                "    structure {} non-zeros of {}; dead: {} rows, {} columns, {} of {} blocks of side {}",
-                s.nnz,
-                s.elements,
-                s.dead_rows,
-                s.dead_columns,
-                s.dead_blocks,
-                s.blocks,
-                s.block_size
-            );
-            let _ = writeln!(text, "    plan      {}", bits.plan);
-            let _ = writeln!(text, "    perturbed {}", bits.perturbation);
-            if let Some(bound) = &bits.bound {
-                let _ = writeln!(text, "    bound     {:.2} % used", 100.0 * bound.used_max);
-                let difference = difference_in_words(&bits.difference).replace('\n', "\n    ");
-                let _ = writeln!(text, "    reference {difference}");
-            }
+        }
+        let s = &bits.structure;
+        let _ = writeln!(
+            text,
+            "    structure {} non-zeros of {}; dead: {} rows, {} columns, {} of {} blocks of side {}",
+            s.nnz, s.elements, s.dead_rows, s.dead_columns, s.dead_blocks, s.blocks, s.block_size
+        );
+        let _ = writeln!(text, "    plan      {}", bits.plan);
+        let _ = writeln!(text, "    perturbed {}", bits.perturbation);
+        if let Some(bound) = &bits.bound {
+            let _ = writeln!(text, "    bound     {:.2} % used", 100.0 * bound.used_max);
+            let difference = difference_in_words(&bits.difference).replace('\n', "\n    ");
+            let _ = writeln!(text, "    reference {difference}");
         }
     }
     text

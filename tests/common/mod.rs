@@ -17,7 +17,7 @@ use sparse_verify::manifest::{self, Case, Manifest};
 use sparse_verify::record::{CaseRecord, Record};
 
 /// A section of a manifest: what a test does not name is small and plain.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Section<'a> {
     pub name: &'a str,
     pub required: bool,
@@ -119,7 +119,7 @@ pub fn audit_all(
         isa: how.isa,
         threads: how.threads,
         nonce: how.nonce.map(str::to_owned),
-        measure: None,
+        measure: false,
         weights: Resolver::new(None, true),
         operator: how.operator,
         seen: SharedOutputs::default(),
