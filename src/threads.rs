@@ -1,5 +1,6 @@
 //! Work spread over threads without a pool: used where results are combined in order.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -29,8 +30,46 @@ pub fn map<T: Send>(threads: usize, count: usize, f: impl Fn(usize) -> T + Sync)
     results.into_iter().map(|(_, result)| result).collect()
 }
 
+/// Fills `out` in pieces of at most `size`: `f(start, piece)` writes the piece that starts there.
+pub fn fill<T: Send>(
+    threads: usize,
+    out: &mut [T],
+    size: usize,
+    f: impl Fn(usize, &mut [T]) + Sync,
+) {
+    let size = size.max(1);
+    let pieces = Mutex::new(out.chunks_mut(size).enumerate());
+    let work = || {
+        loop {
+            let piece = pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some((i, piece)) = piece else { return };
+            f(i * size, piece);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(work);
+        }
+        work();
+    });
+}
+
+/// Rows cut into chunks of at most `size_max`, the last ones smaller, down to `size_min`, so that
+/// threads which take one after the other end together.
+pub fn guided(count: usize, size_min: usize, size_max: usize, threads: usize) -> Vec<Range<usize>> {
+    let mut chunks = Vec::new();
+    let mut start = 0;
+    while start < count {
+        let size = (count - start).div_ceil(3 * threads).clamp(size_min.min(size_max), size_max);
+        let end = (start + size).min(count);
+        chunks.push(start..end);
+        start = end;
+    }
+    chunks
+}
+
 /// `count` items cut into ranges of at most `size`.
-pub fn ranges(count: usize, size: usize) -> Vec<std::ops::Range<usize>> {
+pub fn ranges(count: usize, size: usize) -> Vec<Range<usize>> {
     let size = size.max(1);
     (0..count).step_by(size).map(|start| start..(start + size).min(count)).collect()
 }

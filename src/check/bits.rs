@@ -204,17 +204,12 @@ pub fn run(subject: &Subject<'_>, progress: &(dyn Fn(usize) + Sync)) -> Result<B
     let threads = subject.options.threads;
     let v = subject.v.view();
 
-    let v_hashed = {
-        let mut hasher = TensorHasher::new(case.dtype, k, false);
-        hasher.update(&subject.v);
-        hasher.finish()
-    };
     let reference = Reference::new(subject.reference, v, threads)?;
     let mut staged = Staged::default();
     subject.operator.stage(v, &mut staged, threads)?;
 
     let perturbation = perturb::choose(subject, &reference)?;
-    let shifted_v = perturbation.as_ref().map(|p| p.change_activations(v));
+    let shifted_v = perturbation.as_ref().map(|p| p.change_activations(v, threads));
     let shifted = match (&perturbation, &shifted_v) {
         (Some(perturbation), Some(v)) => {
             let mut staged = Staged::default();
@@ -246,13 +241,15 @@ pub fn run(subject: &Subject<'_>, progress: &(dyn Fn(usize) + Sync)) -> Result<B
         tally: Mutex::new(Tally::new(case)),
     };
 
-    let by_bytes = CHUNK_BYTES_MAX / (4 * k.max(1));
-    let by_threads = m.div_ceil(4 * threads).max(CHUNK_ROWS_MIN);
-    let chunks = threads::ranges(m, by_bytes.min(by_threads));
+    let rows_max = (CHUNK_BYTES_MAX / (4 * k.max(1))).max(1);
+    let chunks = threads::guided(m, CHUNK_ROWS_MIN, rows_max, threads);
+    let mut v_hasher = TensorHasher::new(case.dtype, k, false);
     let next = AtomicUsize::new(0);
     let failed = AtomicBool::new(false);
     let failure = Mutex::new(None);
     std::thread::scope(|scope| {
+        // Beside the chunks: V is hashed as one, and nothing waits for it.
+        scope.spawn(|| v_hasher.update(&subject.v));
         for _ in 0..threads.min(chunks.len()).max(1) {
             scope.spawn(|| {
                 loop {
@@ -289,7 +286,7 @@ pub fn run(subject: &Subject<'_>, progress: &(dyn Fn(usize) + Sync)) -> Result<B
     let mut take = || hashed.next().unwrap_or_else(|| unreachable!("one per hasher"));
     let (a, operator, dense) = (take(), take(), take());
     let (rebuilt, shifted) = if applies { (Some(take()), Some(take())) } else { (None, None) };
-    tally.finish(case, a, v_hashed, operator, dense, rebuilt, shifted, words)
+    tally.finish(case, a, v_hasher.finish(), operator, dense, rebuilt, shifted, words)
 }
 
 /// Every thread asks before every pass: loaded libraries set these modes.

@@ -147,11 +147,9 @@ pub fn activations(
     threads: usize,
 ) -> Array2<f32> {
     let stream = Stream::new(seed, "V.values", &[k, n], dtype, None);
-    let ranges = threads::ranges(k * n, 1 << 20);
-    let parts = threads::map(threads, ranges.len(), |i| {
-        let mut part = vec![0.0; ranges[i].len()];
-        synthetic::fill(values, &stream, dtype, ranges[i].start as u64, &mut part);
-        part
+    let mut elements = vec![0.0; k * n];
+    threads::fill(threads, &mut elements, 1 << 18, |first, part| {
+        synthetic::fill(values, &stream, dtype, first as u64, part);
     });
-    Array2::from_shape_vec((k, n), parts.concat()).unwrap_or_else(|_| unreachable!("sized above"))
+    Array2::from_shape_vec((k, n), elements).unwrap_or_else(|_| unreachable!("sized above"))
 }
