@@ -18,6 +18,7 @@ use sparse_verify::operator::{DenseReference, Operator, Staged};
 const HASH_BYTES_PER_S: f64 = 2.0e9;
 
 fn main() {
+    sparse_verify::backend::cpu::keep_freed_memory();
     let mut paths = Vec::new();
     let mut weights = None;
     let mut threads = std::thread::available_parallelism().map_or(1, usize::from);

@@ -16,6 +16,7 @@ fn main() -> ExitCode {
             return ExitCode::from(if asked_for { 0 } else { BAD_INPUT });
         }
     };
+    sparse_verify::backend::cpu::keep_freed_memory();
     let result = match cli.action {
         None => run::run(&cli.run),
         Some(Action::Pin(args)) => pin::run(&args),

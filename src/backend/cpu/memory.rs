@@ -14,6 +14,30 @@ const LINE: usize = 64;
 /// A huge page of x86-64 and of most arm64 systems. Buffers of several are aligned to it.
 const HUGE_PAGE: usize = 2 << 20;
 
+/// Asks the allocator to keep what is freed. Row panels of megabytes come and go all the time;
+/// by default each one's pages are given back to the system and zeroed again for the next, which
+/// takes as long as a tenth of the multiplication, and more with every thread.
+pub fn keep_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        use std::ffi::c_int;
+        // From malloc.h; the threshold is the largest that the allocator takes.
+        const M_TRIM_THRESHOLD: c_int = -1;
+        const M_MMAP_THRESHOLD: c_int = -3;
+        const M_ARENA_MAX: c_int = -8;
+        unsafe extern "C" {
+            fn mallopt(parameter: c_int, value: c_int) -> c_int;
+        }
+        for (parameter, value) in
+            [(M_MMAP_THRESHOLD, 32 << 20), (M_TRIM_THRESHOLD, 512 << 20), (M_ARENA_MAX, 1)]
+        {
+            // SAFETY: mallopt may be called at any time, with any values; it refuses bad ones,
+            // and then everything works as before.
+            unsafe { mallopt(parameter, value) };
+        }
+    }
+}
+
 /// A fixed-size run of f32 that starts on a cache line.
 pub(super) struct AlignedBuffer {
     /// What was allocated, for [`dealloc`].

@@ -27,6 +27,7 @@ pub use csr_rows::csr_row;
 pub use float_environment::{float_environment_is_ieee, reset_float_environment};
 pub use gemm_rs::{GEMM_RS_VERSION, sgemm_gemm_rs};
 pub use isa::Isa;
+pub use memory::keep_freed_memory;
 pub use nonzeros::nonzero_bits;
 pub use packed::PackedV;
 pub use peak::{flops_per_round, fma_rounds, read_sum};
