@@ -65,7 +65,8 @@ impl Source for Checkpoint {
         let first = rows.start;
         self.tensor.rows(rows, out)?;
         // Adding +0 turns -0 into +0.
-        out.iter_mut().for_each(|x| *x = self.dtype.round(*x) + 0.0);
+        self.dtype.round_all(out);
+        out.iter_mut().for_each(|x| *x += 0.0);
         match out.iter().position(|x| !x.is_finite()) {
             None => Ok(()),
             Some(at) => {

@@ -25,12 +25,13 @@ pub fn fill(values: Values, stream: &Stream, dtype: Dtype, first: u64, out: &mut
             Values::Ternary => each(out, words, |w| ((w & 3).count_ones() as i32 - 1) as f32),
             Values::HeavyTailed => each(out, pairs, heavy_tailed),
             Values::Binomial | Values::Wide => {
-                each(out, pairs, |[a, b]| ((a.count_ones() + b.count_ones()) as i32 - 32) as f32);
+                each(out, pairs, |[a, b]| ((ones(a) + ones(b)) as i32 - 32) as f32);
             }
         }
         if dtype != Dtype::F32 {
             // Adding +0 turns the -0 of an underflow into +0.
-            out.iter_mut().for_each(|x| *x = dtype.round(*x) + 0.0);
+            dtype.round_all(out);
+            out.iter_mut().for_each(|x| *x += 0.0);
         }
     }
 }
@@ -45,11 +46,21 @@ fn uniform(w: u32) -> f32 {
     ((w >> 8) as i32 - (1 << 23)) as f32 * 2f32.powi(-23)
 }
 
+/// The number of ones, by sums that every processor vectorises.
+fn ones(x: u32) -> u32 {
+    let x = x - (x >> 1 & 0x5555_5555);
+    let x = (x & 0x3333_3333) + (x >> 2 & 0x3333_3333);
+    let x = x + (x >> 4) & 0x0f0f_0f0f;
+    let x = x + (x >> 8);
+    x + (x >> 16) & 0x3f
+}
+
 fn heavy_tailed([w0, w1]: [u32; 2]) -> f32 {
     let significand = ((w0 >> 8) as i32 - (1 << 23)) as f32;
     // The set bit stands for the 16 trailing zeros of an empty half-word.
-    let tail = ((w1 & 0xffff | 0x1_0000).trailing_zeros() / 2) as i32;
-    let spread = (w1 >> 16).count_ones() as i32;
+    let lowest = w1 & 0xffff | 0x1_0000;
+    let tail = (ones(!lowest & (lowest - 1)) / 2) as i32;
+    let spread = ones(w1 >> 16) as i32;
     // 2^(tail - spread - 19) is a normal number: its bits are its exponent.
     let scale = f32::from_bits(((tail - spread - 19 + 127) as u32) << 23);
     significand * scale

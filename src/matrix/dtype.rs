@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use half::slice::HalfFloatSliceExt as _;
 use half::{bf16, f16};
 
 /// An element type of A, V or Y.
@@ -43,15 +44,47 @@ impl Dtype {
         }
     }
 
+    /// Rounds every value; see [`Dtype::round`]. The values must be finite.
+    pub fn round_all(self, values: &mut [f32]) {
+        match self {
+            Dtype::F32 => {}
+            // Half of the lowest kept bit, less one unless that bit is odd: ties to even. Without
+            // a case for NaN the loop is vectorised.
+            Dtype::Bf16 => values.iter_mut().for_each(|x| {
+                let bits = x.to_bits();
+                let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) & 0xffff_0000;
+                *x = f32::from_bits(rounded);
+            }),
+            Dtype::F16 => {
+                let mut halves = [f16::ZERO; 256];
+                for values in values.chunks_mut(halves.len()) {
+                    let halves = &mut halves[..values.len()];
+                    halves.convert_from_f32_slice(values);
+                    halves.convert_to_f32_slice(values);
+                }
+            }
+        }
+    }
+
     /// Appends the little-endian bytes of `values`, which must be values of this dtype.
     pub fn encode(self, values: &[f32], bytes: &mut Vec<u8>) {
         match self {
             Dtype::F32 => bytes.extend(values.iter().flat_map(|x| x.to_le_bytes())),
+            // The value is a bf16 already: its upper half is its encoding.
             Dtype::Bf16 => {
-                bytes.extend(values.iter().flat_map(|&x| bf16::from_f32(x).to_le_bytes()));
+                let start = bytes.len();
+                bytes.resize(start + 2 * values.len(), 0);
+                for (pair, x) in bytes[start..].as_chunks_mut::<2>().0.iter_mut().zip(values) {
+                    *pair = ((x.to_bits() >> 16) as u16).to_le_bytes();
+                }
             }
             Dtype::F16 => {
-                bytes.extend(values.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()));
+                let mut halves = [f16::ZERO; 256];
+                for values in values.chunks(halves.len()) {
+                    let halves = &mut halves[..values.len()];
+                    halves.convert_from_f32_slice(values);
+                    bytes.extend(halves.iter().flat_map(|half| half.to_le_bytes()));
+                }
             }
         }
     }
@@ -86,5 +119,33 @@ impl Dtype {
 impl fmt::Display for Dtype {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_round_and_encode_as_single_values_do() {
+        // Every high half with low halves around ties, subnormals and both zeros included.
+        let lows = [0, 1, 0x0fff, 0x1000, 0x1001, 0x7fff, 0x8000, 0x8001, 0xffff];
+        let all = (0..=0xffffu32).flat_map(|high| lows.map(|low| f32::from_bits(high << 16 | low)));
+        let values: Vec<f32> = all.filter(|x| x.is_finite()).collect();
+        for dtype in [Dtype::F32, Dtype::Bf16, Dtype::F16] {
+            let mut rounded = values.clone();
+            dtype.round_all(&mut rounded);
+            for (x, got) in values.iter().zip(&rounded) {
+                assert_eq!(got.to_bits(), dtype.round(*x).to_bits(), "{dtype} {x:e}");
+            }
+            let mut bytes = Vec::new();
+            dtype.encode(&rounded, &mut bytes);
+            let one = |x: &f32| match dtype {
+                Dtype::F32 => x.to_le_bytes().to_vec(),
+                Dtype::Bf16 => bf16::from_f32(*x).to_le_bytes().to_vec(),
+                Dtype::F16 => f16::from_f32(*x).to_le_bytes().to_vec(),
+            };
+            assert_eq!(bytes, rounded.iter().flat_map(one).collect::<Vec<u8>>(), "{dtype}");
+        }
     }
 }

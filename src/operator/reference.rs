@@ -90,7 +90,11 @@ pub(super) fn stage_grouped(
 /// Rounds every element to the output dtype.
 pub(super) fn round_output(output: Dtype, mut y: ArrayViewMut2<'_, f32>) {
     if output != Dtype::F32 {
-        y.mapv_inplace(|x| output.round(x));
+        match y.as_slice_mut() {
+            // Not finite: an overflow that the caller refuses.
+            Some(y) if y.iter().all(|x| x.is_finite()) => output.round_all(y),
+            _ => y.mapv_inplace(|x| output.round(x)),
+        }
     }
 }
 
