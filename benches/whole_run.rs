@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use ndarray::Array2;
-use sparse_verify::audit::{self, Auditor, SharedOutputs, skip_operator};
+use sparse_verify::audit::{self, Auditor, HeldWeights, SharedOutputs, skip_operator};
 use sparse_verify::backend::cpu::Isa;
 use sparse_verify::expected::Expected;
 use sparse_verify::inputs::weights::Resolver;
@@ -86,6 +86,7 @@ impl Bench {
             measure: false,
             weights: Resolver::new(weights, true),
             operator: &skip_operator,
+            held: HeldWeights::default(),
             seen: SharedOutputs::default(),
         };
         Bench { auditor }

@@ -3,6 +3,7 @@
 mod timing;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::arithmetic::Arithmetic;
@@ -12,10 +13,11 @@ use crate::check::verdict::{self, Judgement, Verdict};
 use crate::digest::Digest;
 use crate::exit;
 use crate::expected::{Entry, Expected, Tensors};
-use crate::inputs::source::{Checkpoint, is_moderate};
+use crate::inputs::source::{Checkpoint, Held, Source, SourceError, is_moderate};
 use crate::inputs::weights::WeightsError;
 use crate::inputs::{self, Recipe, Weights};
 use crate::manifest::{Case, Manifest, Weights as Origin};
+use crate::matrix::Dtype;
 use crate::operator::{DenseReference, Operator, SkipOperator};
 use crate::record::{BitsRecord, CaseRecord};
 
@@ -41,8 +43,39 @@ pub struct Auditor<'a> {
     pub measure: bool,
     pub weights: inputs::weights::Resolver,
     pub operator: &'a OperatorFor,
+    pub held: HeldWeights,
     /// Output digests seen, to find one that different weights share.
     pub seen: SharedOutputs,
+}
+
+/// The last tensor read, for the cases on the same layer that follow each other.
+#[derive(Default)]
+pub struct HeldWeights(Option<(Origin, Dtype, Arc<Held>)>);
+
+impl HeldWeights {
+    fn get(
+        &mut self,
+        origin: &Origin,
+        case: &Case,
+        checkpoint: Checkpoint,
+        threads: usize,
+    ) -> Result<Box<dyn Source>, SourceError> {
+        if let Some((last, dtype, held)) = &self.0
+            && (last, *dtype) == (origin, case.dtype)
+        {
+            return Ok(Box::new(held.clone()));
+        }
+        // First the old one goes, then the new one comes: never two at once.
+        self.0 = None;
+        Ok(match Held::read(&checkpoint, (case.m, case.k), threads)? {
+            None => Box::new(checkpoint),
+            Some(held) => {
+                let held = Arc::new(held);
+                self.0 = Some((origin.clone(), case.dtype, held.clone()));
+                Box::new(held)
+            }
+        })
+    }
 }
 
 /// (manifest-independent) V and output digests -> A digest and case.
@@ -145,8 +178,11 @@ impl Auditor<'_> {
                 let source = self.weights.resolve(&manifest.path, origin, case.m, case.k)?;
                 let moderate = is_moderate(&source.stats);
                 let checkpoint = Checkpoint { tensor: source.tensor, dtype: case.dtype };
-                let weights =
-                    recipe.prune(Box::new(checkpoint), self.threads).map_err(CaseError::from)?;
+                let source = self
+                    .held
+                    .get(origin, case, checkpoint, self.threads)
+                    .map_err(CaseError::from)?;
+                let weights = recipe.prune(source, self.threads).map_err(CaseError::from)?;
                 Ok((weights, moderate))
             }
         }

@@ -8,7 +8,7 @@ use safetensors::tensor::{Dtype as FileDtype, TensorView};
 
 use super::InputsArgs;
 use super::select::select;
-use crate::audit::{self, Auditor, SharedOutputs, Stop};
+use crate::audit::{self, Auditor, HeldWeights, SharedOutputs, Stop};
 use crate::digest::Digest;
 use crate::exit::{Failure, VERIFIED};
 use crate::inputs::weights::Resolver;
@@ -23,6 +23,7 @@ pub fn run(args: &InputsArgs) -> Result<u8, Failure> {
         measure: false,
         weights: Resolver::new(args.resources.weights.clone(), args.resources.offline),
         operator: &audit::skip_operator,
+        held: HeldWeights::default(),
         seen: SharedOutputs::default(),
     };
     let io = |error: &dyn std::fmt::Display| {

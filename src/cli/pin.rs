@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write as _};
 use super::PinArgs;
 use super::list::print;
 use super::select::select;
-use crate::audit::{self, Auditor, SharedOutputs};
+use crate::audit::{self, Auditor, HeldWeights, SharedOutputs};
 use crate::doctor::environment;
 use crate::exit::{self, Failure};
 use crate::expected::{Entry, Expected};
@@ -21,6 +21,7 @@ pub fn run(args: &PinArgs) -> Result<u8, Failure> {
         measure: false,
         weights: Resolver::new(args.resources.weights.clone(), args.resources.offline),
         operator: &audit::skip_operator,
+        held: HeldWeights::default(),
         seen: SharedOutputs::default(),
     };
     let confirmation = format!("skip on cpu {isa}: {}, {}", environment().cpu_model, audit::tool());

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::select::{Selected, select};
 use super::{Require, RunArgs};
-use crate::audit::{self, Auditor, SharedOutputs};
+use crate::audit::{self, Auditor, HeldWeights, SharedOutputs};
 use crate::check::verdict::Verdict;
 use crate::digest::Digest;
 use crate::doctor::environment;
@@ -49,6 +49,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
         measure: !args.no_measure,
         weights: Resolver::new(args.resources.weights.clone(), args.resources.offline),
         operator: &audit::skip_operator,
+        held: HeldWeights::default(),
         seen: SharedOutputs::default(),
     };
     record.cases.iter().for_each(|case| auditor.seen.note_record(case));

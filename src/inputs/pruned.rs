@@ -12,9 +12,6 @@ use super::synthetic;
 use crate::matrix::Dtype;
 use crate::threads;
 
-/// Sources up to this many bytes are read once and held while magnitudes are ranked.
-const HELD_BYTES_MAX: usize = 256 << 20;
-
 /// What identifies an A apart from its source.
 #[derive(Clone, Copy, Debug)]
 pub struct Recipe {
@@ -43,54 +40,28 @@ impl Recipe {
     pub fn synthetic(self, values: Values, threads: usize) -> Result<Weights, SourceError> {
         let source =
             Synthetic { values, stream: self.stream("A.values"), dtype: self.dtype, k: self.k };
-        // To rank rows, values are made once more: that is faster than to hold them.
-        let hold = self.pattern == Pattern::ElementMagnitude;
-        let mut weights = self.decide(Box::new(source), hold, threads)?;
+        // To rank rows, values are made once more, which is faster than to hold them; to rank
+        // elements they would be made three times more.
+        let held = match self.pattern {
+            Pattern::ElementMagnitude => Held::read(&source, (self.m, self.k), threads)?,
+            _ => None,
+        };
+        let source: Box<dyn Source> = match held {
+            Some(held) => Box::new(held),
+            None => Box::new(source),
+        };
+        let mut weights = self.prune(source, threads)?;
         weights.wide = (values == Values::Wide).then(|| self.stream("A.wide"));
         Ok(weights)
     }
 
-    /// Weights from elsewhere.
+    /// Weights from elsewhere. Magnitude patterns read the source several times.
     pub fn prune(self, source: Box<dyn Source>, threads: usize) -> Result<Weights, SourceError> {
-        let hold = matches!(self.pattern, Pattern::RowMagnitude | Pattern::ElementMagnitude);
-        self.decide(source, hold, threads)
-    }
-
-    fn decide(
-        self,
-        source: Box<dyn Source>,
-        hold: bool,
-        threads: usize,
-    ) -> Result<Weights, SourceError> {
         let Recipe { m, k, pattern, sparsity, .. } = self;
-        let source: Box<dyn Source> = if hold && m * k * size_of::<f32>() <= HELD_BYTES_MAX {
-            Box::new(read_whole(&*source, m, k, threads)?)
-        } else {
-            source
-        };
         let stream = |role: &str| self.stream(role);
         let pruning = Pruning::decide(pattern, sparsity, (m, k), &stream, &*source, threads)?;
         Ok(Weights { recipe: self, source, pruning, wide: None })
     }
-}
-
-fn read_whole(
-    source: &dyn Source,
-    m: usize,
-    k: usize,
-    threads: usize,
-) -> Result<Held, SourceError> {
-    let ranges = threads::ranges(m, 64);
-    let parts = threads::map(threads, ranges.len(), |i| {
-        let rows = ranges[i].clone();
-        let mut values = vec![0.0; rows.len() * k];
-        source.read(rows, &mut values).map(|()| values)
-    });
-    let mut values = Vec::with_capacity(m * k);
-    for part in parts {
-        values.extend(part?);
-    }
-    Ok(Held { values, k })
 }
 
 impl Weights {

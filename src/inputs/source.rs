@@ -1,12 +1,14 @@
 //! Where unpruned weights come from: the seam at which checkpoints and published recipes join.
 
 use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::spec::Values;
 use super::stream::Stream;
 use super::synthetic;
 use super::weights::{Tensor, WeightStats, WeightsError};
 use crate::matrix::Dtype;
+use crate::threads;
 
 /// An m x k matrix of values of one dtype, any rows of which can be read alone.
 pub trait Source: Send + Sync {
@@ -51,6 +53,40 @@ impl Source for Held {
     fn read(&self, rows: Range<usize>, out: &mut [f32]) -> Result<(), SourceError> {
         out.copy_from_slice(&self.values[rows.start * self.k..rows.end * self.k]);
         Ok(())
+    }
+}
+
+impl Held {
+    /// Sources up to this many bytes are held.
+    pub const BYTES_MAX: usize = 256 << 20;
+
+    /// Reads a whole m x k source, if it is small enough to be held.
+    pub fn read(
+        source: &dyn Source,
+        (m, k): (usize, usize),
+        threads: usize,
+    ) -> Result<Option<Held>, SourceError> {
+        if m * k * size_of::<f32>() > Held::BYTES_MAX || k == 0 {
+            return Ok(None);
+        }
+        let mut values = vec![0.0; m * k];
+        let failure = Mutex::new(None);
+        threads::fill(threads, &mut values, 64 * k, |first, part| {
+            let rows = first / k..(first + part.len()) / k;
+            if let Err(error) = source.read(rows, part) {
+                failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            }
+        });
+        match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            None => Ok(Some(Held { values, k })),
+            Some(error) => Err(error),
+        }
+    }
+}
+
+impl Source for Arc<Held> {
+    fn read(&self, rows: Range<usize>, out: &mut [f32]) -> Result<(), SourceError> {
+        (**self).read(rows, out)
     }
 }
 

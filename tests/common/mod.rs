@@ -8,7 +8,9 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use sparse_verify::audit::{Auditor, OperatorFor, Outcome, SharedOutputs, skip_operator};
+use sparse_verify::audit::{
+    Auditor, HeldWeights, OperatorFor, Outcome, SharedOutputs, skip_operator,
+};
 use sparse_verify::backend::cpu::Isa;
 use sparse_verify::digest::Digest;
 use sparse_verify::expected::Expected;
@@ -122,6 +124,8 @@ pub fn audit_all(
         measure: false,
         weights: Resolver::new(None, true),
         operator: how.operator,
+        held: HeldWeights::default(),
+        held: HeldWeights::default(),
         seen: SharedOutputs::default(),
     };
     let audit = |case| auditor.audit(manifest, case, expected, "expected.yaml", &|_| {});
