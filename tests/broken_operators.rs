@@ -703,6 +703,31 @@ fn bf16_inside_is_out_of_bound() {
 }
 
 #[test]
+fn weights_that_never_change_are_out_of_bound() {
+    let section = Section {
+        arithmetic: "bounded",
+        patterns: "uniform",
+        sparsity: "0",
+        weights: "uniform",
+        ..Section::default()
+    };
+    let record = with(section.clone(), &pin(section), |f| {
+        let first: Mutex<Option<Array2<f32>>> = Mutex::default();
+        f.weights(move |_, a| {
+            let mut first = first.lock().expect("not poisoned");
+            let first = first.get_or_insert_with(|| a.clone());
+            if first.dim() == a.dim() {
+                a.assign(first);
+            }
+        })
+    })
+    .record;
+    assert_eq!(record.verdict, Verdict::OutOfBound, "{:?}", record.reasons);
+    let reasons = record.reasons.join("\n");
+    assert!(reasons.contains("perturbation, rebuilt operator: outside the bound"), "{reasons}");
+}
+
+#[test]
 fn out_of_bound_from_the_second_call_on_is_out_of_bound() {
     let section = Section { arithmetic: "bounded", weights: "uniform", ..Section::default() };
     let record = with(section.clone(), &pin(section), |f| {

@@ -4,7 +4,9 @@
 use ndarray::{Array2, ArrayView2};
 
 use super::bits::{CaseError, Reference, Subject};
+use crate::arithmetic::bounded;
 use crate::inputs::Stream;
+use crate::manifest::Case;
 use crate::matrix::Dtype;
 use crate::threads;
 
@@ -54,6 +56,24 @@ pub fn choose(
     let row = |i: usize| subject.weights.rows(i..i + 1);
     let cyclic = |start: usize, count: usize| (start..m).chain(0..start).take(count);
 
+    let row_changes = |a: &Array2<f32>, before: &Array2<f32>, after: &Array2<f32>| {
+        let a = a.row(0).to_vec();
+        let nnz = a.iter().filter(|&&x| x != 0.0).count();
+        let magnitudes = match case.arithmetic.has_bit_contract() {
+            true => vec![0.0; n],
+            false => bounded::row(&a, subject.v.view()).1,
+        };
+        let elements = before.iter().zip(after).zip(magnitudes);
+        let mut any = false;
+        for ((&before, &after), magnitude) in elements {
+            any |= changes(case, nnz, magnitude, before, after);
+            if !after.is_finite() {
+                return false;
+            }
+        }
+        any
+    };
+
     let mut chosen = None;
     for _ in 0..ATTEMPTS {
         let (d1, d2, d3) = (draw(), draw(), draw());
@@ -75,7 +95,7 @@ pub fn choose(
             let mut changed = a.clone();
             changed[[0, kk]] = value;
             match reference.apply(changed.view()) {
-                Ok(after) if !changes(before.view(), after.view()) => None,
+                Ok(after) if !row_changes(&changed, &before, &after) => None,
                 Ok(after) => Some(Ok((value, after.row(0).to_vec()))),
                 Err(e) => Some(Err(e)),
             }
@@ -86,8 +106,9 @@ pub fn choose(
         let new_column = candidates(subject, column[kk]).into_iter().find(|&value| {
             let old = std::mem::replace(&mut column[kk], value);
             let after = case.rule(&a, &column);
+            let magnitude = bounded::magnitude(&a, &column);
             column[kk] = old;
-            after.to_bits() != before.to_bits() && after.is_finite()
+            changes(case, live.len(), magnitude, before, after)
         });
         if let (Some(new_row), Some(column_value)) = (new_row, new_column) {
             chosen = Some((i, kk, j, new_row?, column_value));
@@ -123,7 +144,7 @@ pub fn choose(
             let mut changed = a.clone();
             changed[[0, z]] = 1.0;
             let after = reference.apply(changed.view())?;
-            if changes(before.view(), after.view()) {
+            if row_changes(&changed, &before, &after) {
                 revived = Some((r, z));
                 rows.push((r, after.row(0).to_vec()));
                 break;
@@ -166,10 +187,15 @@ fn candidates(subject: &Subject<'_>, x: f32) -> Vec<f32> {
     (0..dtype.mantissa_bits()).filter_map(|b| dtype.step_away_from_zero(x, 1 << b)).collect()
 }
 
-/// To other bits, all of them finite.
-fn changes(before: ArrayView2<'_, f32>, after: ArrayView2<'_, f32>) -> bool {
-    let differs = before.iter().zip(after).any(|(x, y)| x.to_bits() != y.to_bits());
-    differs && after.iter().all(|y| y.is_finite())
+/// Whether an element changes so that everybody must notice: to other finite bits, and where no
+/// bits are promised, by more than two right answers can lie apart.
+fn changes(case: &Case, nnz: usize, magnitude: f64, before: f32, after: f32) -> bool {
+    if !after.is_finite() || case.arithmetic.has_bit_contract() {
+        return after.is_finite() && before.to_bits() != after.to_bits();
+    }
+    let rounding = bounded::output_rounding(case.output, f64::from(before), after);
+    let bound = bounded::bound(nnz + 1, magnitude) + rounding;
+    (f64::from(before) - f64::from(after)).abs() > 2.0 * bound
 }
 
 impl Perturbation {

@@ -125,7 +125,6 @@ pub fn audit_all(
         weights: Resolver::new(None, true),
         operator: how.operator,
         held: HeldWeights::default(),
-        held: HeldWeights::default(),
         seen: SharedOutputs::default(),
     };
     let audit = |case| auditor.audit(manifest, case, expected, "expected.yaml", &|_| {});
