@@ -13,7 +13,7 @@ pub fn on_grid(x: f32) -> bool {
     x.abs() < LIMIT as f32 && x == x.trunc()
 }
 
-/// One row's share of the certificate: sum over k of |a[k]| * column_max[k].
+/// One row's share of the certificate: sum over k of `|a[k]| * column_max[k]`.
 ///
 /// `column_max[k]` is the largest |v[k, j]| over j. Saturates instead of wrapping.
 pub fn row_bound(a: &[f32], column_max: &[u64]) -> u64 {

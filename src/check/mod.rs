@@ -5,5 +5,6 @@ pub mod compare;
 pub mod distinct;
 pub mod lanes;
 pub mod perturb;
+mod tally;
 pub mod tolerance;
 pub mod verdict;

@@ -48,7 +48,7 @@ impl Stream {
         word[0]
     }
 
-    /// Consecutive 64-bit draws: draw t is w[2t] + 2^32 w[2t+1].
+    /// Consecutive 64-bit draws: draw t is `w[2t] + 2^32 w[2t+1]`.
     pub fn draws(&self) -> impl Iterator<Item = u64> + use<> {
         let mut rng = self.origin.clone();
         std::iter::repeat_with(move || {

@@ -1,0 +1,276 @@
+//! What the row panels of a case add up to: structure, differences, bounds, broken promises.
+
+use std::collections::BTreeMap;
+
+use ndarray::{Array2, ArrayView2};
+
+use super::bits::{Bits, CaseError, Structure};
+use super::compare::{BoundReport, Difference, Element};
+use super::lanes::Hashed;
+use crate::arithmetic::{Arithmetic, bounded, exact};
+use crate::backend::cpu::nonzero_bits;
+use crate::inputs::spec::Pattern;
+use crate::manifest::Case;
+
+/// What the chunks add up to.
+#[derive(Default)]
+pub(super) struct Tally {
+    pub nnz: u64,
+    pub dead_rows: usize,
+    /// A bit a column.
+    pub live_columns: Vec<u64>,
+    pub block_size: usize,
+    pub live_blocks: Vec<bool>,
+    pub difference: Difference,
+    pub bound: BoundReport,
+    pub recomputed: u64,
+    pub negative_zeros: [u64; 2],
+    pub row_bound_max: u64,
+    pub a_max: u64,
+    pub v_max: u64,
+    /// Kinds of plan chosen, with the number of chunks and the first reason given.
+    pub plans: BTreeMap<&'static str, (usize, String)>,
+    pub off_grid: Option<(usize, usize)>,
+    pub not_finite: Option<(usize, usize)>,
+    /// (check, row, what), to report the first of its kind only.
+    pub broken: Vec<(&'static str, usize, String)>,
+    /// The same for perturbed outputs outside the bound.
+    pub out_of_bound: Vec<(&'static str, usize, String)>,
+}
+/// Whether any of bits `start..end` is set.
+fn any_bit(bits: &[u64], start: usize, end: usize) -> bool {
+    let mut at = start;
+    while at < end {
+        let take = (64 - at % 64).min(end - at);
+        if bits[at / 64] >> (at % 64) & (u64::MAX >> (64 - take)) != 0 {
+            return true;
+        }
+        at += take;
+    }
+    false
+}
+/// What a comparison within the bound is of when it is no perturbation.
+pub(super) const OPERATOR_ITSELF: &str = "the operator";
+
+fn broken_in_words(
+    check: &str,
+    row: usize,
+    column: usize,
+    got: f32,
+    want: f32,
+    what: &str,
+) -> String {
+    format!(
+        "{check}: {what}: first at (row {row}, column {column}): {:#010x} ({got:e}), want {:#010x} ({want:e})",
+        got.to_bits(),
+        want.to_bits()
+    )
+}
+
+/// The first of each kind, in words.
+fn first_of_each(mut broken: Vec<(&'static str, usize, String)>) -> Vec<String> {
+    broken.sort();
+    broken.dedup_by_key(|(check, _, _)| *check);
+    broken.into_iter().map(|(_, _, message)| message).collect()
+}
+
+impl Tally {
+    pub fn new(case: &Case) -> Tally {
+        let block_size = match case.pattern {
+            Pattern::Block { size } => size,
+            _ => 16,
+        };
+        let blocks = case.m.div_ceil(block_size) * case.k.div_ceil(block_size);
+        Tally {
+            live_columns: vec![0; case.k.div_ceil(64)],
+            live_blocks: vec![false; blocks],
+            block_size,
+            ..Tally::default()
+        }
+    }
+
+    pub fn structure(&mut self, case: &Case, first: usize, a: &Array2<f32>) {
+        let size = self.block_size;
+        let across = case.k.div_ceil(size);
+        let mut bits = vec![0; case.k.div_ceil(64)];
+        for (i, row) in a.rows().into_iter().enumerate() {
+            let Some(row) = row.to_slice() else { unreachable!("panels are row-major") };
+            let nnz = nonzero_bits(row, &mut bits);
+            self.nnz += nnz as u64;
+            if nnz == 0 {
+                self.dead_rows += 1;
+                continue;
+            }
+            self.live_columns.iter_mut().zip(&bits).for_each(|(live, bits)| *live |= bits);
+            let blocks = &mut self.live_blocks[(first + i) / size * across..][..across];
+            for (q, live) in blocks.iter_mut().enumerate() {
+                *live = *live || any_bit(&bits, q * size, case.k.min((q + 1) * size));
+            }
+        }
+    }
+
+    pub fn certify(&mut self, first: usize, a: &Array2<f32>, column_max: &[u64]) {
+        for (i, row) in a.rows().into_iter().enumerate() {
+            let Some(row) = row.to_slice() else { unreachable!("panels are row-major") };
+            if let Some(k) = row.iter().position(|&x| !exact::on_grid(x)) {
+                self.off_grid.get_or_insert((first + i, k));
+            }
+            self.row_bound_max = self.row_bound_max.max(exact::row_bound(row, column_max));
+            self.a_max = row.iter().fold(self.a_max, |max, x| max.max(x.abs() as u64));
+        }
+    }
+
+    /// Every element of `y` within the bound around the binary64 reference.
+    pub fn compare_within_bound(
+        &mut self,
+        case: &Case,
+        first: usize,
+        a: &Array2<f32>,
+        v: ArrayView2<'_, f32>,
+        y: &Array2<f32>,
+        what: &'static str,
+    ) {
+        for (i, row) in a.rows().into_iter().enumerate() {
+            let nnz = row.iter().filter(|&&x| x != 0.0).count();
+            let Some(row) = row.to_slice() else { unreachable!("panels are row-major") };
+            let (reference, magnitude) = bounded::row(row, v);
+            for (j, &got) in y.row(i).iter().enumerate() {
+                let bound = bounded::bound(nnz, magnitude[j])
+                    + bounded::output_rounding(case.output, reference[j], got);
+                let error = (f64::from(got) - reference[j]).abs();
+                let is_inside = error <= bound;
+                let want = case.output.round(reference[j] as f32) + 0.0;
+                if what != OPERATOR_ITSELF {
+                    if !is_inside && self.out_of_bound.iter().all(|&(check, _, _)| check != what) {
+                        let message =
+                            broken_in_words(what, first + i, j, got, want, "outside the bound");
+                        self.out_of_bound.push((what, first + i, message));
+                    }
+                    continue;
+                }
+                let share = if is_inside { error / bound.max(f64::MIN_POSITIVE) } else { 0.0 };
+                let element = Element::new(case.output, first + i, j, got, want);
+                self.bound.merge(BoundReport {
+                    used_max: share,
+                    outside: u64::from(!is_inside),
+                    first_outside: (!is_inside).then_some(element),
+                });
+            }
+        }
+    }
+
+    pub fn break_promise(
+        &mut self,
+        check: &'static str,
+        row: usize,
+        column: usize,
+        got: f32,
+        want: f32,
+        what: &str,
+    ) {
+        let message = broken_in_words(check, row, column, got, want, what);
+        self.broken.push((check, row, message));
+    }
+
+    pub fn merge(&mut self, other: Tally) {
+        self.nnz += other.nnz;
+        self.dead_rows += other.dead_rows;
+        self.live_columns.iter_mut().zip(other.live_columns).for_each(|(to, from)| *to |= from);
+        self.live_blocks.iter_mut().zip(other.live_blocks).for_each(|(to, from)| *to |= from);
+        self.difference.merge(other.difference);
+        self.bound.merge(other.bound);
+        self.recomputed += other.recomputed;
+        self.negative_zeros[0] += other.negative_zeros[0];
+        self.negative_zeros[1] += other.negative_zeros[1];
+        self.row_bound_max = self.row_bound_max.max(other.row_bound_max);
+        self.a_max = self.a_max.max(other.a_max);
+        self.off_grid = self.off_grid.or(other.off_grid);
+        self.not_finite = self.not_finite.or(other.not_finite);
+        self.broken.extend(other.broken);
+        self.out_of_bound.extend(other.out_of_bound);
+        for (name, (count, reason)) in other.plans {
+            self.plans.entry(name).or_insert((0, reason)).0 += count;
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    pub fn finish(
+        self,
+        case: &Case,
+        a: Hashed,
+        v: Hashed,
+        operator: Hashed,
+        dense: Hashed,
+        rebuilt: Option<Hashed>,
+        shifted: Option<Hashed>,
+        perturbation: String,
+    ) -> Result<Bits, CaseError> {
+        if let Some((i, j)) = self.not_finite {
+            return Err(CaseError::Refused(format!(
+                "the reference output is not finite at (row {i}, column {j})\nhint: smaller values, \
+                 or an arithmetic with a wider range"
+            )));
+        }
+        let mut certificate = None;
+        if case.arithmetic == Arithmetic::Exact {
+            if let Some((i, k)) = self.off_grid {
+                return Err(CaseError::Refused(format!(
+                    "exact: A[{i},{k}] is not an integer below 2^24"
+                )));
+            }
+            let sums = self.row_bound_max;
+            let bound = sums.saturating_add(self.a_max).saturating_add(self.v_max);
+            if bound >= exact::LIMIT {
+                return Err(CaseError::Refused(format!(
+                    "exact: sums can reach {bound}, the limit is {}\nhint: a smaller k or narrower \
+                     values",
+                    exact::LIMIT
+                )));
+            }
+            certificate = Some(bound);
+        }
+        let mut broken = first_of_each(self.broken);
+        if operator.constant && !dense.constant {
+            broken
+                .push("vacuous output: every element of the operator's output is the same".into());
+        }
+        let live_columns: u32 = self.live_columns.iter().map(|bits| bits.count_ones()).sum();
+        let structure = Structure {
+            elements: case.m as u64 * case.k as u64,
+            nnz: self.nnz,
+            dead_rows: self.dead_rows,
+            dead_columns: case.k - live_columns as usize,
+            block_size: self.block_size,
+            blocks: self.live_blocks.len() as u64,
+            dead_blocks: self.live_blocks.iter().filter(|live| !**live).count() as u64,
+        };
+        let chunks: usize = self.plans.values().map(|(count, _)| count).sum();
+        let plan = |(name, (count, reason)): (&'static str, (usize, String))| {
+            let share = if count < chunks {
+                format!(" in {count} of {chunks} panels")
+            } else {
+                String::new()
+            };
+            format!("{name}{share} ({reason})")
+        };
+        let plan = self.plans.into_iter().map(plan).collect::<Vec<_>>().join("; ");
+        Ok(Bits {
+            a,
+            v,
+            dense,
+            operator,
+            rebuilt,
+            shifted,
+            structure,
+            plan,
+            difference: self.difference,
+            bound: (!case.arithmetic.has_bit_contract()).then_some(self.bound),
+            recomputed: self.recomputed,
+            negative_zeros: self.negative_zeros,
+            certificate,
+            perturbation,
+            broken,
+            out_of_bound: first_of_each(self.out_of_bound),
+        })
+    }
+}
