@@ -22,6 +22,7 @@
 //! part, and the accumulator passes through a group without products unchanged (if F >= 23, as
 //! in every published model). Products never move to another group.
 
+mod bulk;
 mod exact;
 mod pack;
 mod panels;
@@ -338,6 +339,7 @@ impl Window {
     const SPREAD_MAX: i32 = 64;
 
     /// The window of rounded operands, `None` if all are zero. Infinity counts as 2^128.
+    #[inline(always)]
     fn of(values: &[f32], exponent_min: i32) -> Option<Window> {
         let (mut top, mut low) = (0, u32::MAX);
         for x in values {
@@ -373,14 +375,13 @@ impl Window {
         (Some(Window { top, low: low.unwrap_or(top) }), wild)
     }
 
-    /// The exponents of `values` relative to the window's largest, zero as -128.
-    fn relative(self, values: &[f32], exponent_min: i32, exponents: &mut [i8]) {
-        for (x, relative) in values.iter().zip(exponents) {
-            let magnitude = x.to_bits() & 0x7fff_ffff;
-            let difference = exponent(magnitude, exponent_min) - self.top;
-            // Only what the exact path serves is out of range here.
-            *relative = if magnitude == 0 { -128 } else { difference.clamp(-128, 127) as i8 };
-        }
+    /// The exponent of an operand relative to the window's largest, zero as -128.
+    #[inline(always)]
+    fn relative(self, x: f32, exponent_min: i32) -> i8 {
+        let magnitude = x.to_bits() & 0x7fff_ffff;
+        let difference = exponent(magnitude, exponent_min) - self.top;
+        // Only what the exact path serves is out of range here.
+        if magnitude == 0 { -128 } else { difference.clamp(-128, 127) as i8 }
     }
 }
 

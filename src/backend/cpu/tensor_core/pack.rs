@@ -1,11 +1,13 @@
 //! A as the kernels read it.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use ndarray::{ArrayView1, ArrayView2};
 
-use super::{Entries, Isa, TILE_ROWS, Tile, Window};
-use crate::arithmetic::tensor_core::Model;
+use super::{Entries, Isa, TILE_ROWS, Tile, Window, bulk};
+use crate::arithmetic::tensor_core::{Format, Model};
+use crate::backend::cpu::nonzero_bits;
 
 /// Which part of A takes part in the product. What is left out is exactly zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,16 +78,17 @@ impl GroupedA {
         u32::try_from(m.max(k)).expect("positions are 32 bits wide");
         let exponent_min = model.format.exponent_min();
 
-        let mut row = Rounded::new(k, model);
+        let mut reader = Reader::new(k, model);
         let mut windows = Vec::with_capacity(m);
-        let mut live_groups = vec![!skips_groups(model); k.div_ceil(model.group)];
+        let mut nonzeros = 0;
+        let mut live_bits = vec![0; reader.bits[0].len()];
         for source in a.outer_iter() {
-            row.read(source, model);
-            let window = Window::of(&row.values, exponent_min);
-            if selection == GroupSelection::LiveColumns && window.is_some() {
-                row.mark_live(model.group, &mut live_groups);
+            let row = reader.rows[0].read(source, model, isa);
+            windows.push(bulk::window(isa, row, exponent_min));
+            if matches!(selection, GroupSelection::Rows | GroupSelection::LiveColumns) {
+                nonzeros += nonzero_bits(row, &mut reader.bits[0]);
+                live_bits.iter_mut().zip(&reader.bits[0]).for_each(|(live, bits)| *live |= bits);
             }
-            windows.push(window);
         }
         let (window, wild) = Window::choose(&windows);
 
@@ -108,88 +111,110 @@ impl GroupedA {
         };
         match selection {
             GroupSelection::All | GroupSelection::LiveRows => {
-                packed.groups.extend(0..live_groups.len() as u32);
+                packed.groups.extend(0..packed.group_count() as u32);
             }
-            GroupSelection::LiveColumns => packed.groups.extend(live(&live_groups)),
-            GroupSelection::Tiles | GroupSelection::Rows => {}
+            GroupSelection::LiveColumns => {
+                packed.groups.extend_from_slice(reader.lists.find(&live_bits, model, isa).0);
+            }
+            GroupSelection::Tiles => {}
+            GroupSelection::Rows => {
+                packed.entries.reserve_exact(nonzeros + bulk::SLACK);
+                packed.values.reserve_exact(nonzeros + bulk::SLACK);
+                packed.exponents.reserve_exact(nonzeros);
+            }
         }
-        if matches!(
-            selection,
-            GroupSelection::All | GroupSelection::LiveRows | GroupSelection::LiveColumns
-        ) {
-            let elements = kept.len() * packed.groups.len() * model.group;
-            packed.values.reserve_exact(elements);
-            packed.exponents.reserve_exact(elements);
-        }
+        // Without a list of its own, each tile goes through this one.
+        let elements = kept.len() * packed.groups.len() * model.group;
+        packed.values.reserve_exact(elements);
+        packed.exponents.reserve_exact(elements);
 
-        let mut rows = [row, Rounded::new(k, model)];
-        let window = window.unwrap_or(Window { top: 0, low: 0 });
         let tile_rows = if selection == GroupSelection::Rows { 1 } else { TILE_ROWS };
         for tile in kept.chunks(tile_rows) {
-            for (&source, row) in tile.iter().zip(&mut rows) {
-                row.read(a.row(source as usize), model);
-                window.relative(&row.values, exponent_min, &mut row.exponents);
-            }
             let wild = tile.iter().any(|&row| wild[row as usize]);
-            packed.push(tile, &rows[..tile.len()], wild);
+            packed.push(tile, wild, a, &mut reader);
         }
         packed
     }
 
     /// Appends one tile.
-    fn push(&mut self, tile: &[u32], rows: &[Rounded], wild: bool) {
-        let group = self.model.group;
+    fn push(&mut self, tile: &[u32], wild: bool, a: ArrayView2<f32>, reader: &mut Reader) {
+        let (model, isa) = (self.model, self.isa);
+        let exponent_min = model.format.exponent_min();
+        let window = self.window.unwrap_or(Window { top: 0, low: 0 });
         let (first_value, first_start) = (self.values.len(), self.starts.len());
         let mut groups = 0..self.groups.len();
+        let Reader { rows: [row, other], bits: [bits, other_bits], lists } = reader;
+        let row = row.read(a.row(tile[0] as usize), model, isa);
+        let other = match *tile {
+            [_, other_row] => Some(other.read(a.row(other_row as usize), model, isa)),
+            _ => None,
+        };
         match self.selection {
             GroupSelection::All | GroupSelection::LiveRows | GroupSelection::LiveColumns => {}
             GroupSelection::Tiles => {
-                let mut live_groups = vec![!skips_groups(self.model); self.k.div_ceil(group)];
-                rows.iter().for_each(|row| row.mark_live(group, &mut live_groups));
+                nonzero_bits(row, bits);
+                if let Some(other) = other {
+                    nonzero_bits(other, other_bits);
+                    bits.iter_mut().zip(other_bits).for_each(|(bits, other)| *bits |= *other);
+                }
                 groups.start = groups.end;
-                self.groups.extend(live(&live_groups));
+                self.groups.extend_from_slice(lists.find(bits, model, isa).0);
                 groups.end = self.groups.len();
             }
             GroupSelection::Rows => {
+                let count = nonzero_bits(row, bits);
+                let (live, ends) = lists.find(bits, model, isa);
                 groups.start = groups.end;
-                self.starts.push(0);
-                let [row] = rows else { unreachable!("tiles of `Rows` hold one row") };
-                let chunks = row.values.chunks(group).zip(row.exponents.chunks(group));
-                for (g, (values, exponents)) in chunks.enumerate() {
-                    let before = self.values.len();
-                    for (i, (&value, &exponent)) in values.iter().zip(exponents).enumerate() {
-                        if value != 0.0 {
-                            self.entries.push((g * group + i) as u32);
-                            self.values.push(value);
-                            self.exponents.push(exponent);
-                        }
-                    }
-                    if self.values.len() > before || !skips_groups(self.model) {
-                        self.groups.push(g as u32);
-                        self.starts.push((self.values.len() - first_value) as u32);
-                    }
-                }
+                self.groups.extend_from_slice(live);
                 groups.end = self.groups.len();
+                self.starts.push(0);
+                self.starts.extend_from_slice(ends);
+
+                let values = spare(&mut self.values, count + bulk::SLACK);
+                let entries = spare(&mut self.entries, count + bulk::SLACK);
+                bulk::compress(isa, row, bits, values, entries);
+                // SAFETY: there is room for these, and `compress` has written them.
+                unsafe {
+                    self.values.set_len(first_value + count);
+                    self.entries.set_len(first_value + count);
+                }
+                let exponents = spare(&mut self.exponents, count);
+                let values = &self.values[first_value..];
+                bulk::relative(isa, window, exponent_min, values, exponents);
+                // SAFETY: there is room for these, and `relative` has written them.
+                unsafe { self.exponents.set_len(first_value + count) };
             }
         }
         if self.selection != GroupSelection::Rows {
-            for &g in &self.groups[groups.clone()] {
-                let entries = g as usize * group..(g as usize + 1) * group;
-                match rows {
-                    [row] => {
-                        self.values.extend_from_slice(&row.values[entries.clone()]);
-                        self.exponents.extend_from_slice(&row.exponents[entries]);
+            let elements = groups.len() * model.group * tile.len();
+            let mut values = spare(&mut self.values, elements);
+            let mut exponents = spare(&mut self.exponents, elements);
+            // One pass for each run of neighbouring groups.
+            for run in self.groups[groups.clone()].chunk_by(|&g, &next| g + 1 == next) {
+                let first = run[0] as usize * model.group;
+                let k = first..first + run.len() * model.group;
+                let (to_values, rest) = values.split_at_mut(k.len() * tile.len());
+                values = rest;
+                let (to_exponents, rest) = exponents.split_at_mut(k.len() * tile.len());
+                exponents = rest;
+                let row = &row[k.clone()];
+                match other {
+                    Some(other) => {
+                        let rows = [row, &other[k]];
+                        bulk::weave(isa, window, exponent_min, rows, to_values, to_exponents);
                     }
-                    [row, other] => {
-                        let values =
-                            row.values[entries.clone()].iter().zip(&other.values[entries.clone()]);
-                        self.values.extend(values.flat_map(|(&x, &y)| [x, y]));
-                        let exponents =
-                            row.exponents[entries.clone()].iter().zip(&other.exponents[entries]);
-                        self.exponents.extend(exponents.flat_map(|(&x, &y)| [x, y]));
+                    None => {
+                        to_values.iter_mut().zip(row).for_each(|(to, &x)| _ = to.write(x));
+                        bulk::relative(isa, window, exponent_min, row, to_exponents);
                     }
-                    _ => unreachable!("a tile holds one or two rows"),
                 }
+            }
+            assert!(values.is_empty() && exponents.is_empty(), "the runs are all groups");
+            // SAFETY: there is room for these; the pieces handed out above are written from
+            // end to end, and they are all of the room.
+            unsafe {
+                self.values.set_len(first_value + elements);
+                self.exponents.set_len(first_value + elements);
             }
         }
         self.tiles.push(Packed {
@@ -282,43 +307,77 @@ fn skips_groups(model: Model) -> bool {
     model.fraction_bits >= 23
 }
 
-/// Positions of the set flags.
-fn live(flags: &[bool]) -> impl Iterator<Item = u32> {
-    flags.iter().enumerate().filter(|&(_, &live)| live).map(|(g, _)| g as u32)
+/// Room for `len` more elements, not yet part of the vector.
+fn spare<T>(vec: &mut Vec<T>, len: usize) -> &mut [MaybeUninit<T>] {
+    vec.reserve(len);
+    &mut vec.spare_capacity_mut()[..len]
+}
+
+/// What a tile's rows go through, kept from tile to tile.
+struct Reader {
+    rows: [Rounded; TILE_ROWS],
+    /// Where each row's non-zeros are.
+    bits: [Vec<u64>; TILE_ROWS],
+    lists: Lists,
+}
+
+impl Reader {
+    fn new(k: usize, model: Model) -> Reader {
+        let depth = k.next_multiple_of(model.group);
+        Reader {
+            rows: [(); TILE_ROWS].map(|()| Rounded { depth, copy: Vec::new() }),
+            bits: [(); TILE_ROWS].map(|()| vec![0; depth.div_ceil(64)]),
+            lists: Lists {
+                groups: vec![0; depth / model.group],
+                ends: vec![0; depth / model.group],
+            },
+        }
+    }
 }
 
 /// One row, rounded, and padded with zeros to whole groups.
 struct Rounded {
-    values: Vec<f32>,
-    exponents: Vec<i8>,
+    depth: usize,
+    /// Empty until a row needs it.
+    copy: Vec<f32>,
 }
 
 impl Rounded {
-    fn new(k: usize, model: Model) -> Rounded {
-        let depth = k.next_multiple_of(model.group);
-        Rounded { values: vec![0.0; depth], exponents: vec![-128; depth] }
-    }
-
-    fn read(&mut self, source: ArrayView1<f32>, model: Model) {
-        match source.as_slice() {
-            // Contiguous rows are the rule, and this loop turns into vector code.
-            Some(source) => {
-                for (value, &x) in self.values.iter_mut().zip(source) {
-                    *value = model.format.round_operand(x);
-                }
-            }
+    /// The row itself where it is contiguous and needs neither rounding nor padding.
+    fn read<'a>(&'a mut self, source: ArrayView1<'a, f32>, model: Model, isa: Isa) -> &'a [f32] {
+        let slice = source.to_slice();
+        if let Some(slice) = slice
+            && slice.len() == self.depth
+            && model.format != Format::Tf32
+        {
+            return slice;
+        }
+        self.copy.resize(self.depth, 0.0);
+        let copy = &mut self.copy[..source.len()];
+        match slice {
+            Some(slice) => bulk::round(isa, model.format, slice, copy),
             None => {
-                for (value, &x) in self.values.iter_mut().zip(source) {
+                for (value, &x) in copy.iter_mut().zip(source) {
                     *value = model.format.round_operand(x);
                 }
             }
         }
+        &self.copy
     }
+}
 
-    /// Sets the flag of every group with a non-zero element.
-    fn mark_live(&self, group: usize, flags: &mut [bool]) {
-        for (values, flag) in self.values.chunks(group).zip(flags) {
-            *flag |= values.iter().any(|&x| x != 0.0);
-        }
+/// Groups of one row or tile that take part.
+struct Lists {
+    groups: Vec<u32>,
+    ends: Vec<u32>,
+}
+
+impl Lists {
+    /// The groups with a bit set, and the number of bits set up to the end of each.
+    fn find(&mut self, bits: &[u64], model: Model, isa: Isa) -> (&[u32], &[u32]) {
+        let all = !skips_groups(model);
+        let count =
+            bulk::list_groups(isa, bits, model.group, all, &mut self.groups, &mut self.ends);
+        (&self.groups[..count], &self.ends[..count])
     }
 }

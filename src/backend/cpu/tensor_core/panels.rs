@@ -2,7 +2,7 @@
 
 use ndarray::ArrayView2;
 
-use super::{Exponents, LANES, PANEL, Panel, Values, Window, for_each};
+use super::{Exponents, Isa, LANES, PANEL, Panel, Values, Window, bulk, for_each};
 use crate::arithmetic::tensor_core::Model;
 
 /// V (k x n) in panels of 64 columns: operands rounded to the format, and their exponents.
@@ -46,12 +46,16 @@ impl GroupedV {
     pub fn load(&mut self, v: ArrayView2<f32>, model: Model, threads: usize) {
         assert_eq!(v.dim(), (self.k, self.n), "shape of V");
         self.model = Some(model);
-        self.depth = self.k.next_multiple_of(model.group);
+        let depth = self.k.next_multiple_of(model.group);
         let panels = self.n.div_ceil(PANEL);
-        // Padding is zero: the tail of a panel is written here and never again.
-        self.values.clear();
-        self.values.resize(panels * self.depth, Values([0.0; PANEL]));
-        self.exponents.resize(panels * self.depth, Exponents([-128; PANEL]));
+        // Padding is zero: the tail of a panel is written here and never again, as long as the
+        // groups end at the same depth.
+        if (self.depth, self.values.len()) != (depth, panels * depth) {
+            self.depth = depth;
+            self.values.clear();
+            self.values.resize(panels * depth, Values([0.0; PANEL]));
+            self.exponents.resize(panels * depth, Exponents([-128; PANEL]));
+        }
         if self.values.is_empty() {
             self.window = Some(Window { top: 0, low: 0 });
             self.wild = vec![false; panels * (PANEL / LANES)];
@@ -59,6 +63,7 @@ impl GroupedV {
             return;
         }
 
+        let isa = Isa::best();
         let exponent_min = model.format.exponent_min();
         let mut found = vec![([None; PANEL / LANES], true); panels];
         let parts: Vec<_> =
@@ -66,19 +71,14 @@ impl GroupedV {
         for_each(threads, parts, |(p, (values, (windows, finite)))| {
             let first = p * PANEL;
             let columns = first..(first + PANEL).min(v.ncols());
-            // Largest magnitude and smallest non-zero magnitude less one, column by column.
-            let (mut top, mut low) = ([0u32; PANEL], [u32::MAX; PANEL]);
-            for (row, values) in v.outer_iter().zip(values) {
+            for (row, values) in v.outer_iter().zip(&mut *values) {
                 let row = row.slice_move(ndarray::s![columns.clone()]);
-                for (x, value) in row.iter().zip(&mut values.0) {
-                    *value = model.format.round_operand(*x);
-                }
-                for ((x, top), low) in values.0.iter().zip(&mut top).zip(&mut low) {
-                    let magnitude = x.to_bits() & 0x7fff_ffff;
-                    *top = (*top).max(magnitude);
-                    *low = (*low).min(magnitude.wrapping_sub(1));
+                match row.as_slice() {
+                    Some(row) => values.0[..row.len()].copy_from_slice(row),
+                    None => row.iter().zip(&mut values.0).for_each(|(&x, value)| *value = x),
                 }
             }
+            let [top, low] = bulk::scan_columns(isa, values, model.format);
             for (c, window) in windows.iter_mut().enumerate() {
                 let lanes = c * LANES..(c + 1) * LANES;
                 let extremes = [&top[lanes.clone()], &low[lanes]];
@@ -97,9 +97,7 @@ impl GroupedV {
         let parts: Vec<_> =
             self.values.chunks(self.depth).zip(self.exponents.chunks_mut(self.depth)).collect();
         for_each(threads, parts, |(values, exponents)| {
-            for (values, exponents) in values.iter().zip(exponents) {
-                window.relative(&values.0, exponent_min, &mut exponents.0);
-            }
+            bulk::relative_columns(isa, window, exponent_min, values, exponents);
         });
     }
 

@@ -266,3 +266,24 @@ fn y_need_not_be_contiguous() {
     gemm_tensor_core(&chunk, &packed, y.view_mut().reversed_axes(), 1);
     assert_eq!(y.reversed_axes(), reference(model, &a, &v));
 }
+
+#[test]
+fn a_and_v_need_not_be_contiguous() {
+    let mut rng = Rng(5);
+    for format in [Format::Bf16, Format::Tf32] {
+        let model = Model::of(Architecture::Hopper, format).unwrap();
+        // Whole groups, so that contiguous rows would be read in place.
+        let a = rng.matrix((64, 7), Kind::Plain, format, 2);
+        let v = rng.matrix((70, 64), Kind::Plain, format, 1);
+        let (a, v) = (a.t(), v.t());
+        let mut packed = GroupedV::new(64, 70);
+        packed.load(v, model, 1);
+        for selection in GroupSelection::ALL {
+            let mut y = Array2::from_elem((7, 70), f32::NAN);
+            let chunk = GroupedA::pack(a, model, selection, Isa::best());
+            gemm_tensor_core(&chunk, &packed, y.view_mut(), 1);
+            let want = reference(model, &a.to_owned(), &v.to_owned());
+            assert_eq!(y.map(|&x| bits(x)), want.map(|&x| bits(x)), "{selection:?}");
+        }
+    }
+}
