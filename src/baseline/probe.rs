@@ -396,17 +396,4 @@ mod tests {
         let csr = probe(&CsrRows, &[SHAPE], 1, 1).unwrap().remove(0);
         println!("{csr}");
     }
-
-    /// `cargo test --release -- --ignored --nocapture libraries` prints what is followed here.
-    #[test]
-    #[ignore = "prints a table"]
-    fn libraries() {
-        for threads in [1, 2] {
-            for baseline in crate::baseline::all(threads).available {
-                for row in probe(&*baseline.operator, &SHAPES, 1, threads).unwrap() {
-                    println!("{row}");
-                }
-            }
-        }
-    }
 }

@@ -239,11 +239,4 @@ mod tests {
         assert_eq!(with(&[("HF_HUB_CACHE", "/c"), ("HF_HOME", "/f")]), Some("/c".into()));
         assert_eq!(with(&[("HOME", "/h"), ("HF_HOME", "")]), with(&[("HOME", "/h")]));
     }
-
-    /// `cargo test --release doctor -- --ignored --nocapture` prints the whole report.
-    #[test]
-    #[ignore = "prints a report"]
-    fn whole_report() {
-        println!("{}", report(true));
-    }
 }

@@ -50,9 +50,9 @@ fn uniform(w: u32) -> f32 {
 fn ones(x: u32) -> u32 {
     let x = x - (x >> 1 & 0x5555_5555);
     let x = (x & 0x3333_3333) + (x >> 2 & 0x3333_3333);
-    let x = x + (x >> 4) & 0x0f0f_0f0f;
+    let x = (x + (x >> 4)) & 0x0f0f_0f0f;
     let x = x + (x >> 8);
-    x + (x >> 16) & 0x3f
+    (x + (x >> 16)) & 0x3f
 }
 
 fn heavy_tailed([w0, w1]: [u32; 2]) -> f32 {
