@@ -1,0 +1,21 @@
+//! NVIDIA devices: driver, kernels compiled at run time, memory, timers, and the vendor's libraries.
+//!
+//! Everything is opened at run time: the same program starts where there is no CUDA, and each function
+//! here then says what is missing.
+
+pub mod compile;
+mod device;
+mod error;
+mod graph;
+mod launch;
+mod matrix;
+mod memory;
+mod timer;
+
+pub use compile::{KernelRecord, Source, architecture_name, compiler_version, cubin};
+pub use device::{Device, DeviceInfo, device_count};
+pub use error::CudaError;
+pub use graph::Graph;
+pub use matrix::{DeviceMatrix, ROW_MULTIPLE};
+pub use memory::Buffer;
+pub use timer::{CALLS_MAX, Span, Timer};
