@@ -99,7 +99,13 @@ fn record() -> Record {
         arguments: vec!["manifests".into(), "--no-measure".into()],
         started: "2026-01-02T03:04:05Z".into(),
         environment: machine(),
-        options: RunOptions { threads: 2, isa: "portable".into(), nonce: None, measure: false },
+        options: RunOptions {
+            threads: 2,
+            isa: "portable".into(),
+            device: None,
+            nonce: None,
+            measure: false,
+        },
         manifests: vec![ManifestRecord {
             name: "small".into(),
             title: "For tests".into(),
@@ -107,6 +113,7 @@ fn record() -> Record {
             sha256: Digest::of(b"manifest"),
             expected_sha256: None,
         }],
+        devices: Vec::new(),
         cases,
     }
 }
@@ -164,13 +171,13 @@ fn a_record_of_another_version_is_refused() {
     assert_eq!(
         refused(&text.replace(FORMAT, "sparse-verify-record/2")),
         "PATH is not a record: its format is `sparse-verify-record/2`, expected \
-         `sparse-verify-record/1`"
+         `sparse-verify-record/2`"
     );
     // A newer one may have other keys: the version is what is wrong with it.
     assert_eq!(
         refused(r#"{"format": "sparse-verify-record/2", "runs": []}"#),
         "PATH is not a record: its format is `sparse-verify-record/2`, expected \
-         `sparse-verify-record/1`"
+         `sparse-verify-record/2`"
     );
     assert_eq!(refused("{}"), "PATH is not a record: it has no `format`");
     assert_eq!(refused("[]"), "PATH is not a record: it has no `format`");

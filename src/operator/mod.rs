@@ -7,6 +7,7 @@
 mod device;
 mod reference;
 mod skip;
+mod skip_device;
 mod strategy;
 
 use std::any::Any;
@@ -16,6 +17,7 @@ use ndarray::{ArrayView2, ArrayViewMut2};
 pub use device::{DeviceBuilt, DeviceOperator, OnDevice};
 pub use reference::DenseReference;
 pub use skip::SkipOperator;
+pub use skip_device::SkipDevice;
 pub use strategy::Strategy;
 
 /// Why an operator could not do its work.

@@ -25,8 +25,10 @@ pub struct Source {
 }
 
 /// Headers that sources may include.
-const HEADERS: [Source; 1] =
-    [Source { name: "segments.cuh", text: include_str!("../../../kernels/segments.cuh") }];
+const HEADERS: [Source; 2] = [
+    Source { name: "round.cuh", text: include_str!("../../../kernels/round.cuh") },
+    Source { name: "segments.cuh", text: include_str!("../../../kernels/segments.cuh") },
+];
 
 /// Never contract, never flush: the arithmetic is a contract.
 const OPTIONS: [&str; 5] =

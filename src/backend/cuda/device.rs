@@ -68,6 +68,17 @@ pub fn device_count() -> Result<usize, CudaError> {
     Ok(usize::try_from(count).unwrap_or(0))
 }
 
+/// The names of all devices, by ordinal, without opening any.
+pub fn device_names() -> Result<Vec<String>, CudaError> {
+    (0..device_count()?)
+        .map(|ordinal| {
+            let asked = || format!("device {ordinal}");
+            let device = result::device::get(ordinal as i32).call("cuDeviceGet", asked)?;
+            result::device::get_name(device).call("cuDeviceGetName", asked)
+        })
+        .collect()
+}
+
 impl Device {
     /// Opens device `ordinal`, counted as `CUDA_VISIBLE_DEVICES` leaves them.
     pub fn open(ordinal: usize) -> Result<Arc<Device>, CudaError> {

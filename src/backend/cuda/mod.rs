@@ -6,6 +6,7 @@
 pub mod compile;
 mod device;
 mod error;
+mod generic;
 mod graph;
 mod launch;
 mod matrix;
@@ -13,8 +14,9 @@ mod memory;
 mod timer;
 
 pub use compile::{KernelRecord, Source, architecture_name, compiler_version, cubin};
-pub use device::{Device, DeviceInfo, device_count};
+pub use device::{Device, DeviceInfo, device_count, device_names};
 pub use error::CudaError;
+pub use generic::{ModelA, SlicedA};
 pub use graph::Graph;
 pub use matrix::{DeviceMatrix, ROW_MULTIPLE};
 pub use memory::Buffer;
