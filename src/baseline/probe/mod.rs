@@ -5,7 +5,9 @@
 //! shows in most elements. A model counts as followed only where *every* element of the output
 //! has its bits, and only for that library version, machine, shape and thread count.
 
-use std::collections::HashSet;
+mod identify;
+mod model;
+
 use std::fmt;
 
 use ndarray::Array2;
@@ -13,19 +15,11 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
-use crate::arithmetic::{Arithmetic, Slices, chain};
-use crate::operator::{Error, Operator, Staged};
+pub use identify::{Identified, Identifier};
 
-/// Elements on which each candidate is tried before all elements are compared.
-const SCREENED: usize = 12;
-/// Most slices of a split over k that are tried: vendor libraries split among few workers.
-const SLICES_MAX: usize = 16;
-/// Slice lengths of a split over k are rounded up to one of these.
-const ROUNDINGS: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
-/// Consecutive k that are dealt out together.
-const GROUPS: [usize; 6] = [1, 2, 4, 8, 16, 32];
-/// Block lengths over k of cache-blocked kernels: multiples of 8 in this range.
-const BLOCK_LENGTHS: std::ops::RangeInclusive<usize> = 64..=1024;
+use crate::arithmetic::tensor_core::Architecture;
+use crate::matrix::Dtype;
+use crate::operator::{Error, Operator, Staged};
 
 /// A shape to try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,114 +39,15 @@ pub const SHAPES: [Shape; 5] = [
     Shape { m: 256, k: 2048, n: 1 },
 ];
 
-/// A way to sum a row's products.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Model {
-    /// One that a case can name.
-    Named(Slices),
-    /// Blocks of `len` consecutive k, but a rest between one and two blocks is cut after
-    /// `half`. This is how GotoBLAS and its successor OpenBLAS cut k (`min_l` in
-    /// driver/level3/level3.c): in halves, the first rounded up to the kernel's unrolling.
-    HalvedRest { len: usize, half: usize },
-    /// One chain whose multiplications are rounded before they are added.
-    Unfused,
-}
-
-impl Model {
-    /// One output element.
-    fn dot(self, a: &[f32], v: &[f32]) -> f32 {
-        match self {
-            Model::Named(slices) => chain::dot(slices, a, v),
-            Model::Unfused => a.iter().zip(v).fold(0.0, |y, (&a, &v)| y + a * v),
-            Model::HalvedRest { len, half } => {
-                let (mut start, mut sum) = (0, None);
-                while start < a.len() {
-                    let end = start + next_block(a.len() - start, len, half);
-                    let slice = chain::dot(Slices::One, &a[start..end], &v[start..end]);
-                    sum = Some(sum.map_or(slice, |sum: f32| sum + slice));
-                    start = end;
-                }
-                sum.unwrap_or(0.0)
-            }
-        }
-    }
-
-    /// The slice that each k belongs to.
-    fn slices(self, k: usize) -> Vec<usize> {
-        match self {
-            Model::Named(slices) => (0..k).map(|k| slices.slice_of(k)).collect(),
-            // One chain, but of another kind: it must not be taken for the fused one.
-            Model::Unfused => vec![usize::MAX; k],
-            Model::HalvedRest { len, half } => {
-                let mut slices = Vec::with_capacity(k);
-                for slice in 0.. {
-                    if slices.len() == k {
-                        break;
-                    }
-                    let end = slices.len() + next_block(k - slices.len(), len, half);
-                    slices.resize(end, slice);
-                }
-                slices
-            }
-        }
-    }
-
-    /// All candidates for a sum of `k` products, the plainest first; none is another in disguise.
-    fn candidates(k: usize) -> Vec<Model> {
-        let contiguous = |len: usize| {
-            Model::Named(Slices::Contiguous { count: k.div_ceil(len.max(1)), len: len.max(1) })
-        };
-        let mut models = vec![Model::Named(Slices::One), Model::Unfused];
-        for count in 2..=SLICES_MAX {
-            models.extend(
-                ROUNDINGS.map(|rounding| contiguous(k.div_ceil(count).next_multiple_of(rounding))),
-            );
-        }
-        models.extend(BLOCK_LENGTHS.step_by(8).map(contiguous));
-        for count in 2..=SLICES_MAX {
-            models.extend(GROUPS.map(|group| Model::Named(Slices::Dealt { count, group })));
-        }
-        for len in BLOCK_LENGTHS.step_by(8).filter(|&len| len < k) {
-            let rest = len + k % len;
-            models.extend(ROUNDINGS.map(|rounding| Model::HalvedRest {
-                len,
-                half: rest.div_ceil(2).next_multiple_of(rounding).min(rest),
-            }));
-        }
-        let mut seen = HashSet::new();
-        models.retain(|model| seen.insert(model.slices(k)));
-        models
-    }
-
-    /// The arithmetic that a case can name, if there is one.
-    fn arithmetic(self) -> Option<Arithmetic> {
-        match self {
-            Model::Named(slices) => Some(Arithmetic::F32Chain(slices)),
-            Model::HalvedRest { .. } | Model::Unfused => None,
-        }
-    }
-}
-
-impl fmt::Display for Model {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Model::Named(slices) => Arithmetic::F32Chain(*slices).fmt(f),
-            Model::HalvedRest { len, half } => {
-                write!(f, "blocks of {len}, the rest below two blocks cut after {half}")
-            }
-            Model::Unfused => write!(f, "one chain, multiply and add rounded apart"),
-        }
-    }
-}
-
-/// Length of the next block when `rest` products are left.
-fn next_block(rest: usize, len: usize, half: usize) -> usize {
-    match rest {
-        _ if rest >= 2 * len => len,
-        _ if rest > len => half,
-        _ => rest,
-    }
-}
+/// Shapes of published layers, at which libraries for devices split sums over k in several ways.
+pub const DEVICE_SHAPES: [Shape; 6] = [
+    Shape { m: 14336, k: 4096, n: 1024 },
+    Shape { m: 2872, k: 4096, n: 1024 },
+    Shape { m: 14336, k: 4096, n: 128 },
+    Shape { m: 4096, k: 14336, n: 512 },
+    Shape { m: 10000, k: 10000, n: 2500 },
+    Shape { m: 5000, k: 5000, n: 1000 },
+];
 
 /// What one library was seen to follow at one shape.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -187,81 +82,81 @@ impl fmt::Display for Followed {
     }
 }
 
+/// What is multiplied, and where.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// Of A and V.
+    pub dtype: Dtype,
+    /// Of Y.
+    pub output: Dtype,
+    /// Of the device, if it is one.
+    pub architecture: Option<Architecture>,
+    pub threads: usize,
+    /// Of the random data.
+    pub seed: u64,
+}
+
+impl Setting {
+    /// f32 on the CPU.
+    pub fn cpu(threads: usize, seed: u64) -> Setting {
+        Setting { dtype: Dtype::F32, output: Dtype::F32, architecture: None, threads, seed }
+    }
+}
+
 /// Tries the candidates on random data at each shape.
 pub fn probe(
     operator: &dyn Operator,
     shapes: &[Shape],
-    seed: u64,
-    threads: usize,
+    setting: Setting,
 ) -> Result<Vec<Followed>, Error> {
-    shapes.iter().map(|&shape| probe_shape(operator, shape, seed, threads)).collect()
+    let one = |&shape: &Shape| probe_at(&[operator], shape, setting).remove(0);
+    shapes.iter().map(one).collect()
 }
 
-fn probe_shape(
-    operator: &dyn Operator,
+/// The same for several operators at one shape, which share data and references.
+pub fn probe_at(
+    operators: &[&dyn Operator],
     shape: Shape,
-    seed: u64,
-    threads: usize,
-) -> Result<Followed, Error> {
+    setting: Setting,
+) -> Vec<Result<Followed, Error>> {
     let Shape { m, k, n } = shape;
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let a = full_significands(m, k, &mut random);
-    let v = full_significands(k, n, &mut random);
-    let mut y = Array2::from_elem((m, n), f32::NAN);
-    let built = operator.build(a.view())?;
-    let mut staged = Staged::default();
-    operator.stage(v.view(), &mut staged, threads)?;
-    built.apply(v.view(), &staged, y.view_mut(), threads)?;
-
-    // Columns of V as rows, so that a product reads two slices.
-    let columns = Array2::from_shape_fn((n, k), |(j, k)| v[[k, j]]);
-    let differs = |model: Model, i: usize, j: usize| match (a.row(i).as_slice(), columns.row(j)) {
-        (Some(row), column) => {
-            column.as_slice().is_none_or(|column| bits(model.dot(row, column)) != bits(y[[i, j]]))
-        }
-        (None, _) => true,
+    let mut random = ChaCha8Rng::seed_from_u64(setting.seed);
+    let a = random_values(m, k, setting.dtype, &mut random);
+    let v = random_values(k, n, setting.dtype, &mut random);
+    let Setting { dtype, output, architecture, threads, .. } = setting;
+    let mut identifier = Identifier::new(a.view(), v.view(), dtype, output, architecture, threads);
+    let followed = |operator: &&dyn Operator| {
+        let mut y = Array2::from_elem((m, n), f32::NAN);
+        let built = operator.build(a.view())?;
+        let mut staged = Staged::default();
+        operator.stage(v.view(), &mut staged, threads)?;
+        built.apply(v.view(), &staged, y.view_mut(), threads)?;
+        let found = identifier.identify(y.view())?;
+        Ok(Followed {
+            operator: operator.name(),
+            shape,
+            threads,
+            model: found.model.filter(|_| found.verified),
+            can_be_named: found.verified && found.can_be_named,
+            tried: found.tried,
+            elements: found.elements,
+            unlike_chain: identifier.unlike_chain(y.view())?,
+        })
     };
-    let screen: Vec<(usize, usize)> = match m * n {
-        0 => Vec::new(),
-        _ => (0..SCREENED)
-            .map(|_| {
-                let element = random.next_u64() as usize % (m * n);
-                (element / n, element % n)
-            })
-            .collect(),
-    };
-    let all = || (0..m).flat_map(|i| (0..n).map(move |j| (i, j)));
-    let candidates = Model::candidates(k);
-    let model = candidates.iter().copied().find(|&model| {
-        !screen.iter().any(|&(i, j)| differs(model, i, j))
-            && !all().any(|(i, j)| differs(model, i, j))
-    });
-    let chain = Model::Named(Slices::One);
-    Ok(Followed {
-        operator: operator.name(),
-        shape,
-        threads,
-        model: model.map(|model| model.to_string()),
-        can_be_named: model.is_some_and(|model| model.arithmetic().is_some()),
-        tried: candidates.len(),
-        elements: m * n,
-        unlike_chain: match model {
-            Some(model) if model == chain => 0,
-            _ => all().filter(|&(i, j)| differs(chain, i, j)).count(),
-        },
-    })
+    operators.iter().map(followed).collect()
 }
 
-/// Bits after the one normalisation that all outputs get: -0 is +0.
-fn bits(y: f32) -> u32 {
-    (y + 0.0).to_bits()
-}
-
-/// Values in +-[0.5, 1) with 24 random significant bits: no product is exact.
-fn full_significands(rows: usize, cols: usize, random: &mut ChaCha8Rng) -> Array2<f32> {
+/// Values of random sign and full significands, so that no product of two f32 is exact. f32 values
+/// lie in +-[0.5, 1); those of 16 bits have few significant bits, and spread over 12 binades, so that
+/// sums are not exact.
+fn random_values(rows: usize, cols: usize, dtype: Dtype, random: &mut ChaCha8Rng) -> Array2<f32> {
     Array2::from_shape_fn((rows, cols), |_| {
         let word = random.next_u32();
-        f32::from_bits((word & 0x8000_0000) | 0x3f00_0000 | (word & 0x007f_ffff))
+        let binade = match dtype {
+            Dtype::F32 => 126,
+            Dtype::Bf16 | Dtype::F16 => 126 - random.next_u32() % 12,
+        };
+        dtype.round(f32::from_bits((word & 0x8000_0000) | binade << 23 | (word & 0x007f_ffff)))
     })
 }
 
@@ -292,7 +187,10 @@ pub const TABLE_HEAD: [&str; 5] =
 mod tests {
     use ndarray::{ArrayView2, ArrayViewMut2};
 
+    use super::model::Model;
     use super::*;
+    use crate::arithmetic::tensor_core::{self, Format};
+    use crate::arithmetic::{Arithmetic, Slices, TensorCoreModel, chain};
     use crate::baseline::{CsrRows, Dense, GemmRs};
     use crate::operator::Built;
 
@@ -333,7 +231,7 @@ mod tests {
     const SHAPE: Shape = Shape { m: 9, k: 1000, n: 5 };
 
     fn found(dot: impl Fn(&[f32], &[f32]) -> f32 + Copy + Send + Sync + 'static) -> Followed {
-        probe(&Scalar(dot), &[SHAPE], 7, 1).unwrap().remove(0)
+        probe(&Scalar(dot), &[SHAPE], Setting::cpu(1, 7)).unwrap().remove(0)
     }
 
     #[test]
@@ -376,24 +274,111 @@ mod tests {
     }
 
     #[test]
-    fn no_candidate_comes_twice() {
-        for k in [1, 2, 17, 384, 1000, 4096] {
-            let models = Model::candidates(k);
-            let mut all: Vec<_> = models.iter().map(|model| model.slices(k)).collect();
-            all.sort();
-            all.dedup();
-            assert_eq!(all.len(), models.len(), "k = {k}");
+    fn the_embedded_gemm_follows_a_model() {
+        let shape = Shape { m: 96, k: 2048, n: 64 };
+        let followed = probe(&Dense(GemmRs), &[shape], Setting::cpu(1, 1)).unwrap().remove(0);
+        // The block length follows the caches; one that is found is a model of blocks.
+        println!("{followed}");
+        assert!(followed.model.is_some(), "{followed}");
+        let csr = probe(&CsrRows, &[SHAPE], Setting::cpu(1, 1)).unwrap().remove(0);
+        println!("{csr}");
+    }
+    /// What is said of an output that each element of is computed by `dot` and rounded to `output`.
+    fn identified(
+        shape: Shape,
+        dtype: Dtype,
+        output: Dtype,
+        threads: usize,
+        dot: impl Fn(&[f32], &[f32]) -> f32,
+    ) -> Identified {
+        let Shape { m, k, n } = shape;
+        let mut random = ChaCha8Rng::seed_from_u64(3);
+        let mut a = random_values(m, k, dtype, &mut random);
+        a.row_mut(m / 2).fill(0.0);
+        let v = random_values(k, n, dtype, &mut random);
+        let y = Array2::from_shape_fn((m, n), |(i, j)| {
+            output.round(dot(&a.row(i).to_vec(), &v.column(j).to_vec()))
+        });
+        let hopper = Some(Architecture::Hopper);
+        Identifier::new(a.view(), v.view(), dtype, output, hopper, threads)
+            .identify(y.view())
+            .unwrap()
+    }
+
+    #[test]
+    fn the_models_seen_on_devices_are_found() {
+        let at = |k| Shape { m: 5, k, n: 13 };
+        for (shape, slices) in [
+            (at(4096), Slices::Contiguous { count: 4, len: 1024 }),
+            (at(4096), Slices::Dealt { count: 8, group: 8 }),
+            (at(4096), Slices::Dealt { count: 7, group: 8 }),
+            (at(14336), Slices::Dealt { count: 2, group: 8 }),
+            (at(10000), Slices::Contiguous { count: 3, len: 3336 }),
+        ] {
+            let found =
+                identified(shape, Dtype::F32, Dtype::F32, 2, |a, v| Model::Named(slices).dot(a, v));
+            assert!(found.verified, "{found:?}");
+            assert_eq!(found.model, Some(Arithmetic::F32Chain(slices).to_string()));
+            assert_eq!((found.differing, found.elements), (Some(0), 65));
         }
     }
 
     #[test]
-    fn the_embedded_gemm_follows_a_model() {
-        let shape = Shape { m: 96, k: 2048, n: 64 };
-        let followed = probe(&Dense(GemmRs), &[shape], 1, 1).unwrap().remove(0);
-        // The block length follows the caches; one that is found is a model of blocks.
-        println!("{followed}");
-        assert!(followed.model.is_some(), "{followed}");
-        let csr = probe(&CsrRows, &[SHAPE], 1, 1).unwrap().remove(0);
-        println!("{csr}");
+    fn tensor_cores_are_found_in_every_format_and_output() {
+        for dtype in [Dtype::F32, Dtype::Bf16, Dtype::F16] {
+            let format = Format::of(dtype);
+            for architecture in [Architecture::Ampere, Architecture::Hopper] {
+                let model = TensorCoreModel::of(architecture, format).unwrap();
+                let want = Model::TensorCore(model).to_string();
+                for output in [Dtype::F32, dtype] {
+                    // Rounding to 16 bits hides most differences: it takes more elements to see one.
+                    let shape = Shape { m: 96, k: 512, n: 96 };
+                    let found =
+                        identified(shape, dtype, output, 1, |a, v| tensor_core::dot(model, a, v));
+                    assert!(found.verified, "{found:?}");
+                    // Ada's are Ampere's.
+                    let found = found.model.unwrap().replace("-ada ", "-ampere ");
+                    assert_eq!(found, want, "{output}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_model_followed_in_all_but_one_element_is_not_verified() {
+        let shape = Shape { m: 80, k: 256, n: 90 };
+        for (dtype, output) in [(Dtype::F32, Dtype::F32), (Dtype::Bf16, Dtype::Bf16)] {
+            let calls = std::cell::Cell::new(0);
+            let found = identified(shape, dtype, output, 1, |a, v| {
+                calls.set(calls.get() + 1);
+                let y = chain::dot(Slices::One, a, v);
+                if calls.get() == 4321 { y * 1.01 } else { y }
+            });
+            assert!(!found.verified);
+            assert_eq!(found.differing, Some(1), "{found:?}");
+            assert_eq!(found.elements, 7200);
+        }
+    }
+
+    #[test]
+    fn what_fits_nothing_says_so() {
+        let reversed = |a: &[f32], v: &[f32]| {
+            a.iter().zip(v).rev().fold(0.0, |y: f32, (&a, &v)| a.mul_add(v, y))
+        };
+        let found = identified(SHAPE, Dtype::F32, Dtype::F32, 1, reversed);
+        assert_eq!((found.model, found.differing, found.verified), (None, None, false));
+        let (a, v) = (Array2::zeros((2, 3)), Array2::zeros((3, 4)));
+        let mut identifier = Identifier::new(a.view(), v.view(), Dtype::F32, Dtype::F32, None, 1);
+        assert!(identifier.identify(Array2::zeros((2, 3)).view()).is_err());
+    }
+
+    #[test]
+    fn the_digest_is_that_of_the_bytes() {
+        let (a, v) = (Array2::ones((1, 1)), Array2::ones((1, 2)));
+        let mut identifier = Identifier::new(a.view(), v.view(), Dtype::F32, Dtype::Bf16, None, 1);
+        let y = ndarray::array![[1.0, -0.0]];
+        let found = identifier.identify(y.view()).unwrap();
+        assert_eq!(found.digest, crate::digest::Digest::of(&[0x80, 0x3f, 0, 0]));
+        assert!(!found.verified);
     }
 }
