@@ -153,8 +153,9 @@ fn model(capability: (i32, i32), format: Format) -> Option<TensorCoreModel> {
     TensorCoreModel::of(Architecture::of(capability)?, format)
 }
 
+/// A reason in a line.
 fn not_usable(error: &dyn std::fmt::Display) -> String {
-    format!("not usable: {error}")
+    format!("not usable: {error}").replace('\n', "; ")
 }
 
 /// Variables by which a user changes what the libraries compute, as far as they are set.
