@@ -1,3 +1,4 @@
 //! What computes: buffers, kernels, timers, energy. The only room with `unsafe` and FFI.
 
 pub mod cpu;
+pub mod cuda;

@@ -1,0 +1,3 @@
+//! NVIDIA devices.
+
+pub mod nvml;
