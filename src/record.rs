@@ -13,8 +13,8 @@ use crate::digest::Digest;
 use crate::doctor::Environment;
 use crate::measure::CaseTimings;
 
-/// The version of the record's format.
-pub const FORMAT: &str = "sparse-verify-record/1";
+/// The version of the record's format. 2 has what a device says of its samples.
+pub const FORMAT: &str = "sparse-verify-record/2";
 
 /// One run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
