@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use crate::arithmetic::Arithmetic;
 use crate::backend::cpu::Isa;
+use crate::backend::cuda::Device;
 use crate::check::bits::{self, Bits, CaseError, Subject};
 use crate::check::verdict::{self, Judgement, Verdict};
 use crate::digest::Digest;
@@ -18,7 +19,7 @@ use crate::inputs::weights::WeightsError;
 use crate::inputs::{self, Recipe, Weights};
 use crate::manifest::{Case, Manifest, Weights as Origin};
 use crate::matrix::Dtype;
-use crate::operator::{DenseReference, Operator, SkipOperator};
+use crate::operator::{DenseReference, OnDevice, Operator, SkipDevice, SkipOperator};
 use crate::record::{BitsRecord, CaseRecord};
 
 /// Builds the operator under test for a case.
@@ -34,6 +35,11 @@ pub fn skip_operator(case: &Case, isa: Isa) -> Box<dyn Operator> {
     })
 }
 
+/// Our own operator for a CUDA device, as the manifest asks for it.
+pub fn skip_device(case: &Case) -> SkipDevice {
+    SkipDevice { arithmetic: case.arithmetic, output: case.output, strategy: case.strategy }
+}
+
 /// How to audit, the same for all cases of a run.
 pub struct Auditor<'a> {
     pub isa: Isa,
@@ -41,6 +47,8 @@ pub struct Auditor<'a> {
     pub nonce: Option<String>,
     /// `false`: bits only.
     pub measure: bool,
+    /// Where our own operator runs instead of on the CPU.
+    pub device: Option<Arc<Device>>,
     pub weights: inputs::weights::Resolver,
     pub operator: &'a OperatorFor,
     pub held: HeldWeights,
@@ -131,6 +139,7 @@ impl Auditor<'_> {
     ) -> Outcome {
         let started = Instant::now();
         let mut record = blank(manifest, case);
+        record.device = self.device.as_ref().map(|device| device.info.name.clone());
         let entry = match self.bits(manifest, case, progress) {
             Ok(prepared) => {
                 let committed = expected.cases.get(&case.id);
@@ -166,6 +175,17 @@ impl Auditor<'_> {
         Outcome { record, entry }
     }
 
+    /// The operator under test, where it is to run.
+    fn operator_for(&self, case: &Case) -> Box<dyn Operator> {
+        match &self.device {
+            None => (self.operator)(case, self.isa),
+            Some(device) => {
+                let operator = Arc::new(skip_device(case));
+                Box::new(OnDevice { operator, device: device.clone() })
+            }
+        }
+    }
+
     /// A and whether it is moderate (VERIFY.md section 6).
     pub fn weights(&mut self, manifest: &Manifest, case: &Case) -> Result<(Weights, bool), Stop> {
         let recipe = recipe(case);
@@ -196,7 +216,7 @@ impl Auditor<'_> {
     ) -> Result<Prepared, Stop> {
         let (weights, weights_are_moderate) = self.weights(manifest, case)?;
         let v = activations(case, self.threads);
-        let operator = (self.operator)(case, self.isa);
+        let operator = self.operator_for(case);
         let reference =
             DenseReference { arithmetic: case.arithmetic, output: case.output, isa: self.isa };
         let subject = Subject {
@@ -268,7 +288,7 @@ impl Auditor<'_> {
                 Err("not measured: the output is not right".to_owned())
             }
             _ => {
-                let operator = (self.operator)(case, self.isa);
+                let operator = self.operator_for(case);
                 timing::measure(
                     case,
                     &prepared.weights,
@@ -370,6 +390,7 @@ fn blank(manifest: &Manifest, case: &Case) -> CaseRecord {
         arithmetic: case.arithmetic.to_string(),
         model: model_status(case),
         verdict: Verdict::NotRun,
+        device: None,
         reasons: Vec::new(),
         exit_code: exit::NOT_VERIFIED,
         bits: None,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::backend::cuda::{DeviceInfo, KernelRecord};
 use crate::check::bits::Structure;
 use crate::check::compare::{BoundReport, Difference};
 use crate::check::verdict::{DigestRow, Verdict};
@@ -13,7 +14,7 @@ use crate::digest::Digest;
 use crate::doctor::Environment;
 use crate::measure::CaseTimings;
 
-/// The version of the record's format. 2 has what a device says of its samples.
+/// The version of the record's format. 2 has devices, and what they say of samples.
 pub const FORMAT: &str = "sparse-verify-record/2";
 
 /// One run.
@@ -28,7 +29,16 @@ pub struct Record {
     pub environment: Environment,
     pub options: RunOptions,
     pub manifests: Vec<ManifestRecord>,
+    /// CUDA devices that cases ran on.
+    pub devices: Vec<DeviceRecord>,
     pub cases: Vec<CaseRecord>,
+}
+
+/// A device, and the machine code that ran on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceRecord {
+    pub device: DeviceInfo,
+    pub kernels: Vec<KernelRecord>,
 }
 
 /// What a resumed run must have in common with the one it continues.
@@ -36,6 +46,8 @@ pub struct Record {
 pub struct RunOptions {
     pub threads: usize,
     pub isa: String,
+    /// As given; `None` leaves it to each manifest's platform.
+    pub device: Option<String>,
     pub nonce: Option<String>,
     pub measure: bool,
 }
@@ -73,6 +85,8 @@ pub struct CaseRecord {
     /// `unconfirmed`: no hardware was seen to follow the model with chained groups.
     pub model: Option<String>,
     pub verdict: Verdict,
+    /// The device that the operator ran on; `None` for the CPU.
+    pub device: Option<String>,
     /// Why, line by line; empty for a case that is verified.
     pub reasons: Vec<String>,
     /// The exit code that the case alone would give.

@@ -99,7 +99,13 @@ fn record() -> Record {
         arguments: vec!["manifests".into(), "--no-measure".into()],
         started: "2026-01-02T03:04:05Z".into(),
         environment: machine(),
-        options: RunOptions { threads: 2, isa: "portable".into(), nonce: None, measure: false },
+        options: RunOptions {
+            threads: 2,
+            isa: "portable".into(),
+            device: None,
+            nonce: None,
+            measure: false,
+        },
         manifests: vec![ManifestRecord {
             name: "small".into(),
             title: "For tests".into(),
@@ -107,6 +113,7 @@ fn record() -> Record {
             sha256: Digest::of(b"manifest"),
             expected_sha256: None,
         }],
+        devices: Vec::new(),
         cases,
     }
 }

@@ -365,9 +365,9 @@ impl Job<'_> {
                 Ok((y, negative_zeros))
             };
         let built = operator.build(a.view())?;
+        let (y, negative) = apply(&*built, v, &self.staged)?;
         let plan = built.plan();
         tally.plans.insert(plan.strategy.name(), (1, plan.reason));
-        let (y, negative) = apply(&*built, v, &self.staged)?;
         let y = Arc::new(y);
         tally.negative_zeros[0] = negative;
         self.lanes.push(OPERATOR, index, y.clone());

@@ -35,7 +35,7 @@ impl Tolerance {
             let mut y = Array2::from_elem((a.nrows(), v.ncols()), f32::NAN);
             reference.stage(v, &mut staged, threads)?;
             reference.build(a)?.apply(v, &staged, y.view_mut(), threads)?;
-            Ok(y)
+            Ok::<_, Error>(y)
         };
         let nonzeros =
             |row: ndarray::ArrayView1<'_, f32>| row.iter().filter(|x| **x != 0.0).count();

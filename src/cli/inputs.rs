@@ -21,6 +21,7 @@ pub fn run(args: &InputsArgs) -> Result<u8, Failure> {
         threads: args.resources.threads(),
         nonce: None,
         measure: false,
+        device: None,
         weights: Resolver::new(args.resources.weights.clone(), args.resources.offline),
         operator: &audit::skip_operator,
         held: HeldWeights::default(),

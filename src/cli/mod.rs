@@ -1,5 +1,6 @@
 //! The command line: definitions here, one file per action.
 
+pub mod device;
 pub mod doctor;
 pub mod explain;
 pub mod inputs;
@@ -79,6 +80,10 @@ pub struct Resources {
     /// Threads to use [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
+    /// Run the operator on CUDA device N, or on the CPU [default: on the device that a manifest's
+    /// platform names, where there is one, else on the CPU]
+    #[arg(long, value_name = "N|cpu", value_parser = device)]
+    pub device: Option<DeviceChoice>,
     /// Dispatch path of the CPU kernels; all give the same bits [default: the fastest here]
     #[arg(long, value_name = "ISA", value_parser = isa)]
     pub isa: Option<Isa>,
@@ -90,8 +95,33 @@ impl Resources {
         self.threads.map_or_else(cores, usize::from)
     }
 
+    /// The `--device` that was given, as records keep it.
+    pub fn device_text(&self) -> Option<String> {
+        self.device.map(|choice| match choice {
+            DeviceChoice::Cpu => "cpu".into(),
+            DeviceChoice::Cuda(ordinal) => ordinal.to_string(),
+        })
+    }
+
     pub fn isa(&self) -> Isa {
         self.isa.unwrap_or_else(Isa::best)
+    }
+}
+
+/// Where the operator runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceChoice {
+    Cpu,
+    Cuda(usize),
+}
+
+fn device(text: &str) -> Result<DeviceChoice, String> {
+    match text {
+        "cpu" => Ok(DeviceChoice::Cpu),
+        number => number
+            .parse()
+            .map(DeviceChoice::Cuda)
+            .map_err(|_| "expected the number of a CUDA device, or `cpu`".into()),
     }
 }
 

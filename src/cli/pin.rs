@@ -19,6 +19,7 @@ pub fn run(args: &PinArgs) -> Result<u8, Failure> {
         threads: args.resources.threads(),
         nonce: None,
         measure: false,
+        device: None,
         weights: Resolver::new(args.resources.weights.clone(), args.resources.offline),
         operator: &audit::skip_operator,
         held: HeldWeights::default(),

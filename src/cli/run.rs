@@ -6,6 +6,7 @@ use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::device::Devices;
 use super::select::{Selected, select};
 use super::{Require, RunArgs};
 use crate::audit::{self, Auditor, HeldWeights, SharedOutputs};
@@ -47,6 +48,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
         threads: args.resources.threads(),
         nonce: args.nonce.clone(),
         measure: !args.no_measure,
+        device: None,
         weights: Resolver::new(args.resources.weights.clone(), args.resources.offline),
         operator: &audit::skip_operator,
         held: HeldWeights::default(),
@@ -67,8 +69,10 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
         let _ = out.write_all(text.as_bytes());
         let _ = out.flush();
     };
+    let mut devices = Devices::new(args.resources.device);
     'cases: for selected in &selected {
         let manifest = &selected.manifest;
+        auditor.device = devices.for_platform(manifest.platform.as_deref())?;
         if detail != terminal::Detail::Quiet && !selected.chosen.is_empty() {
             say(&format!("{}: {}\n", manifest.name, manifest.title));
             say(&terminal::head(width));
@@ -90,6 +94,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
             bar.finish_and_clear();
             say(&terminal::case(&outcome.record, width, detail));
             record.cases.push(outcome.record);
+            record.devices = devices.records();
             // Already so, but where a resumed run fills a gap.
             record
                 .cases
@@ -151,6 +156,7 @@ fn begin(args: &RunArgs, selected: &[Selected]) -> Result<Record, Failure> {
     let options = RunOptions {
         threads: args.resources.threads(),
         isa: args.resources.isa().to_string(),
+        device: args.resources.device_text(),
         nonce: args.nonce.clone(),
         measure: !args.no_measure,
     };
@@ -172,6 +178,7 @@ fn begin(args: &RunArgs, selected: &[Selected]) -> Result<Record, Failure> {
         environment: environment(),
         options,
         manifests,
+        devices: Vec::new(),
         cases: Vec::new(),
     };
     match &args.json {

@@ -4,16 +4,20 @@
 //! What is deliberately absent: digests, clocks, cases. An implementation sees matrices only, so
 //! one that lives in another process or on another device can stand in the same place.
 
+mod device;
 mod reference;
 mod skip;
+mod skip_device;
 mod strategy;
 
 use std::any::Any;
 
 use ndarray::{ArrayView2, ArrayViewMut2};
 
+pub use device::{DeviceBuilt, DeviceOperator, OnDevice};
 pub use reference::DenseReference;
 pub use skip::SkipOperator;
+pub use skip_device::SkipDevice;
 pub use strategy::Strategy;
 
 /// Why an operator could not do its work.

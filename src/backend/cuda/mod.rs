@@ -1,3 +1,24 @@
-//! NVIDIA devices.
+//! NVIDIA devices: driver, kernels compiled at run time, memory, timers, and the vendor's libraries.
+//!
+//! Everything is opened at run time: the same program starts where there is no CUDA, and each function
+//! here then says what is missing.
 
+pub mod compile;
+mod device;
+mod error;
+mod generic;
+mod graph;
+mod launch;
+mod matrix;
+mod memory;
 pub mod nvml;
+mod timer;
+
+pub use compile::{KernelRecord, Source, architecture_name, compiler_version, cubin};
+pub use device::{Device, DeviceInfo, device_count, device_names};
+pub use error::CudaError;
+pub use generic::{ModelA, SlicedA};
+pub use graph::Graph;
+pub use matrix::{DeviceMatrix, ROW_MULTIPLE};
+pub use memory::Buffer;
+pub use timer::{CALLS_MAX, Span, Timer};

@@ -1,0 +1,115 @@
+//! Dense matrices in device memory.
+
+use std::sync::Arc;
+
+use ndarray::{Array2, ArrayView2};
+
+use super::device::Device;
+use super::error::CudaError;
+use super::memory::Buffer;
+use crate::matrix::Dtype;
+
+/// Rows of V and Y start at multiples of so many elements: kernels read V in vectors and whole tiles.
+pub const ROW_MULTIPLE: usize = 16;
+
+/// `rows x cols` elements of `dtype`, row-major, each row `stride` elements after the one before. What lies
+/// between the rows is zero in V, and not looked at in Y.
+#[derive(Debug)]
+pub struct DeviceMatrix {
+    pub buffer: Buffer,
+    pub rows: usize,
+    pub cols: usize,
+    pub stride: usize,
+    pub dtype: Dtype,
+}
+
+impl DeviceMatrix {
+    /// A matrix of no defined values.
+    pub fn new(
+        device: &Arc<Device>,
+        shape: (usize, usize),
+        dtype: Dtype,
+        what: &str,
+    ) -> Result<DeviceMatrix, CudaError> {
+        let (rows, cols) = shape;
+        let stride = cols.next_multiple_of(ROW_MULTIPLE);
+        let bytes = rows * stride * dtype.size();
+        let buffer = Buffer::new(device, bytes, &format!("{what}, {rows} x {cols} {dtype}"))?;
+        Ok(DeviceMatrix { buffer, rows, cols, stride, dtype })
+    }
+
+    /// A copy of a host matrix whose elements are values of `dtype`.
+    pub fn upload(
+        device: &Arc<Device>,
+        a: ArrayView2<'_, f32>,
+        dtype: Dtype,
+        what: &str,
+    ) -> Result<DeviceMatrix, CudaError> {
+        let mut matrix = DeviceMatrix::new(device, a.dim(), dtype, what)?;
+        matrix.write(a)?;
+        Ok(matrix)
+    }
+
+    /// Replaces all elements.
+    ///
+    /// # Panics
+    /// If the shapes differ.
+    pub fn write(&mut self, a: ArrayView2<'_, f32>) -> Result<(), CudaError> {
+        assert_eq!(a.dim(), (self.rows, self.cols), "the caller made both");
+        if self.dtype == Dtype::F32
+            && self.stride == self.cols
+            && let Some(values) = a.as_slice()
+        {
+            return self.buffer.write(values);
+        }
+        let mut bytes = Vec::with_capacity(self.rows * self.stride * self.dtype.size());
+        let mut padded = vec![0.0; self.stride];
+        for row in a.rows() {
+            padded.iter_mut().zip(row).for_each(|(to, from)| *to = *from);
+            self.dtype.encode(&padded, &mut bytes);
+        }
+        self.buffer.write(&bytes)
+    }
+
+    /// Makes every element a NaN.
+    pub fn poison(&mut self) -> Result<(), CudaError> {
+        self.buffer.fill(0xff)
+    }
+
+    /// Copies all elements to the host, after all work given before.
+    pub fn read(&self) -> Result<Array2<f32>, CudaError> {
+        let mut y = Array2::zeros((self.rows, self.cols));
+        match self.dtype {
+            Dtype::F32 if self.stride == self.cols => {
+                // Just made, so row-major.
+                self.buffer.read(y.as_slice_mut().unwrap_or_default())?;
+            }
+            Dtype::F32 => {
+                let mut values = vec![0f32; self.rows * self.stride];
+                self.buffer.read(&mut values)?;
+                self.unpad(&mut y, &values, |x| x);
+            }
+            Dtype::Bf16 | Dtype::F16 => {
+                let mut values = vec![0u16; self.rows * self.stride];
+                self.buffer.read(&mut values)?;
+                match self.dtype {
+                    Dtype::F16 => self.unpad(&mut y, &values, |x| half::f16::from_bits(x).to_f32()),
+                    _ => self.unpad(&mut y, &values, |x| f32::from_bits(u32::from(x) << 16)),
+                }
+            }
+        }
+        Ok(y)
+    }
+
+    fn unpad<T: Copy>(&self, y: &mut Array2<f32>, values: &[T], widen: impl Fn(T) -> f32) {
+        let rows = values.chunks(self.stride.max(1));
+        for (mut to, from) in y.rows_mut().into_iter().zip(rows) {
+            to.iter_mut().zip(from).for_each(|(to, from)| *to = widen(*from));
+        }
+    }
+
+    /// The address of the first element.
+    pub fn pointer(&self) -> u64 {
+        self.buffer.pointer()
+    }
+}
