@@ -14,7 +14,7 @@ use crate::digest::Digest;
 use crate::doctor::Environment;
 use crate::measure::CaseTimings;
 
-/// The version of the record's format.
+/// The version of the record's format. 2 has devices, and what they say of samples.
 pub const FORMAT: &str = "sparse-verify-record/2";
 
 /// One run.

@@ -13,8 +13,8 @@ use crate::doctor;
 use crate::inputs::Weights;
 use crate::manifest::Case;
 use crate::measure::{
-    self, CacheFlush, CaseTimings, Contender, EnergyCounter, Instruments, POWERCAP, Plan, Rapl,
-    RealClock, Roofline,
+    self, CacheFlush, CaseTimings, Contender, CpuPlatform, ElementBytes, EnergyCounter,
+    Instruments, POWERCAP, Plan, Rapl, RealClock, Roofline,
 };
 use crate::operator::Operator;
 
@@ -118,15 +118,15 @@ pub fn measure(
                 )),
             }
         };
-        let contender =
-            |operator, kind, library, version| Contender { operator, kind, library, version };
-        let subject = contender(operator, None, "sparse-verify", env!("CARGO_PKG_VERSION"));
-        let baselines: Vec<Contender<'_>> = bench
-            .baselines
-            .available
-            .iter()
-            .map(|b| contender(&*b.operator, Some(b.kind), &b.library, &b.version))
-            .collect();
+        let subject = Contender {
+            name: operator.name(),
+            operator,
+            kind: None,
+            library: "sparse-verify",
+            version: env!("CARGO_PKG_VERSION"),
+        };
+        let baselines: Vec<Contender<'_>> =
+            bench.baselines.available.iter().map(Contender::from).collect();
         let flush = || bench.flush.flush();
         let instruments = Instruments {
             clock: &bench.clock,
@@ -135,11 +135,19 @@ pub fn measure(
                 Err(reason) => Err(reason.clone()),
             },
             roofline: &bench.roofline,
-            flush: &flush,
         };
-        let case_to_measure = measure::Case { a: a.view(), v: v.view(), sparsity };
+        let mut platform = CpuPlatform::new(a.view(), v.view(), threads, &bench.clock, &flush);
+        let figures = measure::Case::of(a.view(), v.ncols(), sparsity, ElementBytes::F32);
         let plan = plan(case, threads, bench.energy.is_ok());
-        Ok(measure::measure(case_to_measure, &subject, &baselines, &plan, &instruments, &mut check))
+        Ok(measure::measure(
+            &mut platform,
+            &figures,
+            &subject,
+            &baselines,
+            &plan,
+            &instruments,
+            &mut check,
+        ))
     });
     measured.map_err(|error| format!("not measured: no thread pool: {error}"))?
 }

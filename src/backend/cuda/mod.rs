@@ -11,6 +11,7 @@ mod graph;
 mod launch;
 mod matrix;
 mod memory;
+pub mod nvml;
 mod timer;
 
 pub use compile::{KernelRecord, Source, architecture_name, compiler_version, cubin};
