@@ -19,6 +19,6 @@ pub use device::{Device, DeviceInfo, device_count, device_names};
 pub use error::CudaError;
 pub use generic::{ModelA, SlicedA};
 pub use graph::Graph;
-pub use matrix::{DeviceMatrix, ROW_MULTIPLE};
+pub use matrix::{DeviceMatrix, Layout, ROW_MULTIPLE};
 pub use memory::Buffer;
 pub use timer::{CALLS_MAX, Span, Timer};
