@@ -114,6 +114,7 @@ const PLAN: Plan = Plan {
     warmup_samples_min: 2,
     warmup_ns_max: 50_000,
     settle_ns: 0,
+    hopeless_ratio: None,
     cold_samples: 1,
     energy_window_ns: None,
 };
