@@ -6,6 +6,8 @@ use std::cell::RefCell;
 use ndarray::{Array2, ArrayView2};
 
 use super::tests::golden;
+use std::sync::OnceLock;
+
 use super::*;
 use crate::backend::cuda::nvml::State;
 use crate::baseline::Kind;
@@ -227,7 +229,8 @@ fn run_with(
         version: "1",
     };
     let rivals: Vec<_> = baselines.iter().map(contender).collect();
-    let instruments = Instruments { clock: &lab, energy: Ok(&lab.energy), roofline };
+    let instruments =
+        Instruments { clock: &lab, idle: &OnceLock::new(), energy: Ok(&lab.energy), roofline };
     let timings = measure(
         &mut device,
         &CASE,

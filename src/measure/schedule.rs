@@ -7,6 +7,8 @@
 //! in a row as a device's clock needs. The output is poisoned before every sample, not only before
 //! those that are checked: an operator cannot tell them apart.
 
+use std::sync::OnceLock;
+
 use ndarray::ArrayView2;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -162,6 +164,8 @@ pub struct Instruments<'a> {
     pub clock: &'a dyn Clock,
     /// The counter, or why there is none.
     pub energy: Result<&'a dyn EnergyCounter, String>,
+    /// The window of rest, opened by the first case that needs it.
+    pub idle: &'a OnceLock<Result<Window, String>>,
     pub roofline: &'a Roofline,
 }
 
@@ -299,11 +303,13 @@ fn measure_energy<P: Platform>(
         (_, None) => Err("not asked for".to_string()),
         (Err(reason), _) => Err(reason.clone()),
         (Ok(counter), Some(window_ns)) => {
-            let idle = Window::open(*counter, clock, window_ns, || {
-                clock.sleep_ns((window_ns / 10).max(1));
-                Ok(1)
+            let idle = instruments.idle.get_or_init(|| {
+                Window::open(*counter, clock, window_ns, || {
+                    clock.sleep_ns((window_ns / 10).max(1));
+                    Ok(1)
+                })
             });
-            idle.map(|idle| (*counter, window_ns, idle))
+            idle.as_ref().map(|idle| (*counter, window_ns, idle)).map_err(String::clone)
         }
     };
     for (index, lane) in lanes.iter_mut().enumerate() {
