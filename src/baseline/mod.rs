@@ -35,6 +35,8 @@ pub enum Kind {
     Sparse,
     /// The live rows of A, every element of them.
     Compacted,
+    /// Every element of A, rounded to a shorter format than the case's: shown, and never the best.
+    Reduced,
 }
 
 /// A rival that can run here.

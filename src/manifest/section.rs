@@ -300,10 +300,14 @@ fn layer(walk: &mut Walk, node: &Node, weights: Option<&Source>) -> Option<Layer
                 }
             }
         }
-        Some(Source::File { path: file, sha256 } | Source::Hub { file, sha256, .. }) => {
+        Some(
+            weights @ (Source::File { path: file, sha256 } | Source::Hub { file, sha256, .. }),
+        ) => {
             let _ = fields.require(walk, "tensor");
             let pinned_by_file = sha256.is_some() && !file.ends_with(".index.json");
-            if !fields.has("sha256") && !pinned_by_file {
+            // A commit names its files' digests: the hub serves no other bytes under it.
+            let pinned_by_commit = sha256.is_none() && matches!(weights, Source::Hub { .. });
+            if !fields.has("sha256") && !pinned_by_file && !pinned_by_commit {
                 let (message, hint) = match sha256 {
                     Some(_) => (
                         "missing key `sha256` of the tensor",

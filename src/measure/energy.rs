@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 
 use super::Clock;
+use crate::backend::cuda::nvml::Monitor;
 
 /// Where Linux shows RAPL, Intel's and AMD's alike.
 pub const POWERCAP: &str = "/sys/class/powercap";
@@ -14,6 +15,8 @@ pub const POWERCAP: &str = "/sys/class/powercap";
 /// Shortest window from which a figure is taken: RAPL counts in steps of about a millisecond and
 /// its clock is not ours, so that a second keeps both below one percent.
 pub const WINDOW_S_MIN: f64 = 1.0;
+/// The same for NVML, whose counter moves every 20 to 100 ms: at most 3 % at the edges.
+const NVML_WINDOW_S_MIN: f64 = 2.0;
 
 /// Counters that only rise, until they wrap.
 pub trait EnergyCounter: Sync {
@@ -25,6 +28,11 @@ pub trait EnergyCounter: Sync {
 
     /// The largest value of each counter, after which it starts at 0.
     fn range_uj(&self) -> Vec<u64>;
+
+    /// Shortest window from which a figure is taken, in seconds.
+    fn window_s_min(&self) -> f64 {
+        WINDOW_S_MIN
+    }
 }
 
 /// Joules between two readings, each counter having wrapped at most once.
@@ -103,6 +111,25 @@ impl EnergyCounter for Rapl {
     }
 }
 
+/// The total energy of a board.
+impl EnergyCounter for Monitor {
+    fn name(&self) -> String {
+        format!("NVML {}", self.name)
+    }
+
+    fn read_uj(&self) -> Result<Vec<u64>, String> {
+        Ok(vec![self.energy_mj()?.saturating_mul(1000)])
+    }
+
+    fn range_uj(&self) -> Vec<u64> {
+        vec![u64::MAX]
+    }
+
+    fn window_s_min(&self) -> f64 {
+        NVML_WINDOW_S_MIN
+    }
+}
+
 /// A counter that a test drives.
 #[derive(Debug)]
 pub struct MockEnergy {
@@ -146,19 +173,18 @@ pub struct Window {
 }
 
 impl Window {
-    /// Calls `work` until the window is full.
+    /// Calls `work`, which says how many calls it made, until the window is full.
     pub fn open(
         counter: &dyn EnergyCounter,
         clock: &dyn Clock,
         window_ns: u64,
-        mut work: impl FnMut() -> Result<(), String>,
+        mut work: impl FnMut() -> Result<u64, String>,
     ) -> Result<Window, String> {
         let before = counter.read_uj()?;
         let start = clock.now_ns();
         let mut calls = 0;
         let elapsed = loop {
-            work()?;
-            calls += 1;
+            calls += work()?;
             let elapsed = clock.now_ns() - start;
             if elapsed >= window_ns {
                 break elapsed;
@@ -185,15 +211,15 @@ pub struct Energy {
 }
 
 impl Energy {
-    /// Sets a window beside the idle one.
-    pub fn of(window: Window, idle: &Window) -> Energy {
+    /// Sets a window beside the idle one; both are valid from `window_s_min` seconds on.
+    pub fn of(window: Window, idle: &Window, window_s_min: f64) -> Energy {
         let per_call = |joules: f64| joules / window.calls as f64;
         Energy {
             joules_per_call: per_call(window.energy_j),
             joules_per_call_above_idle: per_call(window.energy_j - idle.power_w * window.seconds),
             idle_power_w: idle.power_w,
-            is_valid: window.seconds >= WINDOW_S_MIN
-                && idle.seconds >= WINDOW_S_MIN
+            is_valid: window.seconds >= window_s_min
+                && idle.seconds >= window_s_min
                 && window.power_w > idle.power_w,
             window,
         }
@@ -224,18 +250,20 @@ mod tests {
             Window::open(&counter, &clock, 1_000_000_000, || {
                 clock.advance_ns(ns);
                 counter.add_uj(uj);
-                Ok(())
+                Ok(1)
             })
             .unwrap()
         };
         let idle = run(100_000_000, 1_000_000);
         assert_eq!((idle.calls, idle.power_w), (10, 10.0));
-        let busy = Energy::of(run(250_000_000, 10_000_000), &idle);
+        let busy = Energy::of(run(250_000_000, 10_000_000), &idle, WINDOW_S_MIN);
         assert_eq!(busy.joules_per_call, 10.0);
         assert_eq!(busy.joules_per_call_above_idle, 7.5);
         assert_eq!(busy.idle_power_w, 10.0);
         assert!(busy.is_valid);
-        assert!(!Energy::of(run(1_000_000_000, 1), &idle).is_valid);
+        let short = Energy::of(run(250_000_000, 10_000_000), &idle, 3.0);
+        assert_eq!(short, Energy { is_valid: false, ..busy });
+        assert!(!Energy::of(run(1_000_000_000, 1), &idle, WINDOW_S_MIN).is_valid);
     }
 
     #[test]

@@ -1,43 +1,47 @@
 //! In which order calls are made, and which of them count.
 //!
-//! Each contender is warmed up until its times settle. Then all of them take turns, in a random
-//! order each round, so that what disturbs the machine for a while disturbs all alike. A turn is
-//! one or more calls that are not timed, which find the caches and the threads as the contender
-//! before left them, and one that is. The output is poisoned before every timed call, not only before
+//! Each contender is warmed up until its times settle, and a device's clock. Then all of them
+//! take turns, in a random order each round, so that what disturbs the machine for a while
+//! disturbs all alike. A turn is one or more calls that are not timed, which find the caches and
+//! the threads as the contender before left them, and one sample: a call that is timed, or as many
+//! in a row as a device's clock needs. The output is poisoned before every sample, not only before
 //! those that are checked: an operator cannot tell them apart.
 
-use std::hint::black_box;
+use std::sync::OnceLock;
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::ArrayView2;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::{
-    CaseTimings, Clock, Energy, EnergyCounter, Roofline, Rule, Timed, Warmup, Window, Work,
+    CaseTimings, Clock, Contender, ElementBytes, Energy, EnergyCounter, Platform, Roofline, Rule,
+    Sample, Timed, Warmup, Window, Work, median,
 };
-use super::{as_f64, median};
 use crate::backend::cpu::{float_environment_is_ieee, reset_float_environment};
-use crate::baseline::{Baseline, Kind};
-use crate::operator::{Built, Operator, Staged};
 
 /// How much time a case may take, and how it is spent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Plan {
-    pub threads: usize,
-    /// Orders, the checked call and the bootstrap follow from it.
+    /// Orders, the checked sample and the bootstrap follow from it.
     pub seed: u64,
     /// For all timed rounds of a case; at least `samples_min` rounds are made.
     pub budget_ns: u64,
     pub samples_min: usize,
     pub samples_max: usize,
+    /// A sample has as many calls as last so long, by the warm-up, or as many as the platform
+    /// can time at once; 0 for one call.
+    pub sample_ns_min: u64,
     pub build_samples: usize,
-    /// Calls of a warm-up, unless its time is up after the first.
-    pub warmup_calls_min: usize,
+    /// Samples of a warm-up, unless its time is up after the first.
+    pub warmup_samples_min: usize,
     /// For one contender.
     pub warmup_ns_max: u64,
     /// A turn's calls are not timed for so long, and never the first: threads of the library
     /// before spin for a while after its last call.
     pub settle_ns: u64,
+    /// A baseline that takes so many times as long as the fastest of its kind is sampled in the first round and
+    /// in the two that are checked only; `None` samples all alike.
+    pub hopeless_ratio: Option<f64>,
     /// Calls with empty caches, for the operator and its best rival.
     pub cold_samples: usize,
     /// Length of an energy window; `None` leaves energy out.
@@ -45,156 +49,160 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// For many small cases: about 0.15 s each.
+    /// For many small cases on the host's threads: about 0.15 s each.
     pub fn quick(threads: usize, seed: u64) -> Plan {
         Plan {
-            threads,
             seed,
             budget_ns: 60_000_000,
             samples_min: 3,
             samples_max: 100,
+            sample_ns_min: 0,
             build_samples: 1,
-            warmup_calls_min: 3,
+            warmup_samples_min: 3,
             warmup_ns_max: 5_000_000,
             // oneMKL's threads spin for a millisecond; with one thread nobody's do.
             settle_ns: if threads > 1 { 2_000_000 } else { 0 },
+            hopeless_ratio: None,
             cold_samples: 1,
             energy_window_ns: None,
         }
     }
 
-    /// For figures that are published: about 20 s a case.
+    /// For figures that are published, on the host's threads: about 20 s a case.
     pub fn thorough(threads: usize, seed: u64) -> Plan {
         Plan {
-            threads,
             seed,
             budget_ns: 15_000_000_000,
             samples_min: 10,
             samples_max: 1000,
+            sample_ns_min: 0,
             build_samples: 3,
-            warmup_calls_min: 5,
+            warmup_samples_min: 5,
             warmup_ns_max: 500_000_000,
             // OpenBLAS's threads spin for 2^26 cycles.
             settle_ns: if threads > 1 { 30_000_000 } else { 0 },
+            hopeless_ratio: None,
+            cold_samples: 5,
+            energy_window_ns: None,
+        }
+    }
+
+    /// For figures of a device: about 2 s a case, and an energy window each for idleness and up
+    /// to three contenders where one is set.
+    pub fn device(seed: u64) -> Plan {
+        Plan {
+            seed,
+            budget_ns: 1_000_000_000,
+            samples_min: 10,
+            samples_max: 200,
+            // Four hundred steps of the events' clock.
+            sample_ns_min: 200_000,
+            build_samples: 3,
+            warmup_samples_min: 10,
+            warmup_ns_max: 500_000_000,
+            settle_ns: 0,
+            hopeless_ratio: Some(3.0),
             cold_samples: 5,
             energy_window_ns: None,
         }
     }
 }
 
-/// The last so many warm-up calls are compared with as many before them.
+/// The last so many samples of a warm-up are compared with as many before them.
 const SETTLE_WINDOW: usize = 3;
 /// Times have settled when two medians in a row differ by less than this share.
 const SETTLE_SHARE: f64 = 0.05;
+/// The same for a device's clock, which moves in steps of about one percent.
+const CLOCK_SETTLE_SHARE: f64 = 0.02;
 /// Rounds that take so many budgets are cut short, even below `samples_min`.
 const LATE: u64 = 4;
 /// Calls from this length on need no untimed one before them: what the contender before left in
 /// caches and spinning threads is gone after the first few percent.
 const SELF_WARMING_NS: f64 = 50e6;
+/// Short calls fill an energy window in batches of this length, so that waiting for the last of
+/// them, some 10 microseconds, is a small part.
+const ENERGY_BATCH_NS: f64 = 10e6;
 
-/// The operator or a baseline, with what is known of it.
-pub struct Contender<'a> {
-    pub operator: &'a dyn Operator,
-    /// `None` for the operator under test.
-    pub kind: Option<Kind>,
-    pub library: &'a str,
-    pub version: &'a str,
+/// A case in figures; the matrices are the platform's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Case {
+    /// A is m x k, V is k x n.
+    pub m: usize,
+    pub k: usize,
+    pub n: usize,
+    /// Non-zeros of A, and its columns that have one.
+    pub nnz: usize,
+    pub live_columns: usize,
+    /// The fraction of zeros that the case asked for.
+    pub sparsity: f64,
+    pub element_bytes: ElementBytes,
 }
 
-impl<'a> From<&'a Baseline> for Contender<'a> {
-    fn from(baseline: &'a Baseline) -> Contender<'a> {
-        Contender {
-            operator: &*baseline.operator,
-            kind: Some(baseline.kind),
-            library: &baseline.library,
-            version: &baseline.version,
-        }
+impl Case {
+    /// Counts in A (m x k, whole).
+    pub fn of(
+        a: ArrayView2<'_, f32>,
+        n: usize,
+        sparsity: f64,
+        element_bytes: ElementBytes,
+    ) -> Case {
+        let (m, k) = a.dim();
+        let nnz = a.iter().filter(|&&x| x != 0.0).count();
+        let is_live = |column: &ndarray::ArrayView1<'_, f32>| column.iter().any(|&x| x != 0.0);
+        let live_columns = a.columns().into_iter().filter(is_live).count();
+        Case { m, k, n, nnz, live_columns, sparsity, element_bytes }
+    }
+
+    fn work(&self) -> Work {
+        Work::of(self.m, self.n, self.nnz, self.live_columns, self.element_bytes)
     }
 }
 
-/// The matrices of a case.
-#[derive(Clone, Copy)]
-pub struct Case<'a> {
-    /// m x k, whole.
-    pub a: ArrayView2<'a, f32>,
-    /// k x n.
-    pub v: ArrayView2<'a, f32>,
-    /// The fraction of zeros that the case asked for.
-    pub sparsity: f64,
-}
-
-/// What is measured with.
+/// What is measured with, beside the platform's own clock.
 pub struct Instruments<'a> {
+    /// The host's, for budgets, builds and energy windows.
     pub clock: &'a dyn Clock,
     /// The counter, or why there is none.
     pub energy: Result<&'a dyn EnergyCounter, String>,
+    /// The window of rest, opened by the first case that needs it.
+    pub idle: &'a OnceLock<Result<Window, String>>,
     pub roofline: &'a Roofline,
-    /// Empties the caches.
-    pub flush: &'a dyn Fn(),
 }
 
 /// Gets a contender's name and its output (m x n) and says what is wrong with it.
 pub type Check<'a> = dyn FnMut(&str, ArrayView2<'_, f32>) -> Result<(), String> + 'a;
 
-/// Empties the caches by reading a buffer that is larger than all of them.
-pub struct CacheFlush(Vec<u64>);
-
-impl CacheFlush {
-    /// Twice the caches: those that do not replace the least recently used line need more than
-    /// their size.
-    pub fn new(cache_bytes: u64) -> CacheFlush {
-        CacheFlush((0..cache_bytes / 4).collect())
-    }
-
-    pub fn flush(&self) {
-        black_box(black_box(&self.0).iter().fold(0u64, |x, &word| x ^ word));
-    }
-}
-
-/// Runs `work` where `threads` means what operators expect: on this thread for 1, else in a pool
-/// of so many.
-pub fn with_threads<T: Send>(
-    threads: usize,
-    work: impl FnOnce() -> T + Send,
-) -> Result<T, rayon::ThreadPoolBuildError> {
-    if threads <= 1 {
-        return Ok(work());
-    }
-    Ok(rayon::ThreadPoolBuilder::new().num_threads(threads).build()?.install(work))
-}
-
-/// Measures the operator and its rivals on one case, inside of [`with_threads`]. All of them are
-/// built at the same time, so each that keeps a copy of A adds to the memory needed.
+/// Measures the operator and its rivals on one case. All of them are built at the same time, so
+/// each that keeps a copy of A adds to the memory needed.
 ///
-/// `check` is called outside of every timed span, for two timed calls of each contender: the last
+/// `check` is called outside of every timed span, for two samples of each contender: the last
 /// and a random one.
-pub fn measure<'a>(
-    case: Case<'a>,
-    operator: &Contender<'a>,
-    baselines: &[Contender<'a>],
+pub fn measure<P: Platform>(
+    platform: &mut P,
+    case: &Case,
+    operator: &Contender<'_, P::Operator>,
+    baselines: &[Contender<'_, P::Operator>],
     plan: &Plan,
     instruments: &Instruments<'_>,
     check: &mut Check<'_>,
 ) -> CaseTimings {
-    let (clock, (m, k), n) = (instruments.clock, case.a.dim(), case.v.ncols());
-    let nnz = case.a.iter().filter(|&&x| x != 0.0).count();
-    let live_columns = case.a.columns().into_iter().filter(|c| c.iter().any(|&x| x != 0.0)).count();
-    let work = Work::of(m, n, nnz, live_columns);
+    let (clock, work) = (instruments.clock, case.work());
     let mut random = ChaCha8Rng::seed_from_u64(plan.seed);
-    let mut y = Array2::from_elem((m, n), f32::NAN);
     let contenders = std::iter::once(operator).chain(baselines);
-    let mut lanes: Vec<Lane<'a>> =
-        contenders.map(|contender| Lane::build(contender, case, plan, clock)).collect();
+    let mut lanes: Vec<Lane<P>> =
+        contenders.map(|contender| Lane::build(platform, contender, plan, clock)).collect();
 
-    let mut round_ns = 0.0;
     for lane in &mut lanes {
-        lane.warm_up(case, &mut y, plan, clock);
-        round_ns += lane.turn_ns(plan);
+        lane.warm_up(platform, plan, clock);
     }
+    let hopeless = hopeless(&lanes, plan);
+    let hopeful = |(_, hopeless): &(&Lane<P>, &bool)| !**hopeless;
+    let round_ns: f64 =
+        lanes.iter().zip(&hopeless).filter(hopeful).map(|(lane, _)| lane.turn_ns(plan)).sum();
     let affordable = (plan.budget_ns as f64 / round_ns.max(1.0)) as usize;
     let samples_min = plan.samples_min.max(1);
     let rounds = affordable.clamp(samples_min, plan.samples_max.max(samples_min));
-    // The last call and one before it, if there is one.
+    // The last sample and one before it, if there is one.
     let seeded = random.next_u64() as usize % (rounds - 1).max(1);
 
     let mut order: Vec<usize> = (0..lanes.len()).collect();
@@ -207,7 +215,10 @@ pub fn measure<'a>(
         let is_checked = is_last || rounds_made == seeded;
         shuffle(&mut order, &mut random);
         for &lane in &order {
-            lanes[lane].turn(case, &mut y, plan, clock, is_checked.then_some(&mut *check));
+            if hopeless[lane] && !is_checked && rounds_made > 0 {
+                continue;
+            }
+            lanes[lane].turn(platform, plan, clock, is_checked.then_some(&mut *check));
         }
         rounds_made += 1;
         if is_last {
@@ -216,15 +227,17 @@ pub fn measure<'a>(
     }
 
     let mut result = {
+        let (elements, nnz) = ((case.m * case.k) as f64, case.nnz as f64);
         let mut timed = lanes.iter().map(|lane| lane.timed.clone());
         CaseTimings {
-            m,
-            k,
-            n,
-            nnz,
+            m: case.m,
+            k: case.k,
+            n: case.n,
+            nnz: case.nnz,
             sparsity: case.sparsity,
-            sparsity_measured: if m * k == 0 { 0.0 } else { 1.0 - nnz as f64 / (m * k) as f64 },
-            threads: plan.threads,
+            sparsity_measured: if elements == 0.0 { 0.0 } else { 1.0 - nnz / elements },
+            device: platform.device(),
+            threads: platform.threads(),
             rounds: rounds_made,
             work,
             minimum_time_ns: instruments.roofline.minimum_time_ns(work),
@@ -237,28 +250,37 @@ pub fn measure<'a>(
     };
     let summarise = |result: &mut CaseTimings| {
         for timed in std::iter::once(&mut result.operator).chain(&mut result.baselines) {
-            timed.summarise(work, n, instruments.roofline, plan.seed);
+            timed.summarise(work, case.n, instruments.roofline, plan.seed);
         }
     };
     // Once to know the rivals, and again with what is measured because of that.
     summarise(&mut result);
-    let index = |rule: Rule| {
-        let name = &result.chosen(rule)?.name;
-        lanes.iter().position(|lane| lane.timed.kind.is_some() && lane.timed.name == *name)
-    };
-    let (published, best) = (index(Rule::Published), index(Rule::Best));
+    // The operator's lane comes before those of the baselines.
+    let lane_of = |rule: Rule| result.chosen(rule).map(|index| index + 1);
+    let (published, best) = (lane_of(Rule::Published), lane_of(Rule::Best));
     for _ in 0..plan.cold_samples {
         for lane in [Some(0), best].into_iter().flatten() {
-            lanes[lane].cold(case, &mut y, instruments);
+            lanes[lane].cold(platform);
         }
     }
-    measure_energy(&mut lanes, [Some(0), published, best], case, &mut y, plan, instruments);
+    measure_energy(platform, &mut lanes, [Some(0), published, best], plan, instruments);
     let mut timed = lanes.into_iter().map(|lane| lane.timed);
     result.operator = timed.next().unwrap_or_else(|| unreachable!("the operator's lane"));
     result.baselines = timed.collect();
     summarise(&mut result);
     result.compare(plan.seed);
     result
+}
+
+/// Which lanes take too long to be the best rival of their kind, by their warm-up.
+fn hopeless<P: Platform>(lanes: &[Lane<P>], plan: &Plan) -> Vec<bool> {
+    let is_hopeless = |lane: &Lane<P>| {
+        let of_its_kind = |other: &&Lane<P>| other.timed.kind == lane.timed.kind;
+        let times = lanes.iter().filter(of_its_kind).map(|other| other.warm_ns);
+        let fastest_ns = times.filter(|&ns| ns > 0.0).fold(f64::INFINITY, f64::min);
+        plan.hopeless_ratio.is_some_and(|ratio| lane.warm_ns > ratio * fastest_ns)
+    };
+    lanes.iter().map(is_hopeless).collect()
 }
 
 /// Fisher and Yates.
@@ -269,11 +291,10 @@ fn shuffle(order: &mut [usize], random: &mut ChaCha8Rng) {
 }
 
 /// Energy windows: idle, then each lane asked for.
-fn measure_energy(
-    lanes: &mut [Lane<'_>],
+fn measure_energy<P: Platform>(
+    platform: &mut P,
+    lanes: &mut [Lane<P>],
     wanted: [Option<usize>; 3],
-    case: Case<'_>,
-    y: &mut Array2<f32>,
     plan: &Plan,
     instruments: &Instruments<'_>,
 ) {
@@ -282,11 +303,13 @@ fn measure_energy(
         (_, None) => Err("not asked for".to_string()),
         (Err(reason), _) => Err(reason.clone()),
         (Ok(counter), Some(window_ns)) => {
-            let idle = Window::open(*counter, clock, window_ns, || {
-                clock.sleep_ns((window_ns / 10).max(1));
-                Ok(())
+            let idle = instruments.idle.get_or_init(|| {
+                Window::open(*counter, clock, window_ns, || {
+                    clock.sleep_ns((window_ns / 10).max(1));
+                    Ok(1)
+                })
             });
-            idle.map(|idle| (*counter, window_ns, idle))
+            idle.as_ref().map(|idle| (*counter, window_ns, idle)).map_err(String::clone)
         }
     };
     for (index, lane) in lanes.iter_mut().enumerate() {
@@ -297,8 +320,11 @@ fn measure_energy(
             }
             Ok(_) if lane.timed.verified != Some(true) => Err("not verified".into()),
             Ok((counter, window_ns, idle)) => {
-                Window::open(*counter, clock, *window_ns, || lane.call(case, y, clock).map(drop))
-                    .map(|window| Energy::of(window, idle))
+                let calls = lane.energy_batch(plan);
+                Window::open(*counter, clock, *window_ns, || {
+                    lane.call(|built| platform.run(built, calls)).map(|()| calls as u64)
+                })
+                .map(|window| Energy::of(window, idle, counter.window_s_min()))
             }
         };
         match outcome {
@@ -309,36 +335,37 @@ fn measure_energy(
 }
 
 /// A contender at work.
-struct Lane<'a> {
-    operator: &'a dyn Operator,
-    built: Option<Box<dyn Built + 'a>>,
-    staged: Staged,
-    threads: usize,
+struct Lane<P: Platform> {
+    built: Option<P::Built>,
+    /// One call, at the end of the warm-up.
     warm_ns: f64,
     timed: Timed,
 }
 
-impl<'a> Lane<'a> {
+impl<P: Platform> Lane<P> {
     fn build(
-        contender: &Contender<'a>,
-        case: Case<'a>,
+        platform: &mut P,
+        contender: &Contender<'_, P::Operator>,
         plan: &Plan,
         clock: &dyn Clock,
-    ) -> Lane<'a> {
+    ) -> Lane<P> {
         let mut timed = Timed {
-            name: contender.operator.name(),
+            name: contender.name.clone(),
             kind: contender.kind,
             library: contender.library.into(),
             version: contender.version.into(),
-            threads: plan.threads,
+            threads: platform.threads(),
             verified: None,
             failure: None,
             build_ns: Vec::new(),
             bytes_held: 0,
             warmup: Warmup::default(),
+            calls_per_sample: 1,
             samples_ns: Vec::new(),
             checked_samples: Vec::new(),
             cold_samples_ns: Vec::new(),
+            device_samples: Vec::new(),
+            device_cold_samples: Vec::new(),
             float_environment_changes: 0,
             timing: None,
             energy: None,
@@ -349,59 +376,42 @@ impl<'a> Lane<'a> {
             // The one before is dropped first: two would hold twice the memory.
             drop(built.take());
             let start = clock.now_ns();
-            match contender.operator.build(case.a) {
+            match platform.build(&contender.operator) {
                 Ok(new) => {
                     timed.build_ns.push(clock.now_ns() - start);
                     built = Some(new);
                 }
-                Err(error) => {
-                    timed.failure = Some(error.to_string());
+                Err(reason) => {
+                    timed.failure = Some(reason);
                     break;
                 }
             }
         }
-        Lane {
-            operator: contender.operator,
-            built,
-            staged: Staged::default(),
-            threads: plan.threads,
-            warm_ns: 0.0,
-            timed,
-        }
+        Lane { built, warm_ns: 0.0, timed }
     }
 
-    /// One call: what it took, from the plain V to the whole Y.
-    fn call(
+    /// Lets the contender do something. A library may leave the thread's float environment
+    /// changed, whether it multiplies here or only launches.
+    fn call<T>(
         &mut self,
-        case: Case<'_>,
-        y: &mut Array2<f32>,
-        clock: &dyn Clock,
-    ) -> Result<u64, String> {
-        let built = self.built.as_ref().ok_or("not built")?;
-        let start = clock.now_ns();
-        let outcome = self
-            .operator
-            .stage(case.v, &mut self.staged, self.threads)
-            .and_then(|()| built.apply(case.v, &self.staged, y.view_mut(), self.threads));
-        // A clock too coarse to see the call still gives a time that can be divided by.
-        let elapsed = (clock.now_ns() - start).max(1);
+        work: impl FnOnce(&mut P::Built) -> Result<T, String>,
+    ) -> Result<T, String> {
+        let outcome = work(self.built.as_mut().ok_or("not built")?);
         if !float_environment_is_ieee() {
             self.timed.float_environment_changes += 1;
             reset_float_environment();
         }
-        outcome.map(|()| elapsed).map_err(|error| error.to_string())
+        outcome
     }
 
-    /// As [`Lane::call`]; a failed call takes the contender out.
-    fn call_or_leave(
+    /// As [`Lane::call`]; a failure takes the contender out.
+    fn call_or_leave<T>(
         &mut self,
-        case: Case<'_>,
-        y: &mut Array2<f32>,
-        clock: &dyn Clock,
-    ) -> Option<u64> {
+        work: impl FnOnce(&mut P::Built) -> Result<T, String>,
+    ) -> Option<T> {
         self.built.as_ref()?;
-        match self.call(case, y, clock) {
-            Ok(ns) => Some(ns),
+        match self.call(work) {
+            Ok(outcome) => Some(outcome),
             Err(reason) => {
                 self.timed.failure = Some(reason);
                 self.timed.verified = self.timed.verified.map(|_| false);
@@ -411,21 +421,38 @@ impl<'a> Lane<'a> {
         }
     }
 
-    fn warm_up(&mut self, case: Case<'_>, y: &mut Array2<f32>, plan: &Plan, clock: &dyn Clock) {
+    /// Makes samples until they are long enough and have settled.
+    fn warm_up(&mut self, platform: &mut P, plan: &Plan, clock: &dyn Clock) {
         let start = clock.now_ns();
-        let mut samples = Vec::new();
-        while let Some(ns) = self.call_or_leave(case, y, clock) {
-            samples.push(ns);
-            self.timed.warmup.settled =
-                samples.len() >= plan.warmup_calls_min && has_settled(&samples);
+        let (mut times_ns, mut clocks_mhz) = (Vec::new(), Vec::new());
+        // Samples of as many calls as the latest begin here.
+        let mut alike = 0;
+        loop {
+            let calls = self.timed.calls_per_sample;
+            let Some(sample) = self.call_or_leave(|built| platform.sample(built, calls)) else {
+                break;
+            };
+            self.timed.warmup.calls += calls;
+            times_ns.push(sample.time_ns / calls as f64);
+            clocks_mhz.extend(sample.state.as_ref().map(|state| f64::from(state.clock_mhz)));
+            let sample_ns_min = plan.sample_ns_min as f64;
+            let calls_max = platform.calls_max();
+            if sample.time_ns < sample_ns_min && calls < calls_max {
+                let wanted = (sample_ns_min / sample.time_ns * calls as f64).ceil() as usize;
+                self.timed.calls_per_sample = wanted.clamp(calls + 1, calls_max);
+                alike = times_ns.len();
+            }
+            self.timed.warmup.settled = times_ns.len() >= plan.warmup_samples_min
+                && has_settled(&times_ns[alike..], SETTLE_SHARE)
+                // Nobody may have been asked.
+                && (clocks_mhz.is_empty() || has_settled(&clocks_mhz, CLOCK_SETTLE_SHARE));
             if self.timed.warmup.settled || clock.now_ns() - start >= plan.warmup_ns_max {
                 break;
             }
         }
-        self.timed.warmup.calls = samples.len();
-        let recent = &samples[samples.len().saturating_sub(SETTLE_WINDOW)..];
-        self.warm_ns = if recent.is_empty() { 0.0 } else { median(&as_f64(recent)) };
-        self.timed.bytes_held = self.built.as_ref().map_or(0, |built| built.bytes_held());
+        let recent = &times_ns[times_ns.len().saturating_sub(SETTLE_WINDOW)..];
+        self.warm_ns = if recent.is_empty() { 0.0 } else { median(recent) };
+        self.timed.bytes_held = self.built.as_ref().map_or(0, |built| platform.bytes_held(built));
     }
 
     fn is_self_warming(&self) -> bool {
@@ -436,51 +463,74 @@ impl<'a> Lane<'a> {
     fn turn_ns(&self, plan: &Plan) -> f64 {
         let untimed_ns =
             if self.is_self_warming() { 0.0 } else { self.warm_ns.max(plan.settle_ns as f64) };
-        self.warm_ns + untimed_ns
+        self.warm_ns * self.timed.calls_per_sample as f64 + untimed_ns
+    }
+
+    /// Calls between two looks at the clock in an energy window.
+    fn energy_batch(&self, plan: &Plan) -> usize {
+        if plan.sample_ns_min == 0 {
+            return 1;
+        }
+        ((ENERGY_BATCH_NS / self.warm_ns.max(1.0)) as usize).max(1)
     }
 
     fn turn(
         &mut self,
-        case: Case<'_>,
-        y: &mut Array2<f32>,
+        platform: &mut P,
         plan: &Plan,
         clock: &dyn Clock,
         check: Option<&mut Check<'_>>,
     ) {
         let start = clock.now_ns();
         while !self.is_self_warming() {
-            if self.call_or_leave(case, y, clock).is_none() {
+            if self.call_or_leave(|built| platform.run(built, 1)).is_none() {
                 return;
             }
             if clock.now_ns() - start >= plan.settle_ns {
                 break;
             }
         }
-        y.fill(f32::NAN);
-        let Some(ns) = self.call_or_leave(case, y, clock) else { return };
-        self.timed.samples_ns.push(ns);
+        let calls = self.timed.calls_per_sample;
+        let sample = self.call_or_leave(|built| {
+            platform.poison()?;
+            platform.sample(built, calls)
+        });
+        let Some(sample) = sample else { return };
+        self.timed.samples_ns.push(per_call_ns(&sample, calls));
+        if platform.device().is_some() {
+            self.timed.device_samples.push(sample);
+        }
         if let Some(check) = check {
             self.timed.checked_samples.push(self.timed.samples_ns.len() - 1);
-            let outcome = check(&self.timed.name, y.view());
+            let outcome = platform.output().and_then(|y| check(&self.timed.name, y));
             // One wrong output is enough, and the first reason is kept.
             self.timed.verified = Some(self.timed.verified != Some(false) && outcome.is_ok());
             self.timed.failure = self.timed.failure.take().or(outcome.err());
         }
     }
 
-    fn cold(&mut self, case: Case<'_>, y: &mut Array2<f32>, instruments: &Instruments<'_>) {
-        if self.built.is_some() {
-            (instruments.flush)();
-            let sample = self.call_or_leave(case, y, instruments.clock);
-            self.timed.cold_samples_ns.extend(sample);
+    fn cold(&mut self, platform: &mut P) {
+        let sample = self.call_or_leave(|built| {
+            platform.flush()?;
+            platform.sample(built, 1)
+        });
+        let Some(sample) = sample else { return };
+        self.timed.cold_samples_ns.push(per_call_ns(&sample, 1));
+        if platform.device().is_some() {
+            self.timed.device_cold_samples.push(sample);
         }
     }
 }
 
-/// Whether the latest calls took about as long as those before them.
-fn has_settled(samples: &[u64]) -> bool {
+/// Whole nanoseconds, and at least one, so that it can be divided by.
+fn per_call_ns(sample: &Sample, calls: usize) -> u64 {
+    ((sample.time_ns / calls as f64).round() as u64).max(1)
+}
+
+/// Whether the latest samples are about as those before them.
+fn has_settled(samples: &[f64], share: f64) -> bool {
     let Some(before) = samples.len().checked_sub(2 * SETTLE_WINDOW) else { return false };
     let (before, latest) = samples[before..].split_at(SETTLE_WINDOW);
-    let (before, latest) = (median(&as_f64(before)), median(&as_f64(latest)));
-    (before - latest).abs() <= SETTLE_SHARE * latest
+    let (before, latest) = (median(before), median(latest));
+    (before - latest).abs() <= share * latest
 }

@@ -81,8 +81,8 @@ pub fn ratio_interval(numerator: &[f64], denominator: &[f64], seed: u64) -> Inte
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     pub count: usize,
-    /// Samples left out. On a CPU none ever is: there is no counter that says that one was
-    /// throttled, and leaving out what looks slow is choosing the result.
+    /// Samples left out because the device said that it was throttled. On a CPU none ever is:
+    /// there is no counter that says so, and leaving out what looks slow is choosing the result.
     pub discarded: usize,
     pub time_ns_median: f64,
     pub time_ns_interval: Interval,

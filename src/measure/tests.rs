@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ndarray::{Array2, ArrayView2, ArrayViewMut2};
 
+use std::sync::OnceLock;
+
 use super::*;
 use crate::arithmetic::bounded;
 use crate::baseline::Kind;
@@ -96,24 +98,25 @@ fn scripted(stage: &Arc<Stage>, name: &'static str, time_ns: u64) -> Scripted {
 }
 
 const ROOFLINE: Roofline = Roofline {
-    threads: 1,
     peak_flops_per_s: 1e9,
     cache_bytes_per_s: 1e12,
     memory_bytes_per_s: 1e12,
     cache_bytes: 0,
+    margin: MEASURED_MARGIN,
     basis: String::new(),
 };
 
 const PLAN: Plan = Plan {
-    threads: 1,
     seed: 3,
     budget_ns: 100_000,
     samples_min: 2,
     samples_max: 4,
+    sample_ns_min: 0,
     build_samples: 1,
-    warmup_calls_min: 2,
+    warmup_samples_min: 2,
     warmup_ns_max: 50_000,
     settle_ns: 0,
+    hopeless_ratio: None,
     cold_samples: 1,
     energy_window_ns: None,
 };
@@ -121,6 +124,10 @@ const PLAN: Plan = Plan {
 /// 4 x 4, three quarters zero.
 fn a() -> Array2<f32> {
     Array2::from_diag_elem(4, 2.0)
+}
+
+fn contender(operator: &Scripted, kind: Option<Kind>) -> Contender<'_> {
+    Contender { name: operator.name(), operator, kind, library: "lib", version: "1" }
 }
 
 fn run(
@@ -132,13 +139,13 @@ fn run(
 ) -> CaseTimings {
     let (a, v) = (a(), Array2::<f32>::ones((4, 2)));
     let want = a.dot(&v);
-    let contender = |operator, kind| Contender { operator, kind, library: "lib", version: "1" };
     let baselines: Vec<_> =
         baselines.iter().map(|&(baseline, kind)| contender(baseline, Some(kind))).collect();
     let instruments =
-        Instruments { clock: &stage.clock, energy, roofline: &ROOFLINE, flush: &|| {} };
+        Instruments { clock: &stage.clock, idle: &OnceLock::new(), energy, roofline: &ROOFLINE };
     measure(
-        Case { a: a.view(), v: v.view(), sparsity: 0.75 },
+        &mut CpuPlatform::new(a.view(), v.view(), 1, &stage.clock, &|| {}),
+        &Case::of(a.view(), 2, 0.75, ElementBytes::F32),
         &contender(operator, None),
         &baselines,
         plan,
@@ -158,9 +165,19 @@ fn a_run_is_recorded_to_the_byte() {
     let timings = run(&stage, no_energy(), &PLAN, &operator, &[(&rival, Kind::Sparse)]);
     // Six warm-up calls each, four rounds of two calls each, one cold call each.
     assert_eq!(stage.calls.load(Ordering::Relaxed), 12 + 16 + 2);
-    let json = serde_json::to_string_pretty(&timings).unwrap();
-    assert_eq!(json, include_str!("run.json").trim_end());
-    assert_eq!(serde_json::from_str::<CaseTimings>(&json).unwrap(), timings);
+    golden("run.json", &timings);
+}
+
+/// The timings must be written as the file says and come back from it. With UPDATE_GOLDEN set the
+/// file is written instead, for somebody to read in a diff.
+pub(super) fn golden(name: &str, timings: &CaseTimings) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/measure").join(name);
+    let json = serde_json::to_string_pretty(timings).unwrap();
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, format!("{json}\n")).unwrap();
+    }
+    assert_eq!(json, std::fs::read_to_string(&path).unwrap().trim_end(), "{name}");
+    assert_eq!(serde_json::from_str::<CaseTimings>(&json).unwrap(), *timings);
 }
 
 #[test]
@@ -272,11 +289,16 @@ fn real_rivals_are_measured_and_verified_within_the_bound() {
     let (a, v) = (random_matrix(61, 127, 80, 1), random_matrix(127, 19, 0, 2));
     let clock = RealClock::default();
     let roofline = Roofline::measure(&clock, 1, 1 << 20);
-    let instruments =
-        Instruments { clock: &clock, energy: no_energy(), roofline: &roofline, flush: &|| {} };
+    let instruments = Instruments {
+        clock: &clock,
+        idle: &OnceLock::new(),
+        energy: no_energy(),
+        roofline: &roofline,
+    };
     let mut checks = 0;
     let timings = measure(
-        Case { a: a.view(), v: v.view(), sparsity: 0.8 },
+        &mut CpuPlatform::new(a.view(), v.view(), 1, &clock, &|| {}),
+        &Case::of(a.view(), 19, 0.8, ElementBytes::F32),
         &operator,
         &baselines,
         &Plan { budget_ns: 2_000_000, ..Plan::quick(1, 5) },
@@ -300,6 +322,6 @@ fn real_rivals_are_measured_and_verified_within_the_bound() {
         assert!(timed.bytes_held > 0 && timed.warmup.calls > 0);
     }
     assert_eq!(checks, 2 * (1 + baselines.len()));
-    let best = timings.chosen(Rule::Best).unwrap().name.clone();
-    assert_eq!(timings.speedups.last().map(|speedup| &speedup.baseline), Some(&best));
+    let best = &timings.baselines[timings.chosen(Rule::Best).unwrap()].name;
+    assert_eq!(timings.speedups.last().map(|speedup| &speedup.baseline), Some(best));
 }

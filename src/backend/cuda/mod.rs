@@ -14,6 +14,7 @@ mod launch;
 mod library;
 mod matrix;
 mod memory;
+pub mod nvml;
 mod timer;
 
 pub use compile::{KernelRecord, Source, architecture_name, compiler_version, cubin};

@@ -1,0 +1,561 @@
+// Y = A V on Hopper tensor cores (wgmma, TMA, sm_90a): bf16 or f16 in, f32 accumulators.
+//
+//   Y[i][j] = sum over k of A[i][k] * V[k][j], dead rows of A give +0
+//
+// Order: every output is one chain of 16-wide tensor-core groups in ascending k, from +0. wgmma
+// instructions of k = 16 run in ascending k into one accumulator; where a tile is shared by two
+// workers the f32 accumulators are handed on unchanged (segments.cuh). Zero padding of A and of V
+// and, with GROUPED, leaving out aligned groups whose A is all zero change no bit.
+//
+// Grid: persistent. A worker is one cluster of CM x CN blocks; block rank r of a cluster has row part
+// r % CM and column part r / CM of a cluster tile of (CM * BM) x (CN * BN) outputs. A block has one
+// warpgroup of loaders (warp 0: TMA; warps 1 to 3: zeros for the dead rows) and BM / 64 warpgroups that
+// multiply, each 64 x BN outputs. Tile t is row tile t / column_tiles, column tile t % column_tiles.
+// A k-step is 64 k. V is sent to the CM blocks that share it and A to the CN blocks, by multicast.
+//
+// Defines: BM (64, 128), BN (64, 128, 256), CM, CN (cluster, product <= 8; (BN / 64) % CM == 0),
+// STAGES, IN_BF16 or IN_F16, OUT_F32, OUT_BF16 or OUT_F16, GROUPED (0, 1), CACHE_HINTS (0, 1).
+// Launch: gridDim.x = CM * CN * workers, blockDim.x = 128 + 2 * BM,
+// dynamic shared memory = 1024 + STAGES * (BM + BN) * 128 bytes (at most 232448).
+//
+// Arguments
+//   v_map          CUtensorMap by value: V, k x n, 2-byte elements, dimensions {n, k}, row stride ldv * 2
+//                  bytes (ldv a multiple of 8, V aligned to 16), box {64, 64} or, with GROUPED, {64, 16},
+//                  swizzle 128B, no interleave, out of bounds = zeros. Any n and k >= 1.
+//   a_packed       device, 16-byte aligned, u16[steps in all][CM * BM][64]: for row tile t and its k-step s
+//                  the image [step_base(t) + s]; row r is 128 bytes, its 16-byte chunk c (k 8c .. 8c+7 of
+//                  the step) lies at chunk c ^ (r & 7). step_base(t) = t * k_steps without GROUPED. Zeros
+//                  beyond k and in padding rows.
+//   step_base      device, i32[row tiles], GROUPED only: first step of the row tile.
+//   group_k        device, i32[steps in all * 4], GROUPED only: first k of each of a step's four groups,
+//                  ascending within the row tile; padding groups (A all zero) say -16.
+//   row_index      device, i32[row tiles * CM * BM]: row of Y, or -1 for padding.
+//   dead_rows      device, i32[dead_count]: rows of Y to fill with +0.
+//   dead_count     i32
+//   segments       device, Segment[]: work of worker w is segments[segment_begin[w] .. segment_begin[w + 1]).
+//                  No segment is empty (a row tile without groups has dead rows only).
+//   segment_begin  device, i32[workers + 1]
+//   column_tiles   i32, ceil(n / (CN * BN))
+//   k_steps        i32, ceil(k / 64)
+//   n              i32
+//   y              device, m x n row-major, every element is written; n * size % 16 == 0 and y aligned to 16
+//                  take the fast stores, anything else works. Never -0.
+//   partials       device, f32[slots][CM * CN][BM * BN], aligned to 16; contents do not matter
+//   flags          device, u32[slots][CM * CN][BM / 64], zero before the first launch, zero again after each
+#include "segments.cuh"
+
+#ifndef BM
+#define BM 128
+#endif
+#ifndef BN
+#define BN 256
+#endif
+#ifndef CM
+#define CM 2
+#endif
+#ifndef CN
+#define CN 1
+#endif
+#ifndef STAGES
+#define STAGES 4
+#endif
+#ifndef GROUPED
+#define GROUPED 0
+#endif
+#ifndef CACHE_HINTS
+#define CACHE_HINTS 0
+#endif
+#if !defined(IN_BF16) && !defined(IN_F16)
+#define IN_BF16
+#endif
+#if !defined(OUT_F32) && !defined(OUT_BF16) && !defined(OUT_F16)
+#define OUT_F32
+#endif
+
+struct __align__(64) TensorMap {
+    unsigned long long opaque[16];
+};
+
+// Other architectures have no such entry; gemm_mma_sync.cu serves them.
+#if !defined(__HIPCC__) && (!defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL))
+
+#define CLUSTER (CM * CN)
+#define GROUPS (BM / 64)
+#define CONSUMER_WARPS (BM / 16)
+#define THREADS (128 + 2 * BM)
+#define A_BYTES (BM * 128)
+#define V_BYTES (BN * 128)
+#define STAGE_BYTES (A_BYTES + V_BYTES)
+#define V_BLOCKS (BN / 64)
+
+#if (BM != 64 && BM != 128) || (BN != 64 && BN != 128 && BN != 256)
+#error "tile not supported"
+#endif
+#if V_BLOCKS % CM != 0
+#error "V's 64-column blocks must divide among the CM blocks"
+#endif
+
+#ifdef IN_F16
+#define WGMMA_TYPE "f16.f16"
+#else
+#define WGMMA_TYPE "bf16.bf16"
+#endif
+
+static __device__ __forceinline__ unsigned shared_address(const void *p) {
+    return (unsigned)__cvta_generic_to_shared(p);
+}
+
+static __device__ __forceinline__ void barrier_init(unsigned bar, unsigned count) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(bar), "r"(count) : "memory");
+}
+
+static __device__ __forceinline__ bool barrier_try(unsigned bar, unsigned parity) {
+    unsigned done;
+    asm volatile("{\n.reg .pred p;\n"
+                 "mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n"
+                 "selp.u32 %0, 1, 0, p;\n}"
+                 : "=r"(done)
+                 : "r"(bar), "r"(parity)
+                 : "memory");
+    return done != 0;
+}
+
+static __device__ __forceinline__ void barrier_wait(unsigned bar, unsigned parity) {
+#ifdef DEBUG_TIMEOUT
+    if (barrier_try(bar, parity)) return;
+    const long long start = clock64();
+    while (!barrier_try(bar, parity))
+        if (clock64() - start > 2000000000ll) asm volatile("trap;");
+#else
+    while (!barrier_try(bar, parity)) {
+    }
+#endif
+}
+
+static __device__ __forceinline__ void barrier_expect(unsigned bar, unsigned bytes) {
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(bar), "r"(bytes)
+                 : "memory");
+}
+
+// Arrives at the barrier with this offset in block `rank` of the cluster. Only finished wgmma reads stand
+// behind it, so no release at cluster scope, which would wait for all stores in flight.
+static __device__ __forceinline__ void barrier_arrive(unsigned bar, unsigned rank) {
+#if CLUSTER == 1
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(bar) : "memory");
+#else
+    asm volatile("{\n.reg .b32 remote;\n"
+                 "mapa.shared::cluster.u32 remote, %0, %1;\n"
+                 "mbarrier.arrive.shared::cluster.b64 _, [remote];\n}" ::"r"(bar),
+                 "r"(rank)
+                 : "memory");
+#endif
+}
+
+// After barrier initialisation, whose own fence is the release.
+static __device__ __forceinline__ void cluster_sync() {
+#if CLUSTER == 1
+    __syncthreads();
+#else
+    asm volatile("barrier.cluster.arrive.relaxed;\nbarrier.cluster.wait.acquire;" ::: "memory");
+#endif
+}
+
+static __device__ __forceinline__ void group_sync(int group) {
+    if (group == 0)
+        asm volatile("bar.sync 1, 128;" ::: "memory");
+    else
+        asm volatile("bar.sync 2, 128;" ::: "memory");
+}
+
+#if CACHE_HINTS
+#define HINT_SUFFIX ".L2::cache_hint"
+#define HINT_OPERAND(i) ", %" #i
+#else
+#define HINT_SUFFIX ""
+#define HINT_OPERAND(i) ""
+#endif
+
+// Contiguous bytes to this block, or to the same place in each block of the mask.
+static __device__ __forceinline__ void load_a(unsigned dst, const void *src, unsigned bytes, unsigned bar,
+                                              unsigned short mask, unsigned long long policy) {
+#if CN == 1
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes" HINT_SUFFIX
+                 " [%0], [%1], %2, [%3]" HINT_OPERAND(4) ";" ::"r"(dst),
+                 "l"(src), "r"(bytes), "r"(bar), "l"(policy)
+                 : "memory");
+#else
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster" HINT_SUFFIX
+                 " [%0], [%1], %2, [%3], %4" HINT_OPERAND(5) ";" ::"r"(dst),
+                 "l"(src), "r"(bytes), "r"(bar), "h"(mask), "l"(policy)
+                 : "memory");
+#endif
+}
+
+static __device__ __forceinline__ void load_v(unsigned dst, const TensorMap *map, int column, int k, unsigned bar,
+                                              unsigned short mask, unsigned long long policy) {
+#if CM == 1
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes" HINT_SUFFIX
+                 " [%0], [%1, {%2, %3}], [%4]" HINT_OPERAND(5) ";" ::"r"(dst),
+                 "l"(map), "r"(column), "r"(k), "r"(bar), "l"(policy)
+                 : "memory");
+#else
+    asm volatile(
+        "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster" HINT_SUFFIX
+        " [%0], [%1, {%2, %3}], [%4], %5" HINT_OPERAND(6) ";" ::"r"(dst),
+        "l"(map), "r"(column), "r"(k), "r"(bar), "h"(mask), "l"(policy)
+        : "memory");
+#endif
+}
+
+// Shared-memory operand of wgmma: 128-byte swizzle. A is K-major: 8-row atoms of 1024 bytes (stride
+// field), the leading field is not used. V is N-major: the leading field is the distance of 64-column
+// blocks, the stride field that of groups of 8 k.
+#define DESCRIPTOR(leading, stride)                                                                    \
+    ((1ull << 62) | ((unsigned long long)((stride) >> 4) << 32) | ((unsigned long long)((leading) >> 4) << 16))
+#define A_DESCRIPTOR DESCRIPTOR(16, 1024)
+#define V_DESCRIPTOR DESCRIPTOR(8192, 1024)
+
+#define ACC8(i)                                                                                        \
+    "+f"(acc[i]), "+f"(acc[i + 1]), "+f"(acc[i + 2]), "+f"(acc[i + 3]), "+f"(acc[i + 4]),              \
+        "+f"(acc[i + 5]), "+f"(acc[i + 6]), "+f"(acc[i + 7])
+#define ACC32(i) ACC8(i), ACC8(i + 8), ACC8(i + 16), ACC8(i + 24)
+#if BN == 64
+#define ACC_NAMES \
+    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
+    "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define ACC_OPERANDS ACC32(0)
+#define WGMMA_TAIL "%32, %33, p, 1, 1, 0, 1;\n}"
+#elif BN == 128
+#define ACC_NAMES \
+    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
+    "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, " \
+    "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
+    "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define ACC_OPERANDS ACC32(0), ACC32(32)
+#define WGMMA_TAIL "%64, %65, p, 1, 1, 0, 1;\n}"
+#else
+#define ACC_NAMES \
+    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
+    "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, " \
+    "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
+    "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, " \
+    "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, " \
+    "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, " \
+    "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, " \
+    "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
+#define ACC_OPERANDS ACC32(0), ACC32(32), ACC32(64), ACC32(96)
+#define WGMMA_TAIL "%128, %129, p, 1, 1, 0, 1;\n}"
+#endif
+#define TEXT2(x) #x
+#define TEXT(x) TEXT2(x)
+
+// acc += A (64 x 16, K-major) V (16 x BN, N-major)
+static __device__ __forceinline__ void wgmma_k16(float (&acc)[BN / 2], unsigned long long a, unsigned long long v) {
+    asm volatile("{\n.reg .pred p;\nsetp.eq.u32 p, 0, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n" TEXT(BN) "k16.f32." WGMMA_TYPE " {" ACC_NAMES "}, " WGMMA_TAIL
+                 : ACC_OPERANDS
+                 : "l"(a), "l"(v));
+}
+
+static __device__ __forceinline__ void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+// Keeps other uses of the accumulators on their side of this point.
+static __device__ __forceinline__ void fence_operands(float (&acc)[BN / 2]) {
+#pragma unroll
+    for (int i = 0; i < BN / 2; i++) asm volatile("" : "+f"(acc[i])::"memory");
+}
+static __device__ __forceinline__ void wgmma_commit() {
+    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+template <int PENDING> static __device__ __forceinline__ void wgmma_wait() {
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
+}
+
+static __device__ __forceinline__ void store16(void *p, unsigned a, unsigned b, unsigned c, unsigned d) {
+    asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(p), "r"(a), "r"(b), "r"(c), "r"(d) : "memory");
+}
+
+#ifdef OUT_F32
+typedef float Out;
+#else
+typedef unsigned short Out;
+
+// Two values, each rounded once to nearest even; a zero loses its sign after rounding.
+static __device__ __forceinline__ unsigned round_pair(float low, float high) {
+    unsigned x;
+#ifdef OUT_F16
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(x) : "f"(high), "f"(low));
+#else
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(x) : "f"(high), "f"(low));
+#endif
+    const unsigned magnitude = x & 0x7fff7fffu;
+    return magnitude | (x & (magnitude + 0x7fff7fffu) & 0x80008000u);
+}
+#endif
+
+// This thread's fragment: rows `row_a` (acc 0, 1 of each four) and `row_b` (acc 2, 3), columns
+// 8 i + 2 (lane % 4) + {0, 1}. The four lanes of a row exchange values so that each stores 16 bytes.
+template <bool FAST>
+static __device__ __forceinline__ void store_tile(const float (&acc)[BN / 2], Out *y, int row_a, int row_b, int column,
+                                                  int n) {
+    const int q = threadIdx.x & 3;
+#ifdef OUT_F32
+#pragma unroll
+    for (int i = 0; i < BN / 8; i += 2) {
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            const int row = half ? row_b : row_a;
+            float a0 = acc[4 * i + 2 * half] + 0.0f, a1 = acc[4 * i + 2 * half + 1] + 0.0f;
+            float b0 = acc[4 * i + 4 + 2 * half] + 0.0f, b1 = acc[4 * i + 4 + 2 * half + 1] + 0.0f;
+            const bool odd = q & 1;
+            const float r0 = __shfl_xor_sync(0xffffffffu, odd ? a0 : b0, 1);
+            const float r1 = __shfl_xor_sync(0xffffffffu, odd ? a1 : b1, 1);
+            if (odd) {
+                a0 = r0, a1 = r1;
+            } else {
+                b0 = r0, b1 = r1;
+            }
+            const int col = column + 8 * (i + (q & 1)) + 2 * (q & 2);
+            if (row < 0) continue;
+            float *out = y + (size_t)row * n + col;
+            if (FAST) {
+                if (col < n)
+                    store16(out, __float_as_uint(a0), __float_as_uint(a1), __float_as_uint(b0), __float_as_uint(b1));
+            } else {
+                if (col < n) out[0] = a0;
+                if (col + 1 < n) out[1] = a1;
+                if (col + 2 < n) out[2] = b0;
+                if (col + 3 < n) out[3] = b1;
+            }
+        }
+    }
+#else
+#pragma unroll
+    for (int i = 0; i < BN / 8; i += 4) {
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            const int row = half ? row_b : row_a;
+            unsigned w[4];
+#pragma unroll
+            for (int j = 0; j < 4; j++)
+                w[j] = round_pair(acc[4 * (i + j) + 2 * half], acc[4 * (i + j) + 2 * half + 1]);
+            // 4 x 4 transpose among the four lanes: word j of lane q becomes word q of lane j.
+#pragma unroll
+            for (int j = 0; j < 4; j += 2) {
+                const unsigned r = __shfl_xor_sync(0xffffffffu, (q & 1) ? w[j] : w[j + 1], 1);
+                w[j] = (q & 1) ? r : w[j];
+                w[j + 1] = (q & 1) ? w[j + 1] : r;
+            }
+#pragma unroll
+            for (int j = 0; j < 2; j++) {
+                const unsigned r = __shfl_xor_sync(0xffffffffu, (q & 2) ? w[j] : w[j + 2], 2);
+                w[j] = (q & 2) ? r : w[j];
+                w[j + 2] = (q & 2) ? w[j + 2] : r;
+            }
+            const int col = column + 8 * (i + q);
+            if (row < 0) continue;
+            Out *out = y + (size_t)row * n + col;
+            if (FAST) {
+                if (col < n) store16(out, w[0], w[1], w[2], w[3]);
+            } else {
+#pragma unroll
+                for (int j = 0; j < 8; j++)
+                    if (col + j < n) out[j] = (Out)(w[j / 2] >> (16 * (j & 1)));
+            }
+        }
+    }
+#endif
+}
+
+static __device__ __forceinline__ bool fast_rows(const Out *y, int n) {
+    return (((unsigned long long)y | ((unsigned long long)n * sizeof(Out))) & 15) == 0;
+}
+
+// One warp of `warps`: +0 to every dead row.
+static __device__ __forceinline__ void fill_dead_rows(Out *y, const int *dead_rows, int dead_count, int n, int warp,
+                                                      int warps) {
+    const int lane = threadIdx.x & 31;
+    const bool fast = fast_rows(y, n);
+    for (int i = warp; i < dead_count; i += warps) {
+        Out *row = y + (size_t)dead_rows[i] * n;
+        if (fast) {
+            const int step = 16 / sizeof(Out);
+            for (int j = lane * step; j < n; j += 32 * step) store16(row + j, 0, 0, 0, 0);
+        } else {
+            for (int j = lane; j < n; j += 32) row[j] = (Out)0;
+        }
+    }
+}
+
+extern "C" __global__ void
+#if CLUSTER > 1
+__cluster_dims__(CLUSTER, 1, 1)
+#endif
+__launch_bounds__(THREADS, 1)
+gemm_tensor_core(const __grid_constant__ TensorMap v_map, const unsigned short *__restrict__ a_packed,
+                 const int *__restrict__ step_base, const int *__restrict__ group_k,
+                 const int *__restrict__ row_index, const int *__restrict__ dead_rows, int dead_count,
+                 const Segment *__restrict__ segments, const int *__restrict__ segment_begin, int column_tiles,
+                 int k_steps, int n, Out *__restrict__ y, float *partials, unsigned int *flags) {
+    // Barriers first, then the stages, each A | V. All offsets are the same in every block of a cluster.
+    extern __shared__ __align__(1024) unsigned char shared[];
+    const unsigned base = shared_address(shared);
+    const unsigned full = base, empty = base + 8 * STAGES, stages = base + 1024;
+
+    const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+    const int worker = blockIdx.x / CLUSTER, rank = blockIdx.x % CLUSTER;
+    const int part_m = rank % CM, part_n = rank / CM;
+
+    if (threadIdx.x == 0) {
+        if (base & 1023) asm volatile("trap;");
+        for (int s = 0; s < STAGES; s++) {
+            barrier_init(full + 8 * s, 1);
+            // Every multiplying warp of the cluster, because every block's loader writes to its peers.
+            barrier_init(empty + 8 * s, CONSUMER_WARPS * CLUSTER);
+        }
+        asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    }
+    cluster_sync();
+
+    const int first = segment_begin[worker], last = segment_begin[worker + 1];
+
+    if (warp < 4) {
+#if GROUPS > 1
+        asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+#endif
+        if (warp > 0) {
+            fill_dead_rows(y, dead_rows, dead_count, n, (warp - 1) * gridDim.x + blockIdx.x, 3 * gridDim.x);
+        } else if (lane == 0) {
+            asm volatile("prefetch.tensormap [%0];" ::"l"(&v_map) : "memory");
+            unsigned long long a_policy = 0, v_policy = 0;
+#if CACHE_HINTS
+            asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(a_policy));
+            asm("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(v_policy));
+#endif
+            unsigned short a_mask = 0;
+            for (int i = 0; i < CN; i++) a_mask |= (unsigned short)(1u << (part_m + CM * i));
+            const unsigned short v_mask = (unsigned short)(((1u << CM) - 1) << (CM * part_n));
+            int stage = 0;
+            unsigned phase = 0;
+            for (int at = first; at < last; at++) {
+                const Segment segment = segments[at];
+                const int row_tile = segment.tile / column_tiles;
+                const int column = ((segment.tile % column_tiles) * CN + part_n) * BN;
+#if GROUPED
+                const long long tile_base = step_base[row_tile];
+#else
+                const long long tile_base = (long long)row_tile * k_steps;
+#endif
+                for (int step = segment.step_begin; step < segment.step_end; step++) {
+                    const unsigned bar = full + 8 * stage;
+                    const unsigned a_dst = stages + stage * STAGE_BYTES, v_dst = a_dst + A_BYTES;
+                    barrier_wait(empty + 8 * stage, phase ^ 1);
+                    barrier_expect(bar, STAGE_BYTES);
+                    // This block loads 1 / CN of its A and 1 / CM of its V, for itself and its peers.
+                    load_a(a_dst + part_n * (A_BYTES / CN),
+                           a_packed + (((tile_base + step) * CM + part_m) * BM + part_n * (BM / CN)) * 64,
+                           A_BYTES / CN, bar, a_mask, a_policy);
+#pragma unroll
+                    for (int i = 0; i < V_BLOCKS / CM; i++) {
+                        const int block = part_m * (V_BLOCKS / CM) + i;
+#if GROUPED
+#pragma unroll
+                        for (int g = 0; g < 4; g++)
+                            load_v(v_dst + block * 8192 + g * 2048, &v_map, column + block * 64,
+                                   group_k[(tile_base + step) * 4 + g], bar, v_mask, v_policy);
+#else
+                        load_v(v_dst + block * 8192, &v_map, column + block * 64, step * 64, bar, v_mask, v_policy);
+#endif
+                    }
+                    if (++stage == STAGES) stage = 0, phase ^= 1;
+                }
+            }
+            // A block must outlive what its peers send: once every stage is given back, nothing is on its way
+            // to this block's stages or barriers.
+            for (int i = 0; i < STAGES; i++) {
+                barrier_wait(empty + 8 * stage, phase ^ 1);
+                if (++stage == STAGES) stage = 0, phase ^= 1;
+            }
+        }
+    } else {
+#if GROUPS > 1
+        asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
+#endif
+        const int group = (warp >> 2) - 1, thread = threadIdx.x & 127;
+        const unsigned long long a_first = A_DESCRIPTOR | ((stages + group * 8192) >> 4);
+        const unsigned long long v_first = V_DESCRIPTOR | ((stages + A_BYTES) >> 4);
+        float acc[BN / 2];
+        int stage = 0;
+        unsigned phase = 0;
+        for (int at = first; at < last; at++) {
+            const Segment segment = segments[at];
+            if (segment.from >= 0) {
+                const size_t slot = (size_t)segment.from * CLUSTER + rank;
+                unsigned int *flag = flags + slot * GROUPS + group;
+                if (thread == 0) {
+#ifdef DEBUG_TIMEOUT
+                    const long long start = clock64();
+                    while (*(volatile unsigned int *)flag == 0)
+                        if (clock64() - start > 2000000000ll) asm volatile("trap;");
+#endif
+                    wait_for_flag(flag);
+                }
+                group_sync(group);
+                const float4 *from = (const float4 *)(partials + slot * (BM * BN) + group * (64 * BN)) + thread;
+#pragma unroll
+                for (int i = 0; i < BN / 8; i++) {
+                    // From L2: another block has written it.
+                    const float4 x = __ldcg(from + i * 128);
+                    acc[4 * i] = x.x, acc[4 * i + 1] = x.y, acc[4 * i + 2] = x.z, acc[4 * i + 3] = x.w;
+                }
+            } else {
+#pragma unroll
+                for (int i = 0; i < BN / 2; i++) acc[i] = 0.0f;
+            }
+
+            fence_operands(acc);
+            int previous = -1, left = segment.step_end - segment.step_begin;
+            do {
+                barrier_wait(full + 8 * stage, phase);
+                const unsigned long long a = a_first + stage * (STAGE_BYTES >> 4);
+                const unsigned long long v = v_first + stage * (STAGE_BYTES >> 4);
+                wgmma_fence();
+#pragma unroll
+                for (int i = 0; i < 4; i++) wgmma_k16(acc, a + 2 * i, v + 128 * i);
+                wgmma_commit();
+                // All but the newest step have been read: give their stage back to every loader.
+                wgmma_wait<1>();
+                if (previous >= 0 && lane < CLUSTER) barrier_arrive(empty + 8 * previous, lane);
+                previous = stage;
+                if (++stage == STAGES) stage = 0, phase ^= 1;
+            } while (--left > 0);
+            wgmma_wait<0>();
+            fence_operands(acc);
+            if (lane < CLUSTER) barrier_arrive(empty + 8 * previous, lane);
+
+            if (segment.from >= 0) {
+                group_sync(group);
+                if (thread == 0) lower_flag(flags + ((size_t)segment.from * CLUSTER + rank) * GROUPS + group);
+            }
+            if (segment.to >= 0) {
+                const size_t slot = (size_t)segment.to * CLUSTER + rank;
+                float4 *to = (float4 *)(partials + slot * (BM * BN) + group * (64 * BN)) + thread;
+#pragma unroll
+                for (int i = 0; i < BN / 8; i++)
+                    __stcg(to + i * 128, make_float4(acc[4 * i], acc[4 * i + 1], acc[4 * i + 2], acc[4 * i + 3]));
+                group_sync(group);
+                if (thread == 0) raise_flag(flags + slot * GROUPS + group);
+            } else {
+                const int row_tile = segment.tile / column_tiles;
+                const int column = ((segment.tile % column_tiles) * CN + part_n) * BN;
+                const int row = group * 64 + (thread >> 5) * 16 + (lane >> 2);
+                const int *rows = row_index + (row_tile * CM + part_m) * BM + row;
+                if (fast_rows(y, n))
+                    store_tile<true>(acc, y, rows[0], rows[8], column, n);
+                else
+                    store_tile<false>(acc, y, rows[0], rows[8], column, n);
+            }
+        }
+    }
+}
+
+#endif
