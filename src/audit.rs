@@ -36,8 +36,8 @@ pub fn skip_operator(case: &Case, isa: Isa) -> Box<dyn Operator> {
 }
 
 /// Our own operator for a CUDA device, as the manifest asks for it.
-pub fn skip_device(case: &Case) -> SkipDevice {
-    SkipDevice { arithmetic: case.arithmetic, output: case.output, strategy: case.strategy }
+pub fn skip_device(case: &Case, device: &Device) -> SkipDevice {
+    SkipDevice::new(case.arithmetic, case.dtype, case.output, case.strategy, device)
 }
 
 /// How to audit, the same for all cases of a run.
@@ -180,7 +180,7 @@ impl Auditor<'_> {
         match &self.device {
             None => (self.operator)(case, self.isa),
             Some(device) => {
-                let operator = Arc::new(skip_device(case));
+                let operator = Arc::new(skip_device(case, device));
                 Box::new(OnDevice { operator, device: device.clone() })
             }
         }

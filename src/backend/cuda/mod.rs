@@ -12,6 +12,8 @@ mod launch;
 mod matrix;
 mod memory;
 pub mod nvml;
+pub mod segments;
+mod tensor_core;
 mod timer;
 
 pub use compile::{KernelRecord, Source, architecture_name, compiler_version, cubin};
@@ -21,4 +23,5 @@ pub use generic::{ModelA, SlicedA};
 pub use graph::Graph;
 pub use matrix::{DeviceMatrix, ROW_MULTIPLE};
 pub use memory::Buffer;
+pub use tensor_core::{MmaSyncA, Selection, TensorCoreA, TensorCores, tensor_cores};
 pub use timer::{CALLS_MAX, Span, Timer};
