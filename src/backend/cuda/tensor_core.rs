@@ -249,13 +249,7 @@ impl Work {
         let column_tiles = n.div_ceil(variant.tile_cols());
         require_i32("tiles", tiles.steps.len().saturating_mul(column_tiles))?;
         require_i32("groups", tiles.steps_in_all().saturating_mul(4))?;
-        let steps: Vec<usize> = tiles
-            .steps
-            .iter()
-            .flat_map(|&steps| std::iter::repeat_n(steps, column_tiles))
-            .collect();
-        let weight_ns = |tile: usize, step| variant.weight_ns(is_grouped, step, steps[tile]);
-        let lists = WorkLists::new(&steps, weight_ns, workers, Dealing::Rounds, HANDOVER_NS);
+        let lists = work_lists(choice, column_tiles, workers);
 
         let step_base: Vec<i32> = tiles.step_base().into_iter().map(|step| step as i32).collect();
         let packed = tiles.pack(a, dtype, threads);
@@ -290,6 +284,16 @@ fn defines(variant: &Variant, is_grouped: bool, (dtype, output): (Dtype, Dtype))
     defines.push(if dtype == Dtype::F16 { "IN_F16".into() } else { "IN_BF16".into() });
     defines.extend(output_define(output));
     defines
+}
+
+/// Who computes what: tile t is row tile t / column_tiles.
+fn work_lists(choice: &Choice, column_tiles: usize, workers: usize) -> WorkLists {
+    let Choice { variant, selection, tiles, .. } = choice;
+    let columns = |&steps: &usize| std::iter::repeat_n(steps, column_tiles);
+    let steps: Vec<usize> = tiles.steps.iter().flat_map(columns).collect();
+    let weight_ns =
+        |tile: usize, step| variant.weight_ns(selection.is_grouped(), step, steps[tile]);
+    WorkLists::new(&steps, weight_ns, workers, Dealing::Rounds, HANDOVER_NS)
 }
 
 fn reason(choice: &Choice, work: &Work, asked_for: bool) -> String {
@@ -427,8 +431,11 @@ impl MmaSyncA {
 #[cfg(test)]
 mod tests {
     use super::super::compile::{compiler_version, cubin};
+    use super::layout::RowTiles;
     use super::variants::VARIANTS;
     use super::*;
+    use crate::arithmetic::tensor_core::{dot, group_step};
+    use ndarray::Array2;
 
     #[test]
     fn a_device_serves_its_own_rules_only() {
@@ -465,6 +472,115 @@ mod tests {
         let mut changed = model(Architecture::Hopper, Format::Bf16).expect("there is one");
         changed.fraction_bits += 1;
         assert_eq!(tensor_cores((9, 0), changed), None);
+    }
+
+    /// What the kernel does with its arguments, on the host: worker by worker, each in one go, which
+    /// serves because every wait is for a worker of lower index.
+    fn emulate(
+        a: &Array2<f32>,
+        v: &Array2<f32>,
+        model: TensorCoreModel,
+        choice: &Choice,
+        workers: usize,
+    ) -> Array2<f32> {
+        let (k, n) = v.dim();
+        let Choice { variant, tiles, .. } = choice;
+        let (tile_rows, tile_cols) = (variant.tile_rows(), variant.tile_cols());
+        let column_tiles = n.div_ceil(tile_cols);
+        let lists = work_lists(choice, column_tiles, workers);
+        let packed = tiles.pack(a.view(), Dtype::Bf16, 2);
+        let step_base = tiles.step_base();
+        let mut y = Array2::from_elem((a.nrows(), n), f32::NAN);
+        tiles.dead_rows.iter().for_each(|&i| y.row_mut(i as usize).fill(0.0));
+        let mut partials = vec![Vec::new(); lists.slots];
+        for segment in &lists.segments {
+            let tile = segment.tile as usize;
+            let (row_tile, first_col) = (tile / column_tiles, tile % column_tiles * tile_cols);
+            let mut acc = match segment.from {
+                -1 => vec![0.0; tile_rows * tile_cols],
+                slot => std::mem::take(&mut partials[slot as usize]),
+            };
+            for step in segment.step_begin as usize..segment.step_end as usize {
+                let image = step_base[row_tile] + step;
+                let outputs = acc.len();
+                for (group, at) in (0..4).flat_map(|g| (0..outputs).map(move |at| (g, at))) {
+                    let (r, j) = (at / tile_cols, first_col + at % tile_cols);
+                    let first = match tiles.group_k.is_empty() {
+                        true => (step * 64 + group * 16) as i32,
+                        false => tiles.group_k[image * 4 + group],
+                    };
+                    let from_a = |i: usize| {
+                        let chunk = (group * 2 + i / 8) ^ (r % 8);
+                        let byte = (image * tile_rows + r) * 128 + chunk * 16 + i % 8 * 2;
+                        let bits = u16::from_le_bytes([packed[byte], packed[byte + 1]]);
+                        half::bf16::from_bits(bits).to_f32()
+                    };
+                    let from_v = |i: usize| {
+                        let k_at = first + i as i32;
+                        let inside = (0..k as i32).contains(&k_at) && j < n;
+                        if inside { v[[k_at as usize, j]] } else { 0.0 }
+                    };
+                    let (a, v): ([f32; 16], [f32; 16]) =
+                        (std::array::from_fn(from_a), std::array::from_fn(from_v));
+                    acc[at] = group_step(model, acc[at], &a, &v);
+                }
+            }
+            if segment.to >= 0 {
+                partials[segment.to as usize] = acc;
+                continue;
+            }
+            for (at, acc) in acc.into_iter().enumerate() {
+                let row = tiles.row_index[row_tile * tile_rows + at / tile_cols];
+                let col = first_col + at % tile_cols;
+                if row >= 0 && col < n {
+                    y[[row as usize, col]] = acc + 0.0;
+                }
+            }
+        }
+        y
+    }
+
+    #[test]
+    fn what_the_kernel_is_given_makes_y() {
+        static SMALL: Variant = Variant {
+            bm: 16,
+            bn: 8,
+            cm: 1,
+            cn: 2,
+            stages: 4,
+            per_multiprocessor: 1,
+            step_ns: 5000,
+            grouped_step_ns: 5000,
+            tile_ns: 1000,
+        };
+        let model = TensorCoreModel::of(Architecture::Hopper, Format::Bf16).expect("there is one");
+        let value = |i: usize, j: usize| ((i * 31 + j * 17) % 251) as f32 - 125.0;
+        let (m, k, n) = (75, 230, 37);
+        let patterns: [fn(usize, usize) -> bool; 4] = [
+            |_, _| true,
+            |i, _| i % 3 != 1,
+            |i, j| (i / 16 + j / 16).is_multiple_of(3),
+            |i, j| i % 4 != 0 && (i * 5 + j * 3).is_multiple_of(23),
+        ];
+        let v = Array2::from_shape_fn((k, n), |(i, j)| value(j, i) * 2f32.powi(i as i32 % 9));
+        for is_live in patterns {
+            let a = |(i, j)| if is_live(i, j) { value(i, j) } else { 0.0 };
+            let a = Array2::from_shape_fn((m, k), a);
+            let want = Array2::from_shape_fn((m, n), |(i, j)| {
+                dot(model, &a.row(i).to_vec(), &v.column(j).to_vec()) + 0.0
+            });
+            let live = LiveGroups::of(a.view(), 1);
+            for selection in Selection::EVERY {
+                for workers in [1, 4, 7, 100] {
+                    let tiles = RowTiles::new(&live, selection, SMALL.tile_rows());
+                    let variant = &SMALL;
+                    let choice = Choice { variant, selection, tiles, estimates_ns: Vec::new() };
+                    let y = emulate(&a, &v, model, &choice, workers);
+                    let same = y.iter().zip(&want).all(|(y, want)| y.to_bits() == want.to_bits());
+                    assert!(same, "{selection:?}, {workers} workers");
+                }
+            }
+        }
     }
 
     /// Slow the first time, from the cache later.
