@@ -78,7 +78,7 @@ impl Variant {
 
     /// Dynamic shared memory of a block; as at the kernel's head.
     pub fn shared_bytes(&self) -> u32 {
-        (1024 + self.stages * (self.bm + self.bn) * 128) as u32
+        (1024 + self.stages * (self.bm + self.bn.next_multiple_of(64)) * 128) as u32
     }
 
     pub fn defines(&self, is_grouped: bool) -> Vec<String> {
