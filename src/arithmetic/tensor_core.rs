@@ -69,6 +69,22 @@ impl Architecture {
     }
 }
 
+impl Architecture {
+    /// Of a device of this compute capability, one newer than all of these taken for the newest;
+    /// `None` if it has no tensor cores.
+    pub fn of((major, minor): (i32, i32)) -> Option<Architecture> {
+        Some(match (major, minor) {
+            (..7, _) => return None,
+            (7, ..5) => Architecture::Volta,
+            (7, _) => Architecture::Turing,
+            (8, 9) => Architecture::Ada,
+            (8, _) => Architecture::Ampere,
+            (9, _) => Architecture::Hopper,
+            (10.., _) => Architecture::Blackwell,
+        })
+    }
+}
+
 impl fmt::Display for Architecture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
@@ -76,6 +92,15 @@ impl fmt::Display for Architecture {
 }
 
 impl Format {
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::F16 => "f16",
+            Format::Bf16 => "bf16",
+            Format::Tf32 => "tf32",
+        }
+    }
+
     /// The dtype whose values are fed to it.
     pub fn dtype(self) -> Dtype {
         match self {

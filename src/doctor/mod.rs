@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub use environment::{Environment, environment, memory_available_bytes};
 
-use crate::baseline::probe::{self, Followed, Shape};
+use crate::baseline::probe::{self, Followed, Setting, Shape};
 use crate::baseline::{self, Kind, Missing};
 use crate::measure::{EnergyCounter, POWERCAP, Rapl, with_threads};
 
@@ -113,7 +113,7 @@ fn followed(baselines: &baseline::Baselines, cores: usize) -> Vec<Followed> {
         for &threads in &thread_counts {
             for shape in probe::SHAPES {
                 let row = with_threads(threads, || {
-                    probe::probe(&*baseline.operator, &[shape], PROBE_SEED, threads)
+                    probe::probe(&*baseline.operator, &[shape], Setting::cpu(threads, PROBE_SEED))
                 });
                 match row {
                     Ok(Ok(followed)) => rows.extend(followed),
