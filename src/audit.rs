@@ -39,8 +39,8 @@ pub fn skip_operator(case: &Case, isa: Isa) -> Box<dyn Operator> {
 }
 
 /// Our own operator for a CUDA device, as the manifest asks for it.
-pub fn skip_device(case: &Case, _device: &Arc<Device>) -> SkipDevice {
-    SkipDevice { arithmetic: case.arithmetic, output: case.output, strategy: case.strategy }
+pub fn skip_device(case: &Case, device: &Device) -> SkipDevice {
+    SkipDevice::new(case.arithmetic, case.dtype, case.output, case.strategy, device)
 }
 
 /// How to audit, the same for all cases of a run.

@@ -425,8 +425,10 @@ impl<P: Platform> Lane<P> {
     fn warm_up(&mut self, platform: &mut P, plan: &Plan, clock: &dyn Clock) {
         let start = clock.now_ns();
         let (mut times_ns, mut clocks_mhz) = (Vec::new(), Vec::new());
-        // Once without a clock: a library loads its kernels in the first call, which waits for the device.
-        if self.call_or_leave(|built| platform.run(built, 1)).is_none() {
+        // Once without a clock: a library loads its kernels in the first call, which waits for the
+        // device.
+        let is_device = platform.device().is_some();
+        if is_device && self.call_or_leave(|built| platform.run(built, 1)).is_none() {
             return;
         }
         // Samples of as many calls as the latest begin here.

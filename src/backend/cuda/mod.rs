@@ -15,6 +15,8 @@ mod library;
 mod matrix;
 mod memory;
 pub mod nvml;
+pub mod segments;
+mod tensor_core;
 mod timer;
 
 pub use compile::{KernelRecord, Source, architecture_name, compiler_version, cubin};
@@ -26,4 +28,5 @@ pub use generic::{ModelA, SlicedA};
 pub use graph::Graph;
 pub use matrix::{DeviceMatrix, Layout, ROW_MULTIPLE};
 pub use memory::Buffer;
+pub use tensor_core::{MmaSyncA, Selection, TensorCoreA, TensorCores, tensor_cores};
 pub use timer::{CALLS_MAX, Span, Timer};
