@@ -1,8 +1,8 @@
 //! One verified case on a CUDA device: its times beside the vendor's libraries, and what those libraries'
 //! outputs are, perturbed inputs included.
 
-use std::sync::Arc;
-use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 
 use ndarray::{Array2, ArrayView2};
 use serde::{Deserialize, Serialize};
@@ -99,7 +99,6 @@ pub fn measure(
     if case.m == 0 || case.k == 0 || case.n == 0 {
         return Err("not measured: there is nothing to multiply".into());
     }
-    let failed = |error: &dyn std::fmt::Display| format!("not measured: {error}");
     timing::require_memory(case)?;
     let a = weights.rows(0..case.m).map_err(|error| failed(&error))?;
     let threads = auditor.threads;
@@ -124,37 +123,55 @@ struct Here<'a> {
 impl Here<'_> {
     fn measure(&self) -> Result<Found, String> {
         let Here { case, device, .. } = *self;
-        let failed = |error: &dyn std::fmt::Display| format!("not measured: {error}");
         let operator: Arc<dyn DeviceOperator> = Arc::new(super::skip_device(case, device));
         let rivals = device_baselines(device, case.dtype, case.output, case.arithmetic);
-        let versions: Vec<String> = rivals.available.iter().map(version).collect();
-
         let tolerance = self.tolerance(self.a, self.v).map_err(|error| failed(&error))?;
-        let mut identifier = Identifier::new(
-            self.a,
-            self.v,
-            case.dtype,
-            case.output,
-            Architecture::of(device.compute_capability()),
-            self.auditor.threads,
-        );
-        let mut looked_at: Vec<BaselineRecord> = rivals.available.iter().map(blank).collect();
-        let mut check = |name: &str, y: ArrayView2<'_, f32>| {
-            let Some(index) = rivals.available.iter().position(|r| r.operator.name() == name)
-            else {
-                return self.check_operator(&tolerance, y);
-            };
-            let within = tolerance.check_as(rivals.available[index].summation, y, case.output);
-            let record = &mut looked_at[index];
-            if record.identified.is_none() {
-                match identifier.identify(y) {
-                    Ok(identified) => record.note_plain(identified, &within),
-                    Err(error) => record.reasons.push(error.to_string()),
+        // The device goes on while outputs are looked at, by a thread with a pool of its own: hashing and
+        // comparing take longer than the products.
+        let (jobs, received) = sync_channel(JOBS_WAITING_MAX);
+        std::thread::scope(|scope| {
+            let looking = scope.spawn(|| self.look(&rivals.available, received));
+            let timings = self.time(&operator, &rivals.available, &tolerance, &jobs);
+            if timings.is_ok() {
+                self.perturb(&rivals.available, &jobs);
+            }
+            drop(jobs);
+            let mut baselines = looking
+                .join()
+                .map_err(|_| "not measured: an output could not be looked at".to_owned())??;
+            let timings = timings?;
+            for (record, timed) in baselines.iter_mut().zip(&timings.baselines) {
+                if record.identified.is_none() {
+                    record.reasons.extend(timed.failure.clone());
                 }
+            }
+            Ok(Found { timings, baselines, missing: rivals.missing.clone() })
+        })
+    }
+
+    /// Times the operator and its rivals. The first output of each rival is passed on.
+    fn time(
+        &self,
+        operator: &Arc<dyn DeviceOperator>,
+        rivals: &[DeviceBaseline],
+        tolerance: &Tolerance,
+        jobs: &SyncSender<Job>,
+    ) -> Result<CaseTimings, String> {
+        let Here { case, device, .. } = *self;
+        let versions: Vec<String> = rivals.iter().map(version).collect();
+        let mut passed_on = vec![false; rivals.len()];
+        let mut check = |name: &str, y: ArrayView2<'_, f32>| {
+            let Some(index) = rivals.iter().position(|r| r.operator.name() == name) else {
+                return self.check_operator(tolerance, y);
+            };
+            let within = tolerance.check_as(rivals[index].summation, y, case.output);
+            if !std::mem::replace(&mut passed_on[index], true) {
+                let (pass, y, within) = (Pass::Plain, y.to_owned(), Some(within.clone()));
+                // Nobody receives after a failure, which is reported at the end.
+                let _ = jobs.send(Job { index, pass, y: Ok(y), within });
             }
             within
         };
-
         let monitor = Monitor::open(&device.info.uuid);
         let bench = bench();
         let roofline = measure::device_roofline(&device.info, case.arithmetic);
@@ -169,9 +186,8 @@ impl Here<'_> {
         };
         let mut platform = CudaPlatform::new(device, monitor.as_ref().ok(), self.a, self.v)
             .map_err(|error| failed(&error))?;
-        let sparsity = case.sparsity.as_f64();
         let elements = measure::element_bytes(case.dtype, case.output);
-        let figures = measure::Case::of(self.a, case.n, sparsity, elements);
+        let figures = measure::Case::of(self.a, case.n, case.sparsity.as_f64(), elements);
         let subject = Contender {
             name: operator.name(),
             operator: operator.clone(),
@@ -180,7 +196,6 @@ impl Here<'_> {
             version: env!("CARGO_PKG_VERSION"),
         };
         let contenders: Vec<Contender<'_, Arc<dyn DeviceOperator>>> = rivals
-            .available
             .iter()
             .zip(&versions)
             .map(|(rival, version)| Contender {
@@ -191,7 +206,7 @@ impl Here<'_> {
                 version,
             })
             .collect();
-        let timings = measure::measure(
+        Ok(measure::measure(
             &mut platform,
             &figures,
             &subject,
@@ -199,16 +214,7 @@ impl Here<'_> {
             &plan(case),
             &instruments,
             &mut check,
-        );
-        // The device's memory is wanted by what follows.
-        drop(platform);
-        for (record, timed) in looked_at.iter_mut().zip(&timings.baselines) {
-            if record.identified.is_none() {
-                record.reasons.extend(timed.failure.clone());
-            }
-        }
-        self.perturb(&rivals.available, &mut looked_at);
-        Ok(Found { timings, baselines: looked_at, missing: rivals.missing })
+        ))
     }
 
     fn tolerance(
@@ -230,58 +236,106 @@ impl Here<'_> {
         }
     }
 
-    /// Gives the libraries the perturbed inputs of VERIFY.md section 6. One whose plain output is that of the
-    /// contract must give the contract's perturbed outputs; the others must stay within their bound.
-    fn perturb(&self, rivals: &[DeviceBaseline], records: &mut [BaselineRecord]) {
-        let Some(changes) = &self.bits.changes else { return };
-        let mut a1 = self.a.to_owned();
-        changes.change_weights(0, &mut a1);
-        let v2 = changes.change_activations(self.v, self.auditor.threads);
-        let committed =
-            |hashed: &Option<crate::check::lanes::Hashed>| hashed.as_ref().map(|h| h.digest);
-        let passes = [
-            (a1.view(), self.v, committed(&self.bits.rebuilt)),
-            (self.a, v2.view(), committed(&self.bits.shifted)),
-        ];
-        for (pass, (a, v, want)) in passes.into_iter().enumerate() {
-            // Made when the first library needs it.
-            let mut tolerance = None;
-            for (rival, record) in rivals.iter().zip(records.iter_mut()) {
-                let Some(identified) = &record.identified else { continue };
-                let follows_contract = self.case.arithmetic.has_bit_contract()
-                    && identified.digest == self.bits.operator.digest;
-                let outcome = self.apply(rival, a, v).and_then(|y| {
-                    let digest = digest(self.case, y.view());
-                    if follows_contract && Some(digest) == want {
-                        return Ok(Perturbed { digest, verdict: Verdict::Verified });
-                    }
-                    if tolerance.is_none() {
-                        tolerance = Some(self.tolerance(a, v).map_err(|error| error.to_string())?);
-                    }
-                    let within = tolerance
-                        .iter()
-                        .try_for_each(|t| t.check_as(rival.summation, y.view(), self.case.output));
-                    let verdict = match &within {
-                        Ok(()) if !follows_contract => Verdict::WithinBound,
-                        Ok(()) => Verdict::Mismatch,
-                        Err(_) => Verdict::OutOfBound,
-                    };
-                    Ok(Perturbed { digest, verdict })
-                });
-                let slot = if pass == 0 { &mut record.rebuilt } else { &mut record.shifted };
-                match outcome {
-                    Ok(perturbed) => {
-                        if perturbed.verdict.refutes() {
-                            record.verdict = perturbed.verdict;
-                            let name = ["rebuilt", "shifted"][pass];
-                            record.reasons.push(format!("{name}: {}", perturbed.verdict.name()));
-                        }
-                        *slot = Some(perturbed);
-                    }
-                    Err(reason) => record.reasons.push(reason),
-                }
+    /// Gives the libraries the perturbed inputs of VERIFY.md section 6 and passes their outputs on.
+    fn perturb(&self, rivals: &[DeviceBaseline], jobs: &SyncSender<Job>) {
+        let Some((a1, v2)) = self.perturbed_inputs() else { return };
+        for (pass, a, v) in [(Pass::Rebuilt, a1.view(), self.v), (Pass::Shifted, self.a, v2.view())]
+        {
+            for (index, rival) in rivals.iter().enumerate() {
+                let y = self.apply(rival, a, v);
+                let _ = jobs.send(Job { index, pass, y, within: None });
             }
         }
+    }
+
+    fn perturbed_inputs(&self) -> Option<(Array2<f32>, Array2<f32>)> {
+        let changes = self.bits.changes.as_ref()?;
+        let mut a1 = self.a.to_owned();
+        changes.change_weights(0, &mut a1);
+        Some((a1, changes.change_activations(self.v, self.auditor.threads)))
+    }
+
+    /// Looks at outputs as they come. A library whose plain output is that of the contract must give the
+    /// contract's perturbed outputs; the others must stay within their bound.
+    fn look(
+        &self,
+        rivals: &[DeviceBaseline],
+        jobs: Receiver<Job>,
+    ) -> Result<Vec<BaselineRecord>, String> {
+        measure::with_threads(self.auditor.threads, || {
+            let mut records: Vec<BaselineRecord> = rivals.iter().map(blank).collect();
+            let mut identifier = Identifier::new(
+                self.a,
+                self.v,
+                self.case.dtype,
+                self.case.output,
+                Architecture::of(self.device.compute_capability()),
+                self.auditor.threads,
+            );
+            // Made when the first library needs it, one a pass.
+            let mut perturbed: Option<(Pass, Tolerance)> = None;
+            for Job { index, pass, y, within } in jobs {
+                let (rival, record) = (&rivals[index], &mut records[index]);
+                let y = match y {
+                    Ok(y) => y,
+                    Err(reason) => {
+                        record.note_perturbed(pass, Err(reason));
+                        continue;
+                    }
+                };
+                if pass == Pass::Plain {
+                    match identifier.identify(y.view()) {
+                        Ok(identified) => {
+                            record.note_plain(identified, &within.unwrap_or(Ok(())));
+                        }
+                        Err(error) => record.reasons.push(error.to_string()),
+                    }
+                    continue;
+                }
+                let outcome = self.perturbed(rival, record, pass, &y, &mut perturbed);
+                record.note_perturbed(pass, outcome);
+            }
+            Ok(records)
+        })
+        .map_err(|error| failed(&error))?
+    }
+
+    fn perturbed(
+        &self,
+        rival: &DeviceBaseline,
+        record: &BaselineRecord,
+        pass: Pass,
+        y: &Array2<f32>,
+        tolerance: &mut Option<(Pass, Tolerance)>,
+    ) -> Result<Perturbed, String> {
+        let hashed = match pass {
+            Pass::Plain | Pass::Rebuilt => &self.bits.rebuilt,
+            Pass::Shifted => &self.bits.shifted,
+        };
+        let want = hashed.as_ref().map(|hashed| hashed.digest);
+        let follows_contract = self.case.arithmetic.has_bit_contract()
+            && record.identified.as_ref().is_some_and(|i| i.digest == self.bits.operator.digest);
+        let digest = digest(self.case, y.view());
+        if follows_contract && Some(digest) == want {
+            return Ok(Perturbed { digest, verdict: Verdict::Verified });
+        }
+        if tolerance.as_ref().is_none_or(|(of, _)| *of != pass) {
+            let (a1, v2) = self.perturbed_inputs().ok_or("no perturbation")?;
+            let (a, v) = match pass {
+                Pass::Plain | Pass::Rebuilt => (a1.view(), self.v),
+                Pass::Shifted => (self.a, v2.view()),
+            };
+            *tolerance = Some((pass, self.tolerance(a, v).map_err(|error| error.to_string())?));
+        }
+        let within = tolerance
+            .iter()
+            .try_for_each(|(_, t)| t.check_as(rival.summation, y.view(), self.case.output));
+        let verdict = match within {
+            Ok(()) if !follows_contract => Verdict::WithinBound,
+            Ok(()) => Verdict::Mismatch,
+            Err(_) => Verdict::OutOfBound,
+        };
+        Ok(Perturbed { digest, verdict })
     }
 
     fn apply(
@@ -298,6 +352,31 @@ impl Here<'_> {
             .map_err(|error| error.to_string())?;
         Ok(y)
     }
+}
+
+/// Outputs that wait to be looked at, at most: each may have a hundred megabytes.
+const JOBS_WAITING_MAX: usize = 4;
+
+/// Which inputs an output is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pass {
+    Plain,
+    Rebuilt,
+    Shifted,
+}
+
+/// A rival's output, or why there is none.
+struct Job {
+    /// Of the rival.
+    index: usize,
+    pass: Pass,
+    y: Result<Array2<f32>, String>,
+    /// Whether it is within its bound, if that is known.
+    within: Option<Result<(), String>>,
+}
+
+fn failed(error: &dyn std::fmt::Display) -> String {
+    format!("not measured: {error}")
 }
 
 /// Of a whole Y in the case's output dtype, -0 made +0.
@@ -346,5 +425,23 @@ impl BaselineRecord {
         }
         self.reasons.extend(within.clone().err());
         self.identified = Some(identified);
+    }
+
+    fn note_perturbed(&mut self, pass: Pass, outcome: Result<Perturbed, String>) {
+        let (slot, name) = match pass {
+            Pass::Plain | Pass::Rebuilt => (&mut self.rebuilt, "rebuilt"),
+            Pass::Shifted => (&mut self.shifted, "shifted"),
+        };
+        match outcome {
+            Ok(perturbed) => {
+                if perturbed.verdict.refutes() {
+                    self.verdict = perturbed.verdict;
+                    self.reasons.push(format!("{name}: {}", perturbed.verdict.name()));
+                }
+                *slot = Some(perturbed);
+            }
+            Err(reason) if self.reasons.contains(&reason) => {}
+            Err(reason) => self.reasons.push(reason),
+        }
     }
 }
