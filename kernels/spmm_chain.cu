@@ -12,38 +12,38 @@
 // rows of V. Workers are persistent and follow work lists (segments.cuh). A block is WARPS consumer warps and one
 // producer warp.
 //   The accumulators of a warp, GROUPS groups of ROWS rows by 32 lanes of COLS columns, never leave registers inside a
-// segment. The steps of a tile are *chunks*: at most BK rows of V that some row of the panel needs, ascending. The
-// producer streams chunk by chunk into a ring of STAGES: the V rows by bulk copies, each block of a cluster fetching its
-// share for all, and the entries of the block's own rows by one more. Full and empty barriers (mbarrier) order the ring.
+// segment. The steps of a tile are *chunks*: at most BK rows of V in runs of RUN, ascending; rows that the panel does not
+// need are left out where that saves a run. The producer streams chunk by chunk into a ring of STAGES: the V rows by a
+// tensor copy a run (a copy a row was limited by the rate of issue), each block of a cluster fetching its share for all,
+// and the entries of the block's own rows by one more. Full and empty barriers (mbarrier) order the ring.
 //   Every lane of a warp reads the same entry (broadcast) and its own columns of the V row the entry names. Shared
-// memory gives 128 bytes a clock, a quarter of what the fma units could use, so a V row must serve several rows of A:
-// with ROWS = 3 one entry has three coefficients, at the cost of products with zeros; with DISPATCH a V row stays in
-// registers for all rows of the warp, and each non-zero jumps to the code of its row.
+// memory gives 128 bytes a clock, a quarter of what the fma units could use. With ROWS = 3 one entry has three
+// coefficients, so that a V row serves three rows of A, at the cost of products with zeros.
 //
 // Accumulation order: chunks ascend in k, entries of a group ascend in k; a tile split between workers is continued
 // from the stored accumulators. So each output is one chain in ascending k.
 //
-// Variant (all by #define): WARPS (one less than a multiple of 4, or registers are lost), GROUPS, ROWS (1, 3 or 7),
+// Variant (all by #define): WARPS (one less than a multiple of 4, or registers are lost), GROUPS, ROWS (1 or 3),
 // COLS (2, 4, 8 or 16), BK, STAGES, ECAP (bytes of a stage for entries, a multiple of 16), UNROLL (entries in flight:
-// 1, 2 or 4), CLUSTER; DISPATCH=1 (with GROUPS=1, ROWS=12, COLS=8); OUT_BF16 or OUT_F16 round the output once, to
-// nearest even.
+// 1, 2 or 4), CLUSTER; OUT_BF16 or OUT_F16 round the output once, to nearest even.
 //
-// Arguments (all device pointers):
-//   V            k x ldv f32, 16-byte aligned; ldv >= n, a multiple of 4. What lies at columns n.. is not used.
+// Arguments (pointers are device pointers):
+//   v_map        tensor map of V: f32, {n, k} elements, row pitch 4 ldv bytes, box {BN, RUN}, no swizzle, zeros outside.
+//                Read only where bulk copies exist (BULK).
+//   V            k x ldv f32, 16-byte aligned; ldv >= n, a multiple of 4. 
 //   Y            m x n f32 (or 16-bit), 16-byte aligned.
 //   entries      u32, 16-byte aligned. One piece a (chunk, rank), chunk-major: a header of HEAD words for each warp
 //                {begin, end of group 0, end of group 1, ...} (byte offsets in the piece), then the entries {byte
 //                offset of the V row in the stage = slot * BN * 4, a of ROWS rows}, groups in order, k ascending.
-//                DISPATCH: items {code, payload} instead, see there.
 //   entry_begin  u32[chunks * CLUSTER + 1], where the pieces start, in units of 16 bytes.
-//   k_rows       i32, the rows of V that the chunks load, chunk after chunk.
-//   k_begin      i32[chunks + 1], where a chunk's part of k_rows starts.
+//   k_runs       i32, first rows of the runs, chunk after chunk; run i fills slots RUN * i on of its stage.
+//   k_begin      i32[chunks + 1], where a chunk's part of k_runs starts.
 //   chunk_begin  i32[panels + 1], first chunk of a panel.
 //   row_index    i32[panels * CLUSTER * WARPS * GROUPS * ROWS], row of Y of each slot (rank, warp, group, row), or -1.
 //   segments     Segment[], work lists, and seg_begin i32[workers + 1], where a worker's list starts.
 //   partials     f32[slots * CLUSTER * WARPS * 32 * GROUPS * ROWS * COLS], and flags u32[slots * CLUSTER], zero before
 //                the first launch.
-//   n, ldv, col_blocks = ceil(n / BN).
+//   k, n, ldv, col_blocks = ceil(n / BN).
 // Launch: workers * CLUSTER blocks of (WARPS + 1) * 32 threads, cluster (CLUSTER, 1, 1), SMEM_BYTES of dynamic shared
 // memory. Without Hopper's bulk copies (BULK = 0) CLUSTER must be 1 and V_BYTES + ECAP suffice.
 #include "segments.cuh"
@@ -79,10 +79,9 @@
 #define CLUSTER 1
 #endif
 
-#ifndef DISPATCH
-#define DISPATCH 0
+#ifndef RUN
+#define RUN 8
 #endif
-
 #define BN (32 * COLS)
 #define VEC (COLS < 4 ? COLS : 4)
 #define ENTRY_BYTES (4 * (ROWS + 1))
@@ -99,16 +98,19 @@
 #endif
 
 typedef unsigned int u32;
+struct __align__(64) TensorMap { unsigned long long opaque[16]; };
 
 #ifdef __HIPCC__
+#define GRID_CONSTANT
 #define LOAD_L2(p) (*(const volatile float *)(p))
 #define STORE_L2(p, x) (*(volatile float *)(p) = (x))
 #else
+#define GRID_CONSTANT __grid_constant__
 #define LOAD_L2(p) __ldcg(p)
 #define STORE_L2(p, x) __stcg(p, x)
 #endif
 
-#if ROWS == 1 || DISPATCH
+#if ROWS == 1
 struct __align__(8) Entry { u32 v; float a[1]; };
 #else
 struct __align__(16) Entry { u32 v; float a[ROWS]; };
@@ -140,14 +142,15 @@ __device__ __forceinline__ void bulk_copy(u32 to, const void *from, u32 bytes, u
                  "l"(from), "r"(bytes), "r"(bar) : "memory");
 }
 
-// The same to the same place in every block of the cluster, each block's own barrier counting the bytes.
-__device__ __forceinline__ void bulk_copy_all(u32 to, const void *from, u32 bytes, u32 bar) {
+// A box of V to the same place in every block of the cluster, each block's own barrier counting the bytes.
+__device__ __forceinline__ void load_box(u32 to, const TensorMap *map, int col, int row, u32 bar) {
 #if CLUSTER > 1
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster"
-                 " [%0], [%1], %2, [%3], %4;" ::"r"(to), "l"(from), "r"(bytes), "r"(bar),
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster"
+                 " [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(to), "l"(map), "r"(col), "r"(row), "r"(bar),
                  "h"((unsigned short)((1 << CLUSTER) - 1)) : "memory");
 #else
-    bulk_copy(to, from, bytes, bar);
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::"r"(to),
+                 "l"(map), "r"(col), "r"(row), "r"(bar) : "memory");
 #endif
 }
 
@@ -210,92 +213,16 @@ __device__ __forceinline__ void load_columns(float (&v)[COLS], const char *p) {
 // One wide load (8 or 16 bytes) where the entry allows it.
 __device__ __forceinline__ Entry load_entry(const char *p) {
     Entry e;
-#if ROWS == 1 || DISPATCH
+#if ROWS == 1
     uint2 x = *(const uint2 *)p;
     e.v = x.x, e.a[0] = __uint_as_float(x.y);
 #else
     uint4 x = *(const uint4 *)p;
     e.v = x.x, e.a[0] = __uint_as_float(x.y), e.a[1] = __uint_as_float(x.z), e.a[2] = __uint_as_float(x.w);
-#if ROWS == 7
-    uint4 y = *(const uint4 *)(p + 16);
-    e.a[3] = __uint_as_float(y.x), e.a[4] = __uint_as_float(y.y), e.a[5] = __uint_as_float(y.z), e.a[6] = __uint_as_float(y.w);
-#endif
 #endif
     return e;
 }
 
-#if DISPATCH && BULK
-// The same with a jump to the row's code instead of rows sharing products with zeros: a V row is loaded once for the warp's
-// ROWS = 12 rows, and each non-zero costs COLS = 8 fma and one indirect branch. Items are {code, payload}: code 0..11 is a
-// row, payload a; 12 is a V row, payload its byte offset in the stage; 13 ends the stream. Two copies of the code take
-// turns, so that the next item but one is under way while an item runs.
-#define ROW_CODE(T, O, r, a0, a1, a2, a3, a4, a5, a6, a7)                                                                  \
-    #T #r ":\n"                                                                                                            \
-    "fma.rn.f32 %" #a0 ", a" #T ", v0, %" #a0 ";\nfma.rn.f32 %" #a1 ", a" #T ", v1, %" #a1 ";\n"                           \
-    "fma.rn.f32 %" #a2 ", a" #T ", v2, %" #a2 ";\nfma.rn.f32 %" #a3 ", a" #T ", v3, %" #a3 ";\n"                           \
-    "fma.rn.f32 %" #a4 ", a" #T ", v4, %" #a4 ";\nfma.rn.f32 %" #a5 ", a" #T ", v5, %" #a5 ";\n"                           \
-    "fma.rn.f32 %" #a6 ", a" #T ", v6, %" #a6 ";\nfma.rn.f32 %" #a7 ", a" #T ", v7, %" #a7 ";\n" NEXT_ITEM(T, O)
-#define NEXT_ITEM(T, O)                                                                                                    \
-    "ld.shared.v2.f32 {c" #T ", a" #T "}, [%96+16];\n"                                                                     \
-    "add.u32 %96, %96, 8;\n"                                                                                               \
-    "mov.b32 at, c" #O ";\n"                                                                       \
-    "brx.idx.uni at, table" #O ";\n"
-#define ALL_CODES(T, O)                                                                                                    \
-    ROW_CODE(T, O, 0, 0, 1, 2, 3, 4, 5, 6, 7)                                                                              \
-    ROW_CODE(T, O, 1, 8, 9, 10, 11, 12, 13, 14, 15)                                                                        \
-    ROW_CODE(T, O, 2, 16, 17, 18, 19, 20, 21, 22, 23)                                                                      \
-    ROW_CODE(T, O, 3, 24, 25, 26, 27, 28, 29, 30, 31)                                                                      \
-    ROW_CODE(T, O, 4, 32, 33, 34, 35, 36, 37, 38, 39)                                                                      \
-    ROW_CODE(T, O, 5, 40, 41, 42, 43, 44, 45, 46, 47)                                                                      \
-    ROW_CODE(T, O, 6, 48, 49, 50, 51, 52, 53, 54, 55)                                                                      \
-    ROW_CODE(T, O, 7, 56, 57, 58, 59, 60, 61, 62, 63)                                                                      \
-    ROW_CODE(T, O, 8, 64, 65, 66, 67, 68, 69, 70, 71)                                                                      \
-    ROW_CODE(T, O, 9, 72, 73, 74, 75, 76, 77, 78, 79)                                                                      \
-    ROW_CODE(T, O, 10, 80, 81, 82, 83, 84, 85, 86, 87)                                                                     \
-    ROW_CODE(T, O, 11, 88, 89, 90, 91, 92, 93, 94, 95)                                                                     \
-    #T "12:\n"                                                                                                             \
-    "mov.b32 at, a" #T ";\n"                                                                                               \
-    "add.u32 at, at, %97;\n"                                                                                               \
-    "ld.shared.v4.f32 {v0, v1, v2, v3}, [at];\n"                                                                           \
-    "ld.shared.v4.f32 {v4, v5, v6, v7}, [at+512];\n" NEXT_ITEM(T, O)
-#define TABLE(T)                                                                                                           \
-    "table" #T ": .branchtargets " #T "0, " #T "1, " #T "2, " #T "3, " #T "4, " #T "5, " #T "6, " #T "7, " #T "8, " #T "9, " \
-    #T "10, " #T "11, " #T "12, done;\n"
-#define ACC8(r) "+f"(acc[0][r][0]), "+f"(acc[0][r][1]), "+f"(acc[0][r][2]), "+f"(acc[0][r][3]), "+f"(acc[0][r][4]), \
-                "+f"(acc[0][r][5]), "+f"(acc[0][r][6]), "+f"(acc[0][r][7])
-__device__ __forceinline__ void chunk_products(float (&acc)[GROUPS][ROWS][COLS], const char *piece, const char *columns, int warp) {
-    u32 p = shared_address(piece) + ((const u32 *)piece)[warp * HEAD];
-    asm volatile("{\n"
-                 ".reg .u32 at;\n"
-                 ".reg .f32 cE, cO, aE, aO, v0, v1, v2, v3, v4, v5, v6, v7;\n"
-                 TABLE(E) TABLE(O)
-                 "mov.f32 v0, 0f00000000;\nmov.f32 v1, v0;\nmov.f32 v2, v0;\nmov.f32 v3, v0;\n"
-                 "mov.f32 v4, v0;\nmov.f32 v5, v0;\nmov.f32 v6, v0;\nmov.f32 v7, v0;\n"
-                 "ld.shared.v2.f32 {cE, aE}, [%96];\n"
-                 "ld.shared.v2.f32 {cO, aO}, [%96+8];\n"
-                 "mov.b32 at, cE;\n"
-                 "brx.idx.uni at, tableE;\n"
-                 ALL_CODES(E, O) ALL_CODES(O, E)
-                 "done:\n}"
-                 : ACC8(0), ACC8(1), ACC8(2), ACC8(3), ACC8(4), ACC8(5), ACC8(6), ACC8(7), ACC8(8), ACC8(9), ACC8(10), ACC8(11), "+r"(p)
-                 : "r"(shared_address(columns)) : "memory");
-}
-#elif DISPATCH
-__device__ __forceinline__ void chunk_products(float (&acc)[GROUPS][ROWS][COLS], const char *piece, const char *columns, int warp) {
-    const uint2 *item = (const uint2 *)(piece + ((const u32 *)piece)[warp * HEAD]);
-    float v[COLS];
-#pragma unroll
-    for (int c = 0; c < COLS; ++c) v[c] = 0.0f;
-    for (; item->x != 13; ++item) {
-        if (item->x == 12) load_columns(v, columns + item->y);
-#pragma unroll
-        for (int r = 0; r < ROWS; ++r)
-            if (item->x == (u32)r)
-#pragma unroll
-                for (int c = 0; c < COLS; ++c) acc[0][r][c] = __fmaf_rn(__uint_as_float(item->y), v[c], acc[0][r][c]);
-    }
-}
-#else
 // One warp, one chunk. `columns` is the lane's place in the stage's V rows.
 __device__ __forceinline__ void chunk_products(float (&acc)[GROUPS][ROWS][COLS], const char *piece, const char *columns, int warp) {
     const uint4 *head = (const uint4 *)piece + warp * (HEAD / 4);
@@ -319,8 +246,6 @@ __device__ __forceinline__ void chunk_products(float (&acc)[GROUPS][ROWS][COLS],
         p = end;
     }
 }
-
-#endif
 
 #if defined(OUT_BF16) || defined(OUT_F16)
 typedef unsigned short Out;
@@ -346,10 +271,10 @@ __device__ __forceinline__ Out to_out(float y) { return __fadd_rn(y, 0.0f); }
 struct __align__(sizeof(Out) * VEC) OutVector { Out x[VEC]; };
 
 extern "C" __global__ void __launch_bounds__((WARPS + 1) * 32, 1)
-KERNEL_NAME(const float *__restrict__ V, Out *__restrict__ Y, const u32 *__restrict__ entries,
-            const u32 *__restrict__ entry_begin, const int *__restrict__ k_rows, const int *__restrict__ k_begin,
+KERNEL_NAME(const GRID_CONSTANT TensorMap v_map, const float *__restrict__ V, Out *__restrict__ Y, const u32 *__restrict__ entries,
+            const u32 *__restrict__ entry_begin, const int *__restrict__ k_runs, const int *__restrict__ k_begin,
             const int *__restrict__ chunk_begin, const int *__restrict__ row_index, const Segment *__restrict__ segments,
-            const int *__restrict__ seg_begin, float *partials, u32 *flags, int n, int ldv, int col_blocks) {
+            const int *__restrict__ seg_begin, float *partials, u32 *flags, int k, int n, int ldv, int col_blocks) {
     extern __shared__ __align__(128) char smem[];
     const int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32;
     const int worker = (int)blockIdx.x / CLUSTER;
@@ -377,33 +302,24 @@ KERNEL_NAME(const float *__restrict__ V, Out *__restrict__ Y, const u32 *__restr
         for (int s = seg_first; s < seg_last; ++s) {
             const Segment seg = segments[s];
             const int panel = seg.tile / col_blocks, col = seg.tile % col_blocks * BN;
-            const u32 row_bytes = (u32)(ldv - col < BN ? ldv - col : BN) * 4;
             const int first = chunk_begin[panel];
             for (int q = first + seg.step_begin; q < first + seg.step_end; ++q) {
                 const int k0 = k_begin[q], count = k_begin[q + 1] - k0;
                 const u32 e0 = entry_begin[q * CLUSTER + rank], e1 = entry_begin[q * CLUSTER + rank + 1];
-                // Row numbers before the wait: their latency is hidden behind it.
-                int rows[(BK + 32 * CLUSTER - 1) / (32 * CLUSTER)];
-#pragma unroll
-                for (int i = 0; i < (BK + 32 * CLUSTER - 1) / (32 * CLUSTER); ++i) {
-                    const int slot = (i * CLUSTER + rank) * 32 + lane;
-                    rows[i] = slot < count ? k_rows[k0 + slot] : -1;
-                }
+                // Before the wait, which hides the latency.
+                const int mine = lane * CLUSTER + rank;
+                const int row = mine < count ? k_runs[k0 + mine] : 0;
                 const u32 bar = full + stage * 8;
                 barrier_wait(empty + stage * 8, phase ^ 1);
                 if (lane == 0) {
                     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(bar),
-                                 "r"(count * row_bytes + (e1 - e0) * 16) : "memory");
+                                 "r"(count * (RUN * BN * 4) + (e1 - e0) * 16) : "memory");
                     bulk_copy(shared_address(smem + STAGES * V_BYTES + stage * ECAP), entries + (size_t)e0 * 4,
                               (e1 - e0) * 16, bar);
                 }
                 __syncwarp();
-                const u32 to = shared_address(smem + stage * V_BYTES);
-#pragma unroll
-                for (int i = 0; i < (BK + 32 * CLUSTER - 1) / (32 * CLUSTER); ++i)
-                    if (rows[i] >= 0)
-                        bulk_copy_all(to + ((i * CLUSTER + rank) * 32 + lane) * (BN * 4), V + (size_t)rows[i] * ldv + col,
-                                      row_bytes, bar);
+                if (mine < count) load_box(shared_address(smem + stage * V_BYTES) + mine * (RUN * BN * 4), &v_map, col, row, bar);
+                __syncwarp();
                 if (++stage == STAGES) stage = 0, phase ^= 1;
             }
         }
@@ -449,12 +365,10 @@ KERNEL_NAME(const float *__restrict__ V, Out *__restrict__ Y, const u32 *__restr
                 // Plain path: all threads fill the one stage in use, 16 bytes at a time.
                 const int k0 = k_begin[q], count = k_begin[q + 1] - k0;
                 const u32 e0 = entry_begin[q * CLUSTER + rank], e1 = entry_begin[q * CLUSTER + rank + 1];
-                const int quads = (ldv - col < BN ? ldv - col : BN) / 4;
                 __syncthreads();
-                for (int i = (int)threadIdx.x; i < count * (BN / 4); i += (WARPS + 1) * 32) {
-                    const int slot = i / (BN / 4), quad = i % (BN / 4);
-                    if (quad < quads)
-                        ((float4 *)smem)[i] = *(const float4 *)(V + (size_t)k_rows[k0 + slot] * ldv + col + quad * 4);
+                for (int i = (int)threadIdx.x; i < count * (RUN * BN / 4); i += (WARPS + 1) * 32) {
+                    const int slot = i / (BN / 4), at = col + i % (BN / 4) * 4, row = k_runs[k0 + slot / RUN] + slot % RUN;
+                    if (row < k && at < ldv) ((float4 *)smem)[i] = *(const float4 *)(V + (size_t)row * ldv + at);
                 }
                 for (u32 i = threadIdx.x; i < e1 - e0; i += (WARPS + 1) * 32)
                     ((uint4 *)(smem + V_BYTES))[i] = ((const uint4 *)entries)[e0 + i];
