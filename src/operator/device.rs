@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ndarray::{ArrayView2, ArrayViewMut2};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2};
 
 use super::{Built, Error, Operator, Plan, Staged};
-use crate::backend::cuda::{Device, DeviceMatrix};
+use crate::backend::cuda::{CudaError, Device, DeviceMatrix, Layout};
 use crate::matrix::Dtype;
 
 /// Turns a weight matrix into something on a device that can be applied to many activations there.
@@ -19,6 +19,25 @@ pub trait DeviceOperator: Send + Sync {
     /// The dtype in which Y is left there.
     fn output(&self) -> Dtype;
 
+    /// How V must lie on the device, and how Y is left there.
+    fn layout(&self) -> Layout {
+        Layout::RowMajor
+    }
+
+    /// A copy of V (k x n) on the device, as this operator wants it.
+    fn upload(
+        &self,
+        device: &Arc<Device>,
+        v: ArrayView2<'_, f32>,
+    ) -> Result<DeviceMatrix, CudaError> {
+        DeviceMatrix::upload_in(self.layout(), device, v, self.input(), "V")
+    }
+
+    /// Room for Y (m x n) on the device, as this operator wants it.
+    fn room(&self, device: &Arc<Device>, shape: (usize, usize)) -> Result<DeviceMatrix, CudaError> {
+        DeviceMatrix::new_in(self.layout(), device, shape, self.output(), "Y")
+    }
+
     /// Builds from A (m x k, on the host) for V of `n` columns: packs, plans, uploads, and takes all the memory
     /// that launching will need.
     fn build(
@@ -31,9 +50,16 @@ pub trait DeviceOperator: Send + Sync {
 
 /// A device operator built from one A (m x k) for one n.
 pub trait DeviceBuilt: Send + Sync {
-    /// Gives Y = A V to the device's stream, to write every element of `y` (m x n). `v` is k x n. Neither
-    /// allocates nor waits, so that it can be captured in a graph.
+    /// Gives Y = A V to the device's stream, to write every element of `y` (m x n) that
+    /// [`DeviceBuilt::read`] looks at. `v` is k x n; both lie as the operator's layout says. Neither allocates nor
+    /// waits, so that it can be captured in a graph.
     fn launch(&self, v: &DeviceMatrix, y: &mut DeviceMatrix) -> Result<(), Error>;
+
+    /// Y (m x n) of what [`DeviceBuilt::launch`] left in `y`, row-major. Never timed: where it does more than copy,
+    /// the operator was let off that much work.
+    fn read(&self, y: &DeviceMatrix) -> Result<Array2<f32>, Error> {
+        Ok(y.read()?)
+    }
 
     /// Bytes of device memory kept between calls.
     fn bytes_held(&self) -> usize;
@@ -74,7 +100,7 @@ impl Operator for OnDevice {
             Some(there) if (there.rows, there.cols) == v.dim() => there.write(v)?,
             other => {
                 *other = None;
-                *other = Some(DeviceMatrix::upload(&self.device, v, self.operator.input(), "V")?);
+                *other = Some(self.operator.upload(&self.device, v)?);
             }
         }
         Ok(())
@@ -120,12 +146,11 @@ impl Built for BuiltOnDevice<'_> {
         let there =
             staged.0.as_ref().ok_or_else(|| Error::Unsupported("apply before stage".into()))?;
         let built = self.built(v.ncols())?;
-        let mut out =
-            DeviceMatrix::new(&self.here.device, y.dim(), self.here.operator.output(), "Y")?;
+        let mut out = self.here.operator.room(&self.here.device, y.dim())?;
         // What the kernel does not write is seen here as it is on the host.
         out.poison()?;
         built.launch(there, &mut out)?;
-        y.assign(&out.read()?);
+        y.assign(&built.read(&out)?);
         Ok(())
     }
 

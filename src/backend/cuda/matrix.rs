@@ -12,8 +12,18 @@ use crate::matrix::Dtype;
 /// Rows of V and Y start at multiples of so many elements: kernels read V in vectors and whole tiles.
 pub const ROW_MULTIPLE: usize = 16;
 
-/// `rows x cols` elements of `dtype`, row-major, each row `stride` elements after the one before. What lies
-/// between the rows is zero in V, and not looked at in Y.
+/// Which elements lie beside each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// Those of a row, as in every matrix on the host.
+    #[default]
+    RowMajor,
+    /// Those of a column: what some libraries are faster with. The transposition is done on the host.
+    ColumnMajor,
+}
+
+/// `rows x cols` elements of `dtype`, each row (column-major: column) `stride` elements after the one before.
+/// What lies between them is zero in V, and not looked at in Y.
 #[derive(Debug)]
 pub struct DeviceMatrix {
     pub buffer: Buffer,
@@ -21,33 +31,67 @@ pub struct DeviceMatrix {
     pub cols: usize,
     pub stride: usize,
     pub dtype: Dtype,
+    pub layout: Layout,
 }
 
 impl DeviceMatrix {
-    /// A matrix of no defined values.
+    /// A row-major matrix of no defined values.
     pub fn new(
         device: &Arc<Device>,
         shape: (usize, usize),
         dtype: Dtype,
         what: &str,
     ) -> Result<DeviceMatrix, CudaError> {
-        let (rows, cols) = shape;
-        let stride = cols.next_multiple_of(ROW_MULTIPLE);
-        let bytes = rows * stride * dtype.size();
-        let buffer = Buffer::new(device, bytes, &format!("{what}, {rows} x {cols} {dtype}"))?;
-        Ok(DeviceMatrix { buffer, rows, cols, stride, dtype })
+        DeviceMatrix::new_in(Layout::RowMajor, device, shape, dtype, what)
     }
 
-    /// A copy of a host matrix whose elements are values of `dtype`.
+    /// A matrix of no defined values.
+    pub fn new_in(
+        layout: Layout,
+        device: &Arc<Device>,
+        (rows, cols): (usize, usize),
+        dtype: Dtype,
+        what: &str,
+    ) -> Result<DeviceMatrix, CudaError> {
+        let (lines, length) = match layout {
+            Layout::RowMajor => (rows, cols),
+            Layout::ColumnMajor => (cols, rows),
+        };
+        let stride = length.next_multiple_of(ROW_MULTIPLE);
+        let bytes = lines * stride * dtype.size();
+        let buffer = Buffer::new(device, bytes, &format!("{what}, {rows} x {cols} {dtype}"))?;
+        Ok(DeviceMatrix { buffer, rows, cols, stride, dtype, layout })
+    }
+
+    /// A row-major copy of a host matrix whose elements are values of `dtype`.
     pub fn upload(
         device: &Arc<Device>,
         a: ArrayView2<'_, f32>,
         dtype: Dtype,
         what: &str,
     ) -> Result<DeviceMatrix, CudaError> {
-        let mut matrix = DeviceMatrix::new(device, a.dim(), dtype, what)?;
+        DeviceMatrix::upload_in(Layout::RowMajor, device, a, dtype, what)
+    }
+
+    /// A copy of a host matrix whose elements are values of `dtype`.
+    pub fn upload_in(
+        layout: Layout,
+        device: &Arc<Device>,
+        a: ArrayView2<'_, f32>,
+        dtype: Dtype,
+        what: &str,
+    ) -> Result<DeviceMatrix, CudaError> {
+        let mut matrix = DeviceMatrix::new_in(layout, device, a.dim(), dtype, what)?;
         matrix.write(a)?;
         Ok(matrix)
+    }
+
+    /// Rows (column-major: columns), and elements of each.
+    fn lines(&self) -> (usize, usize) {
+        match self.layout {
+            Layout::RowMajor => (self.rows, self.cols),
+            Layout::ColumnMajor => (self.cols, self.rows),
+        }
     }
 
     /// Replaces all elements.
@@ -56,13 +100,18 @@ impl DeviceMatrix {
     /// If the shapes differ.
     pub fn write(&mut self, a: ArrayView2<'_, f32>) -> Result<(), CudaError> {
         assert_eq!(a.dim(), (self.rows, self.cols), "the caller made both");
+        let a = match self.layout {
+            Layout::RowMajor => a,
+            Layout::ColumnMajor => a.reversed_axes(),
+        };
+        let (lines, length) = self.lines();
         if self.dtype == Dtype::F32
-            && self.stride == self.cols
+            && self.stride == length
             && let Some(values) = a.as_slice()
         {
             return self.buffer.write(values);
         }
-        let mut bytes = Vec::with_capacity(self.rows * self.stride * self.dtype.size());
+        let mut bytes = Vec::with_capacity(lines * self.stride * self.dtype.size());
         let mut padded = vec![0.0; self.stride];
         for row in a.rows() {
             padded.iter_mut().zip(row).for_each(|(to, from)| *to = *from);
@@ -76,21 +125,22 @@ impl DeviceMatrix {
         self.buffer.fill(0xff)
     }
 
-    /// Copies all elements to the host, after all work given before.
+    /// Copies all elements to the host, row-major, after all work given before.
     pub fn read(&self) -> Result<Array2<f32>, CudaError> {
-        let mut y = Array2::zeros((self.rows, self.cols));
+        let (lines, length) = self.lines();
+        let mut y = Array2::zeros((lines, length));
         match self.dtype {
-            Dtype::F32 if self.stride == self.cols => {
+            Dtype::F32 if self.stride == length => {
                 // Just made, so row-major.
                 self.buffer.read(y.as_slice_mut().unwrap_or_default())?;
             }
             Dtype::F32 => {
-                let mut values = vec![0f32; self.rows * self.stride];
+                let mut values = vec![0f32; lines * self.stride];
                 self.buffer.read(&mut values)?;
                 self.unpad(&mut y, &values, |x| x);
             }
             Dtype::Bf16 | Dtype::F16 => {
-                let mut values = vec![0u16; self.rows * self.stride];
+                let mut values = vec![0u16; lines * self.stride];
                 self.buffer.read(&mut values)?;
                 match self.dtype {
                     Dtype::F16 => self.unpad(&mut y, &values, |x| half::f16::from_bits(x).to_f32()),
@@ -98,7 +148,10 @@ impl DeviceMatrix {
                 }
             }
         }
-        Ok(y)
+        Ok(match self.layout {
+            Layout::RowMajor => y,
+            Layout::ColumnMajor => y.t().as_standard_layout().into_owned(),
+        })
     }
 
     fn unpad<T: Copy>(&self, y: &mut Array2<f32>, values: &[T], widen: impl Fn(T) -> f32) {

@@ -4,21 +4,26 @@
 //! here then says what is missing.
 
 pub mod compile;
+mod cublas;
+mod cusparse;
 mod device;
 mod error;
 mod generic;
 mod graph;
 mod launch;
+mod library;
 mod matrix;
 mod memory;
 pub mod nvml;
 mod timer;
 
 pub use compile::{KernelRecord, Source, architecture_name, compiler_version, cubin};
+pub use cublas::{Cublas, Math, cublas_version};
+pub use cusparse::{Cusparse, Spmm, SpmmA, SpmmAlgorithm, cusparse_version};
 pub use device::{Device, DeviceInfo, device_count, device_names};
 pub use error::CudaError;
 pub use generic::{ModelA, SlicedA};
 pub use graph::Graph;
-pub use matrix::{DeviceMatrix, ROW_MULTIPLE};
+pub use matrix::{DeviceMatrix, Layout, ROW_MULTIPLE};
 pub use memory::Buffer;
 pub use timer::{CALLS_MAX, Span, Timer};
