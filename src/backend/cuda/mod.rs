@@ -14,8 +14,10 @@ mod launch;
 mod library;
 mod matrix;
 mod memory;
+mod mma_sync;
 pub mod nvml;
 mod timer;
+mod variants;
 
 pub use compile::{KernelRecord, Source, architecture_name, compiler_version, cubin};
 pub use cublas::{Cublas, Math, cublas_version};
@@ -26,4 +28,6 @@ pub use generic::{ModelA, SlicedA};
 pub use graph::Graph;
 pub use matrix::{DeviceMatrix, Layout, ROW_MULTIPLE};
 pub use memory::Buffer;
+pub use mma_sync::MmaSyncA;
 pub use timer::{CALLS_MAX, Span, Timer};
+pub use variants::{Variant, kernel_variants};
