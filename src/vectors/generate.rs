@@ -160,9 +160,9 @@ pub fn operands(kind: Kind, format: Format) -> Operands {
         }
         Kind::SubnormalOperands if narrow => spread(0, [-24, -13], 0, [0, 15]),
         Kind::SubnormalOperands => spread(0, [-134, -124], 0, [90, 127]),
-        Kind::SubnormalResults => spread(30, [-75, -60], 0, [-75, -60]),
+        Kind::SubnormalResults => spread(30, [-75, -66], 0, [-75, -66]),
         Kind::SubnormalBoth if narrow => spread(50, [-24, -14], 0, [-24, 0]),
-        Kind::SubnormalBoth => spread(30, [-133, -120], 0, [-10, 5]),
+        Kind::SubnormalBoth => spread(30, [-133, -122], 0, [-10, 0]),
         Kind::WideExponents if narrow => spread(50, [-14, 15], 0, [-14, 15]),
         Kind::WideExponents => spread(50, [-40, 40], 0, [-40, 40]),
         Kind::TinyTimesHuge if narrow => spread(90, [-14, -10], 30, [-14, 15]),

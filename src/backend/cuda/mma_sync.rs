@@ -32,11 +32,12 @@ fn defines(format: Format, output: Dtype) -> Vec<String> {
     std::iter::once(format.to_owned()).chain(output_define(output)).collect()
 }
 
-/// The least compute capability whose `mma.sync` has the format with f32 sums in these shapes.
-fn capability_min(format: Format) -> (i32, i32) {
-    match format {
-        Format::F16 => (7, 5),
-        Format::Bf16 | Format::Tf32 => (8, 0),
+/// The least compute capability whose `mma.sync` has the format with f32 sums in these shapes, and which has
+/// instructions to round to `output`.
+fn capability_min(format: Format, output: Dtype) -> (i32, i32) {
+    match (format, output) {
+        (Format::F16, Dtype::F32 | Dtype::F16) => (7, 5),
+        _ => (8, 0),
     }
 }
 
@@ -47,7 +48,7 @@ pub(super) fn variants() -> impl Iterator<Item = Variant> {
             source: GEMM_MMA_SYNC,
             entry: "gemm_mma_sync",
             defines: defines(format, output),
-            capabilities: (capability_min(format), (i32::MAX, 0)),
+            capabilities: (capability_min(format, output), (i32::MAX, 0)),
         })
     };
     Format::ALL.into_iter().flat_map(each)
@@ -66,14 +67,14 @@ pub struct MmaSyncA {
 impl MmaSyncA {
     /// Uploads A, whose elements are values of the format's dtype.
     ///
-    /// Errors: a device whose tensor cores lack the format.
+    /// Errors: a device whose tensor cores lack the format, or the output's.
     pub fn pack(
         device: &Arc<Device>,
         a: ArrayView2<'_, f32>,
         format: Format,
         output: Dtype,
     ) -> Result<MmaSyncA, CudaError> {
-        let (major, minor) = capability_min(format);
+        let (major, minor) = capability_min(format, output);
         if device.compute_capability() < (major, minor) {
             let has = &device.info.compute_capability;
             let why = format!("compute capability {has}, at least {major}.{minor} is needed");
