@@ -38,8 +38,9 @@
 //   column_tiles   i32, ceil(n / (CN * BN))
 //   k_steps        i32, ceil(k / 64)
 //   n              i32
-//   y              device, m x n row-major, every element is written; n * size % 16 == 0 and y aligned to 16
-//                  take the fast stores, anything else works. Never -0.
+//   y_stride       i32, >= n: elements from a row of Y to the next
+//   y              device, m x n, every element is written; y_stride * size % 16 == 0 and y aligned to 16 take
+//                  the fast stores, which may write between the rows; anything else works. Never -0.
 //   partials       device, f32[slots][CM * CN][BM * BN], aligned to 16; contents do not matter
 //   flags          device, u32[slots][CM * CN][BM / 64], zero before the first launch, zero again after each
 #include "segments.cuh"
@@ -296,7 +297,7 @@ static __device__ __forceinline__ unsigned round_pair(float low, float high) {
 // 8 i + 2 (lane % 4) + {0, 1}. The four lanes of a row exchange values so that each stores 16 bytes.
 template <bool FAST>
 static __device__ __forceinline__ void store_tile(const float (&acc)[BN / 2], Out *y, int row_a, int row_b, int column,
-                                                  int n) {
+                                                  int n, int y_stride) {
     const int q = threadIdx.x & 3;
 #ifdef OUT_F32
 #pragma unroll
@@ -316,7 +317,7 @@ static __device__ __forceinline__ void store_tile(const float (&acc)[BN / 2], Ou
             }
             const int col = column + 8 * (i + (q & 1)) + 2 * (q & 2);
             if (row < 0) continue;
-            float *out = y + (size_t)row * n + col;
+            float *out = y + (size_t)row * y_stride + col;
             if (FAST) {
                 if (col < n)
                     store16(out, __float_as_uint(a0), __float_as_uint(a1), __float_as_uint(b0), __float_as_uint(b1));
@@ -353,7 +354,7 @@ static __device__ __forceinline__ void store_tile(const float (&acc)[BN / 2], Ou
             }
             const int col = column + 8 * (i + q);
             if (row < 0) continue;
-            Out *out = y + (size_t)row * n + col;
+            Out *out = y + (size_t)row * y_stride + col;
             if (FAST) {
                 if (col < n) store16(out, w[0], w[1], w[2], w[3]);
             } else {
@@ -366,17 +367,17 @@ static __device__ __forceinline__ void store_tile(const float (&acc)[BN / 2], Ou
 #endif
 }
 
-static __device__ __forceinline__ bool fast_rows(const Out *y, int n) {
-    return (((unsigned long long)y | ((unsigned long long)n * sizeof(Out))) & 15) == 0;
+static __device__ __forceinline__ bool fast_rows(const Out *y, int y_stride) {
+    return (((unsigned long long)y | ((unsigned long long)y_stride * sizeof(Out))) & 15) == 0;
 }
 
 // One warp of `warps`: +0 to every dead row.
-static __device__ __forceinline__ void fill_dead_rows(Out *y, const int *dead_rows, int dead_count, int n, int warp,
-                                                      int warps) {
+static __device__ __forceinline__ void fill_dead_rows(Out *y, const int *dead_rows, int dead_count, int n, int y_stride,
+                                                      int warp, int warps) {
     const int lane = threadIdx.x & 31;
-    const bool fast = fast_rows(y, n);
+    const bool fast = fast_rows(y, y_stride);
     for (int i = warp; i < dead_count; i += warps) {
-        Out *row = y + (size_t)dead_rows[i] * n;
+        Out *row = y + (size_t)dead_rows[i] * y_stride;
         if (fast) {
             const int step = 16 / sizeof(Out);
             for (int j = lane * step; j < n; j += 32 * step) store16(row + j, 0, 0, 0, 0);
@@ -395,7 +396,7 @@ gemm_tensor_core(const __grid_constant__ TensorMap v_map, const unsigned short *
                  const int *__restrict__ step_base, const int *__restrict__ group_k,
                  const int *__restrict__ row_index, const int *__restrict__ dead_rows, int dead_count,
                  const Segment *__restrict__ segments, const int *__restrict__ segment_begin, int column_tiles,
-                 int k_steps, int n, Out *__restrict__ y, float *partials, unsigned int *flags) {
+                 int k_steps, int n, int y_stride, Out *__restrict__ y, float *partials, unsigned int *flags) {
     // Barriers first, then the stages, each A | V. All offsets are the same in every block of a cluster.
     extern __shared__ __align__(1024) unsigned char shared[];
     const unsigned base = shared_address(shared);
@@ -423,7 +424,7 @@ gemm_tensor_core(const __grid_constant__ TensorMap v_map, const unsigned short *
         asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
 #endif
         if (warp > 0) {
-            fill_dead_rows(y, dead_rows, dead_count, n, (warp - 1) * gridDim.x + blockIdx.x, 3 * gridDim.x);
+            fill_dead_rows(y, dead_rows, dead_count, n, y_stride, (warp - 1) * gridDim.x + blockIdx.x, 3 * gridDim.x);
         } else if (lane == 0) {
             asm volatile("prefetch.tensormap [%0];" ::"l"(&v_map) : "memory");
             unsigned long long a_policy = 0, v_policy = 0;
@@ -549,10 +550,10 @@ gemm_tensor_core(const __grid_constant__ TensorMap v_map, const unsigned short *
                 const int column = ((segment.tile % column_tiles) * CN + part_n) * BN;
                 const int row = group * 64 + (thread >> 5) * 16 + (lane >> 2);
                 const int *rows = row_index + (row_tile * CM + part_m) * BM + row;
-                if (fast_rows(y, n))
-                    store_tile<true>(acc, y, rows[0], rows[8], column, n);
+                if (fast_rows(y, y_stride))
+                    store_tile<true>(acc, y, rows[0], rows[8], column, n, y_stride);
                 else
-                    store_tile<false>(acc, y, rows[0], rows[8], column, n);
+                    store_tile<false>(acc, y, rows[0], rows[8], column, n, y_stride);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! One case from manifest to record: inputs, bits, verdict, measurement.
 
+mod device;
 mod timing;
 
 use std::collections::HashMap;
@@ -22,6 +23,8 @@ use crate::matrix::Dtype;
 use crate::operator::{DenseReference, OnDevice, Operator, SkipDevice, SkipOperator};
 use crate::record::{BitsRecord, CaseRecord};
 
+pub use device::{BaselineRecord, Perturbed};
+
 /// Builds the operator under test for a case.
 pub type OperatorFor = dyn Fn(&Case, Isa) -> Box<dyn Operator> + Sync;
 
@@ -36,8 +39,8 @@ pub fn skip_operator(case: &Case, isa: Isa) -> Box<dyn Operator> {
 }
 
 /// Our own operator for a CUDA device, as the manifest asks for it.
-pub fn skip_device(case: &Case) -> SkipDevice {
-    SkipDevice { arithmetic: case.arithmetic, output: case.output, strategy: case.strategy }
+pub fn skip_device(case: &Case, device: &Device) -> SkipDevice {
+    SkipDevice::new(case.arithmetic, case.dtype, case.output, case.strategy, device)
 }
 
 /// How to audit, the same for all cases of a run.
@@ -180,7 +183,7 @@ impl Auditor<'_> {
         match &self.device {
             None => (self.operator)(case, self.isa),
             Some(device) => {
-                let operator = Arc::new(skip_device(case));
+                let operator = Arc::new(skip_device(case, device));
                 Box::new(OnDevice { operator, device: device.clone() })
             }
         }
@@ -279,24 +282,28 @@ impl Auditor<'_> {
         prepared: &Prepared,
         record: &mut CaseRecord,
     ) {
-        let measured = match (self.measure, &manifest.platform) {
-            (false, _) => Err("not measured (--no-measure)".to_owned()),
-            (true, Some(platform)) if timing::needs_accelerator(platform) => {
-                Err(format!("not measured (needs {platform})"))
+        let is_right = record.verdict.satisfies() || record.verdict == Verdict::Unpinned;
+        let reason = match (self.measure, &manifest.platform) {
+            (false, _) => Some("not measured (--no-measure)".to_owned()),
+            (true, Some(platform)) if self.is_other_hardware(platform) => {
+                Some(format!("not measured (needs {platform})"))
             }
-            _ if !record.verdict.satisfies() && record.verdict != Verdict::Unpinned => {
-                Err("not measured: the output is not right".to_owned())
+            _ if !is_right => Some("not measured: the output is not right".to_owned()),
+            _ => None,
+        };
+        let Prepared { weights, v, bits, .. } = prepared;
+        let measured = match (reason, &self.device) {
+            (Some(reason), _) => Err(reason),
+            (None, Some(device)) => {
+                device::measure(case, weights, v, bits, device, self).map(|found| {
+                    record.baselines = found.baselines;
+                    record.baselines_missing = found.missing;
+                    found.timings
+                })
             }
-            _ => {
+            (None, None) => {
                 let operator = self.operator_for(case);
-                timing::measure(
-                    case,
-                    &prepared.weights,
-                    &prepared.v,
-                    &prepared.bits,
-                    &*operator,
-                    self,
-                )
+                timing::measure(case, weights, v, bits, &*operator, self)
             }
         };
         match measured {
@@ -305,6 +312,14 @@ impl Auditor<'_> {
                 record.measurement_reason = None;
             }
             Err(reason) => record.measurement_reason = Some(reason),
+        }
+    }
+
+    /// Whether timings of a platform cannot be had where the operator runs.
+    fn is_other_hardware(&self, platform: &str) -> bool {
+        match &self.device {
+            Some(device) => device.info.name != platform,
+            None => timing::needs_accelerator(platform),
         }
     }
 }
@@ -399,6 +414,8 @@ fn blank(manifest: &Manifest, case: &Case) -> CaseRecord {
         bits: None,
         measurement: None,
         measurement_reason: Some("not measured: the case was not run".into()),
+        baselines: Vec::new(),
+        baselines_missing: Vec::new(),
         seconds: 0.0,
     }
 }

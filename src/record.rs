@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::audit::BaselineRecord;
 use crate::backend::cuda::{DeviceInfo, KernelRecord};
+use crate::baseline::Missing;
 use crate::check::bits::Structure;
 use crate::check::compare::{BoundReport, Difference};
 use crate::check::verdict::{DigestRow, Verdict};
@@ -97,6 +99,10 @@ pub struct CaseRecord {
     /// `None` where nothing was measured, for `measurement_reason`.
     pub measurement: Option<CaseTimings>,
     pub measurement_reason: Option<String>,
+    /// The device's libraries: what their outputs are. Empty where none was run.
+    pub baselines: Vec<BaselineRecord>,
+    /// Those that could not be run, with the reason.
+    pub baselines_missing: Vec<Missing>,
     pub seconds: f64,
 }
 

@@ -14,7 +14,7 @@ use crate::inputs::Weights;
 use crate::manifest::Case;
 use crate::measure::{
     self, CacheFlush, CaseTimings, Contender, CpuPlatform, ElementBytes, EnergyCounter,
-    Instruments, POWERCAP, Plan, Rapl, RealClock, Roofline,
+    Instruments, POWERCAP, Plan, Rapl, RealClock, Roofline, Window,
 };
 use crate::operator::Operator;
 
@@ -32,6 +32,7 @@ struct Bench {
     clock: RealClock,
     roofline: Roofline,
     energy: Result<Rapl, String>,
+    idle: OnceLock<Result<Window, String>>,
     flush: CacheFlush,
 }
 
@@ -45,6 +46,7 @@ fn bench(threads: usize) -> &'static Bench {
             roofline: Roofline::measure(&clock, threads, cache_bytes),
             clock,
             energy: Rapl::open(POWERCAP.as_ref()),
+            idle: OnceLock::new(),
             flush: CacheFlush::new(cache_bytes),
         }
     })
@@ -66,6 +68,23 @@ fn plan(case: &Case, threads: usize, has_energy: bool) -> Plan {
     }
 }
 
+/// Whether a case can be held whole in the host's memory.
+pub fn require_memory(case: &Case) -> Result<(), String> {
+    // A, the operator's form of it, those of the sparse and compacted rivals, and two Y.
+    let a_bytes = 4 * case.m as u64 * case.k as u64;
+    let bytes = 4 * a_bytes + 16 * (case.m * case.n) as u64;
+    let available = doctor::memory_available_bytes().unwrap_or(u64::MAX);
+    if bytes > available / 2 {
+        return Err(format!(
+            "not measured: a timed operator is held whole, which takes about {:.1} GB of the {:.1} \
+             GB available",
+            bytes as f64 / 1e9,
+            available as f64 / 1e9
+        ));
+    }
+    Ok(())
+}
+
 /// Measures a case, or says why that is not possible. The operator's output must come out with
 /// the digest that was verified; a baseline's must lie within its bound.
 pub fn measure(
@@ -80,18 +99,7 @@ pub fn measure(
     if case.m == 0 || case.k == 0 || case.n == 0 {
         return Err("not measured: there is nothing to multiply".into());
     }
-    // A, the operator's form of it, those of the sparse and compacted rivals, and two Y.
-    let a_bytes = 4 * case.m as u64 * case.k as u64;
-    let bytes = 4 * a_bytes + 16 * (case.m * case.n) as u64;
-    let available = doctor::memory_available_bytes().unwrap_or(u64::MAX);
-    if bytes > available / 2 {
-        return Err(format!(
-            "not measured: a timed operator is held whole, which takes about {:.1} GB of the {:.1} \
-             GB available",
-            bytes as f64 / 1e9,
-            available as f64 / 1e9
-        ));
-    }
+    require_memory(case)?;
     let a = weights.rows(0..case.m).map_err(|error| format!("not measured: {error}"))?;
 
     let bench = bench(threads);
@@ -134,6 +142,7 @@ pub fn measure(
                 Ok(counter) => Ok(counter as &dyn EnergyCounter),
                 Err(reason) => Err(reason.clone()),
             },
+            idle: &bench.idle,
             roofline: &bench.roofline,
         };
         let mut platform = CpuPlatform::new(a.view(), v.view(), threads, &bench.clock, &flush);

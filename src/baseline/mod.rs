@@ -2,12 +2,14 @@
 //!
 //! Dense libraries, sparse libraries, and each dense library on the live rows only
 //! (*compacted*), which is the honest rival wherever whole rows are dead. The two embedded ones
-//! are always there; a vendor library that is not installed is listed with the reason.
+//! are always there; a vendor library that is not installed is listed with the reason. Those of a
+//! CUDA device are a list of their own, [`device_baselines`].
 //!
 //! What is deliberately absent: clocks and verdicts. A baseline has no bit contract.
 
 mod compacted;
 mod csr;
+pub mod cuda;
 mod dense;
 mod onemkl_csr;
 pub mod probe;
@@ -16,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use compacted::Compacted;
 pub use csr::CsrRows;
+pub use cuda::{DeviceBaseline, DeviceBaselines, Precision, device_baselines};
 pub use dense::{Dense, DenseLibrary, GemmRs};
 pub use onemkl_csr::OneMklCsr;
 
@@ -32,6 +35,8 @@ pub enum Kind {
     Sparse,
     /// The live rows of A, every element of them.
     Compacted,
+    /// Every element of A, rounded to a shorter format than the case's: shown, and never the best.
+    Reduced,
 }
 
 /// A rival that can run here.

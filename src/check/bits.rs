@@ -135,6 +135,8 @@ pub struct Bits {
     pub certificate: Option<u64>,
     /// What changed in the perturbation test, in words.
     pub perturbation: String,
+    /// The same, to be done again elsewhere; `None` where the test does not apply.
+    pub changes: Option<Arc<Perturbation>>,
     /// Promises that broke, in words that say by what. Empty if all is well.
     pub broken: Vec<String>,
     /// Perturbed outputs that left the bound, in words; `bounded` only.
@@ -278,18 +280,22 @@ pub fn run(subject: &Subject<'_>, progress: &(dyn Fn(usize) + Sync)) -> Result<B
         return Err(error);
     }
 
-    let applies = job.shifted.is_some();
+    let Job { shifted, column_max, tally, .. } = job;
+    let applies = shifted.is_some();
+    drop(shifted);
     let words = match &perturbation {
         Some(perturbation) => describe(perturbation),
         None => "does not apply: no element of A or V changes the output".into(),
     };
-    let mut tally = job.tally.into_inner().unwrap_or_else(PoisonError::into_inner);
-    tally.v_max = job.column_max.iter().copied().max().unwrap_or(0);
+    let mut tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
+    tally.v_max = column_max.iter().copied().max().unwrap_or(0);
     let mut hashed = lanes.finish().into_iter();
     let mut take = || hashed.next().unwrap_or_else(|| unreachable!("one per hasher"));
     let (a, operator, dense) = (take(), take(), take());
     let (rebuilt, shifted) = if applies { (Some(take()), Some(take())) } else { (None, None) };
-    tally.finish(case, a, v_hasher.finish(), operator, dense, rebuilt, shifted, words)
+    let v = v_hasher.finish();
+    let bits = tally.finish(case, a, v, operator, dense, rebuilt, shifted, words)?;
+    Ok(Bits { changes: perturbation.map(Arc::new), ..bits })
 }
 
 /// Every thread asks before every pass: loaded libraries set these modes.

@@ -269,6 +269,7 @@ impl Tally {
             negative_zeros: self.negative_zeros,
             certificate,
             perturbation,
+            changes: None,
             broken,
             out_of_bound: first_of_each(self.out_of_bound),
         })

@@ -1,6 +1,7 @@
 //! Bounds for outputs that follow no bit contract, cheap enough for whole matrices.
 
-use ndarray::{Array2, ArrayView2, Zip};
+use ndarray::{Array2, ArrayView2, Axis};
+use rayon::prelude::*;
 
 use crate::arithmetic::bounded::{self, Summation};
 use crate::arithmetic::tensor_core::Format;
@@ -22,6 +23,16 @@ pub struct Tolerance {
     floored: Option<Array2<f32>>,
     nnz: Vec<usize>,
     k: usize,
+}
+
+/// `change` of every element, row-major, in the current rayon pool.
+fn map(a: ArrayView2<'_, f32>, change: impl Fn(f32) -> f32 + Sync) -> Array2<f32> {
+    let mut out = Array2::zeros(a.dim());
+    let rows: Vec<_> = out.axis_iter_mut(Axis(0)).collect();
+    rows.into_par_iter().zip(0..a.nrows()).for_each(|(mut out, i)| {
+        out.iter_mut().zip(a.row(i)).for_each(|(out, &x)| *out = change(x));
+    });
+    out
 }
 
 impl Tolerance {
@@ -61,15 +72,18 @@ impl Tolerance {
         let smallest = 2f32.powi(Format::of(dtype).exponent_min());
         let is_subnormal = |x: &f32| *x != 0.0 && x.abs() < smallest;
         let floor = |x: f32| if x == 0.0 { 0.0 } else { x.abs().max(smallest) };
-        let has_subnormals = a.iter().any(is_subnormal) || v.iter().any(is_subnormal);
+        let any_subnormal = |a: ArrayView2<'_, f32>| {
+            (0..a.nrows()).into_par_iter().any(|i| a.row(i).iter().any(is_subnormal))
+        };
+        let has_subnormals = any_subnormal(a) || any_subnormal(v);
         Ok(Tolerance {
             chain: product(a, v)?,
-            magnitudes: product(a.mapv(f32::abs).view(), v.mapv(f32::abs).view())?,
+            magnitudes: product(map(a, f32::abs).view(), map(v, f32::abs).view())?,
             floored: match has_subnormals {
-                true => Some(product(a.mapv(floor).view(), v.mapv(floor).view())?),
+                true => Some(product(map(a, floor).view(), map(v, floor).view())?),
                 false => None,
             },
-            nnz: a.rows().into_iter().map(nonzeros).collect(),
+            nnz: (0..a.nrows()).into_par_iter().map(|i| nonzeros(a.row(i))).collect(),
             k: a.ncols(),
         })
     }
@@ -106,25 +120,27 @@ impl Tolerance {
                 }
             }
         };
-        let mut outside: Option<((usize, usize), f32, f32, f64)> = None;
-        Zip::indexed(y)
-            .and(&self.chain)
-            .and(&self.magnitudes)
-            .and(self.floored.as_ref().unwrap_or(&self.magnitudes))
-            .for_each(|at, &got, &want, &magnitude, &floored| {
-                let bound = bound(at.0, magnitude, floored)
-                    + bounded::output_rounding(output, f64::from(want), got);
-                let error = (f64::from(got) - f64::from(want)).abs();
-                if (error.is_nan() || error > bound) && outside.is_none_or(|(first, ..)| at < first)
-                {
-                    outside = Some((at, got, want, bound));
-                }
-            });
-        match outside {
+        let floored = self.floored.as_ref().unwrap_or(&self.magnitudes);
+        let first_in_row = |i: usize| {
+            let (y, chain) = (y.row(i), self.chain.row(i));
+            let sums = self.magnitudes.row(i).into_iter().zip(floored.row(i));
+            y.into_iter().zip(chain).zip(sums).enumerate().find_map(
+                |(j, ((&got, &want), (&magnitude, &floored)))| {
+                    let bound = bound(i, magnitude, floored)
+                        + bounded::output_rounding(output, f64::from(want), got);
+                    let error = (f64::from(got) - f64::from(want)).abs();
+                    (error.is_nan() || error > bound).then(|| {
+                        format!(
+                            "out of bound at (row {i}, column {j}): got {got:e}, want {want:e} +- \
+                             {bound:e}"
+                        )
+                    })
+                },
+            )
+        };
+        match (0..y.nrows()).into_par_iter().find_map_first(first_in_row) {
             None => Ok(()),
-            Some(((i, j), got, want, bound)) => Err(format!(
-                "out of bound at (row {i}, column {j}): got {got:e}, want {want:e} +- {bound:e}"
-            )),
+            Some(outside) => Err(outside),
         }
     }
 }

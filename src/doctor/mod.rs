@@ -1,5 +1,6 @@
 //! What can be verified and measured on this machine, and what is missing for the rest.
 
+mod cuda;
 mod environment;
 
 use std::env;
@@ -8,9 +9,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use cuda::Cuda;
 pub use environment::{Environment, environment, memory_available_bytes};
 
-use crate::baseline::probe::{self, Followed, Shape};
+use crate::baseline::probe::{self, Followed, Setting, Shape};
 use crate::baseline::{self, Kind, Missing};
 use crate::measure::{EnergyCounter, POWERCAP, Rapl, with_threads};
 
@@ -20,6 +22,7 @@ pub struct DoctorReport {
     pub environment: Environment,
     pub baselines: Vec<Found>,
     pub baselines_missing: Vec<Missing>,
+    pub cuda: Cuda,
     pub energy: Availability,
     /// Where pinned revisions of models are looked for.
     pub weights: Availability,
@@ -46,7 +49,8 @@ pub struct Availability {
     pub detail: String,
 }
 
-/// Examines this machine. With `arithmetic` every baseline is probed, which takes seconds.
+/// Examines this machine. With `arithmetic` every baseline is probed, which takes seconds, and minutes
+/// with a device: what its libraries compute is computed again here.
 pub fn report(arithmetic: bool) -> DoctorReport {
     // First: vendor libraries are best opened before any thread is started.
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -65,13 +69,15 @@ pub fn report(arithmetic: bool) -> DoctorReport {
         }
         None => Availability { available: false, detail: "no home folder is set".into() },
     };
-    let (can, mut cannot) = (
+    let (cuda, devices) = cuda::cuda();
+    let (mut can, mut cannot) = (
         vec![
             "verify every digest of every manifest, those of accelerators included".to_string(),
             format!("measure on the CPU, with up to {} threads", environment.cores),
         ],
-        vec!["measure on a GPU: this build has no GPU backend".to_string()],
+        Vec::new(),
     );
+    cuda.can(&mut can, &mut cannot);
     if !energy.available {
         cannot.push(format!("measure energy: {}", energy.detail));
     }
@@ -79,19 +85,38 @@ pub fn report(arithmetic: bool) -> DoctorReport {
     if vendors("openblas") && vendors("onemkl") {
         cannot.push("compare with a vendor's CPU library: none was found".into());
     }
+    let mut found: Vec<Found> = baselines
+        .available
+        .iter()
+        .map(|baseline| Found {
+            name: baseline.operator.name(),
+            kind: baseline.kind,
+            library: baseline.library.clone(),
+            version: baseline.version.clone(),
+        })
+        .collect();
+    let mut followed =
+        if arithmetic { followed(&baselines, environment.cores) } else { Vec::new() };
+    let mut missing = baselines.missing;
+    // All devices have the same libraries.
+    if let Some(device) = devices.first() {
+        let there = cuda::f32_baselines(device);
+        found.extend(there.available.into_iter().map(|baseline| Found {
+            name: baseline.operator.name(),
+            kind: baseline.kind,
+            library: baseline.library,
+            version: format!("{} on {}", baseline.version, device.info.name),
+        }));
+        missing.extend(there.missing);
+        if arithmetic {
+            followed.extend(cuda::followed(device, environment.cores));
+        }
+    }
     DoctorReport {
-        arithmetic: if arithmetic { followed(&baselines, environment.cores) } else { Vec::new() },
-        baselines: baselines
-            .available
-            .iter()
-            .map(|baseline| Found {
-                name: baseline.operator.name(),
-                kind: baseline.kind,
-                library: baseline.library.clone(),
-                version: baseline.version.clone(),
-            })
-            .collect(),
-        baselines_missing: baselines.missing,
+        arithmetic: followed,
+        baselines: found,
+        baselines_missing: missing,
+        cuda,
         environment,
         energy,
         weights,
@@ -110,15 +135,16 @@ fn followed(baselines: &baseline::Baselines, cores: usize) -> Vec<Followed> {
     thread_counts.dedup();
     let mut rows = Vec::new();
     for baseline in baselines.available.iter().filter(|b| b.kind != Kind::Compacted) {
+        let name = baseline.operator.name();
         for &threads in &thread_counts {
             for shape in probe::SHAPES {
                 let row = with_threads(threads, || {
-                    probe::probe(&*baseline.operator, &[shape], PROBE_SEED, threads)
+                    probe::probe(&*baseline.operator, &[shape], Setting::cpu(threads, PROBE_SEED))
                 });
                 match row {
                     Ok(Ok(followed)) => rows.extend(followed),
-                    Ok(Err(error)) => rows.push(not_probed(baseline, shape, threads, &error)),
-                    Err(error) => rows.push(not_probed(baseline, shape, threads, &error)),
+                    Ok(Err(error)) => rows.push(not_probed(&name, shape, threads, &error)),
+                    Err(error) => rows.push(not_probed(&name, shape, threads, &error)),
                 }
             }
         }
@@ -127,14 +153,9 @@ fn followed(baselines: &baseline::Baselines, cores: usize) -> Vec<Followed> {
 }
 
 /// A row that says why there is no finding.
-fn not_probed(
-    baseline: &baseline::Baseline,
-    shape: Shape,
-    threads: usize,
-    error: &dyn fmt::Display,
-) -> Followed {
+fn not_probed(operator: &str, shape: Shape, threads: usize, error: &dyn fmt::Display) -> Followed {
     Followed {
-        operator: format!("{} failed: {error}", baseline.operator.name()),
+        operator: format!("{operator} failed: {error}").replace('\n', "; "),
         shape,
         threads,
         model: None,
@@ -179,9 +200,13 @@ impl fmt::Display for DoctorReport {
             let absent = if it.available { "" } else { "not available: " };
             writeln!(f, "  {what:10}  {absent}{}", it.detail)?;
         }
+        writeln!(f, "CUDA")?;
+        for (name, text) in self.cuda.lines() {
+            writeln!(f, "  {name:10}  {text}")?;
+        }
         writeln!(f, "baselines")?;
         for found in &self.baselines {
-            writeln!(f, "  {:18}  {}, {}", found.name, found.library, found.version)?;
+            writeln!(f, "  {:20}  {}, {}", found.name, found.library, found.version)?;
         }
         // A library that is missing takes several baselines with it: its reason is said once.
         for missing in self.baselines_missing.chunk_by(|x, y| x.reason == y.reason) {
@@ -197,10 +222,12 @@ impl fmt::Display for DoctorReport {
         if !self.arithmetic.is_empty() {
             writeln!(f, "arithmetic seen here (library, version, machine, shape and threads)")?;
             let rows = probe::table(&self.arithmetic);
+            let width = rows.iter().map(|row| row[0].len()).filter(|&width| width < 32).max();
+            let width = width.unwrap_or(0).max(12);
             for [library, shape, threads, model, like] in
                 std::iter::once(probe::TABLE_HEAD.map(String::from)).chain(rows)
             {
-                writeln!(f, "  {library:12} {shape:14} {threads:>7}  {like:>13}  {model}")?;
+                writeln!(f, "  {library:width$} {shape:16} {threads:>7}  {like:>17}  {model}")?;
             }
         }
         Ok(())
@@ -216,7 +243,7 @@ mod tests {
         let report = report(false);
         let text = report.to_string();
         println!("{text}");
-        for line in ["machine", "baselines", "can", "cannot", "  gemm-rs ", "  csr "] {
+        for line in ["machine", "CUDA", "baselines", "can", "cannot", "  gemm-rs ", "  csr "] {
             assert!(text.contains(line), "{line} in {text}");
         }
         for missing in &report.baselines_missing {

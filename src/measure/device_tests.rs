@@ -6,6 +6,8 @@ use std::cell::RefCell;
 use ndarray::{Array2, ArrayView2};
 
 use super::tests::golden;
+use std::sync::OnceLock;
+
 use super::*;
 use crate::backend::cuda::nvml::State;
 use crate::baseline::Kind;
@@ -190,6 +192,7 @@ const PLAN: Plan = Plan {
     warmup_samples_min: 3,
     warmup_ns_max: 50_000_000,
     settle_ns: 0,
+    hopeless_ratio: None,
     cold_samples: 1,
     energy_window_ns: None,
 };
@@ -226,7 +229,8 @@ fn run_with(
         version: "1",
     };
     let rivals: Vec<_> = baselines.iter().map(contender).collect();
-    let instruments = Instruments { clock: &lab, energy: Ok(&lab.energy), roofline };
+    let instruments =
+        Instruments { clock: &lab, idle: &OnceLock::new(), energy: Ok(&lab.energy), roofline };
     let timings = measure(
         &mut device,
         &CASE,
@@ -474,4 +478,36 @@ fn energy_windows_are_filled_with_batches() {
     assert!((energy.joules_per_call_above_idle - 2.5e-3).abs() < 1e-9, "{energy:?}");
     assert!(energy.is_valid && (energy.idle_power_w - 100.0).abs() < 1e-6);
     assert_eq!(diary.last().map(String::as_str), Some("skip x 1"), "nothing was timed in there");
+}
+
+#[test]
+fn a_shorter_format_is_shown_and_never_the_best() {
+    let baselines = [
+        script("dense", Some(Kind::Dense), |_| 50_000.0),
+        // Faster than the case's arithmetic could be, which says nothing: it follows another.
+        script("reduced", Some(Kind::Reduced), |_| 100.0),
+    ];
+    let roofline = Roofline { peak_flops_per_s: 32e9 / 110.0, ..roofline() };
+    let (timings, _) = run_with(&PLAN, &roofline, &skip(), &baselines);
+    assert_eq!(timings.chosen(Rule::Best), Some(0));
+    let reduced = timing(&timings.baselines[1]);
+    assert!(!reduced.impossible && reduced.summary.time_ns_median == 100.0);
+}
+
+#[test]
+fn what_is_far_from_the_best_of_its_kind_is_sampled_where_it_is_checked() {
+    let plan = Plan { hopeless_ratio: Some(3.0), ..PLAN };
+    let baselines = [
+        script("dense", Some(Kind::Dense), |_| 6_000.0),
+        script("slow-dense", Some(Kind::Dense), |_| 20_000.0),
+        // Slow, but the best of its kind: the published rule may want it.
+        script("sparse", Some(Kind::Sparse), |_| 90_000.0),
+    ];
+    let (timings, _) = run_with(&plan, &roofline(), &skip(), &baselines);
+    let samples = |index: usize| timings.baselines[index].samples_ns.len();
+    assert_eq!((samples(0), samples(2)), (4, 4));
+    // The first round, the last, and the random one, which may be the first.
+    assert!((2..4).contains(&samples(1)), "{}", samples(1));
+    assert_eq!(timings.baselines[1].verified, Some(true));
+    assert!(timing(&timings.baselines[1]).summary.time_ns_median > 19_000.0);
 }

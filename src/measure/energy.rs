@@ -16,7 +16,7 @@ pub const POWERCAP: &str = "/sys/class/powercap";
 /// its clock is not ours, so that a second keeps both below one percent.
 pub const WINDOW_S_MIN: f64 = 1.0;
 /// The same for NVML, whose counter moves every 20 to 100 ms: at most 3 % at the edges.
-const NVML_WINDOW_S_MIN: f64 = 3.0;
+const NVML_WINDOW_S_MIN: f64 = 2.0;
 
 /// Counters that only rise, until they wrap.
 pub trait EnergyCounter: Sync {

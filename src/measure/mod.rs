@@ -6,6 +6,7 @@
 
 mod clock;
 mod cpu;
+mod cuda;
 mod energy;
 mod platform;
 mod result;
@@ -15,6 +16,7 @@ mod statistics;
 
 pub use clock::{Clock, MockClock, RealClock};
 pub use cpu::{CacheFlush, CpuBuilt, CpuPlatform, with_threads};
+pub use cuda::{CudaBuilt, CudaPlatform, element_bytes, roofline as device_roofline};
 pub use energy::{
     Energy, EnergyCounter, MockEnergy, POWERCAP, Rapl, WINDOW_S_MIN, Window, energy_j,
 };

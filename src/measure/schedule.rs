@@ -7,6 +7,8 @@
 //! in a row as a device's clock needs. The output is poisoned before every sample, not only before
 //! those that are checked: an operator cannot tell them apart.
 
+use std::sync::OnceLock;
+
 use ndarray::ArrayView2;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -37,6 +39,9 @@ pub struct Plan {
     /// A turn's calls are not timed for so long, and never the first: threads of the library
     /// before spin for a while after its last call.
     pub settle_ns: u64,
+    /// A baseline that takes so many times as long as the fastest of its kind is sampled in the first round and
+    /// in the two that are checked only; `None` samples all alike.
+    pub hopeless_ratio: Option<f64>,
     /// Calls with empty caches, for the operator and its best rival.
     pub cold_samples: usize,
     /// Length of an energy window; `None` leaves energy out.
@@ -57,6 +62,7 @@ impl Plan {
             warmup_ns_max: 5_000_000,
             // oneMKL's threads spin for a millisecond; with one thread nobody's do.
             settle_ns: if threads > 1 { 2_000_000 } else { 0 },
+            hopeless_ratio: None,
             cold_samples: 1,
             energy_window_ns: None,
         }
@@ -75,6 +81,7 @@ impl Plan {
             warmup_ns_max: 500_000_000,
             // OpenBLAS's threads spin for 2^26 cycles.
             settle_ns: if threads > 1 { 30_000_000 } else { 0 },
+            hopeless_ratio: None,
             cold_samples: 5,
             energy_window_ns: None,
         }
@@ -94,6 +101,7 @@ impl Plan {
             warmup_samples_min: 10,
             warmup_ns_max: 500_000_000,
             settle_ns: 0,
+            hopeless_ratio: Some(3.0),
             cold_samples: 5,
             energy_window_ns: None,
         }
@@ -156,6 +164,8 @@ pub struct Instruments<'a> {
     pub clock: &'a dyn Clock,
     /// The counter, or why there is none.
     pub energy: Result<&'a dyn EnergyCounter, String>,
+    /// The window of rest, opened by the first case that needs it.
+    pub idle: &'a OnceLock<Result<Window, String>>,
     pub roofline: &'a Roofline,
 }
 
@@ -182,11 +192,13 @@ pub fn measure<P: Platform>(
     let mut lanes: Vec<Lane<P>> =
         contenders.map(|contender| Lane::build(platform, contender, plan, clock)).collect();
 
-    let mut round_ns = 0.0;
     for lane in &mut lanes {
         lane.warm_up(platform, plan, clock);
-        round_ns += lane.turn_ns(plan);
     }
+    let hopeless = hopeless(&lanes, plan);
+    let hopeful = |(_, hopeless): &(&Lane<P>, &bool)| !**hopeless;
+    let round_ns: f64 =
+        lanes.iter().zip(&hopeless).filter(hopeful).map(|(lane, _)| lane.turn_ns(plan)).sum();
     let affordable = (plan.budget_ns as f64 / round_ns.max(1.0)) as usize;
     let samples_min = plan.samples_min.max(1);
     let rounds = affordable.clamp(samples_min, plan.samples_max.max(samples_min));
@@ -203,6 +215,9 @@ pub fn measure<P: Platform>(
         let is_checked = is_last || rounds_made == seeded;
         shuffle(&mut order, &mut random);
         for &lane in &order {
+            if hopeless[lane] && !is_checked && rounds_made > 0 {
+                continue;
+            }
             lanes[lane].turn(platform, plan, clock, is_checked.then_some(&mut *check));
         }
         rounds_made += 1;
@@ -257,6 +272,17 @@ pub fn measure<P: Platform>(
     result
 }
 
+/// Which lanes take too long to be the best rival of their kind, by their warm-up.
+fn hopeless<P: Platform>(lanes: &[Lane<P>], plan: &Plan) -> Vec<bool> {
+    let is_hopeless = |lane: &Lane<P>| {
+        let of_its_kind = |other: &&Lane<P>| other.timed.kind == lane.timed.kind;
+        let times = lanes.iter().filter(of_its_kind).map(|other| other.warm_ns);
+        let fastest_ns = times.filter(|&ns| ns > 0.0).fold(f64::INFINITY, f64::min);
+        plan.hopeless_ratio.is_some_and(|ratio| lane.warm_ns > ratio * fastest_ns)
+    };
+    lanes.iter().map(is_hopeless).collect()
+}
+
 /// Fisher and Yates.
 fn shuffle(order: &mut [usize], random: &mut ChaCha8Rng) {
     for i in (1..order.len()).rev() {
@@ -277,11 +303,13 @@ fn measure_energy<P: Platform>(
         (_, None) => Err("not asked for".to_string()),
         (Err(reason), _) => Err(reason.clone()),
         (Ok(counter), Some(window_ns)) => {
-            let idle = Window::open(*counter, clock, window_ns, || {
-                clock.sleep_ns((window_ns / 10).max(1));
-                Ok(1)
+            let idle = instruments.idle.get_or_init(|| {
+                Window::open(*counter, clock, window_ns, || {
+                    clock.sleep_ns((window_ns / 10).max(1));
+                    Ok(1)
+                })
             });
-            idle.map(|idle| (*counter, window_ns, idle))
+            idle.as_ref().map(|idle| (*counter, window_ns, idle)).map_err(String::clone)
         }
     };
     for (index, lane) in lanes.iter_mut().enumerate() {
@@ -397,6 +425,12 @@ impl<P: Platform> Lane<P> {
     fn warm_up(&mut self, platform: &mut P, plan: &Plan, clock: &dyn Clock) {
         let start = clock.now_ns();
         let (mut times_ns, mut clocks_mhz) = (Vec::new(), Vec::new());
+        // Once without a clock: a library loads its kernels in the first call, which waits for the
+        // device.
+        let is_device = platform.device().is_some();
+        if is_device && self.call_or_leave(|built| platform.run(built, 1)).is_none() {
+            return;
+        }
         // Samples of as many calls as the latest begin here.
         let mut alike = 0;
         loop {

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ndarray::{Array2, ArrayView2, ArrayViewMut2};
 
+use std::sync::OnceLock;
+
 use super::*;
 use crate::arithmetic::bounded;
 use crate::baseline::Kind;
@@ -114,6 +116,7 @@ const PLAN: Plan = Plan {
     warmup_samples_min: 2,
     warmup_ns_max: 50_000,
     settle_ns: 0,
+    hopeless_ratio: None,
     cold_samples: 1,
     energy_window_ns: None,
 };
@@ -138,7 +141,8 @@ fn run(
     let want = a.dot(&v);
     let baselines: Vec<_> =
         baselines.iter().map(|&(baseline, kind)| contender(baseline, Some(kind))).collect();
-    let instruments = Instruments { clock: &stage.clock, energy, roofline: &ROOFLINE };
+    let instruments =
+        Instruments { clock: &stage.clock, idle: &OnceLock::new(), energy, roofline: &ROOFLINE };
     measure(
         &mut CpuPlatform::new(a.view(), v.view(), 1, &stage.clock, &|| {}),
         &Case::of(a.view(), 2, 0.75, ElementBytes::F32),
@@ -285,7 +289,12 @@ fn real_rivals_are_measured_and_verified_within_the_bound() {
     let (a, v) = (random_matrix(61, 127, 80, 1), random_matrix(127, 19, 0, 2));
     let clock = RealClock::default();
     let roofline = Roofline::measure(&clock, 1, 1 << 20);
-    let instruments = Instruments { clock: &clock, energy: no_energy(), roofline: &roofline };
+    let instruments = Instruments {
+        clock: &clock,
+        idle: &OnceLock::new(),
+        energy: no_energy(),
+        roofline: &roofline,
+    };
     let mut checks = 0;
     let timings = measure(
         &mut CpuPlatform::new(a.view(), v.view(), 1, &clock, &|| {}),

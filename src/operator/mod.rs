@@ -76,6 +76,11 @@ pub trait Built: Send + Sync {
     }
 }
 
+/// Threads to build with: a whole A is built in a pool; panels are built beside each other, outside of any.
+fn build_threads() -> usize {
+    rayon::current_thread_index().map_or(1, |_| rayon::current_num_threads())
+}
+
 /// What an operator decided to do with one A.
 #[derive(Clone, Debug)]
 pub struct Plan {

@@ -43,7 +43,8 @@ impl Operator for DenseReference {
     fn build<'a>(&self, a: ArrayView2<'a, f32>) -> Result<Box<dyn Built + 'a>, Error> {
         let a = match self.rule() {
             Rule::Chain(slices) => {
-                Held::Tiles(TiledA::pack(a, Selection::All, slices, self.isa, 1))
+                let threads = super::build_threads();
+                Held::Tiles(TiledA::pack(a, Selection::All, slices, self.isa, threads))
             }
             Rule::TensorCore(model) => {
                 Held::Groups(GroupedA::pack(a, model, GroupSelection::All, self.isa))

@@ -154,8 +154,7 @@ impl Operator for SkipOperator {
     fn build<'a>(&self, a: ArrayView2<'a, f32>) -> Result<Box<dyn Built + 'a>, Error> {
         let plan = SkipOperator::plan(self, a);
         let isa = self.isa;
-        // A whole A is built in a pool; panels are built beside each other, outside of any.
-        let threads = rayon::current_thread_index().map_or(1, |_| rayon::current_num_threads());
+        let threads = super::build_threads();
         let tiles =
             |selection, slices| Held::Tiles(TiledA::pack(a, selection, slices, isa, threads));
         let a = match self.arithmetic {

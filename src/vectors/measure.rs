@@ -10,7 +10,7 @@ use super::{FORMAT, Kind, Outputs, PLAIN, VectorFile, VectorSet, all_mismatches,
 use crate::arithmetic::tensor_core::{Architecture, Format};
 use crate::arithmetic::{Arithmetic, TensorCoreModel};
 use crate::audit;
-use crate::backend::cuda::{Cublas, Device, DeviceMatrix, Math};
+use crate::backend::cuda::{Cublas, Device, DeviceMatrix, Math, tensor_cores};
 use crate::baseline::Missing;
 use crate::matrix::Dtype;
 use crate::operator::{
@@ -45,6 +45,11 @@ pub fn implementations(device: &Arc<Device>) -> (Vec<Implementation>, Vec<Missin
     });
     for format in Format::ALL {
         let Some(model) = TensorCoreModel::of(architecture, format) else { continue };
+        if tensor_cores(device.compute_capability(), model).is_none() {
+            let reason = format!("no kernel brings {} to {architecture}", format.name());
+            missing.push(Missing { name: format!("{PLAIN} {}", format.name()), reason });
+            continue;
+        }
         let mut add = |name: &str, version: String, operator: Arc<dyn DeviceOperator>| {
             let operator = Box::new(OnDevice { operator, device: device.clone() });
             found.push(Implementation { name: name.into(), version, format, operator });
@@ -54,11 +59,8 @@ pub fn implementations(device: &Arc<Device>) -> (Vec<Implementation>, Vec<Missin
             let version = format!("cuBLAS {}", cublas.version());
             add("cublas", version, Arc::new(CublasGemm { cublas: cublas.clone(), format }));
         }
-        let skip = SkipDevice {
-            arithmetic: Arithmetic::TensorCore(model),
-            output: Dtype::F32,
-            strategy: Strategy::Auto,
-        };
+        let (arithmetic, dtype) = (Arithmetic::TensorCore(model), format.dtype());
+        let skip = SkipDevice::new(arithmetic, dtype, Dtype::F32, Strategy::Auto, device);
         add("skip-cuda", audit::tool(), Arc::new(skip));
     }
     (found, missing)

@@ -16,9 +16,9 @@ use super::matrix::{DeviceMatrix, Layout};
 use super::memory::Buffer;
 use crate::matrix::Dtype;
 
-/// Bytes that a product may use between its passes: what cuBLAS takes itself on Hopper and
-/// Blackwell (its manual, section on `cublasSetWorkspace`). It is taken once, because a call must
-/// not allocate while it is captured or timed.
+/// Bytes that a product may use between its passes: what the manual recommends for Hopper, and more
+/// than for what came before (section on `cublasSetWorkspace`). It is taken once, because a call
+/// must not allocate while it is captured or timed.
 const WORKSPACE_BYTES: usize = 32 << 20;
 
 const LIBRARY: Library<'static> = Library {

@@ -60,6 +60,17 @@ fn driver_is_present() -> Result<(), CudaError> {
     }
 }
 
+/// Refuses a driver that lacks a function: the bindings panic where one is missing. The driver's library
+/// must be there.
+pub(super) fn require_driver_function(name: &str) -> Result<(), CudaError> {
+    // SAFETY: the symbol is looked up and not used.
+    match unsafe { sys::culib().get::<*const ()>(name.as_bytes()) } {
+        Ok(_) => Ok(()),
+        Err(_) => Err(CudaError::new("dlsym", "this driver does not have the function", name)
+            .hint("update NVIDIA's driver: 525 and later serve CUDA 12")),
+    }
+}
+
 /// How many devices there are, or why none can be used.
 pub fn device_count() -> Result<usize, CudaError> {
     driver_is_present()?;

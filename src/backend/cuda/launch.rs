@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cudarc::driver::{result, sys};
 
 use super::compile::{Module, Source};
-use super::device::Device;
+use super::device::{Device, require_driver_function};
 use super::error::{Call, CudaError};
 
 /// An entry of a module.
@@ -31,22 +31,31 @@ pub struct Grid {
     pub shared_bytes: u32,
 }
 
-/// Arguments of a kernel, by value. Made once: launching copies nothing to the heap.
-#[derive(Default)]
+/// Bytes of arguments, and number, that the kernels get by with.
+const ARGUMENT_BYTES: usize = 512;
+const ARGUMENTS_MAX: usize = 32;
+
+/// Arguments of a kernel, by value and without the heap.
+#[derive(Clone)]
 pub struct Arguments {
-    /// 64-byte aligned, as tensor maps must be.
-    storage: Vec<[Slot; 2]>,
-    at: Vec<*mut c_void>,
+    storage: Storage,
+    /// Where in the storage each one starts.
+    starts: [u16; ARGUMENTS_MAX],
+    count: usize,
+    used: usize,
 }
 
-#[derive(Clone, Copy)]
+/// Aligned as tensor maps must be.
+#[derive(Clone)]
 #[repr(C, align(64))]
-struct Slot([u8; 64]);
+struct Storage([u8; ARGUMENT_BYTES]);
 
-// SAFETY: the pointers lead into `storage`, which moves with them on the heap.
-unsafe impl Send for Arguments {}
-// SAFETY: nothing is written through the pointers.
-unsafe impl Sync for Arguments {}
+impl Default for Arguments {
+    fn default() -> Arguments {
+        let storage = Storage([0; ARGUMENT_BYTES]);
+        Arguments { storage, starts: [0; ARGUMENTS_MAX], count: 0, used: 0 }
+    }
+}
 
 impl Arguments {
     /// Arguments whose types must be the kernel's, in its order.
@@ -54,16 +63,28 @@ impl Arguments {
         Arguments::default()
     }
 
-    /// Adds a value of at most 128 bytes.
-    pub fn with<T: Copy>(mut self, value: T) -> Arguments {
-        const { assert!(size_of::<T>() <= 128 && align_of::<T>() <= 64) };
-        let mut slot = [Slot([0; 64]); 2];
-        // SAFETY: the slot is large enough and aligned, by the assertion.
-        unsafe { (&raw mut slot).cast::<T>().write(value) };
-        self.storage.push(slot);
-        // The vector may have moved.
-        self.at = self.storage.iter_mut().map(|slot| (&raw mut *slot).cast()).collect();
+    /// Adds a value; one of more than 8 bytes is aligned to 64.
+    ///
+    /// # Panics
+    /// If the values take more than 512 bytes or are more than 32, which no kernel of ours does.
+    pub fn with<T: bytemuck::NoUninit>(mut self, value: T) -> Arguments {
+        let bytes = bytemuck::bytes_of(&value);
+        let start = self.used.next_multiple_of(if bytes.len() > 8 { 64 } else { 8 });
+        self.used = start + bytes.len();
+        assert!(
+            self.used <= ARGUMENT_BYTES && self.count < ARGUMENTS_MAX,
+            "more arguments than a kernel of ours has"
+        );
+        self.storage.0[start..self.used].copy_from_slice(bytes);
+        self.starts[self.count] = start as u16;
+        self.count += 1;
         self
+    }
+
+    /// The addresses of the values, of which `count` are valid while `self` is not moved.
+    fn addresses(&self) -> [*mut c_void; ARGUMENTS_MAX] {
+        let base = self.storage.0.as_ptr();
+        self.starts.map(|start| base.wrapping_add(start.into()).cast_mut().cast())
     }
 }
 
@@ -115,6 +136,44 @@ impl Kernel {
         .call("cuOccupancyMaxActiveBlocksPerMultiprocessor", || self.name.clone())
     }
 
+    /// Clusters of `cluster` blocks that the device holds at a time.
+    pub fn clusters_at_a_time(
+        &self,
+        cluster: u32,
+        threads: u32,
+        shared_bytes: u32,
+    ) -> Result<usize, CudaError> {
+        require_driver_function("cuOccupancyMaxActiveClusters")?;
+        let stream = self.device.stream()?;
+        let mut attribute = sys::CUlaunchAttribute {
+            id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION,
+            pad: [0; 4],
+            value: sys::CUlaunchAttributeValue { pad: [0; 64] },
+        };
+        attribute.value.clusterDim =
+            sys::CUlaunchAttributeValue_union__bindgen_ty_1 { x: cluster, y: 1, z: 1 };
+        let config = sys::CUlaunchConfig {
+            gridDimX: cluster * self.device.info.multiprocessors as u32,
+            gridDimY: 1,
+            gridDimZ: 1,
+            blockDimX: threads,
+            blockDimY: 1,
+            blockDimZ: 1,
+            sharedMemBytes: shared_bytes,
+            hStream: stream,
+            attrs: &mut attribute,
+            numAttrs: 1,
+        };
+        let mut clusters = 0;
+        // SAFETY: the function is loaded; the configuration and its attribute outlive the call.
+        unsafe { sys::cuOccupancyMaxActiveClusters(&mut clusters, self.function, &config) }
+            .result()
+            .call("cuOccupancyMaxActiveClusters", || {
+                format!("{}: {cluster} blocks, {shared_bytes} bytes of shared memory", self.name)
+            })?;
+        Ok(usize::try_from(clusters).unwrap_or(0))
+    }
+
     /// Gives the kernel to the device's stream.
     ///
     /// # Safety
@@ -122,10 +181,8 @@ impl Kernel {
     /// memory as large as the kernel's head says, alive until the work is done.
     pub unsafe fn launch(&self, grid: Grid, arguments: &Arguments) -> Result<(), CudaError> {
         let stream = self.device.stream()?;
-        let mut at = [std::ptr::null_mut(); 32];
-        let count = arguments.at.len();
-        at[..count].copy_from_slice(&arguments.at);
-        // SAFETY: as the caller promised.
+        let mut at = arguments.addresses();
+        // SAFETY: as the caller promised; the driver reads the values before it returns.
         unsafe {
             result::launch_kernel(
                 self.function,
@@ -133,7 +190,7 @@ impl Kernel {
                 (grid.threads, 1, 1),
                 grid.shared_bytes,
                 stream,
-                &mut at[..count],
+                &mut at[..arguments.count],
             )
         }
         .call("cuLaunchKernel", || {
@@ -143,5 +200,29 @@ impl Kernel {
                 self.name, self.module.record.source, grid.threads, grid.shared_bytes
             )
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_lie_where_their_addresses_say() {
+        let map = [7u64; 16];
+        let arguments = Arguments::new().with(1i32).with(map).with(2i32).with(3u64).with(4u64);
+        // Copies are read, not the original: the values move along.
+        let arguments = Box::new(arguments.clone());
+        let at = arguments.addresses();
+        assert_eq!(arguments.count, 5);
+        assert_eq!(at[1] as usize % 64, 0);
+        assert!(at[..5].iter().all(|at| (*at as usize).is_multiple_of(8)));
+        // SAFETY: the addresses lead to the values given above, in the box.
+        unsafe {
+            assert_eq!(*at[0].cast::<i32>(), 1);
+            assert_eq!(*at[1].cast::<[u64; 16]>(), map);
+            assert_eq!(*at[2].cast::<i32>(), 2);
+            assert_eq!((*at[3].cast::<u64>(), *at[4].cast::<u64>()), (3, 4));
+        }
     }
 }

@@ -63,6 +63,9 @@ impl Buffer {
     pub fn write<T: bytemuck::Pod>(&mut self, values: &[T]) -> Result<(), CudaError> {
         let bytes: &[u8] = bytemuck::cast_slice(values);
         assert!(bytes.len() <= self.bytes, "the caller sized the buffer");
+        if bytes.is_empty() {
+            return Ok(());
+        }
         let stream = self.device.stream()?;
         // SAFETY: the source outlives the copy, which is waited for; the target is as long.
         unsafe { result::memcpy_htod_async(self.pointer, bytes, stream) }
@@ -77,6 +80,9 @@ impl Buffer {
     pub fn read<T: bytemuck::Pod>(&self, values: &mut [T]) -> Result<(), CudaError> {
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(values);
         assert!(bytes.len() <= self.bytes, "the caller sized the buffer");
+        if bytes.is_empty() {
+            return Ok(());
+        }
         let (stream, length) = (self.device.stream()?, bytes.len());
         // SAFETY: the target outlives the copy, which is waited for; the source is as long.
         unsafe { result::memcpy_dtoh_async(bytes, self.pointer, stream) }
@@ -86,6 +92,9 @@ impl Buffer {
 
     /// Sets every byte, in stream order. 0xff makes every float of any width a NaN.
     pub fn fill(&mut self, byte: u8) -> Result<(), CudaError> {
+        if self.bytes == 0 {
+            return Ok(());
+        }
         let stream = self.device.stream()?;
         // SAFETY: the length is the buffer's.
         unsafe { result::memset_d8_async(self.pointer, byte, self.bytes, stream) }

@@ -14,8 +14,9 @@ mod launch;
 mod library;
 mod matrix;
 mod memory;
-mod mma_sync;
 pub mod nvml;
+pub mod segments;
+mod tensor_core;
 mod timer;
 mod variants;
 
@@ -28,6 +29,6 @@ pub use generic::{ModelA, SlicedA};
 pub use graph::Graph;
 pub use matrix::{DeviceMatrix, Layout, ROW_MULTIPLE};
 pub use memory::Buffer;
-pub use mma_sync::MmaSyncA;
+pub use tensor_core::{MmaSyncA, Selection, TensorCoreA, TensorCores, tensor_cores};
 pub use timer::{CALLS_MAX, Span, Timer};
 pub use variants::{Variant, kernel_variants};

@@ -1,0 +1,447 @@
+//! One verified case on a CUDA device: its times beside the vendor's libraries, and what those libraries'
+//! outputs are, perturbed inputs included.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
+
+use ndarray::{Array2, ArrayView2};
+use serde::{Deserialize, Serialize};
+
+use super::{Auditor, timing};
+use crate::arithmetic::tensor_core::Architecture;
+use crate::backend::cuda::Device;
+use crate::backend::cuda::nvml::Monitor;
+use crate::baseline::cuda::{DeviceBaseline, Precision, device_baselines};
+use crate::baseline::probe::{Identified, Identifier};
+use crate::baseline::{Kind, Missing};
+use crate::check::bits::Bits;
+use crate::check::lanes::TensorHasher;
+use crate::check::tolerance::Tolerance;
+use crate::check::verdict::Verdict;
+use crate::digest::Digest;
+use crate::inputs::Weights;
+use crate::manifest::Case;
+use crate::measure::{
+    self, CaseTimings, Contender, CudaPlatform, EnergyCounter, Instruments, Plan, RealClock, Window,
+};
+use crate::operator::{DeviceOperator, OnDevice, Operator, Staged};
+
+/// Cases with fewer dense operations than this get no energy windows: they take seconds each.
+const ENERGY_FLOPS_MIN: f64 = 1e11;
+/// Length of an energy window.
+const ENERGY_WINDOW_NS: u64 = 2_000_000_000;
+
+/// What a vendor's library made of a case.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BaselineRecord {
+    pub name: String,
+    /// Function, algorithm and math mode.
+    pub math: String,
+    /// What it is let off, and what sets it apart from the case.
+    pub note: String,
+    /// `verified`: every element is that of a model computed on the CPU; `within-bound`, or not.
+    pub verdict: Verdict,
+    /// `None` where it could not be run.
+    pub identified: Option<Identified>,
+    /// Of the outputs for the perturbed inputs: A changed, and V changed.
+    pub rebuilt: Option<Perturbed>,
+    pub shifted: Option<Perturbed>,
+    /// Why it is not verified, in words.
+    pub reasons: Vec<String>,
+}
+
+/// A library's output for perturbed inputs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Perturbed {
+    pub digest: Digest,
+    /// `verified`: the digest that the case's contract gives; else `within-bound` or `out-of-bound`.
+    pub verdict: Verdict,
+}
+
+/// What was found on the device.
+pub struct Found {
+    pub timings: CaseTimings,
+    pub baselines: Vec<BaselineRecord>,
+    pub missing: Vec<Missing>,
+}
+
+struct Bench {
+    clock: RealClock,
+    idle: OnceLock<Result<Window, String>>,
+}
+
+fn bench() -> &'static Bench {
+    static BENCH: OnceLock<Bench> = OnceLock::new();
+    BENCH.get_or_init(|| Bench { clock: RealClock::default(), idle: OnceLock::new() })
+}
+
+fn plan(case: &Case) -> Plan {
+    let flops = 2.0 * case.m as f64 * case.k as f64 * case.n as f64;
+    Plan {
+        samples_max: 50,
+        build_samples: 1,
+        warmup_ns_max: 150_000_000,
+        energy_window_ns: (flops >= ENERGY_FLOPS_MIN).then_some(ENERGY_WINDOW_NS),
+        ..Plan::device(case.seed)
+    }
+}
+
+/// Measures a case and looks at what the vendor's libraries returned, or says why that is not possible. The
+/// operator's timed output must come out with the digest that was verified.
+pub fn measure(
+    case: &Case,
+    weights: &Weights,
+    v: &Array2<f32>,
+    bits: &Bits,
+    device: &Arc<Device>,
+    auditor: &Auditor<'_>,
+) -> Result<Found, String> {
+    if case.m == 0 || case.k == 0 || case.n == 0 {
+        return Err("not measured: there is nothing to multiply".into());
+    }
+    timing::require_memory(case)?;
+    let a = weights.rows(0..case.m).map_err(|error| failed(&error))?;
+    let threads = auditor.threads;
+    measure::with_threads(threads, || {
+        let here = Here { case, a: a.view(), v: v.view(), bits, device, auditor };
+        here.measure()
+    })
+    .map_err(|error| failed(&error))?
+}
+
+/// A whole case on a device.
+#[derive(Clone, Copy)]
+struct Here<'a> {
+    case: &'a Case,
+    a: ArrayView2<'a, f32>,
+    v: ArrayView2<'a, f32>,
+    bits: &'a Bits,
+    device: &'a Arc<Device>,
+    auditor: &'a Auditor<'a>,
+}
+
+impl Here<'_> {
+    fn measure(&self) -> Result<Found, String> {
+        let Here { case, device, .. } = *self;
+        let operator: Arc<dyn DeviceOperator> = Arc::new(super::skip_device(case, device));
+        let rivals = device_baselines(device, case.dtype, case.output, case.arithmetic);
+        let tolerance = self.tolerance(self.a, self.v).map_err(|error| failed(&error))?;
+        // The device goes on while outputs are looked at, by a thread with a pool of its own: hashing and
+        // comparing take longer than the products.
+        let (jobs, received) = sync_channel(JOBS_WAITING_MAX);
+        std::thread::scope(|scope| {
+            let looking = scope.spawn(|| self.look(&rivals.available, received));
+            let timings = self.time(&operator, &rivals.available, &tolerance, &jobs);
+            if timings.is_ok() {
+                self.perturb(&rivals.available, &jobs);
+            }
+            drop(jobs);
+            let mut baselines = looking
+                .join()
+                .map_err(|_| "not measured: an output could not be looked at".to_owned())??;
+            let timings = timings?;
+            for (record, timed) in baselines.iter_mut().zip(&timings.baselines) {
+                if record.identified.is_none() {
+                    record.reasons.extend(timed.failure.clone());
+                }
+            }
+            Ok(Found { timings, baselines, missing: rivals.missing.clone() })
+        })
+    }
+
+    /// Times the operator and its rivals. The first output of each rival is passed on.
+    fn time(
+        &self,
+        operator: &Arc<dyn DeviceOperator>,
+        rivals: &[DeviceBaseline],
+        tolerance: &Tolerance,
+        jobs: &SyncSender<Job>,
+    ) -> Result<CaseTimings, String> {
+        let Here { case, device, .. } = *self;
+        let versions: Vec<String> = rivals.iter().map(version).collect();
+        let mut passed_on = vec![false; rivals.len()];
+        let mut check = |name: &str, y: ArrayView2<'_, f32>| {
+            let Some(index) = rivals.iter().position(|r| r.operator.name() == name) else {
+                return self.check_operator(tolerance, y);
+            };
+            let within = tolerance.check_as(rivals[index].summation, y, case.output);
+            if !std::mem::replace(&mut passed_on[index], true) {
+                let (pass, y, within) = (Pass::Plain, y.to_owned(), Some(within.clone()));
+                // Nobody receives after a failure, which is reported at the end.
+                let _ = jobs.send(Job { index, pass, y: Ok(y), within });
+            }
+            within
+        };
+        let monitor = Monitor::open(&device.info.uuid);
+        let bench = bench();
+        let roofline = measure::device_roofline(&device.info, case.arithmetic);
+        let instruments = Instruments {
+            clock: &bench.clock,
+            energy: monitor
+                .as_ref()
+                .map(|monitor| monitor as &dyn EnergyCounter)
+                .map_err(Clone::clone),
+            idle: &bench.idle,
+            roofline: &roofline,
+        };
+        let mut platform = CudaPlatform::new(device, monitor.as_ref().ok(), self.a, self.v)
+            .map_err(|error| failed(&error))?;
+        let elements = measure::element_bytes(case.dtype, case.output);
+        let figures = measure::Case::of(self.a, case.n, case.sparsity.as_f64(), elements);
+        let subject = Contender {
+            name: operator.name(),
+            operator: operator.clone(),
+            kind: None,
+            library: "sparse-verify",
+            version: env!("CARGO_PKG_VERSION"),
+        };
+        let contenders: Vec<Contender<'_, Arc<dyn DeviceOperator>>> = rivals
+            .iter()
+            .zip(&versions)
+            .map(|(rival, version)| Contender {
+                name: rival.operator.name(),
+                operator: rival.operator.clone(),
+                kind: Some(kind(rival)),
+                library: &rival.library,
+                version,
+            })
+            .collect();
+        Ok(measure::measure(
+            &mut platform,
+            &figures,
+            &subject,
+            &contenders,
+            &plan(case),
+            &instruments,
+            &mut check,
+        ))
+    }
+
+    fn tolerance(
+        &self,
+        a: ArrayView2<'_, f32>,
+        v: ArrayView2<'_, f32>,
+    ) -> Result<Tolerance, crate::operator::Error> {
+        Tolerance::for_dtype(a, v, self.case.dtype, self.auditor.isa, self.auditor.threads)
+    }
+
+    fn check_operator(&self, tolerance: &Tolerance, y: ArrayView2<'_, f32>) -> Result<(), String> {
+        if !self.case.arithmetic.has_bit_contract() {
+            return tolerance.check_rounded(y, self.case.output);
+        }
+        let (got, want) = (digest(self.case, y), self.bits.operator.digest);
+        match got == want {
+            true => Ok(()),
+            false => Err(format!("a timed call gave the digest {got}, verified was {want}")),
+        }
+    }
+
+    /// Gives the libraries the perturbed inputs of VERIFY.md section 6 and passes their outputs on.
+    fn perturb(&self, rivals: &[DeviceBaseline], jobs: &SyncSender<Job>) {
+        let Some((a1, v2)) = self.perturbed_inputs() else { return };
+        for (pass, a, v) in [(Pass::Rebuilt, a1.view(), self.v), (Pass::Shifted, self.a, v2.view())]
+        {
+            for (index, rival) in rivals.iter().enumerate() {
+                let y = self.apply(rival, a, v);
+                let _ = jobs.send(Job { index, pass, y, within: None });
+            }
+        }
+    }
+
+    fn perturbed_inputs(&self) -> Option<(Array2<f32>, Array2<f32>)> {
+        let changes = self.bits.changes.as_ref()?;
+        let mut a1 = self.a.to_owned();
+        changes.change_weights(0, &mut a1);
+        Some((a1, changes.change_activations(self.v, self.auditor.threads)))
+    }
+
+    /// Looks at outputs as they come. A library whose plain output is that of the contract must give the
+    /// contract's perturbed outputs; the others must stay within their bound.
+    fn look(
+        &self,
+        rivals: &[DeviceBaseline],
+        jobs: Receiver<Job>,
+    ) -> Result<Vec<BaselineRecord>, String> {
+        measure::with_threads(self.auditor.threads, || {
+            let mut records: Vec<BaselineRecord> = rivals.iter().map(blank).collect();
+            let mut identifier = Identifier::new(
+                self.a,
+                self.v,
+                self.case.dtype,
+                self.case.output,
+                Architecture::of(self.device.compute_capability()),
+                self.auditor.threads,
+            );
+            // Made when the first library needs it, one a pass.
+            let mut perturbed: Option<(Pass, Tolerance)> = None;
+            for Job { index, pass, y, within } in jobs {
+                let (rival, record) = (&rivals[index], &mut records[index]);
+                let y = match y {
+                    Ok(y) => y,
+                    Err(reason) => {
+                        record.note_perturbed(pass, Err(reason));
+                        continue;
+                    }
+                };
+                if pass == Pass::Plain {
+                    match identifier.identify(y.view()) {
+                        Ok(identified) => {
+                            record.note_plain(identified, &within.unwrap_or(Ok(())));
+                        }
+                        Err(error) => record.reasons.push(error.to_string()),
+                    }
+                    continue;
+                }
+                let outcome = self.perturbed(rival, record, pass, &y, &mut perturbed);
+                record.note_perturbed(pass, outcome);
+            }
+            Ok(records)
+        })
+        .map_err(|error| failed(&error))?
+    }
+
+    fn perturbed(
+        &self,
+        rival: &DeviceBaseline,
+        record: &BaselineRecord,
+        pass: Pass,
+        y: &Array2<f32>,
+        tolerance: &mut Option<(Pass, Tolerance)>,
+    ) -> Result<Perturbed, String> {
+        let hashed = match pass {
+            Pass::Plain | Pass::Rebuilt => &self.bits.rebuilt,
+            Pass::Shifted => &self.bits.shifted,
+        };
+        let want = hashed.as_ref().map(|hashed| hashed.digest);
+        let follows_contract = self.case.arithmetic.has_bit_contract()
+            && record.identified.as_ref().is_some_and(|i| i.digest == self.bits.operator.digest);
+        let digest = digest(self.case, y.view());
+        if follows_contract && Some(digest) == want {
+            return Ok(Perturbed { digest, verdict: Verdict::Verified });
+        }
+        if tolerance.as_ref().is_none_or(|(of, _)| *of != pass) {
+            let (a1, v2) = self.perturbed_inputs().ok_or("no perturbation")?;
+            let (a, v) = match pass {
+                Pass::Plain | Pass::Rebuilt => (a1.view(), self.v),
+                Pass::Shifted => (self.a, v2.view()),
+            };
+            *tolerance = Some((pass, self.tolerance(a, v).map_err(|error| error.to_string())?));
+        }
+        let within = tolerance
+            .iter()
+            .try_for_each(|(_, t)| t.check_as(rival.summation, y.view(), self.case.output));
+        let verdict = match within {
+            Ok(()) if !follows_contract => Verdict::WithinBound,
+            Ok(()) => Verdict::Mismatch,
+            Err(_) => Verdict::OutOfBound,
+        };
+        Ok(Perturbed { digest, verdict })
+    }
+
+    fn apply(
+        &self,
+        rival: &DeviceBaseline,
+        a: ArrayView2<'_, f32>,
+        v: ArrayView2<'_, f32>,
+    ) -> Result<Array2<f32>, String> {
+        let here = OnDevice { operator: rival.operator.clone(), device: self.device.clone() };
+        let mut staged = Staged::default();
+        let mut y = Array2::from_elem((a.nrows(), v.ncols()), f32::NAN);
+        here.stage(v, &mut staged, 1)
+            .and_then(|()| here.build(a)?.apply(v, &staged, y.view_mut(), 1))
+            .map_err(|error| error.to_string())?;
+        Ok(y)
+    }
+}
+
+/// Outputs that wait to be looked at, at most: each may have a hundred megabytes.
+const JOBS_WAITING_MAX: usize = 4;
+
+/// Which inputs an output is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pass {
+    Plain,
+    Rebuilt,
+    Shifted,
+}
+
+/// A rival's output, or why there is none.
+struct Job {
+    /// Of the rival.
+    index: usize,
+    pass: Pass,
+    y: Result<Array2<f32>, String>,
+    /// Whether it is within its bound, if that is known.
+    within: Option<Result<(), String>>,
+}
+
+fn failed(error: &dyn std::fmt::Display) -> String {
+    format!("not measured: {error}")
+}
+
+/// Of a whole Y in the case's output dtype, -0 made +0.
+fn digest(case: &Case, y: ArrayView2<'_, f32>) -> Digest {
+    let mut y = y.as_standard_layout().into_owned();
+    crate::check::bits::positive_zeros(&mut y);
+    let mut hasher = TensorHasher::new(case.output, y.nrows(), false);
+    hasher.update(&y);
+    hasher.finish().digest
+}
+
+fn version(rival: &DeviceBaseline) -> String {
+    format!("{}; {}", rival.version, rival.math)
+}
+
+fn kind(rival: &DeviceBaseline) -> Kind {
+    match rival.precision {
+        Precision::Lower => Kind::Reduced,
+        Precision::AsCase => rival.kind,
+    }
+}
+
+fn blank(rival: &DeviceBaseline) -> BaselineRecord {
+    BaselineRecord {
+        name: rival.operator.name(),
+        math: rival.math.clone(),
+        note: rival.note.clone(),
+        verdict: Verdict::NotRun,
+        identified: None,
+        rebuilt: None,
+        shifted: None,
+        reasons: Vec::new(),
+    }
+}
+
+impl BaselineRecord {
+    fn note_plain(&mut self, identified: Identified, within: &Result<(), String>) {
+        self.verdict = match within {
+            _ if identified.verified => Verdict::Verified,
+            Ok(()) => Verdict::WithinBound,
+            Err(_) => Verdict::OutOfBound,
+        };
+        if !identified.verified {
+            self.reasons
+                .push(format!("none of {} models tried gives these bits", identified.tried));
+        }
+        self.reasons.extend(within.clone().err());
+        self.identified = Some(identified);
+    }
+
+    fn note_perturbed(&mut self, pass: Pass, outcome: Result<Perturbed, String>) {
+        let (slot, name) = match pass {
+            Pass::Plain | Pass::Rebuilt => (&mut self.rebuilt, "rebuilt"),
+            Pass::Shifted => (&mut self.shifted, "shifted"),
+        };
+        match outcome {
+            Ok(perturbed) => {
+                if perturbed.verdict.refutes() {
+                    self.verdict = perturbed.verdict;
+                    self.reasons.push(format!("{name}: {}", perturbed.verdict.name()));
+                }
+                *slot = Some(perturbed);
+            }
+            Err(reason) if self.reasons.contains(&reason) => {}
+            Err(reason) => self.reasons.push(reason),
+        }
+    }
+}

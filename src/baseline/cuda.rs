@@ -1,0 +1,457 @@
+//! The vendor's libraries on a CUDA device.
+//!
+//! Everything that a real caller prepares once per weight matrix is done when an operator is built:
+//! upload, conversion to CSR, the library's analysis. What a rival would have to do in every call and
+//! is let off is said in its note.
+
+use std::sync::Arc;
+
+use ndarray::{Array2, ArrayView2, Axis};
+use serde::{Deserialize, Serialize};
+
+use super::{Kind, Missing};
+use crate::arithmetic::bounded::Summation;
+use crate::arithmetic::tensor_core::{Architecture, Format};
+use crate::arithmetic::{Arithmetic, TensorCoreModel};
+use crate::backend::cuda::{
+    Cublas, Cusparse, Device, DeviceMatrix, Layout, Math, Spmm, SpmmA, SpmmAlgorithm,
+};
+use crate::matrix::{Csr, Dtype};
+use crate::operator::{DeviceBuilt, DeviceOperator, Error, Plan, Strategy};
+
+/// A rival's precision beside the case's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// At least the case's.
+    AsCase,
+    /// Lower: it is measured and shown, and never the best.
+    Lower,
+}
+
+/// A rival that can run on a device.
+#[derive(Clone)]
+pub struct DeviceBaseline {
+    pub operator: Arc<dyn DeviceOperator>,
+    pub kind: Kind,
+    /// The library's name, such as `cuBLAS`.
+    pub library: String,
+    /// What the library says of itself.
+    pub version: String,
+    /// Function, algorithm and math mode, and what in the environment may change them.
+    pub math: String,
+    pub precision: Precision,
+    /// What its bound is made of.
+    pub summation: Summation,
+    /// What it is let off, and what sets it apart from the case; empty if nothing.
+    pub note: String,
+}
+
+/// All rivals on a device, there or not.
+#[derive(Clone, Default)]
+pub struct DeviceBaselines {
+    pub available: Vec<DeviceBaseline>,
+    pub missing: Vec<Missing>,
+}
+
+/// The vendor's baselines for cases of these dtypes and this arithmetic. Y of 16-bit operands may be
+/// f32; Y of f32 operands is.
+pub fn device_baselines(
+    device: &Arc<Device>,
+    dtype: Dtype,
+    output: Dtype,
+    arithmetic: Arithmetic,
+) -> DeviceBaselines {
+    let mut all = DeviceBaselines::default();
+    let capability = device.compute_capability();
+    if dtype != output && output != Dtype::F32 {
+        let reason = format!("not supported: {output} output of {dtype} operands");
+        all.miss(dense_names(dtype, arithmetic).into_iter().chain(sparse_names()), &reason);
+        return all;
+    }
+    if let Err(reason) = supports(capability, dtype) {
+        all.miss(dense_names(dtype, arithmetic).into_iter().chain(sparse_names()), &reason);
+        return all;
+    }
+    let case = Case { dtype, output, capability };
+    match Cublas::new(device) {
+        Ok(library) => all.add_dense(&Arc::new(library), case, arithmetic),
+        Err(error) => all.miss(dense_names(dtype, arithmetic), &not_usable(&error)),
+    }
+    match Cusparse::new(device) {
+        Ok(library) => all.add_sparse(&Arc::new(library), case),
+        Err(error) => all.miss(sparse_names(), &not_usable(&error)),
+    }
+    all
+}
+
+#[derive(Clone, Copy)]
+struct Case {
+    dtype: Dtype,
+    output: Dtype,
+    capability: (i32, i32),
+}
+
+/// Which dense baselines there are: name, math, and whether only the live rows are multiplied.
+fn dense(dtype: Dtype, arithmetic: Arithmetic) -> Vec<(&'static str, Math, bool)> {
+    if dtype != Dtype::F32 {
+        return vec![("cublas", Math::Half, false), ("compacted-cublas", Math::Half, true)];
+    }
+    let mut all = vec![
+        ("cublas", Math::Default, false),
+        ("cublas-pedantic", Math::Pedantic, false),
+        ("cublas-tf32", Math::Tf32, false),
+        ("compacted-cublas", Math::Default, true),
+    ];
+    if is_tf32(arithmetic) {
+        all.push(("compacted-cublas-tf32", Math::Tf32, true));
+    }
+    all
+}
+
+fn dense_names(dtype: Dtype, arithmetic: Arithmetic) -> Vec<String> {
+    dense(dtype, arithmetic).into_iter().map(|(name, ..)| name.into()).collect()
+}
+
+/// Every algorithm in both layouts: `cusparse-alg2`, `cusparse-alg2-col`.
+fn sparse() -> impl Iterator<Item = (String, SpmmAlgorithm, Layout)> {
+    let layouts = [(Layout::RowMajor, ""), (Layout::ColumnMajor, "-col")];
+    layouts.into_iter().flat_map(|(layout, suffix)| {
+        SpmmAlgorithm::ALL
+            .map(|algorithm| (format!("cusparse-{}{suffix}", algorithm.name()), algorithm, layout))
+    })
+}
+
+fn sparse_names() -> Vec<String> {
+    sparse().map(|(name, ..)| name).collect()
+}
+
+fn is_tf32(arithmetic: Arithmetic) -> bool {
+    matches!(arithmetic, Arithmetic::TensorCore(model) if model.format == Format::Tf32)
+}
+
+/// Whether a device of this compute capability multiplies operands of this dtype. By the libraries'
+/// manuals: f16 from 5.3 on, bf16 from 8.0 on.
+fn supports(capability: (i32, i32), dtype: Dtype) -> Result<(), String> {
+    let least = match dtype {
+        Dtype::F32 => (0, 0),
+        Dtype::F16 => (5, 3),
+        Dtype::Bf16 => (8, 0),
+    };
+    if capability >= least {
+        return Ok(());
+    }
+    let ((major, minor), (least_major, least_minor)) = (capability, least);
+    Err(format!(
+        "not supported: {dtype} needs compute capability {least_major}.{least_minor}, and the device \
+         has {major}.{minor}"
+    ))
+}
+
+/// What tensor cores of a device do with this format; `None` where it has none for it.
+fn model(capability: (i32, i32), format: Format) -> Option<TensorCoreModel> {
+    TensorCoreModel::of(Architecture::of(capability)?, format)
+}
+
+/// A reason in a line.
+fn not_usable(error: &dyn std::fmt::Display) -> String {
+    format!("not usable: {error}").replace('\n', "; ")
+}
+
+/// Variables by which a user changes what the libraries compute, as far as they are set.
+fn environment(variable: impl Fn(&str) -> Option<String>) -> String {
+    ["NVIDIA_TF32_OVERRIDE", "CUBLAS_EMULATE_SINGLE_PRECISION", "CUBLAS_EMULATION_STRATEGY"]
+        .iter()
+        .filter_map(|name| variable(name).map(|value| format!("; {name}={value} is set")))
+        .collect()
+}
+
+const COLUMN_MAJOR: &str = "V and Y are column-major: the transposition of V and Y is not timed";
+const NO_SCATTER: &str =
+    "live rows only; putting them where they belong and zeroing the dead rows of Y is not timed";
+const TF32: &str = "operands are rounded to TF32";
+
+impl DeviceBaselines {
+    fn miss(&mut self, names: impl IntoIterator<Item = String>, reason: &str) {
+        let missing = |name| Missing { name, reason: reason.into() };
+        self.missing.extend(names.into_iter().map(missing));
+    }
+
+    fn add_dense(&mut self, library: &Arc<Cublas>, case: Case, arithmetic: Arithmetic) {
+        for (name, math, live_rows_only) in dense(case.dtype, arithmetic) {
+            let format = Format::of(case.dtype);
+            let model = match math {
+                Math::Default | Math::Pedantic => None,
+                Math::Tf32 | Math::Half => model(case.capability, format),
+            };
+            if math == Math::Tf32 && model.is_none() {
+                let (major, minor) = case.capability;
+                let reason = format!(
+                    "not supported: TF32 needs compute capability 8.0, and the device has \
+                     {major}.{minor}"
+                );
+                self.miss([name.to_owned()], &reason);
+                continue;
+            }
+            let is_lower = math == Math::Tf32 && !is_tf32(arithmetic);
+            let notes = [(is_lower, TF32), (live_rows_only, NO_SCATTER)];
+            self.available.push(DeviceBaseline {
+                operator: Arc::new(CublasOperator {
+                    name,
+                    library: library.clone(),
+                    math,
+                    live_rows_only,
+                    input: case.dtype,
+                    output: case.output,
+                }),
+                kind: if live_rows_only { Kind::Compacted } else { Kind::Dense },
+                library: "cuBLAS".into(),
+                version: library.version().into(),
+                math: format!("{math}{}", environment(|name| std::env::var(name).ok())),
+                precision: if is_lower { Precision::Lower } else { Precision::AsCase },
+                summation: model.map_or(Summation::Binary32, Summation::TensorCore),
+                note: notes
+                    .iter()
+                    .filter_map(|(applies, note)| applies.then_some(*note))
+                    .collect::<Vec<_>>()
+                    .join("; "),
+            });
+        }
+    }
+
+    fn add_sparse(&mut self, library: &Arc<Cusparse>, case: Case) {
+        let model = match case.dtype {
+            Dtype::F32 => None,
+            // The manual does not say which units multiply.
+            dtype => model(case.capability, Format::of(dtype)),
+        };
+        for (name, algorithm, layout) in sparse() {
+            let how = Spmm { algorithm, layout, input: case.dtype, output: case.output };
+            self.available.push(DeviceBaseline {
+                operator: Arc::new(CusparseOperator { name, library: library.clone(), how }),
+                kind: Kind::Sparse,
+                library: "cuSPARSE".into(),
+                version: library.version().into(),
+                math: format!(
+                    "cusparseSpMM, {algorithm}, CSR, sums in f32{}",
+                    environment(|name| std::env::var(name).ok())
+                ),
+                precision: Precision::AsCase,
+                summation: model.map_or(Summation::Binary32, Summation::TensorCore),
+                note: match layout {
+                    Layout::RowMajor => String::new(),
+                    Layout::ColumnMajor => COLUMN_MAJOR.into(),
+                },
+            });
+        }
+    }
+}
+
+/// The device that a library was opened on is the only one that it works on.
+fn require_same(device: &Arc<Device>, library: &Arc<Device>) -> Result<(), Error> {
+    if Arc::ptr_eq(device, library) {
+        return Ok(());
+    }
+    Err(Error::Unsupported(format!(
+        "the library was opened on device {}, not on device {}",
+        library.info.ordinal, device.info.ordinal
+    )))
+}
+
+/// A dense product, of all rows of A or of the live ones.
+struct CublasOperator {
+    name: &'static str,
+    library: Arc<Cublas>,
+    math: Math,
+    live_rows_only: bool,
+    input: Dtype,
+    output: Dtype,
+}
+
+struct CublasBuilt {
+    library: Arc<Cublas>,
+    math: Math,
+    a: DeviceMatrix,
+    /// Which row of Y each row of the product is, where it has fewer.
+    live: Option<Vec<usize>>,
+}
+
+impl DeviceOperator for CublasOperator {
+    fn name(&self) -> String {
+        self.name.into()
+    }
+
+    fn input(&self) -> Dtype {
+        self.input
+    }
+
+    fn output(&self) -> Dtype {
+        self.output
+    }
+
+    fn build(
+        &self,
+        device: &Arc<Device>,
+        a: ArrayView2<'_, f32>,
+        _n: usize,
+    ) -> Result<Box<dyn DeviceBuilt>, Error> {
+        require_same(device, self.library.device())?;
+        let live = self.live_rows_only.then(|| live_rows(a));
+        let a = match &live {
+            Some(live) if live.len() < a.nrows() => {
+                DeviceMatrix::upload(device, a.select(Axis(0), live).view(), self.input, "A")?
+            }
+            _ => DeviceMatrix::upload(device, a, self.input, "A")?,
+        };
+        Ok(Box::new(CublasBuilt { library: self.library.clone(), math: self.math, a, live }))
+    }
+}
+
+/// Rows of A with a non-zero, ascending.
+fn live_rows(a: ArrayView2<'_, f32>) -> Vec<usize> {
+    let rows = a.rows().into_iter().enumerate();
+    rows.filter(|(_, row)| row.iter().any(|&x| x != 0.0)).map(|(i, _)| i).collect()
+}
+
+/// Y of `m` rows: the first rows of `product` where `live` says, zeros elsewhere.
+fn place(m: usize, live: &[usize], product: ArrayView2<'_, f32>) -> Array2<f32> {
+    let mut y = Array2::zeros((m, product.ncols()));
+    for (&i, row) in live.iter().zip(product.rows()) {
+        y.row_mut(i).assign(&row);
+    }
+    y
+}
+
+impl DeviceBuilt for CublasBuilt {
+    fn launch(&self, v: &DeviceMatrix, y: &mut DeviceMatrix) -> Result<(), Error> {
+        Ok(self.library.gemm(self.math, &self.a, v, y)?)
+    }
+
+    fn read(&self, y: &DeviceMatrix) -> Result<Array2<f32>, Error> {
+        let product = y.read()?;
+        Ok(match &self.live {
+            Some(live) => place(y.rows, live, product.view()),
+            None => product,
+        })
+    }
+
+    fn bytes_held(&self) -> usize {
+        self.a.buffer.bytes() + self.library.workspace_bytes()
+    }
+
+    fn plan(&self) -> Plan {
+        match &self.live {
+            Some(live) => Plan {
+                strategy: Strategy::Rows,
+                reason: format!("{} live rows, gathered when built", live.len()),
+            },
+            None => Plan { strategy: Strategy::Dense, reason: "nothing is skipped".into() },
+        }
+    }
+}
+
+/// A product of the non-zeros of A.
+struct CusparseOperator {
+    name: String,
+    library: Arc<Cusparse>,
+    how: Spmm,
+}
+
+struct CusparseBuilt(SpmmA);
+
+impl DeviceOperator for CusparseOperator {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn input(&self) -> Dtype {
+        self.how.input
+    }
+
+    fn output(&self) -> Dtype {
+        self.how.output
+    }
+
+    fn layout(&self) -> Layout {
+        self.how.layout
+    }
+
+    fn build(
+        &self,
+        device: &Arc<Device>,
+        a: ArrayView2<'_, f32>,
+        n: usize,
+    ) -> Result<Box<dyn DeviceBuilt>, Error> {
+        require_same(device, self.library.device())?;
+        Ok(Box::new(CusparseBuilt(SpmmA::new(&self.library, &Csr::from_dense(a), n, self.how)?)))
+    }
+}
+
+impl DeviceBuilt for CusparseBuilt {
+    fn launch(&self, v: &DeviceMatrix, y: &mut DeviceMatrix) -> Result<(), Error> {
+        self.0.launch(v, y)
+    }
+
+    fn bytes_held(&self) -> usize {
+        self.0.bytes_held()
+    }
+
+    fn plan(&self) -> Plan {
+        Plan { strategy: Strategy::Csr, reason: "the library's CSR, analysed when built".into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::array;
+
+    use super::*;
+    use crate::arithmetic::Slices;
+
+    const CHAIN: Arithmetic = Arithmetic::F32Chain(Slices::One);
+
+    #[test]
+    fn every_baseline_has_a_name_of_its_own() {
+        let tf32 = Arithmetic::TensorCore(model((9, 0), Format::Tf32).unwrap());
+        for (dtype, arithmetic, count) in
+            [(Dtype::F32, CHAIN, 12), (Dtype::F32, tf32, 13), (Dtype::Bf16, CHAIN, 10)]
+        {
+            let mut names = dense_names(dtype, arithmetic);
+            names.extend(sparse_names());
+            names.sort();
+            names.dedup();
+            assert_eq!(names.len(), count, "{names:?}");
+        }
+        assert!(sparse_names().contains(&"cusparse-alg3-col".into()));
+    }
+
+    #[test]
+    fn dtypes_need_devices_that_have_them() {
+        assert_eq!(supports((8, 0), Dtype::Bf16), Ok(()));
+        assert_eq!(supports((5, 2), Dtype::F32), Ok(()));
+        let error = supports((7, 5), Dtype::Bf16).unwrap_err();
+        assert!(error.contains("bf16 needs compute capability 8.0, and the device has 7.5"));
+        assert_eq!(model((7, 5), Format::Tf32), None);
+        assert_eq!(model((6, 1), Format::F16), None);
+        assert_eq!(model((9, 0), Format::Bf16).unwrap().group, 16);
+    }
+
+    #[test]
+    fn variables_that_change_the_arithmetic_are_said() {
+        assert_eq!(environment(|_| None), "");
+        let set = |name: &str| (name == "NVIDIA_TF32_OVERRIDE").then(|| "0".to_owned());
+        assert_eq!(environment(set), "; NVIDIA_TF32_OVERRIDE=0 is set");
+    }
+
+    #[test]
+    fn live_rows_go_back_to_their_places() {
+        let a = array![[0.0, 1.0], [0.0, 0.0], [2.0, 0.0], [-0.0, 0.0]];
+        let live = live_rows(a.view());
+        assert_eq!(live, [0, 2]);
+        let nan = f32::NAN;
+        let product = array![[5.0, 6.0], [7.0, 8.0], [nan, nan], [nan, nan]];
+        let want = array![[5.0, 6.0], [0.0, 0.0], [7.0, 8.0], [0.0, 0.0]];
+        assert_eq!(place(4, &live, product.view()), want);
+        assert_eq!(place(2, &[], product.view()), Array2::<f32>::zeros((2, 2)));
+    }
+}

@@ -1,0 +1,202 @@
+//! A CUDA device as a platform: V and Y stay in its memory, its events time the calls.
+
+use std::sync::Arc;
+
+use ndarray::{Array2, ArrayView2};
+
+use super::{ElementBytes, GIVEN_MARGIN, Platform, Roofline, Sample};
+use crate::arithmetic::Arithmetic;
+use crate::backend::cuda::nvml::Monitor;
+use crate::backend::cuda::{
+    Buffer, CALLS_MAX, CudaError, Device, DeviceInfo, DeviceMatrix, Layout, Timer,
+};
+use crate::matrix::Dtype;
+use crate::operator::{DeviceBuilt, DeviceOperator};
+
+/// A (on the host), V and Y of one case on a device. V and Y are there once for each dtype and layout that
+/// a contender wants.
+pub struct CudaPlatform<'a> {
+    device: Arc<Device>,
+    timer: Timer,
+    monitor: Option<&'a Monitor>,
+    a: ArrayView2<'a, f32>,
+    v: ArrayView2<'a, f32>,
+    inputs: Vec<DeviceMatrix>,
+    outputs: Vec<DeviceMatrix>,
+    /// What was written last: index of its output, and who reads it.
+    last: Option<(usize, Arc<dyn DeviceBuilt>)>,
+    read: Array2<f32>,
+    /// More than twice the L2.
+    flush: Buffer,
+}
+
+/// A contender built on the device, and where its V and Y are.
+pub struct CudaBuilt {
+    built: Arc<dyn DeviceBuilt>,
+    input: usize,
+    output: usize,
+}
+
+impl<'a> CudaPlatform<'a> {
+    /// For A (m x k) and V (k x n). `monitor` is asked for the state after each sample.
+    pub fn new(
+        device: &Arc<Device>,
+        monitor: Option<&'a Monitor>,
+        a: ArrayView2<'a, f32>,
+        v: ArrayView2<'a, f32>,
+    ) -> Result<CudaPlatform<'a>, CudaError> {
+        let flush = Buffer::new(
+            device,
+            3 * device.info.l2_bytes as usize,
+            "a buffer to empty the L2 with",
+        )?;
+        Ok(CudaPlatform {
+            device: device.clone(),
+            timer: Timer::new(device)?,
+            monitor,
+            a,
+            v,
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            last: None,
+            read: Array2::zeros((0, 0)),
+            flush,
+        })
+    }
+}
+
+/// The index of the matrix of this kind, made if there is none.
+fn find_or_make(
+    matrices: &mut Vec<DeviceMatrix>,
+    (dtype, layout): (Dtype, Layout),
+    make: impl FnOnce() -> Result<DeviceMatrix, CudaError>,
+) -> Result<usize, CudaError> {
+    let is_it = |there: &DeviceMatrix| (there.dtype, there.layout) == (dtype, layout);
+    match matrices.iter().position(is_it) {
+        Some(index) => Ok(index),
+        None => {
+            matrices.push(make()?);
+            Ok(matrices.len() - 1)
+        }
+    }
+}
+
+impl Platform for CudaPlatform<'_> {
+    type Operator = Arc<dyn DeviceOperator>;
+    type Built = CudaBuilt;
+
+    fn threads(&self) -> usize {
+        1
+    }
+
+    fn device(&self) -> Option<String> {
+        Some(self.device.info.name.clone())
+    }
+
+    fn build(&mut self, operator: &Arc<dyn DeviceOperator>) -> Result<CudaBuilt, String> {
+        let failed = |error: CudaError| error.to_string();
+        let shape = (self.a.nrows(), self.v.ncols());
+        let (input, output) =
+            ((operator.input(), operator.layout()), (operator.output(), operator.layout()));
+        let input = find_or_make(&mut self.inputs, input, || operator.upload(&self.device, self.v));
+        let output = find_or_make(&mut self.outputs, output, || operator.room(&self.device, shape));
+        let (input, output) = (input.map_err(failed)?, output.map_err(failed)?);
+        let built = operator
+            .build(&self.device, self.a, self.v.ncols())
+            .map_err(|error| error.to_string())?
+            .into();
+        self.device.synchronize().map_err(failed)?;
+        Ok(CudaBuilt { built, input, output })
+    }
+
+    fn bytes_held(&self, built: &CudaBuilt) -> usize {
+        built.built.bytes_held()
+    }
+
+    fn poison(&mut self) -> Result<(), String> {
+        let poisoned = self.outputs.iter_mut().try_for_each(DeviceMatrix::poison);
+        poisoned.and_then(|()| self.device.synchronize()).map_err(|error| error.to_string())
+    }
+
+    fn calls_max(&self) -> usize {
+        CALLS_MAX
+    }
+
+    fn sample(&mut self, built: &mut CudaBuilt, calls: usize) -> Result<Sample, String> {
+        let (v, y) = (&self.inputs[built.input], &mut self.outputs[built.output]);
+        self.last = Some((built.output, built.built.clone()));
+        let span = self
+            .timer
+            .time(calls, &mut || built.built.launch(v, y).map_err(|error| error.to_string()))?;
+        // A state that cannot be had leaves the sample as it is.
+        let state = self.monitor.and_then(|monitor| monitor.state().ok());
+        Ok(Sample { time_ns: span.device_ns, host_ns: Some(span.host_ns), state })
+    }
+
+    fn run(&mut self, built: &mut CudaBuilt, calls: usize) -> Result<(), String> {
+        let (v, y) = (&self.inputs[built.input], &mut self.outputs[built.output]);
+        self.last = Some((built.output, built.built.clone()));
+        for _ in 0..calls {
+            built.built.launch(v, y).map_err(|error| error.to_string())?;
+        }
+        self.device.synchronize().map_err(|error| error.to_string())
+    }
+
+    fn output(&mut self) -> Result<ArrayView2<'_, f32>, String> {
+        let (output, built) = self.last.as_ref().ok_or("nothing was written")?;
+        self.read = built.read(&self.outputs[*output]).map_err(|error| error.to_string())?;
+        Ok(self.read.view())
+    }
+
+    fn flush(&mut self) -> Result<(), String> {
+        let flushed = self.flush.fill(1).and_then(|()| self.device.synchronize());
+        flushed.map_err(|error| error.to_string())
+    }
+}
+
+/// Bytes of A's, V's and Y's elements on the device.
+pub fn element_bytes(dtype: Dtype, output: Dtype) -> ElementBytes {
+    ElementBytes { a: dtype.size(), v: dtype.size(), y: output.size() }
+}
+
+/// What a device can do at most, by its highest clock, its number of multiprocessors and what NVIDIA says of
+/// one of them: see the sources in the body. All figures are upper bounds.
+pub fn roofline(info: &DeviceInfo, arithmetic: Arithmetic) -> Roofline {
+    // Multiply-adds of one multiprocessor in one clock: binary32, and dense products of tensor cores in 16-bit
+    // formats ("NVIDIA H100 Tensor Core GPU Architecture" and its predecessors and successors; TF32 has half).
+    let (scalar, tensor_16) = match info.compute_capability.split_once('.') {
+        Some(("7", "0")) => (64.0, 512.0),
+        Some(("7", _)) => (64.0, 512.0),
+        Some(("8", "0")) => (64.0, 1024.0),
+        Some(("8", _)) => (128.0, 512.0),
+        Some(("9", _)) => (128.0, 2048.0),
+        // Blackwell, and what is not known yet: an upper bound.
+        _ => (128.0, 4096.0),
+    };
+    let (unit, per_clock) = match arithmetic {
+        Arithmetic::TensorCore(model) if model.format.dtype() == Dtype::F32 => {
+            ("TF32 tensor", tensor_16 / 2.0)
+        }
+        Arithmetic::TensorCore(_) => ("16-bit tensor", tensor_16),
+        _ => ("binary32", scalar),
+    };
+    let clock_hz = info.clock_khz_max as f64 * 1e3;
+    let multiprocessors = info.multiprocessors as f64;
+    // Two transfers a memory clock.
+    let memory = 2.0 * info.memory_clock_khz as f64 * 1e3 * info.memory_bus_bits as f64 / 8.0;
+    // The way from the L2 to a multiprocessor is 64 bytes wide in each clock.
+    let l2 = 64.0 * multiprocessors * clock_hz;
+    Roofline {
+        peak_flops_per_s: 2.0 * per_clock * multiprocessors * clock_hz,
+        cache_bytes_per_s: l2,
+        memory_bytes_per_s: memory,
+        cache_bytes: info.l2_bytes,
+        margin: GIVEN_MARGIN,
+        basis: format!(
+            "{} multiprocessors, {per_clock} {unit} multiply-adds a clock each, {:.0} MHz at most; memory {:.0} GB/s",
+            info.multiprocessors,
+            clock_hz / 1e6,
+            memory / 1e9
+        ),
+    }
+}
