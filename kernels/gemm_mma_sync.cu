@@ -25,15 +25,12 @@
 #if !defined(__HIPCC__)
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800 || (__CUDA_ARCH__ >= 750 && defined(FORMAT_F16))
 
+#include "round.cuh"
+
 #ifdef FORMAT_TF32
 typedef float In;
 #else
 typedef unsigned short In;
-#endif
-#if defined(OUT_BF16) || defined(OUT_F16)
-typedef unsigned short Out;
-#else
-typedef float Out;
 #endif
 
 #if defined(FORMAT_TF32) || (defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800)
@@ -70,22 +67,8 @@ static __device__ __forceinline__ unsigned load_v(const In *v, int at, int colum
 #endif
 }
 
-static __device__ __forceinline__ void store(Out *y, float x) {
-#ifdef OUT_BF16
-    unsigned short h;
-    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(h) : "f"(x));
-    *y = (h & 0x7fff) == 0 ? (unsigned short)0 : h;
-#elif defined(OUT_F16)
-    unsigned short h;
-    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(x));
-    *y = (h & 0x7fff) == 0 ? (unsigned short)0 : h;
-#else
-    *y = x + 0.0f;
-#endif
-}
-
 extern "C" __global__ void __launch_bounds__(128)
-gemm_mma_sync(const In *__restrict__ a, const In *__restrict__ v, Out *__restrict__ y, int m, int k, int n, int ldv,
+gemm_mma_sync(const In *__restrict__ a, const In *__restrict__ v, output_t *__restrict__ y, int m, int k, int n, int ldv,
               int y_stride) {
     const int lane = threadIdx.x & 31, g = lane >> 2, q = lane & 3;
     const int row = blockIdx.y * 64 + (threadIdx.x >> 5) * 16 + g;
@@ -138,7 +121,7 @@ gemm_mma_sync(const In *__restrict__ a, const In *__restrict__ v, Out *__restric
 #pragma unroll
         for (int i = 0; i < 4; i++) {
             const int r = row + 8 * (i >> 1), c = column + 8 * j + 2 * q + (i & 1);
-            if (r < m && c < n) store(y + (size_t)r * y_stride + c, acc[j][i]);
+            if (r < m && c < n) y[(size_t)r * y_stride + c] = round_output(acc[j][i]);
         }
 }
 

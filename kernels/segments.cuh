@@ -22,19 +22,32 @@ struct Segment {
 
 // One thread: waits until the slot's accumulators are there.
 __device__ __forceinline__ void wait_for_flag(unsigned int *flag) {
+#if defined(__HIPCC__)
+    while (__hip_atomic_load(flag, __ATOMIC_ACQUIRE, __HIP_MEMORY_SCOPE_AGENT) == 0) {
+    }
+#else
     unsigned int seen;
     do {
         asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(flag) : "memory");
     } while (seen == 0);
+#endif
 }
 
 // One thread, after all writers of the slot have passed a block barrier.
 __device__ __forceinline__ void raise_flag(unsigned int *flag) {
     __threadfence();
+#if defined(__HIPCC__)
+    __hip_atomic_store(flag, 1u, __ATOMIC_RELEASE, __HIP_MEMORY_SCOPE_AGENT);
+#else
     asm volatile("st.release.gpu.global.u32 [%0], %1;" ::"l"(flag), "r"(1u) : "memory");
+#endif
 }
 
 // One thread, after all readers of the slot have passed a block barrier.
 __device__ __forceinline__ void lower_flag(unsigned int *flag) {
+#if defined(__HIPCC__)
+    __hip_atomic_store(flag, 0u, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
+#else
     asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(flag), "r"(0u) : "memory");
+#endif
 }

@@ -381,9 +381,12 @@ pub fn tool() -> String {
     concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned()
 }
 
-/// Whether hardware was seen to follow the case's model with chained groups.
-fn model_status(case: &Case) -> Option<String> {
-    matches!(case.arithmetic, Arithmetic::TensorCore(_)).then(|| "unconfirmed".to_owned())
+/// Whether hardware was seen to follow the case's model with chained groups; tensor cores only.
+pub fn model_status(case: &Case) -> Option<String> {
+    match case.arithmetic {
+        Arithmetic::TensorCore(model) => Some(model.status()),
+        _ => None,
+    }
 }
 
 fn blank(manifest: &Manifest, case: &Case) -> CaseRecord {

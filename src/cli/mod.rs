@@ -45,7 +45,8 @@ pub struct Cli {
 pub enum Action {
     /// Run cases and commit their digests to expected-hashes/ (its only writer)
     ///
-    /// Shows the difference to what is committed and asks before it writes.
+    /// Shows the difference to what is committed and asks before it writes. With --record nothing is run and no
+    /// digest is changed: committed digests are noted as confirmed by a run elsewhere.
     Pin(PinArgs),
     /// List cases with shapes, bytes, flops, arithmetic, and whether they are pinned
     List(ListArgs),
@@ -187,6 +188,9 @@ pub struct PinArgs {
     pub selection: Selection,
     #[command(flatten)]
     pub resources: Resources,
+    /// Add what the record of a run elsewhere confirms; refuses one that differs in a digest
+    #[arg(long, value_name = "RECORD", conflicts_with_all = ["weights", "threads", "device", "isa"])]
+    pub record: Option<PathBuf>,
     /// Write without asking
     #[arg(long)]
     pub yes: bool,
@@ -227,6 +231,16 @@ pub struct DoctorArgs {
     /// Find out which arithmetic each library follows on this machine
     #[arg(long)]
     pub arithmetic: bool,
+    /// Have the tensor cores of a CUDA device compute chained dot products, write them to FILE, and say which models
+    /// they refute; nothing else is examined
+    ///
+    /// Each set is computed by mma.sync, by our own operator, and by cuBLAS where it is installed. Exit code 1: an
+    /// output is not that of the device's published model.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["arithmetic", "json"])]
+    pub vectors: Option<PathBuf>,
+    /// The CUDA device for --vectors
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "vectors")]
+    pub device: usize,
     /// One JSON document instead of text
     #[arg(long)]
     pub json: bool,

@@ -1,10 +1,13 @@
-//! `verify pin`: run cases and commit their digests. The only writer of expected-hashes/.
+//! `verify pin`: run cases and commit their digests, or note what a record confirms. The only writer of
+//! expected-hashes/.
+
+mod confirm;
 
 use std::io::{IsTerminal, Write as _};
 
 use super::PinArgs;
 use super::list::print;
-use super::select::select;
+use super::select::{Selected, select};
 use crate::audit::{self, Auditor, HeldWeights, SharedOutputs};
 use crate::doctor::environment;
 use crate::exit::{self, Failure};
@@ -13,6 +16,9 @@ use crate::inputs::weights::Resolver;
 
 pub fn run(args: &PinArgs) -> Result<u8, Failure> {
     let selected = select(&args.selection)?;
+    if let Some(record) = &args.record {
+        return confirm::run(&selected, record, args.yes);
+    }
     let isa = args.resources.isa();
     let mut auditor = Auditor {
         isa,
@@ -50,7 +56,6 @@ pub fn run(args: &PinArgs) -> Result<u8, Failure> {
                     if let Some(before) = before.filter(|before| before.same_digests(&entry)) {
                         entry.confirmed = before.confirmed.clone();
                         entry.tool = before.tool.clone();
-                        entry.model = before.model.clone();
                     }
                     if !entry.confirmed.contains(&confirmation) {
                         entry.confirmed.push(confirmation.clone());
@@ -68,24 +73,37 @@ pub fn run(args: &PinArgs) -> Result<u8, Failure> {
                 after.cases.remove(id);
             }
         }
-        let path = &selected.expected_path;
         changes.iter().for_each(|change| print(&format!("{change}\n")));
-        if after == selected.expected {
-            print(&format!("{}: unchanged\n", path.display()));
-            continue;
-        }
-        if changes.is_empty() {
-            print(&format!("{}: digests unchanged, confirmations added\n", path.display()));
-        }
-        if args.yes || confirmed(&path.display().to_string())? {
-            after.save(path).map_err(Failure::environment)?;
-            print(&format!("wrote {}\n", path.display()));
-        } else {
-            print(&format!("left {} as it was\n", path.display()));
-            code = exit::worse(code, exit::NOT_VERIFIED);
-        }
+        let quiet = changes.is_empty().then_some("digests unchanged, confirmations added");
+        code = exit::worse(code, write(selected, &after, quiet, args.yes)?);
     }
     Ok(code)
+}
+
+/// Writes `after` in place of what is committed, if it is another and somebody says yes. `summary` says what is
+/// new.
+fn write(
+    selected: &Selected,
+    after: &Expected,
+    summary: Option<&str>,
+    yes: bool,
+) -> Result<u8, Failure> {
+    let path = &selected.expected_path;
+    if *after == selected.expected {
+        print(&format!("{}: unchanged\n", path.display()));
+        return Ok(exit::VERIFIED);
+    }
+    if let Some(summary) = summary {
+        print(&format!("{}: {summary}\n", path.display()));
+    }
+    if yes || confirmed(&path.display().to_string())? {
+        after.save(path).map_err(Failure::environment)?;
+        print(&format!("wrote {}\n", path.display()));
+        Ok(exit::VERIFIED)
+    } else {
+        print(&format!("left {} as it was\n", path.display()));
+        Ok(exit::NOT_VERIFIED)
+    }
 }
 
 /// What committing `after` would change, a line a digest.

@@ -5,6 +5,7 @@
 //! one that lives in another process or on another device can stand in the same place.
 
 mod device;
+mod mma_sync;
 mod reference;
 mod skip;
 mod skip_device;
@@ -15,6 +16,7 @@ use std::any::Any;
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 pub use device::{DeviceBuilt, DeviceOperator, OnDevice};
+pub use mma_sync::MmaSync;
 pub use reference::DenseReference;
 pub use skip::SkipOperator;
 pub use skip_device::SkipDevice;

@@ -11,8 +11,9 @@ use super::error::CudaError;
 use super::launch::{Arguments, Grid, Kernel};
 use super::matrix::DeviceMatrix;
 use super::memory::Buffer;
+use super::variants::{ANY, Variant};
 use crate::arithmetic::tensor_core::Format;
-use crate::arithmetic::{Slices, TensorCoreModel};
+use crate::arithmetic::{Architecture, Slices, TensorCoreModel};
 use crate::matrix::Dtype;
 
 const SPMM_SLICED: Source =
@@ -31,6 +32,43 @@ pub(super) fn output_define(output: Dtype) -> Option<String> {
         Dtype::Bf16 => Some("OUT_BF16".into()),
         Dtype::F16 => Some("OUT_F16".into()),
     }
+}
+
+fn sliced_defines(output: Dtype) -> Vec<String> {
+    output_define(output).into_iter().collect()
+}
+
+fn model_defines(model: TensorCoreModel, output: Dtype) -> Vec<String> {
+    let mut defines = vec![
+        format!("GROUP={}", model.group),
+        format!("FRACTION_BITS={}", model.fraction_bits),
+        format!("EXPONENT_MIN={}", model.format.exponent_min()),
+    ];
+    defines.extend((model.format == Format::Tf32).then(|| "ROUND_TF32".into()));
+    defines.extend(output_define(output));
+    defines
+}
+
+/// All that [`SlicedA::pack`] and [`ModelA::pack`] may ask for, with published models.
+pub(super) fn variants() -> impl Iterator<Item = Variant> {
+    let variant = |source, entry, defines| Variant { source, entry, defines, capabilities: ANY };
+    let outputs = [Dtype::F32, Dtype::Bf16, Dtype::F16];
+    let mut variants: Vec<Variant> =
+        outputs.map(|output| variant(SPMM_SLICED, "spmm_sliced", sliced_defines(output))).into();
+    for (architecture, format) in Architecture::ALL
+        .into_iter()
+        .flat_map(|architecture| Format::ALL.map(|format| (architecture, format)))
+    {
+        let Some(model) = TensorCoreModel::of(architecture, format) else { continue };
+        for output in outputs {
+            let defines = model_defines(model, output);
+            // Some architectures share their parameters.
+            if !variants.iter().any(|v| v.defines == defines) {
+                variants.push(variant(TENSOR_CORE_MODEL, "tensor_core_model", defines));
+            }
+        }
+    }
+    variants.into_iter()
 }
 
 /// Refuses what the kernels' 32-bit indices cannot address.
@@ -56,8 +94,7 @@ impl SlicedA {
         slices: Slices,
         output: Dtype,
     ) -> Result<SlicedA, CudaError> {
-        let defines: Vec<String> = output_define(output).into_iter().collect();
-        let kernel = Kernel::new(device, SPMM_SLICED, &defines, "spmm_sliced", 0)?;
+        let kernel = Kernel::new(device, SPMM_SLICED, &sliced_defines(output), "spmm_sliced", 0)?;
         let count = slices.count();
         let (mut offsets, mut columns, mut values) = (vec![0], Vec::new(), Vec::new());
         let mut parts: Vec<Vec<(i32, f32)>> = vec![Vec::new(); count];
@@ -121,14 +158,13 @@ impl ModelA {
         model: TensorCoreModel,
         output: Dtype,
     ) -> Result<ModelA, CudaError> {
-        let mut defines = vec![
-            format!("GROUP={}", model.group),
-            format!("FRACTION_BITS={}", model.fraction_bits),
-            format!("EXPONENT_MIN={}", model.format.exponent_min()),
-        ];
-        defines.extend((model.format == Format::Tf32).then(|| "ROUND_TF32".into()));
-        defines.extend(output_define(output));
-        let kernel = Kernel::new(device, TENSOR_CORE_MODEL, &defines, "tensor_core_model", 0)?;
+        let kernel = Kernel::new(
+            device,
+            TENSOR_CORE_MODEL,
+            &model_defines(model, output),
+            "tensor_core_model",
+            0,
+        )?;
         let (mut offsets, mut groups, mut values) = (vec![0], Vec::new(), Vec::new());
         for row in a.rows() {
             let row = row.to_vec();

@@ -18,6 +18,7 @@ pub mod nvml;
 pub mod segments;
 mod tensor_core;
 mod timer;
+mod variants;
 
 pub use compile::{KernelRecord, Source, architecture_name, compiler_version, cubin};
 pub use cublas::{Cublas, Math, cublas_version};
@@ -30,3 +31,4 @@ pub use matrix::{DeviceMatrix, Layout, ROW_MULTIPLE};
 pub use memory::Buffer;
 pub use tensor_core::{MmaSyncA, Selection, TensorCoreA, TensorCores, tensor_cores};
 pub use timer::{CALLS_MAX, Span, Timer};
+pub use variants::{Variant, kernel_variants};

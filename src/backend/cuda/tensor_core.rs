@@ -20,6 +20,7 @@ use super::launch::{Arguments, Grid, Kernel};
 use super::matrix::DeviceMatrix;
 use super::memory::Buffer;
 use super::segments::{Dealing, WorkLists};
+use super::variants::Variant as KernelVariant;
 use crate::arithmetic::TensorCoreModel;
 use crate::arithmetic::tensor_core::{Architecture, Format};
 use crate::matrix::Dtype;
@@ -286,6 +287,42 @@ fn defines(variant: &Variant, is_grouped: bool, (dtype, output): (Dtype, Dtype))
     defines
 }
 
+fn mma_sync_defines(format: Format, output: Dtype) -> Vec<String> {
+    let format = match format {
+        Format::F16 => "FORMAT_F16",
+        Format::Bf16 => "FORMAT_BF16",
+        Format::Tf32 => "FORMAT_TF32",
+    };
+    std::iter::once(format.to_owned()).chain(output_define(output)).collect()
+}
+
+/// All that [`TensorCoreA::pack`] and [`MmaSyncA::pack`] may ask for.
+pub(super) fn kernel_variants() -> impl Iterator<Item = KernelVariant> {
+    let outputs = [Dtype::F32, Dtype::Bf16, Dtype::F16];
+    let mut all = Vec::new();
+    for variant in &variants::VARIANTS {
+        for is_grouped in [false, true] {
+            for dtype in [Dtype::Bf16, Dtype::F16] {
+                all.extend(outputs.map(|output| KernelVariant {
+                    source: GEMM_TENSOR_CORE,
+                    entry: "gemm_tensor_core",
+                    defines: defines(variant, is_grouped, (dtype, output)),
+                    capabilities: ((9, 0), (9, 0)),
+                }));
+            }
+        }
+    }
+    for (format, first) in [(Format::F16, (7, 5)), (Format::Bf16, (8, 0)), (Format::Tf32, (8, 0))] {
+        all.extend(outputs.map(|output| KernelVariant {
+            source: GEMM_MMA_SYNC,
+            entry: "gemm_mma_sync",
+            defines: mma_sync_defines(format, output),
+            capabilities: (first, (i32::MAX, 0)),
+        }));
+    }
+    all.into_iter()
+}
+
 /// Who computes what: tile t is row tile t / column_tiles.
 fn work_lists(choice: &Choice, column_tiles: usize, workers: usize) -> WorkLists {
     let Choice { variant, selection, tiles, .. } = choice;
@@ -373,13 +410,7 @@ impl MmaSyncA {
         let (m, k) = a.dim();
         require_i32("rows", m)?;
         require_i32("columns", k)?;
-        let define = match format {
-            Format::F16 => "FORMAT_F16",
-            Format::Bf16 => "FORMAT_BF16",
-            Format::Tf32 => "FORMAT_TF32",
-        };
-        let defines: Vec<String> =
-            std::iter::once(define.into()).chain(output_define(output)).collect();
+        let defines = mma_sync_defines(format, output);
         let kernel = Kernel::new(device, GEMM_MMA_SYNC, &defines, "gemm_mma_sync", 0)?;
         let dtype = format.dtype();
         let mut bytes = Vec::with_capacity(m * k * dtype.size());
@@ -430,9 +461,7 @@ impl MmaSyncA {
 
 #[cfg(test)]
 mod tests {
-    use super::super::compile::{compiler_version, cubin};
     use super::layout::RowTiles;
-    use super::variants::VARIANTS;
     use super::*;
     use crate::arithmetic::tensor_core::{dot, group_step};
     use ndarray::Array2;
@@ -579,30 +608,6 @@ mod tests {
                     let same = y.iter().zip(&want).all(|(y, want)| y.to_bits() == want.to_bits());
                     assert!(same, "{selection:?}, {workers} workers");
                 }
-            }
-        }
-    }
-
-    /// Slow the first time, from the cache later.
-    #[test]
-    fn every_variant_compiles() {
-        if let Err(reason) = compiler_version() {
-            println!("not run: {reason}");
-            return;
-        }
-        for variant in &VARIANTS {
-            for is_grouped in [false, true] {
-                for types in [(Dtype::Bf16, Dtype::F32), (Dtype::F16, Dtype::Bf16)] {
-                    let defines = defines(variant, is_grouped, types);
-                    if let Err(error) = cubin(GEMM_TENSOR_CORE, "sm_90a", &defines) {
-                        panic!("{error}");
-                    }
-                }
-            }
-        }
-        for (format, from) in [("F16", "sm_75"), ("BF16", "sm_80"), ("TF32", "sm_90a")] {
-            if let Err(error) = cubin(GEMM_MMA_SYNC, from, &[format!("FORMAT_{format}")]) {
-                panic!("{error}");
             }
         }
     }

@@ -10,9 +10,16 @@ use super::compile::Source;
 use super::device::Device;
 use super::error::{Call, CudaError};
 use super::launch::{Arguments, Grid, Kernel};
+use super::variants::{ANY, Variant};
 
 const BLOCK_STREAM: Source =
     Source { name: "block_stream.cu", text: include_str!("../../../kernels/block_stream.cu") };
+
+/// What [`Timer::new`] asks for.
+pub(super) fn variants() -> impl Iterator<Item = Variant> {
+    let (source, entry) = (BLOCK_STREAM, "block_stream");
+    std::iter::once(Variant { source, entry, defines: Vec::new(), capabilities: ANY })
+}
 
 /// How long the stream is held for the host to queue its calls. One that takes longer waits for the
 /// device itself, and is not timed.

@@ -1,0 +1,180 @@
+//! `verify pin --record`: the confirmations that a run elsewhere supports. Runs nothing and changes no digest.
+
+use std::path::Path;
+
+use super::write;
+use crate::audit::model_status;
+use crate::check::verdict::Verdict;
+use crate::cli::list::print;
+use crate::cli::select::Selected;
+use crate::exit::{self, Failure};
+use crate::expected::{Entry, Tensors};
+use crate::manifest::Case;
+use crate::record::{BitsRecord, CaseRecord, Record, RecordError};
+
+pub fn run(selected: &[Selected], path: &Path, yes: bool) -> Result<u8, Failure> {
+    let record = Record::load(path).map_err(|error| match error {
+        RecordError::Io { .. } => Failure::environment(error),
+        RecordError::Malformed { .. } => Failure::bad_input(error),
+    })?;
+    if record.options.nonce.is_some() {
+        return Err(Failure::bad_input(format!(
+            "{} was made with --nonce, so its perturbed digests are not the committed ones\n\
+             hint: run again without --nonce",
+            path.display()
+        )));
+    }
+    let mut code = exit::VERIFIED;
+    let mut found = 0;
+    let mut plans = Vec::new();
+    for selected in selected {
+        let mut after = selected.expected.clone();
+        let (mut added, mut known) = (0, 0);
+        for case in selected.cases() {
+            let Some(ran) = record.case(&selected.manifest.name, &case.id) else { continue };
+            found += 1;
+            match confirmation(&record, ran, case, after.cases.get(&case.id)) {
+                Finding::Confirmed(confirmation) => {
+                    // `confirmation` has seen the entry.
+                    let Some(entry) = after.cases.get_mut(&case.id) else { continue };
+                    entry.model = model_status(case);
+                    match confirmation {
+                        Some(text) if !entry.confirmed.contains(&text) => {
+                            entry.confirmed.push(text);
+                            entry.confirmed.sort();
+                            added += 1;
+                        }
+                        _ => known += 1,
+                    }
+                }
+                Finding::Nothing(reason) => {
+                    print(&format!("- {}: not confirmed: {reason}\n", case.id));
+                    code = exit::worse(code, exit::NOT_VERIFIED);
+                }
+                Finding::Refused(reason) => {
+                    print(&format!("! {}: refused: {reason}\n", case.id));
+                    code = exit::worse(code, exit::REFUTED);
+                }
+            }
+        }
+        plans.push((
+            selected,
+            after,
+            format!("{added} confirmations added, {known} already there"),
+        ));
+    }
+    if found == 0 {
+        return Err(Failure::bad_input(format!(
+            "{} has none of the cases asked for",
+            path.display()
+        )));
+    }
+    if code == exit::REFUTED {
+        // A record that contradicts one digest is evidence for none.
+        print("nothing was written\n");
+        return Ok(code);
+    }
+    for (selected, after, summary) in plans {
+        code = exit::worse(code, write(selected, &after, Some(&summary), yes)?);
+    }
+    Ok(code)
+}
+
+/// What one case of a record says about the committed digests.
+enum Finding {
+    /// They came back; by what, or `None` where the arithmetic leaves no output to confirm.
+    Confirmed(Option<String>),
+    /// Nothing, for this reason.
+    Nothing(String),
+    /// The opposite.
+    Refused(String),
+}
+
+fn confirmation(
+    record: &Record,
+    ran: &CaseRecord,
+    case: &Case,
+    committed: Option<&Entry>,
+) -> Finding {
+    let Some(entry) = committed else { return Finding::Nothing("it is not pinned".into()) };
+    let Some(bits) = &ran.bits else {
+        let reason = ran.reasons.first().map_or("no reason is given", |reason| reason);
+        return Finding::Nothing(format!("it was not run: {reason}"));
+    };
+    if let Some(difference) = difference(ran, bits, case, entry) {
+        return Finding::Refused(difference);
+    }
+    match ran.verdict {
+        Verdict::Verified => match machine(record, ran, bits) {
+            Ok(machine) => Finding::Confirmed(Some(machine)),
+            Err(reason) => Finding::Refused(reason),
+        },
+        Verdict::WithinBound => Finding::Confirmed(None),
+        Verdict::Mismatch | Verdict::OutOfBound => {
+            Finding::Refused(format!("the record's verdict is {}", ran.verdict.name()))
+        }
+        Verdict::Unpinned | Verdict::NotRun => {
+            Finding::Nothing(format!("the record's verdict is {}", ran.verdict.name()))
+        }
+    }
+}
+
+/// What differs between the record and the committed entry, or between either and the manifest's case.
+fn difference(ran: &CaseRecord, bits: &BitsRecord, case: &Case, entry: &Entry) -> Option<String> {
+    if let Some(another) = entry.describes_another(case) {
+        return Some(another);
+    }
+    let tensor = |rows, columns, dtype: &str| format!("{rows}x{columns} {dtype}");
+    let tensors = Tensors {
+        a: tensor(ran.m, ran.k, &ran.dtype),
+        v: tensor(ran.k, ran.n, &ran.dtype),
+        y: tensor(ran.m, ran.n, &ran.output),
+    };
+    if tensors != entry.tensors || ran.arithmetic != entry.arithmetic {
+        return Some("the record is about other shapes, dtypes or another arithmetic".into());
+    }
+    let contract = case.arithmetic.has_bit_contract();
+    let committed = [
+        ("a", Some(entry.a), true),
+        ("v", Some(entry.v), true),
+        ("dense", Some(entry.dense), true),
+        ("operator", entry.operator, contract),
+        ("rebuilt", entry.rebuilt, contract),
+        ("shifted", entry.shifted, contract),
+    ];
+    for (name, expected, compared) in committed {
+        let Some(row) = bits.digests.iter().find(|row| row.name == name) else {
+            return Some(format!("the record has no digest `{name}`"));
+        };
+        if compared && row.got != expected {
+            let text = |digest: Option<crate::digest::Digest>| {
+                digest.map_or("none".to_owned(), |digest| digest.to_string())
+            };
+            return Some(format!(
+                "{name} differs\n    committed {}\n    record    {}",
+                text(expected),
+                text(row.got)
+            ));
+        }
+    }
+    (bits.panels_dense != entry.panels).then(|| "the digests of row panels differ".into())
+}
+
+/// Which implementation ran where, as expected files say it; `Err` if the record does not tell.
+fn machine(record: &Record, ran: &CaseRecord, bits: &BitsRecord) -> Result<String, String> {
+    let operator = &bits.operator;
+    let Some(device) = &ran.device else {
+        let (isa, cpu) = (&record.options.isa, &record.environment.cpu_model);
+        return Ok(format!("{operator} on cpu {isa}: {cpu}, {}", record.tool));
+    };
+    let on = record
+        .devices
+        .iter()
+        .find(|on| on.device.name == *device)
+        .ok_or_else(|| format!("the record does not describe its device {device}"))?;
+    let mut compilers: Vec<&str> = on.kernels.iter().map(|kernel| &*kernel.compiler).collect();
+    compilers.sort_unstable();
+    compilers.dedup();
+    let with: String = compilers.iter().map(|compiler| format!(", {compiler}")).collect();
+    Ok(format!("{operator} on {device} (driver {}{with}), {}", on.device.driver, record.tool))
+}
