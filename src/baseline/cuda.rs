@@ -14,7 +14,7 @@ use crate::arithmetic::bounded::Summation;
 use crate::arithmetic::tensor_core::{Architecture, Format};
 use crate::arithmetic::{Arithmetic, TensorCoreModel};
 use crate::backend::cuda::{
-    Cublas, Cusparse, Device, DeviceMatrix, Layout, Math, Spmm, SpmmA, SpmmAlgorithm,
+    Cublas, Cusparse, CusparseA, Device, DeviceMatrix, Layout, Math, Spmm, SpmmAlgorithm,
 };
 use crate::matrix::{Csr, Dtype};
 use crate::operator::{DeviceBuilt, DeviceOperator, Error, Plan, Strategy};
@@ -167,6 +167,8 @@ fn environment(variable: impl Fn(&str) -> Option<String>) -> String {
 }
 
 const COLUMN_MAJOR: &str = "V and Y are column-major: the transposition of V and Y is not timed";
+const ROUNDED_PARTS: &str =
+    "parts of a sum are rounded to 16 bits before they are added: out of bound where that shows";
 const NO_SCATTER: &str =
     "live rows only; putting them where they belong and zeroing the dead rows of Y is not timed";
 const TF32: &str = "operands are rounded to TF32";
@@ -210,11 +212,7 @@ impl DeviceBaselines {
                 math: format!("{math}{}", environment(|name| std::env::var(name).ok())),
                 precision: if is_lower { Precision::Lower } else { Precision::AsCase },
                 summation: model.map_or(Summation::Binary32, Summation::TensorCore),
-                note: notes
-                    .iter()
-                    .filter_map(|(applies, note)| applies.then_some(*note))
-                    .collect::<Vec<_>>()
-                    .join("; "),
+                note: join(notes),
             });
         }
     }
@@ -238,13 +236,19 @@ impl DeviceBaselines {
                 ),
                 precision: Precision::AsCase,
                 summation: model.map_or(Summation::Binary32, Summation::TensorCore),
-                note: match layout {
-                    Layout::RowMajor => String::new(),
-                    Layout::ColumnMajor => COLUMN_MAJOR.into(),
-                },
+                note: join([
+                    (layout == Layout::ColumnMajor, COLUMN_MAJOR),
+                    (how.adds_rounded_parts(), ROUNDED_PARTS),
+                ]),
             });
         }
     }
+}
+
+/// The notes that apply.
+fn join<const N: usize>(notes: [(bool, &str); N]) -> String {
+    let notes = notes.iter().filter_map(|(applies, note)| applies.then_some(*note));
+    notes.collect::<Vec<_>>().join("; ")
 }
 
 /// The device that a library was opened on is the only one that it works on.
@@ -357,7 +361,7 @@ struct CusparseOperator {
     how: Spmm,
 }
 
-struct CusparseBuilt(SpmmA);
+struct CusparseBuilt(CusparseA);
 
 impl DeviceOperator for CusparseOperator {
     fn name(&self) -> String {
@@ -383,7 +387,12 @@ impl DeviceOperator for CusparseOperator {
         n: usize,
     ) -> Result<Box<dyn DeviceBuilt>, Error> {
         require_same(device, self.library.device())?;
-        Ok(Box::new(CusparseBuilt(SpmmA::new(&self.library, &Csr::from_dense(a), n, self.how)?)))
+        Ok(Box::new(CusparseBuilt(CusparseA::new(
+            &self.library,
+            &Csr::from_dense(a),
+            n,
+            self.how,
+        )?)))
     }
 }
 

@@ -217,7 +217,7 @@ pub struct Spmm {
 /// | row offsets | m + 1 | i32 |
 /// | column indices | nnz | i32 |
 /// | values | nnz | the input dtype |
-pub struct SpmmA {
+pub struct CusparseA {
     /// `None` where there is nothing to multiply: Y is zero or empty. Dropped before the library.
     held: Option<Held>,
     library: Arc<Cusparse>,
@@ -288,15 +288,20 @@ impl DenseDescriptor {
     }
 }
 
-impl SpmmA {
+impl CusparseA {
     /// Uploads and analyses A for V of `n` columns: everything that a call need not repeat.
     ///
     /// Errors: [`Error::Unsupported`] where the library or its 32-bit indices cannot do it.
-    pub fn new(library: &Arc<Cusparse>, csr: &Csr, n: usize, how: Spmm) -> Result<SpmmA, Error> {
+    pub fn new(
+        library: &Arc<Cusparse>,
+        csr: &Csr,
+        n: usize,
+        how: Spmm,
+    ) -> Result<CusparseA, Error> {
         let shape = (csr.rows(), csr.cols(), n);
         let nothing = csr.nnz() == 0 || n == 0;
         let held = if nothing { None } else { Some(Held::new(library, csr, n, how)?) };
-        Ok(SpmmA { library: library.clone(), how, shape, held })
+        Ok(CusparseA { library: library.clone(), how, shape, held })
     }
 
     /// Gives Y = A V to the device's stream, all of `y` written. Neither allocates device memory nor waits.
@@ -371,7 +376,7 @@ impl Held {
         ];
         let index = sys::cusparseIndexType_t::CUSPARSE_INDEX_32I;
         let mut a = std::ptr::null();
-        // SAFETY: writes one pointer; the arrays are as long as the head of `SpmmA` says and outlive
+        // SAFETY: writes one pointer; the arrays are as long as the head of `CusparseA` says and outlive
         // the descriptor.
         let code = unsafe {
             sys::cusparseCreateConstCsr(
@@ -445,6 +450,12 @@ impl Held {
 }
 
 impl Spmm {
+    /// Whether parts of one sum are rounded to the output's 16 bits before they are added: seen of all but
+    /// ALG3 (cuSPARSE 12.6 on an H200).
+    pub fn adds_rounded_parts(self) -> bool {
+        self.output != Dtype::F32 && self.algorithm != SpmmAlgorithm::Alg3
+    }
+
     fn in_words(self, (m, k, n): (usize, usize, usize)) -> String {
         let Spmm { algorithm, layout, input, output } = self;
         format!("{algorithm}, {m} x {k} {input} times {k} x {n}, {layout:?}, to {output}")

@@ -22,7 +22,7 @@ mod variants;
 
 pub use compile::{KernelRecord, Source, architecture_name, compiler_version, cubin};
 pub use cublas::{Cublas, Math, cublas_version};
-pub use cusparse::{Cusparse, Spmm, SpmmA, SpmmAlgorithm, cusparse_version};
+pub use cusparse::{Cusparse, CusparseA, Spmm, SpmmAlgorithm, cusparse_version};
 pub use device::{Device, DeviceInfo, device_count, device_names};
 pub use error::CudaError;
 pub use generic::{ModelA, SlicedA};
