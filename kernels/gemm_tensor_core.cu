@@ -9,14 +9,16 @@
 //
 // Grid: persistent. A worker is one cluster of CM x CN blocks; block rank r of a cluster has row part
 // r % CM and column part r / CM of a cluster tile of (CM * BM) x (CN * BN) outputs. A block has one
-// warpgroup of loaders (warp 0: TMA; warps 1 to 3: zeros for the dead rows) and BM / 64 warpgroups that
-// multiply, each 64 x BN outputs. Tile t is row tile t / column_tiles, column tile t % column_tiles.
+// warpgroup of helpers (warp 0: TMA; warp 1: raises the flag of a tile handed on; warps 2, 3: zeros for the
+// dead rows, spread over the run) and BM / 64 warpgroups that multiply, each 64 x BN outputs. Tile t is row tile t / column_tiles, column tile t % column_tiles.
 // A k-step is 64 k. V is sent to the CM blocks that share it and A to the CN blocks, by multicast.
 //
-// Defines: BM (64, 128), BN (64, 128, 256), CM, CN (cluster, product <= 8; (BN / 64) % CM == 0),
-// STAGES, IN_BF16 or IN_F16, OUT_F32, OUT_BF16 or OUT_F16, GROUPED (0, 1), CACHE_HINTS (0, 1).
+// Defines: BM (64, 128, 192), BN (64, 96, 128, 256), CM, CN (cluster, product <= 8; V_BLOCKS % CM == 0, where
+// V_BLOCKS = ceil(BN / 64)), STAGES, IN_BF16 or IN_F16, OUT_F32, OUT_BF16 or OUT_F16, GROUPED (0, 1),
+// PACED (1, 0), STREAM_STORES (0, 1: Y is the first to leave L2).
 // Launch: gridDim.x = CM * CN * workers, blockDim.x = 128 + 2 * BM,
-// dynamic shared memory = 1024 + STAGES * (BM + BN) * 128 bytes (at most 232448).
+// dynamic shared memory = 1024 + STAGES * (BM + 64 * V_BLOCKS) * 128 bytes (at most 232448).
+// All blocks must be resident at once when segments are handed on.
 //
 // Arguments
 //   v_map          CUtensorMap by value: V, k x n, 2-byte elements, dimensions {n, k}, row stride ldv * 2
@@ -62,8 +64,16 @@
 #ifndef GROUPED
 #define GROUPED 0
 #endif
-#ifndef CACHE_HINTS
-#define CACHE_HINTS 0
+#ifndef STREAM_STORES
+#define STREAM_STORES 0
+#endif
+// 0: the zeros for dead rows do not wait for the loader.
+#ifndef PACED
+#define PACED 1
+#endif
+// Time stamps for measurements.
+#ifndef MARK
+#define MARK(i)
 #endif
 #if !defined(IN_BF16) && !defined(IN_F16)
 #define IN_BF16
@@ -84,11 +94,19 @@ struct __align__(64) TensorMap {
 #define CONSUMER_WARPS (BM / 16)
 #define THREADS (128 + 2 * BM)
 #define A_BYTES (BM * 128)
-#define V_BYTES (BN * 128)
+#define V_BLOCKS ((BN + 63) / 64)
+#define V_BYTES (V_BLOCKS * 8192)
 #define STAGE_BYTES (A_BYTES + V_BYTES)
-#define V_BLOCKS (BN / 64)
+// Registers of a helper and of a multiplying thread: 128 * (HELPER + GROUPS * MULTIPLIER) <= 65536.
+#if GROUPS == 3
+#define HELPER_REGISTERS "32"
+#define MULTIPLIER_REGISTERS "160"
+#else
+#define HELPER_REGISTERS "40"
+#define MULTIPLIER_REGISTERS "232"
+#endif
 
-#if (BM != 64 && BM != 128) || (BN != 64 && BN != 128 && BN != 256)
+#if (BM != 64 && BM != 128 && BM != 192) || (BN != 64 && BN != 96 && BN != 128 && BN != 256)
 #error "tile not supported"
 #endif
 #if V_BLOCKS % CM != 0
@@ -152,58 +170,50 @@ static __device__ __forceinline__ void barrier_arrive(unsigned bar, unsigned ran
 }
 
 // After barrier initialisation, whose own fence is the release.
-static __device__ __forceinline__ void cluster_sync() {
-#if CLUSTER == 1
-    __syncthreads();
+static __device__ __forceinline__ void cluster_arrive() {
+#if CLUSTER > 1
+    asm volatile("barrier.cluster.arrive.relaxed;" ::: "memory");
+#endif
+}
+static __device__ __forceinline__ void cluster_wait() {
+#if CLUSTER > 1
+    asm volatile("barrier.cluster.wait.acquire;" ::: "memory");
 #else
-    asm volatile("barrier.cluster.arrive.relaxed;\nbarrier.cluster.wait.acquire;" ::: "memory");
+    __syncthreads();
 #endif
 }
 
 static __device__ __forceinline__ void group_sync(int group) {
-    if (group == 0)
-        asm volatile("bar.sync 1, 128;" ::: "memory");
-    else
-        asm volatile("bar.sync 2, 128;" ::: "memory");
+    asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory");
 }
-
-#if CACHE_HINTS
-#define HINT_SUFFIX ".L2::cache_hint"
-#define HINT_OPERAND(i) ", %" #i
-#else
-#define HINT_SUFFIX ""
-#define HINT_OPERAND(i) ""
-#endif
 
 // Contiguous bytes to this block, or to the same place in each block of the mask.
 static __device__ __forceinline__ void load_a(unsigned dst, const void *src, unsigned bytes, unsigned bar,
-                                              unsigned short mask, unsigned long long policy) {
+                                              unsigned short mask) {
 #if CN == 1
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes" HINT_SUFFIX
-                 " [%0], [%1], %2, [%3]" HINT_OPERAND(4) ";" ::"r"(dst),
-                 "l"(src), "r"(bytes), "r"(bar), "l"(policy)
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(dst),
+                 "l"(src), "r"(bytes), "r"(bar)
                  : "memory");
 #else
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster" HINT_SUFFIX
-                 " [%0], [%1], %2, [%3], %4" HINT_OPERAND(5) ";" ::"r"(dst),
-                 "l"(src), "r"(bytes), "r"(bar), "h"(mask), "l"(policy)
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster"
+                 " [%0], [%1], %2, [%3], %4;" ::"r"(dst),
+                 "l"(src), "r"(bytes), "r"(bar), "h"(mask)
                  : "memory");
 #endif
 }
 
 static __device__ __forceinline__ void load_v(unsigned dst, const TensorMap *map, int column, int k, unsigned bar,
-                                              unsigned short mask, unsigned long long policy) {
+                                              unsigned short mask) {
 #if CM == 1
-    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes" HINT_SUFFIX
-                 " [%0], [%1, {%2, %3}], [%4]" HINT_OPERAND(5) ";" ::"r"(dst),
-                 "l"(map), "r"(column), "r"(k), "r"(bar), "l"(policy)
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
+                 " [%0], [%1, {%2, %3}], [%4];" ::"r"(dst),
+                 "l"(map), "r"(column), "r"(k), "r"(bar)
                  : "memory");
 #else
-    asm volatile(
-        "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster" HINT_SUFFIX
-        " [%0], [%1, {%2, %3}], [%4], %5" HINT_OPERAND(6) ";" ::"r"(dst),
-        "l"(map), "r"(column), "r"(k), "r"(bar), "h"(mask), "l"(policy)
-        : "memory");
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster"
+                 " [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(dst),
+                 "l"(map), "r"(column), "r"(k), "r"(bar), "h"(mask)
+                 : "memory");
 #endif
 }
 
@@ -215,6 +225,10 @@ static __device__ __forceinline__ void load_v(unsigned dst, const TensorMap *map
 #define A_DESCRIPTOR DESCRIPTOR(16, 1024)
 #define V_DESCRIPTOR DESCRIPTOR(8192, 1024)
 
+// Its address field has 14 bits. In a cluster the shared address of a block of rank r has r above bit 23,
+// which would reach the leading field.
+static __device__ __forceinline__ unsigned descriptor_address(unsigned address) { return (address & 0x3ffff) >> 4; }
+
 #define ACC8(i)                                                                                        \
     "+f"(acc[i]), "+f"(acc[i + 1]), "+f"(acc[i + 2]), "+f"(acc[i + 3]), "+f"(acc[i + 4]),              \
         "+f"(acc[i + 5]), "+f"(acc[i + 6]), "+f"(acc[i + 7])
@@ -225,6 +239,13 @@ static __device__ __forceinline__ void load_v(unsigned dst, const TensorMap *map
     "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
 #define ACC_OPERANDS ACC32(0)
 #define WGMMA_TAIL "%32, %33, p, 1, 1, 0, 1;\n}"
+#elif BN == 96
+#define ACC_NAMES \
+    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
+    "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, " \
+    "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47"
+#define ACC_OPERANDS ACC32(0), ACC8(32), ACC8(40)
+#define WGMMA_TAIL "%48, %49, p, 1, 1, 0, 1;\n}"
 #elif BN == 128
 #define ACC_NAMES \
     "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
@@ -271,7 +292,11 @@ template <int PENDING> static __device__ __forceinline__ void wgmma_wait() {
 }
 
 static __device__ __forceinline__ void store16(void *p, unsigned a, unsigned b, unsigned c, unsigned d) {
+#if STREAM_STORES
+    asm volatile("st.global.cs.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(p), "r"(a), "r"(b), "r"(c), "r"(d) : "memory");
+#else
     asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(p), "r"(a), "r"(b), "r"(c), "r"(d) : "memory");
+#endif
 }
 
 #ifdef OUT_F32
@@ -370,13 +395,22 @@ static __device__ __forceinline__ bool fast_rows(const Out *y, int n) {
     return (((unsigned long long)y | ((unsigned long long)n * sizeof(Out))) & 15) == 0;
 }
 
-// One warp of `warps`: +0 to every dead row.
+// One warp of `warps`: +0 to every dead row. Keeps step with the loader, which counts its `steps` in
+// `progress`, so that these stores neither delay the first loads nor crowd out later ones.
 static __device__ __forceinline__ void fill_dead_rows(Out *y, const int *dead_rows, int dead_count, int n, int warp,
-                                                      int warps) {
+                                                      int warps, unsigned progress, int steps) {
     const int lane = threadIdx.x & 31;
     const bool fast = fast_rows(y, n);
-    for (int i = warp; i < dead_count; i += warps) {
+    const long long count = (dead_count - warp + warps - 1) / warps;
+    long long at = 0;
+    for (int i = warp; i < dead_count; i += warps, at++) {
         Out *row = y + (size_t)dead_rows[i] * n;
+        while (PACED && steps > 0) {
+            int loaded;
+            asm volatile("ld.volatile.shared.s32 %0, [%1];" : "=r"(loaded) : "r"(progress) : "memory");
+            if (loaded * count > at * steps) break;
+            __nanosleep(200);
+        }
         if (fast) {
             const int step = 16 / sizeof(Out);
             for (int j = lane * step; j < n; j += 32 * step) store16(row + j, 0, 0, 0, 0);
@@ -399,45 +433,61 @@ gemm_tensor_core(const __grid_constant__ TensorMap v_map, const unsigned short *
     // Barriers first, then the stages, each A | V. All offsets are the same in every block of a cluster.
     extern __shared__ __align__(1024) unsigned char shared[];
     const unsigned base = shared_address(shared);
-    const unsigned full = base, empty = base + 8 * STAGES, stages = base + 1024;
+    const unsigned full = base, empty = base + 8 * STAGES, handed_on = base + 16 * STAGES;
+    const unsigned progress = handed_on + 8, stages = base + 1024;
 
-    const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+    MARK(0);
+    // Through a shuffle, so that the compiler knows it to be the same in a warp.
+    const int warp = __shfl_sync(0xffffffffu, threadIdx.x >> 5, 0), lane = threadIdx.x & 31;
     const int worker = blockIdx.x / CLUSTER, rank = blockIdx.x % CLUSTER;
     const int part_m = rank % CM, part_n = rank / CM;
+    const int first = segment_begin[worker], last = segment_begin[worker + 1];
 
     if (threadIdx.x == 0) {
+        asm volatile("prefetch.tensormap [%0];" ::"l"(&v_map) : "memory");
         if (base & 1023) asm volatile("trap;");
         for (int s = 0; s < STAGES; s++) {
             barrier_init(full + 8 * s, 1);
-            // Every multiplying warp of the cluster, because every block's loader writes to its peers.
-            barrier_init(empty + 8 * s, CONSUMER_WARPS * CLUSTER);
+            // Every multiplying warp of the blocks that this block's loader writes to.
+            barrier_init(empty + 8 * s, CONSUMER_WARPS * (CM + CN - 1));
         }
+        barrier_init(handed_on, CONSUMER_WARPS);
+        asm volatile("st.volatile.shared.s32 [%0], %1;" ::"r"(progress), "r"(0) : "memory");
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     }
-    cluster_sync();
-
-    const int first = segment_begin[worker], last = segment_begin[worker + 1];
+    __syncwarp();
+    cluster_arrive();
+    Segment segment = {0, 0, 0, -1, -1};
+    if (first < last) segment = segments[first];
+    cluster_wait();
+    MARK(1);
 
     if (warp < 4) {
 #if GROUPS > 1
-        asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+        asm volatile("setmaxnreg.dec.sync.aligned.u32 " HELPER_REGISTERS ";");
 #endif
-        if (warp > 0) {
-            fill_dead_rows(y, dead_rows, dead_count, n, (warp - 1) * gridDim.x + blockIdx.x, 3 * gridDim.x);
+        if (warp > 1) {
+            int steps = 0;
+            for (int at = first; at < last; at++) steps += segments[at].step_end - segments[at].step_begin;
+            fill_dead_rows(y, dead_rows, dead_count, n, (warp - 2) * gridDim.x + blockIdx.x, 2 * gridDim.x, progress,
+                           steps);
+        } else if (warp == 1) {
+            // The first tile handed on: the fence waits for the stores of the multiplying warps in their stead.
+            for (int at = first; at < last; at++) {
+                const int to = segments[at].to;
+                if (to < 0) continue;
+                barrier_wait(handed_on, 0);
+                if (lane < GROUPS) raise_flag(flags + ((size_t)to * CLUSTER + rank) * GROUPS + lane);
+                break;
+            }
         } else if (lane == 0) {
-            asm volatile("prefetch.tensormap [%0];" ::"l"(&v_map) : "memory");
-            unsigned long long a_policy = 0, v_policy = 0;
-#if CACHE_HINTS
-            asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(a_policy));
-            asm("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(v_policy));
-#endif
             unsigned short a_mask = 0;
             for (int i = 0; i < CN; i++) a_mask |= (unsigned short)(1u << (part_m + CM * i));
             const unsigned short v_mask = (unsigned short)(((1u << CM) - 1) << (CM * part_n));
-            int stage = 0;
+            int stage = 0, loaded = 0;
             unsigned phase = 0;
             for (int at = first; at < last; at++) {
-                const Segment segment = segments[at];
+                if (at > first) segment = segments[at];
                 const int row_tile = segment.tile / column_tiles;
                 const int column = ((segment.tile % column_tiles) * CN + part_n) * BN;
 #if GROUPED
@@ -453,7 +503,7 @@ gemm_tensor_core(const __grid_constant__ TensorMap v_map, const unsigned short *
                     // This block loads 1 / CN of its A and 1 / CM of its V, for itself and its peers.
                     load_a(a_dst + part_n * (A_BYTES / CN),
                            a_packed + (((tile_base + step) * CM + part_m) * BM + part_n * (BM / CN)) * 64,
-                           A_BYTES / CN, bar, a_mask, a_policy);
+                           A_BYTES / CN, bar, a_mask);
 #pragma unroll
                     for (int i = 0; i < V_BLOCKS / CM; i++) {
                         const int block = part_m * (V_BLOCKS / CM) + i;
@@ -461,11 +511,12 @@ gemm_tensor_core(const __grid_constant__ TensorMap v_map, const unsigned short *
 #pragma unroll
                         for (int g = 0; g < 4; g++)
                             load_v(v_dst + block * 8192 + g * 2048, &v_map, column + block * 64,
-                                   group_k[(tile_base + step) * 4 + g], bar, v_mask, v_policy);
+                                   group_k[(tile_base + step) * 4 + g], bar, v_mask);
 #else
-                        load_v(v_dst + block * 8192, &v_map, column + block * 64, step * 64, bar, v_mask, v_policy);
+                        load_v(v_dst + block * 8192, &v_map, column + block * 64, step * 64, bar, v_mask);
 #endif
                     }
+                    asm volatile("st.volatile.shared.s32 [%0], %1;" ::"r"(progress), "r"(++loaded) : "memory");
                     if (++stage == STAGES) stage = 0, phase ^= 1;
                 }
             }
@@ -478,33 +529,43 @@ gemm_tensor_core(const __grid_constant__ TensorMap v_map, const unsigned short *
         }
     } else {
 #if GROUPS > 1
-        asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
+        asm volatile("setmaxnreg.inc.sync.aligned.u32 " MULTIPLIER_REGISTERS ";");
 #endif
         const int group = (warp >> 2) - 1, thread = threadIdx.x & 127;
-        const unsigned long long a_first = A_DESCRIPTOR | ((stages + group * 8192) >> 4);
-        const unsigned long long v_first = V_DESCRIPTOR | ((stages + A_BYTES) >> 4);
+        const unsigned long long a_first = A_DESCRIPTOR | descriptor_address(stages + group * 8192);
+        const unsigned long long v_first = V_DESCRIPTOR | descriptor_address(stages + A_BYTES);
+        // Lane i tells block i of the cluster, if that block's loader writes to this one.
+        const bool tells = lane < CLUSTER && (lane % CM == part_m || lane / CM == part_n);
         float acc[BN / 2];
         int stage = 0;
         unsigned phase = 0;
+        bool handed = false;
         for (int at = first; at < last; at++) {
-            const Segment segment = segments[at];
-            if (segment.from >= 0) {
-                const size_t slot = (size_t)segment.from * CLUSTER + rank;
-                unsigned int *flag = flags + slot * GROUPS + group;
+            const int tile = segment.tile, from = segment.from, to = segment.to;
+            const int row_tile = tile / column_tiles;
+            int left = segment.step_end - segment.step_begin;
+            // Asked for early: these would otherwise be waited for between two tiles and at the end.
+            const int *rows = row_index + (row_tile * CM + part_m) * BM + group * 64 + (thread >> 5) * 16 + (lane >> 2);
+            const int row_a = rows[0], row_b = rows[8];
+            if (at + 1 < last) segment = segments[at + 1];
+            if (from >= 0) {
+                const size_t slot = (size_t)from * CLUSTER + rank;
                 if (thread == 0) {
+                    unsigned int *flag = flags + slot * GROUPS + group;
 #ifdef DEBUG_TIMEOUT
                     const long long start = clock64();
                     while (*(volatile unsigned int *)flag == 0)
                         if (clock64() - start > 2000000000ll) asm volatile("trap;");
 #endif
                     wait_for_flag(flag);
+                    lower_flag(flag);
                 }
                 group_sync(group);
-                const float4 *from = (const float4 *)(partials + slot * (BM * BN) + group * (64 * BN)) + thread;
+                const float4 *source = (const float4 *)(partials + slot * (BM * BN) + group * (64 * BN)) + thread;
 #pragma unroll
                 for (int i = 0; i < BN / 8; i++) {
                     // From L2: another block has written it.
-                    const float4 x = __ldcg(from + i * 128);
+                    const float4 x = __ldcg(source + i * 128);
                     acc[4 * i] = x.x, acc[4 * i + 1] = x.y, acc[4 * i + 2] = x.z, acc[4 * i + 3] = x.w;
                 }
             } else {
@@ -513,48 +574,50 @@ gemm_tensor_core(const __grid_constant__ TensorMap v_map, const unsigned short *
             }
 
             fence_operands(acc);
-            int previous = -1, left = segment.step_end - segment.step_begin;
+            int previous = -1;
             do {
                 barrier_wait(full + 8 * stage, phase);
+                if (at == first && previous < 0) MARK(2);
                 const unsigned long long a = a_first + stage * (STAGE_BYTES >> 4);
                 const unsigned long long v = v_first + stage * (STAGE_BYTES >> 4);
                 wgmma_fence();
 #pragma unroll
                 for (int i = 0; i < 4; i++) wgmma_k16(acc, a + 2 * i, v + 128 * i);
                 wgmma_commit();
-                // All but the newest step have been read: give their stage back to every loader.
+                // All but the newest step have been read: give their stage back to its loaders.
                 wgmma_wait<1>();
-                if (previous >= 0 && lane < CLUSTER) barrier_arrive(empty + 8 * previous, lane);
+                if (previous >= 0 && tells) barrier_arrive(empty + 8 * previous, lane);
                 previous = stage;
                 if (++stage == STAGES) stage = 0, phase ^= 1;
             } while (--left > 0);
             wgmma_wait<0>();
             fence_operands(acc);
-            if (lane < CLUSTER) barrier_arrive(empty + 8 * previous, lane);
+            if (tells) barrier_arrive(empty + 8 * previous, lane);
+            if (at + 1 == last) MARK(3);
 
-            if (segment.from >= 0) {
-                group_sync(group);
-                if (thread == 0) lower_flag(flags + ((size_t)segment.from * CLUSTER + rank) * GROUPS + group);
-            }
-            if (segment.to >= 0) {
-                const size_t slot = (size_t)segment.to * CLUSTER + rank;
-                float4 *to = (float4 *)(partials + slot * (BM * BN) + group * (64 * BN)) + thread;
+            if (to >= 0) {
+                const size_t slot = (size_t)to * CLUSTER + rank;
+                float4 *target = (float4 *)(partials + slot * (BM * BN) + group * (64 * BN)) + thread;
 #pragma unroll
                 for (int i = 0; i < BN / 8; i++)
-                    __stcg(to + i * 128, make_float4(acc[4 * i], acc[4 * i + 1], acc[4 * i + 2], acc[4 * i + 3]));
-                group_sync(group);
-                if (thread == 0) raise_flag(flags + slot * GROUPS + group);
+                    __stcg(target + i * 128, make_float4(acc[4 * i], acc[4 * i + 1], acc[4 * i + 2], acc[4 * i + 3]));
+                if (!handed) {
+                    __syncwarp();
+                    if (lane == 0) asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(handed_on) : "memory");
+                } else {
+                    group_sync(group);
+                    if (thread == 0) raise_flag(flags + slot * GROUPS + group);
+                }
+                handed = true;
             } else {
-                const int row_tile = segment.tile / column_tiles;
-                const int column = ((segment.tile % column_tiles) * CN + part_n) * BN;
-                const int row = group * 64 + (thread >> 5) * 16 + (lane >> 2);
-                const int *rows = row_index + (row_tile * CM + part_m) * BM + row;
+                const int column = ((tile % column_tiles) * CN + part_n) * BN;
                 if (fast_rows(y, n))
-                    store_tile<true>(acc, y, rows[0], rows[8], column, n);
+                    store_tile<true>(acc, y, row_a, row_b, column, n);
                 else
-                    store_tile<false>(acc, y, rows[0], rows[8], column, n);
+                    store_tile<false>(acc, y, row_a, row_b, column, n);
             }
         }
+        MARK(4);
     }
 }
 
