@@ -15,8 +15,8 @@
 // Arguments: no alignment beyond that of the element
 //   a   device, m x k row-major, bf16/f16 bits (u16) or f32
 //   v   device, k x n row-major with row stride ldv, same type
-//   y   device, m x n row-major, every element is written, never -0
-//   m, k, n, ldv  i32, ldv >= n
+//   y   device, m x n row-major with row stride y_stride, every element is written, never -0
+//   m, k, n, ldv, y_stride  i32, ldv >= n, y_stride >= n
 
 #if !defined(FORMAT_BF16) && !defined(FORMAT_F16) && !defined(FORMAT_TF32)
 #define FORMAT_BF16
@@ -85,7 +85,8 @@ static __device__ __forceinline__ void store(Out *y, float x) {
 }
 
 extern "C" __global__ void __launch_bounds__(128)
-gemm_mma_sync(const In *__restrict__ a, const In *__restrict__ v, Out *__restrict__ y, int m, int k, int n, int ldv) {
+gemm_mma_sync(const In *__restrict__ a, const In *__restrict__ v, Out *__restrict__ y, int m, int k, int n, int ldv,
+              int y_stride) {
     const int lane = threadIdx.x & 31, g = lane >> 2, q = lane & 3;
     const int row = blockIdx.y * 64 + (threadIdx.x >> 5) * 16 + g;
     const int column = blockIdx.x * 32;
@@ -137,7 +138,7 @@ gemm_mma_sync(const In *__restrict__ a, const In *__restrict__ v, Out *__restric
 #pragma unroll
         for (int i = 0; i < 4; i++) {
             const int r = row + 8 * (i >> 1), c = column + 8 * j + 2 * q + (i & 1);
-            if (r < m && c < n) store(y + (size_t)r * n + c, acc[j][i]);
+            if (r < m && c < n) store(y + (size_t)r * y_stride + c, acc[j][i]);
         }
 }
 

@@ -7,43 +7,44 @@
 // workers the f32 accumulators are handed on unchanged (segments.cuh). Zero padding of A and of V
 // and, with GROUPED, leaving out aligned groups whose A is all zero change no bit.
 //
-// Grid: persistent. A worker is one cluster of CM x CN blocks; block rank r of a cluster has row part
-// r % CM and column part r / CM of a cluster tile of (CM * BM) x (CN * BN) outputs. A block has one
-// warpgroup of helpers (warp 0: TMA; warp 1: raises the flag of a tile handed on; warps 2, 3: zeros for the
-// dead rows, spread over the run) and BM / 64 warpgroups that multiply, each 64 x BN outputs. Tile t is row tile t / column_tiles, column tile t % column_tiles.
-// A k-step is 64 k. V is sent to the CM blocks that share it and A to the CN blocks, by multicast.
+// Grid: persistent, one worker a block. Tile t is row tile t / column_tiles, column tile t % column_tiles,
+// BM x BN outputs; a k-step is 64 k. A block has one warpgroup of helpers (warp 0: TMA loads; warp 1: raises the
+// flag of a tile handed on; warp 2: zeros for the dead rows) and BM / 64 warpgroups that multiply, each
+// 64 x BN outputs. The dead rows are divided among all blocks, blocks without tiles taking more of them, so
+// launch as many blocks as there are SMs also when there are fewer tiles.
 //
-// Defines: BM (64, 128, 192), BN (64, 96, 128, 256), CM, CN (cluster, product <= 8; V_BLOCKS % CM == 0, where
-// V_BLOCKS = ceil(BN / 64)), STAGES, IN_BF16 or IN_F16, OUT_F32, OUT_BF16 or OUT_F16, GROUPED (0, 1),
-// PACED (1, 0), STREAM_STORES (0, 1: Y is the first to leave L2).
-// Launch: gridDim.x = CM * CN * workers, blockDim.x = 128 + 2 * BM,
-// dynamic shared memory = 1024 + STAGES * (BM + 64 * V_BLOCKS) * 128 bytes (at most 232448).
+// Defines: BM (64, 128, 192), BN (64, 128, 256), STAGES, IN_BF16 or IN_F16, OUT_F32, OUT_BF16 or OUT_F16,
+// GROUPED (0, 1), BULK_ZEROS (1: dead rows by bulk copies of shared zeros; 0: by stores).
+// Launch: gridDim.x = workers, blockDim.x = 128 + 2 * BM,
+// dynamic shared memory = 3072 + STAGES * (BM + BN) * 128 bytes (at most 232448).
 // All blocks must be resident at once when segments are handed on.
 //
 // Arguments
 //   v_map          CUtensorMap by value: V, k x n, 2-byte elements, dimensions {n, k}, row stride ldv * 2
 //                  bytes (ldv a multiple of 8, V aligned to 16), box {64, 64} or, with GROUPED, {64, 16},
 //                  swizzle 128B, no interleave, out of bounds = zeros. Any n and k >= 1.
-//   a_packed       device, 16-byte aligned, u16[steps in all][CM * BM][64]: for row tile t and its k-step s
+//   a_packed       device, 16-byte aligned, u16[steps in all][BM][64]: for row tile t and its k-step s
 //                  the image [step_base(t) + s]; row r is 128 bytes, its 16-byte chunk c (k 8c .. 8c+7 of
 //                  the step) lies at chunk c ^ (r & 7). step_base(t) = t * k_steps without GROUPED. Zeros
 //                  beyond k and in padding rows.
 //   step_base      device, i32[row tiles], GROUPED only: first step of the row tile.
 //   group_k        device, i32[steps in all * 4], GROUPED only: first k of each of a step's four groups,
 //                  ascending within the row tile; padding groups (A all zero) say -16.
-//   row_index      device, i32[row tiles * CM * BM]: row of Y, or -1 for padding.
+//   row_index      device, i32[row tiles * BM]: row of Y, or -1 for padding.
 //   dead_rows      device, i32[dead_count]: rows of Y to fill with +0.
 //   dead_count     i32
 //   segments       device, Segment[]: work of worker w is segments[segment_begin[w] .. segment_begin[w + 1]).
 //                  No segment is empty (a row tile without groups has dead rows only).
 //   segment_begin  device, i32[workers + 1]
-//   column_tiles   i32, ceil(n / (CN * BN))
+//   column_tiles   i32, ceil(n / BN)
 //   k_steps        i32, ceil(k / 64)
 //   n              i32
-//   y              device, m x n row-major, every element is written; n * size % 16 == 0 and y aligned to 16
-//                  take the fast stores, anything else works. Never -0.
-//   partials       device, f32[slots][CM * CN][BM * BN], aligned to 16; contents do not matter
-//   flags          device, u32[slots][CM * CN][BM / 64], zero before the first launch, zero again after each
+//   y_stride       i32, >= n: elements from a row of Y to the next
+//   y              device, m rows of y_stride elements, every element of the m x n is written. With
+//                  y_stride * size % 16 == 0 and y aligned to 16 the stores are 16 bytes wide and may reach
+//                  beyond n in a row; otherwise nothing beyond n is written. Never -0.
+//   partials       device, f32[slots][BM * BN], aligned to 16; contents do not matter
+//   flags          device, u32[slots][BM / 64], zero before the first launch, zero again after each
 #include "segments.cuh"
 
 #ifndef BM
@@ -52,24 +53,14 @@
 #ifndef BN
 #define BN 256
 #endif
-#ifndef CM
-#define CM 2
-#endif
-#ifndef CN
-#define CN 1
-#endif
 #ifndef STAGES
 #define STAGES 4
 #endif
 #ifndef GROUPED
 #define GROUPED 0
 #endif
-#ifndef STREAM_STORES
-#define STREAM_STORES 0
-#endif
-// 0: the zeros for dead rows do not wait for the loader.
-#ifndef PACED
-#define PACED 1
+#ifndef BULK_ZEROS
+#define BULK_ZEROS 1
 #endif
 // Time stamps for measurements.
 #ifndef MARK
@@ -89,14 +80,17 @@ struct __align__(64) TensorMap {
 // Other architectures have no such entry; gemm_mma_sync.cu serves them.
 #if !defined(__HIPCC__) && (!defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL))
 
-#define CLUSTER (CM * CN)
 #define GROUPS (BM / 64)
 #define CONSUMER_WARPS (BM / 16)
 #define THREADS (128 + 2 * BM)
 #define A_BYTES (BM * 128)
-#define V_BLOCKS ((BN + 63) / 64)
+#define V_BLOCKS (BN / 64)
 #define V_BYTES (V_BLOCKS * 8192)
 #define STAGE_BYTES (A_BYTES + V_BYTES)
+// Shared zeros, the source of bulk copies to dead rows.
+#define ZERO_BYTES 2048
+// Shares of the dead rows that a block without tiles takes; a block with tiles takes one.
+#define IDLE_SHARES 4
 // Registers of a helper and of a multiplying thread: 128 * (HELPER + GROUPS * MULTIPLIER) <= 65536.
 #if GROUPS == 3
 #define HELPER_REGISTERS "32"
@@ -106,13 +100,9 @@ struct __align__(64) TensorMap {
 #define MULTIPLIER_REGISTERS "232"
 #endif
 
-#if (BM != 64 && BM != 128 && BM != 192) || (BN != 64 && BN != 96 && BN != 128 && BN != 256)
+#if (BM != 64 && BM != 128 && BM != 192) || (BN != 64 && BN != 128 && BN != 256)
 #error "tile not supported"
 #endif
-#if V_BLOCKS % CM != 0
-#error "V's 64-column blocks must divide among the CM blocks"
-#endif
-
 #ifdef IN_F16
 #define WGMMA_TYPE "f16.f16"
 #else
@@ -155,66 +145,25 @@ static __device__ __forceinline__ void barrier_expect(unsigned bar, unsigned byt
                  : "memory");
 }
 
-// Arrives at the barrier with this offset in block `rank` of the cluster. Only finished wgmma reads stand
-// behind it, so no release at cluster scope, which would wait for all stores in flight.
-static __device__ __forceinline__ void barrier_arrive(unsigned bar, unsigned rank) {
-#if CLUSTER == 1
+static __device__ __forceinline__ void barrier_arrive(unsigned bar) {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(bar) : "memory");
-#else
-    asm volatile("{\n.reg .b32 remote;\n"
-                 "mapa.shared::cluster.u32 remote, %0, %1;\n"
-                 "mbarrier.arrive.shared::cluster.b64 _, [remote];\n}" ::"r"(bar),
-                 "r"(rank)
-                 : "memory");
-#endif
-}
-
-// After barrier initialisation, whose own fence is the release.
-static __device__ __forceinline__ void cluster_arrive() {
-#if CLUSTER > 1
-    asm volatile("barrier.cluster.arrive.relaxed;" ::: "memory");
-#endif
-}
-static __device__ __forceinline__ void cluster_wait() {
-#if CLUSTER > 1
-    asm volatile("barrier.cluster.wait.acquire;" ::: "memory");
-#else
-    __syncthreads();
-#endif
 }
 
 static __device__ __forceinline__ void group_sync(int group) {
     asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory");
 }
 
-// Contiguous bytes to this block, or to the same place in each block of the mask.
-static __device__ __forceinline__ void load_a(unsigned dst, const void *src, unsigned bytes, unsigned bar,
-                                              unsigned short mask) {
-#if CN == 1
+static __device__ __forceinline__ void load_a(unsigned dst, const void *src, unsigned bar) {
     asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(dst),
-                 "l"(src), "r"(bytes), "r"(bar)
+                 "l"(src), "r"(A_BYTES), "r"(bar)
                  : "memory");
-#else
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster"
-                 " [%0], [%1], %2, [%3], %4;" ::"r"(dst),
-                 "l"(src), "r"(bytes), "r"(bar), "h"(mask)
-                 : "memory");
-#endif
 }
 
-static __device__ __forceinline__ void load_v(unsigned dst, const TensorMap *map, int column, int k, unsigned bar,
-                                              unsigned short mask) {
-#if CM == 1
+static __device__ __forceinline__ void load_v(unsigned dst, const TensorMap *map, int column, int k, unsigned bar) {
     asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
                  " [%0], [%1, {%2, %3}], [%4];" ::"r"(dst),
                  "l"(map), "r"(column), "r"(k), "r"(bar)
                  : "memory");
-#else
-    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster"
-                 " [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(dst),
-                 "l"(map), "r"(column), "r"(k), "r"(bar), "h"(mask)
-                 : "memory");
-#endif
 }
 
 // Shared-memory operand of wgmma: 128-byte swizzle. A is K-major: 8-row atoms of 1024 bytes (stride
@@ -225,8 +174,7 @@ static __device__ __forceinline__ void load_v(unsigned dst, const TensorMap *map
 #define A_DESCRIPTOR DESCRIPTOR(16, 1024)
 #define V_DESCRIPTOR DESCRIPTOR(8192, 1024)
 
-// Its address field has 14 bits. In a cluster the shared address of a block of rank r has r above bit 23,
-// which would reach the leading field.
+// The address field has 14 bits.
 static __device__ __forceinline__ unsigned descriptor_address(unsigned address) { return (address & 0x3ffff) >> 4; }
 
 #define ACC8(i)                                                                                        \
@@ -239,13 +187,6 @@ static __device__ __forceinline__ unsigned descriptor_address(unsigned address) 
     "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
 #define ACC_OPERANDS ACC32(0)
 #define WGMMA_TAIL "%32, %33, p, 1, 1, 0, 1;\n}"
-#elif BN == 96
-#define ACC_NAMES \
-    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
-    "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, " \
-    "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47"
-#define ACC_OPERANDS ACC32(0), ACC8(32), ACC8(40)
-#define WGMMA_TAIL "%48, %49, p, 1, 1, 0, 1;\n}"
 #elif BN == 128
 #define ACC_NAMES \
     "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
@@ -292,11 +233,7 @@ template <int PENDING> static __device__ __forceinline__ void wgmma_wait() {
 }
 
 static __device__ __forceinline__ void store16(void *p, unsigned a, unsigned b, unsigned c, unsigned d) {
-#if STREAM_STORES
-    asm volatile("st.global.cs.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(p), "r"(a), "r"(b), "r"(c), "r"(d) : "memory");
-#else
     asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(p), "r"(a), "r"(b), "r"(c), "r"(d) : "memory");
-#endif
 }
 
 #ifdef OUT_F32
@@ -321,7 +258,7 @@ static __device__ __forceinline__ unsigned round_pair(float low, float high) {
 // 8 i + 2 (lane % 4) + {0, 1}. The four lanes of a row exchange values so that each stores 16 bytes.
 template <bool FAST>
 static __device__ __forceinline__ void store_tile(const float (&acc)[BN / 2], Out *y, int row_a, int row_b, int column,
-                                                  int n) {
+                                                  int n, int y_stride) {
     const int q = threadIdx.x & 3;
 #ifdef OUT_F32
 #pragma unroll
@@ -341,7 +278,7 @@ static __device__ __forceinline__ void store_tile(const float (&acc)[BN / 2], Ou
             }
             const int col = column + 8 * (i + (q & 1)) + 2 * (q & 2);
             if (row < 0) continue;
-            float *out = y + (size_t)row * n + col;
+            float *out = y + (size_t)row * y_stride + col;
             if (FAST) {
                 if (col < n)
                     store16(out, __float_as_uint(a0), __float_as_uint(a1), __float_as_uint(b0), __float_as_uint(b1));
@@ -378,7 +315,7 @@ static __device__ __forceinline__ void store_tile(const float (&acc)[BN / 2], Ou
             }
             const int col = column + 8 * (i + q);
             if (row < 0) continue;
-            Out *out = y + (size_t)row * n + col;
+            Out *out = y + (size_t)row * y_stride + col;
             if (FAST) {
                 if (col < n) store16(out, w[0], w[1], w[2], w[3]);
             } else {
@@ -391,105 +328,123 @@ static __device__ __forceinline__ void store_tile(const float (&acc)[BN / 2], Ou
 #endif
 }
 
-static __device__ __forceinline__ bool fast_rows(const Out *y, int n) {
-    return (((unsigned long long)y | ((unsigned long long)n * sizeof(Out))) & 15) == 0;
+static __device__ __forceinline__ bool fast_rows(const Out *y, int y_stride) {
+    return (((unsigned long long)y | ((unsigned long long)y_stride * sizeof(Out))) & 15) == 0;
 }
 
-// One warp of `warps`: +0 to every dead row. Keeps step with the loader, which counts its `steps` in
-// `progress`, so that these stores neither delay the first loads nor crowd out later ones.
-static __device__ __forceinline__ void fill_dead_rows(Out *y, const int *dead_rows, int dead_count, int n, int warp,
-                                                      int warps, unsigned progress, int steps) {
-    const int lane = threadIdx.x & 31;
-    const bool fast = fast_rows(y, n);
-    const long long count = (dead_count - warp + warps - 1) / warps;
-    long long at = 0;
-    for (int i = warp; i < dead_count; i += warps, at++) {
-        Out *row = y + (size_t)dead_rows[i] * n;
-        while (PACED && steps > 0) {
-            int loaded;
-            asm volatile("ld.volatile.shared.s32 %0, [%1];" : "=r"(loaded) : "r"(progress) : "memory");
-            if (loaded * count > at * steps) break;
-            __nanosleep(200);
+// One warp: this block's share of the dead rows, a contiguous stretch of the list, becomes +0. Each lane reads
+// an index and the next one ahead: a read a row would cost the latency of L2 each time.
+static __device__ __forceinline__ void fill_dead_rows(Out *y, const int *dead_rows, int dead_count,
+                                                      const int *segment_begin, int n, int y_stride, unsigned zeros) {
+    const int lane = threadIdx.x & 31, blocks = gridDim.x, block = blockIdx.x;
+    const bool fast = fast_rows(y, y_stride);
+    int before = 0, mine = 0, all = 0;
+    for (int first = 0; first < blocks; first += 32) {
+        const int b = first + lane;
+        int shares = 0;
+        if (b < blocks) shares = segment_begin[b] < segment_begin[b + 1] ? 1 : IDLE_SHARES;
+        all += shares;
+        if (b < block) before += shares;
+        if (b == block) mine = shares;
+    }
+    before = __reduce_add_sync(0xffffffffu, before);
+    mine = __reduce_add_sync(0xffffffffu, mine);
+    all = __reduce_add_sync(0xffffffffu, all);
+    const int begin = (int)((long long)dead_count * before / all);
+    const int end = (int)((long long)dead_count * (before + mine) / all);
+
+    if (BULK_ZEROS && fast) {
+        for (int i = lane * 16; i < ZERO_BYTES; i += 512)
+            asm volatile("st.shared.v4.b32 [%0], {%1, %1, %1, %1};" ::"r"(zeros + i), "r"(0) : "memory");
+        asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+        __syncwarp();
+    }
+    int next = begin + lane < end ? dead_rows[begin + lane] : 0;
+    for (int at = begin; at < end; at += 32) {
+        const int row = next, count = min(32, end - at);
+        next = at + 32 + lane < end ? dead_rows[at + 32 + lane] : 0;
+        if (BULK_ZEROS && fast) {
+            if (lane < count) {
+                // Up to the next 16 bytes, which are still within the stride.
+                const unsigned bytes = ((unsigned)n * sizeof(Out) + 15) & ~15u;
+                char *out = (char *)(y + (size_t)row * y_stride);
+                for (unsigned i = 0; i < bytes; i += ZERO_BYTES)
+                    asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(out + i), "r"(zeros),
+                                 "r"(min(bytes - i, (unsigned)ZERO_BYTES))
+                                 : "memory");
+            }
+            // At most 32 rows in flight, so that loads do not queue behind all of them.
+            asm volatile("cp.async.bulk.commit_group;\ncp.async.bulk.wait_group.read 0;" ::: "memory");
+            __syncwarp();
+            continue;
         }
-        if (fast) {
-            const int step = 16 / sizeof(Out);
-            for (int j = lane * step; j < n; j += 32 * step) store16(row + j, 0, 0, 0, 0);
-        } else {
-            for (int j = lane; j < n; j += 32) row[j] = (Out)0;
+        for (int i = 0; i < count; i++) {
+            Out *out = y + (size_t)__shfl_sync(0xffffffffu, row, i) * y_stride;
+            if (fast) {
+                const int step = 16 / sizeof(Out);
+                for (int j = lane * step; j < n; j += 32 * step) store16(out + j, 0, 0, 0, 0);
+            } else {
+                for (int j = lane; j < n; j += 32) out[j] = (Out)0;
+            }
         }
     }
+    if (BULK_ZEROS && fast) asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
 }
 
-extern "C" __global__ void
-#if CLUSTER > 1
-__cluster_dims__(CLUSTER, 1, 1)
-#endif
-__launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
 gemm_tensor_core(const __grid_constant__ TensorMap v_map, const unsigned short *__restrict__ a_packed,
                  const int *__restrict__ step_base, const int *__restrict__ group_k,
                  const int *__restrict__ row_index, const int *__restrict__ dead_rows, int dead_count,
                  const Segment *__restrict__ segments, const int *__restrict__ segment_begin, int column_tiles,
-                 int k_steps, int n, Out *__restrict__ y, float *partials, unsigned int *flags) {
-    // Barriers first, then the stages, each A | V. All offsets are the same in every block of a cluster.
+                 int k_steps, int n, int y_stride, Out *__restrict__ y, float *partials, unsigned int *flags) {
+    // Barriers, zeros, then the stages, each A | V.
     extern __shared__ __align__(1024) unsigned char shared[];
     const unsigned base = shared_address(shared);
     const unsigned full = base, empty = base + 8 * STAGES, handed_on = base + 16 * STAGES;
-    const unsigned progress = handed_on + 8, stages = base + 1024;
+    const unsigned zeros = base + 1024, stages = zeros + ZERO_BYTES;
 
     MARK(0);
     // Through a shuffle, so that the compiler knows it to be the same in a warp.
     const int warp = __shfl_sync(0xffffffffu, threadIdx.x >> 5, 0), lane = threadIdx.x & 31;
-    const int worker = blockIdx.x / CLUSTER, rank = blockIdx.x % CLUSTER;
-    const int part_m = rank % CM, part_n = rank / CM;
-    const int first = segment_begin[worker], last = segment_begin[worker + 1];
+    const int first = segment_begin[blockIdx.x], last = segment_begin[blockIdx.x + 1];
 
     if (threadIdx.x == 0) {
         asm volatile("prefetch.tensormap [%0];" ::"l"(&v_map) : "memory");
         if (base & 1023) asm volatile("trap;");
         for (int s = 0; s < STAGES; s++) {
             barrier_init(full + 8 * s, 1);
-            // Every multiplying warp of the blocks that this block's loader writes to.
-            barrier_init(empty + 8 * s, CONSUMER_WARPS * (CM + CN - 1));
+            barrier_init(empty + 8 * s, CONSUMER_WARPS);
         }
         barrier_init(handed_on, CONSUMER_WARPS);
-        asm volatile("st.volatile.shared.s32 [%0], %1;" ::"r"(progress), "r"(0) : "memory");
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     }
-    __syncwarp();
-    cluster_arrive();
     Segment segment = {0, 0, 0, -1, -1};
     if (first < last) segment = segments[first];
-    cluster_wait();
+    __syncthreads();
     MARK(1);
 
     if (warp < 4) {
 #if GROUPS > 1
         asm volatile("setmaxnreg.dec.sync.aligned.u32 " HELPER_REGISTERS ";");
 #endif
-        if (warp > 1) {
-            int steps = 0;
-            for (int at = first; at < last; at++) steps += segments[at].step_end - segments[at].step_begin;
-            fill_dead_rows(y, dead_rows, dead_count, n, (warp - 2) * gridDim.x + blockIdx.x, 2 * gridDim.x, progress,
-                           steps);
+        if (warp == 2) {
+            fill_dead_rows(y, dead_rows, dead_count, segment_begin, n, y_stride, zeros);
         } else if (warp == 1) {
             // The first tile handed on: the fence waits for the stores of the multiplying warps in their stead.
             for (int at = first; at < last; at++) {
                 const int to = segments[at].to;
                 if (to < 0) continue;
                 barrier_wait(handed_on, 0);
-                if (lane < GROUPS) raise_flag(flags + ((size_t)to * CLUSTER + rank) * GROUPS + lane);
+                if (lane < GROUPS) raise_flag(flags + (size_t)to * GROUPS + lane);
                 break;
             }
-        } else if (lane == 0) {
-            unsigned short a_mask = 0;
-            for (int i = 0; i < CN; i++) a_mask |= (unsigned short)(1u << (part_m + CM * i));
-            const unsigned short v_mask = (unsigned short)(((1u << CM) - 1) << (CM * part_n));
-            int stage = 0, loaded = 0;
+        } else if (warp == 0 && lane == 0) {
+            int stage = 0;
             unsigned phase = 0;
             for (int at = first; at < last; at++) {
                 if (at > first) segment = segments[at];
                 const int row_tile = segment.tile / column_tiles;
-                const int column = ((segment.tile % column_tiles) * CN + part_n) * BN;
+                const int column = segment.tile % column_tiles * BN;
 #if GROUPED
                 const long long tile_base = step_base[row_tile];
 #else
@@ -500,31 +455,20 @@ gemm_tensor_core(const __grid_constant__ TensorMap v_map, const unsigned short *
                     const unsigned a_dst = stages + stage * STAGE_BYTES, v_dst = a_dst + A_BYTES;
                     barrier_wait(empty + 8 * stage, phase ^ 1);
                     barrier_expect(bar, STAGE_BYTES);
-                    // This block loads 1 / CN of its A and 1 / CM of its V, for itself and its peers.
-                    load_a(a_dst + part_n * (A_BYTES / CN),
-                           a_packed + (((tile_base + step) * CM + part_m) * BM + part_n * (BM / CN)) * 64,
-                           A_BYTES / CN, bar, a_mask);
+                    load_a(a_dst, a_packed + (tile_base + step) * (BM * 64), bar);
 #pragma unroll
-                    for (int i = 0; i < V_BLOCKS / CM; i++) {
-                        const int block = part_m * (V_BLOCKS / CM) + i;
+                    for (int i = 0; i < V_BLOCKS; i++) {
 #if GROUPED
 #pragma unroll
                         for (int g = 0; g < 4; g++)
-                            load_v(v_dst + block * 8192 + g * 2048, &v_map, column + block * 64,
-                                   group_k[(tile_base + step) * 4 + g], bar, v_mask);
+                            load_v(v_dst + i * 8192 + g * 2048, &v_map, column + i * 64,
+                                   group_k[(tile_base + step) * 4 + g], bar);
 #else
-                        load_v(v_dst + block * 8192, &v_map, column + block * 64, step * 64, bar, v_mask);
+                        load_v(v_dst + i * 8192, &v_map, column + i * 64, step * 64, bar);
 #endif
                     }
-                    asm volatile("st.volatile.shared.s32 [%0], %1;" ::"r"(progress), "r"(++loaded) : "memory");
                     if (++stage == STAGES) stage = 0, phase ^= 1;
                 }
-            }
-            // A block must outlive what its peers send: once every stage is given back, nothing is on its way
-            // to this block's stages or barriers.
-            for (int i = 0; i < STAGES; i++) {
-                barrier_wait(empty + 8 * stage, phase ^ 1);
-                if (++stage == STAGES) stage = 0, phase ^= 1;
             }
         }
     } else {
@@ -534,8 +478,6 @@ gemm_tensor_core(const __grid_constant__ TensorMap v_map, const unsigned short *
         const int group = (warp >> 2) - 1, thread = threadIdx.x & 127;
         const unsigned long long a_first = A_DESCRIPTOR | descriptor_address(stages + group * 8192);
         const unsigned long long v_first = V_DESCRIPTOR | descriptor_address(stages + A_BYTES);
-        // Lane i tells block i of the cluster, if that block's loader writes to this one.
-        const bool tells = lane < CLUSTER && (lane % CM == part_m || lane / CM == part_n);
         float acc[BN / 2];
         int stage = 0;
         unsigned phase = 0;
@@ -545,11 +487,11 @@ gemm_tensor_core(const __grid_constant__ TensorMap v_map, const unsigned short *
             const int row_tile = tile / column_tiles;
             int left = segment.step_end - segment.step_begin;
             // Asked for early: these would otherwise be waited for between two tiles and at the end.
-            const int *rows = row_index + (row_tile * CM + part_m) * BM + group * 64 + (thread >> 5) * 16 + (lane >> 2);
+            const int *rows = row_index + row_tile * BM + group * 64 + (thread >> 5) * 16 + (lane >> 2);
             const int row_a = rows[0], row_b = rows[8];
             if (at + 1 < last) segment = segments[at + 1];
             if (from >= 0) {
-                const size_t slot = (size_t)from * CLUSTER + rank;
+                const size_t slot = from;
                 if (thread == 0) {
                     unsigned int *flag = flags + slot * GROUPS + group;
 #ifdef DEBUG_TIMEOUT
@@ -584,37 +526,37 @@ gemm_tensor_core(const __grid_constant__ TensorMap v_map, const unsigned short *
 #pragma unroll
                 for (int i = 0; i < 4; i++) wgmma_k16(acc, a + 2 * i, v + 128 * i);
                 wgmma_commit();
-                // All but the newest step have been read: give their stage back to its loaders.
+                // All but the newest step have been read: give their stage back to the loader.
                 wgmma_wait<1>();
-                if (previous >= 0 && tells) barrier_arrive(empty + 8 * previous, lane);
+                if (previous >= 0 && lane == 0) barrier_arrive(empty + 8 * previous);
                 previous = stage;
                 if (++stage == STAGES) stage = 0, phase ^= 1;
             } while (--left > 0);
             wgmma_wait<0>();
             fence_operands(acc);
-            if (tells) barrier_arrive(empty + 8 * previous, lane);
+            if (lane == 0) barrier_arrive(empty + 8 * previous);
             if (at + 1 == last) MARK(3);
 
             if (to >= 0) {
-                const size_t slot = (size_t)to * CLUSTER + rank;
+                const size_t slot = to;
                 float4 *target = (float4 *)(partials + slot * (BM * BN) + group * (64 * BN)) + thread;
 #pragma unroll
                 for (int i = 0; i < BN / 8; i++)
                     __stcg(target + i * 128, make_float4(acc[4 * i], acc[4 * i + 1], acc[4 * i + 2], acc[4 * i + 3]));
                 if (!handed) {
                     __syncwarp();
-                    if (lane == 0) asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(handed_on) : "memory");
+                    if (lane == 0) barrier_arrive(handed_on);
                 } else {
                     group_sync(group);
                     if (thread == 0) raise_flag(flags + slot * GROUPS + group);
                 }
                 handed = true;
             } else {
-                const int column = ((tile % column_tiles) * CN + part_n) * BN;
-                if (fast_rows(y, n))
-                    store_tile<true>(acc, y, row_a, row_b, column, n);
+                const int column = tile % column_tiles * BN;
+                if (fast_rows(y, y_stride))
+                    store_tile<true>(acc, y, row_a, row_b, column, n, y_stride);
                 else
-                    store_tile<false>(acc, y, row_a, row_b, column, n);
+                    store_tile<false>(acc, y, row_a, row_b, column, n, y_stride);
             }
         }
         MARK(4);
