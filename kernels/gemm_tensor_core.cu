@@ -7,42 +7,44 @@
 // workers the f32 accumulators are handed on unchanged (segments.cuh). Zero padding of A and of V
 // and, with GROUPED, leaving out aligned groups whose A is all zero change no bit.
 //
-// Grid: persistent. A worker is one cluster of CM x CN blocks; block rank r of a cluster has row part
-// r % CM and column part r / CM of a cluster tile of (CM * BM) x (CN * BN) outputs. A block has one
-// warpgroup of loaders (warp 0: TMA; warps 1 to 3: zeros for the dead rows) and BM / 64 warpgroups that
-// multiply, each 64 x BN outputs. Tile t is row tile t / column_tiles, column tile t % column_tiles.
-// A k-step is 64 k. V is sent to the CM blocks that share it and A to the CN blocks, by multicast.
+// Grid: persistent, one worker a block. Tile t is row tile t / column_tiles, column tile t % column_tiles,
+// BM x BN outputs; a k-step is 64 k. A block has one warpgroup of helpers (warp 0: TMA loads; warp 1: raises the
+// flag of a tile handed on; warp 2: zeros for the dead rows) and BM / 64 warpgroups that multiply, each
+// 64 x BN outputs. The dead rows are divided among all blocks, blocks without tiles taking more of them, so
+// launch as many blocks as there are SMs also when there are fewer tiles.
 //
-// Defines: BM (64, 128), BN (64, 128, 256), CM, CN (cluster, product <= 8; (BN / 64) % CM == 0),
-// STAGES, IN_BF16 or IN_F16, OUT_F32, OUT_BF16 or OUT_F16, GROUPED (0, 1), CACHE_HINTS (0, 1).
-// Launch: gridDim.x = CM * CN * workers, blockDim.x = 128 + 2 * BM,
-// dynamic shared memory = 1024 + STAGES * (BM + BN) * 128 bytes (at most 232448).
+// Defines: BM (64, 128, 192), BN (64, 128, 256), STAGES, IN_BF16 or IN_F16, OUT_F32, OUT_BF16 or OUT_F16,
+// GROUPED (0, 1), BULK_ZEROS (1: dead rows by bulk copies of shared zeros; 0: by stores).
+// Launch: gridDim.x = workers, blockDim.x = 128 + 2 * BM,
+// dynamic shared memory = 3072 + STAGES * (BM + BN) * 128 bytes (at most 232448).
+// All blocks must be resident at once when segments are handed on.
 //
 // Arguments
 //   v_map          CUtensorMap by value: V, k x n, 2-byte elements, dimensions {n, k}, row stride ldv * 2
 //                  bytes (ldv a multiple of 8, V aligned to 16), box {64, 64} or, with GROUPED, {64, 16},
 //                  swizzle 128B, no interleave, out of bounds = zeros. Any n and k >= 1.
-//   a_packed       device, 16-byte aligned, u16[steps in all][CM * BM][64]: for row tile t and its k-step s
+//   a_packed       device, 16-byte aligned, u16[steps in all][BM][64]: for row tile t and its k-step s
 //                  the image [step_base(t) + s]; row r is 128 bytes, its 16-byte chunk c (k 8c .. 8c+7 of
 //                  the step) lies at chunk c ^ (r & 7). step_base(t) = t * k_steps without GROUPED. Zeros
 //                  beyond k and in padding rows.
 //   step_base      device, i32[row tiles], GROUPED only: first step of the row tile.
 //   group_k        device, i32[steps in all * 4], GROUPED only: first k of each of a step's four groups,
 //                  ascending within the row tile; padding groups (A all zero) say -16.
-//   row_index      device, i32[row tiles * CM * BM]: row of Y, or -1 for padding.
+//   row_index      device, i32[row tiles * BM]: row of Y, or -1 for padding.
 //   dead_rows      device, i32[dead_count]: rows of Y to fill with +0.
 //   dead_count     i32
 //   segments       device, Segment[]: work of worker w is segments[segment_begin[w] .. segment_begin[w + 1]).
 //                  No segment is empty (a row tile without groups has dead rows only).
 //   segment_begin  device, i32[workers + 1]
-//   column_tiles   i32, ceil(n / (CN * BN))
+//   column_tiles   i32, ceil(n / BN)
 //   k_steps        i32, ceil(k / 64)
 //   n              i32
 //   y_stride       i32, >= n: elements from a row of Y to the next
-//   y              device, m x n, every element is written; y_stride * size % 16 == 0 and y aligned to 16 take
-//                  the fast stores, which may write between the rows; anything else works. Never -0.
-//   partials       device, f32[slots][CM * CN][BM * BN], aligned to 16; contents do not matter
-//   flags          device, u32[slots][CM * CN][BM / 64], zero before the first launch, zero again after each
+//   y              device, m rows of y_stride elements, every element of the m x n is written. With
+//                  y_stride * size % 16 == 0 and y aligned to 16 the stores are 16 bytes wide and may reach
+//                  beyond n in a row; otherwise nothing beyond n is written. Never -0.
+//   partials       device, f32[slots][BM * BN], aligned to 16; contents do not matter
+//   flags          device, u32[slots][BM / 64], zero before the first launch, zero again after each
 #include "segments.cuh"
 
 #ifndef BM
@@ -51,20 +53,18 @@
 #ifndef BN
 #define BN 256
 #endif
-#ifndef CM
-#define CM 2
-#endif
-#ifndef CN
-#define CN 1
-#endif
 #ifndef STAGES
 #define STAGES 4
 #endif
 #ifndef GROUPED
 #define GROUPED 0
 #endif
-#ifndef CACHE_HINTS
-#define CACHE_HINTS 0
+#ifndef BULK_ZEROS
+#define BULK_ZEROS 1
+#endif
+// Time stamps for measurements.
+#ifndef MARK
+#define MARK(i)
 #endif
 #if !defined(IN_BF16) && !defined(IN_F16)
 #define IN_BF16
@@ -80,22 +80,29 @@ struct __align__(64) TensorMap {
 // Other architectures have no such entry; gemm_mma_sync.cu serves them.
 #if !defined(__HIPCC__) && (!defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL))
 
-#define CLUSTER (CM * CN)
 #define GROUPS (BM / 64)
 #define CONSUMER_WARPS (BM / 16)
 #define THREADS (128 + 2 * BM)
 #define A_BYTES (BM * 128)
-#define V_BYTES (BN * 128)
-#define STAGE_BYTES (A_BYTES + V_BYTES)
 #define V_BLOCKS (BN / 64)
+#define V_BYTES (V_BLOCKS * 8192)
+#define STAGE_BYTES (A_BYTES + V_BYTES)
+// Shared zeros, the source of bulk copies to dead rows.
+#define ZERO_BYTES 2048
+// Shares of the dead rows that a block without tiles takes; a block with tiles takes one.
+#define IDLE_SHARES 4
+// Registers of a helper and of a multiplying thread: 128 * (HELPER + GROUPS * MULTIPLIER) <= 65536.
+#if GROUPS == 3
+#define HELPER_REGISTERS "32"
+#define MULTIPLIER_REGISTERS "160"
+#else
+#define HELPER_REGISTERS "40"
+#define MULTIPLIER_REGISTERS "232"
+#endif
 
-#if (BM != 64 && BM != 128) || (BN != 64 && BN != 128 && BN != 256)
+#if (BM != 64 && BM != 128 && BM != 192) || (BN != 64 && BN != 128 && BN != 256)
 #error "tile not supported"
 #endif
-#if V_BLOCKS % CM != 0
-#error "V's 64-column blocks must divide among the CM blocks"
-#endif
-
 #ifdef IN_F16
 #define WGMMA_TYPE "f16.f16"
 #else
@@ -138,74 +145,25 @@ static __device__ __forceinline__ void barrier_expect(unsigned bar, unsigned byt
                  : "memory");
 }
 
-// Arrives at the barrier with this offset in block `rank` of the cluster. Only finished wgmma reads stand
-// behind it, so no release at cluster scope, which would wait for all stores in flight.
-static __device__ __forceinline__ void barrier_arrive(unsigned bar, unsigned rank) {
-#if CLUSTER == 1
+static __device__ __forceinline__ void barrier_arrive(unsigned bar) {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(bar) : "memory");
-#else
-    asm volatile("{\n.reg .b32 remote;\n"
-                 "mapa.shared::cluster.u32 remote, %0, %1;\n"
-                 "mbarrier.arrive.shared::cluster.b64 _, [remote];\n}" ::"r"(bar),
-                 "r"(rank)
-                 : "memory");
-#endif
-}
-
-// After barrier initialisation, whose own fence is the release.
-static __device__ __forceinline__ void cluster_sync() {
-#if CLUSTER == 1
-    __syncthreads();
-#else
-    asm volatile("barrier.cluster.arrive.relaxed;\nbarrier.cluster.wait.acquire;" ::: "memory");
-#endif
 }
 
 static __device__ __forceinline__ void group_sync(int group) {
-    if (group == 0)
-        asm volatile("bar.sync 1, 128;" ::: "memory");
-    else
-        asm volatile("bar.sync 2, 128;" ::: "memory");
+    asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory");
 }
 
-#if CACHE_HINTS
-#define HINT_SUFFIX ".L2::cache_hint"
-#define HINT_OPERAND(i) ", %" #i
-#else
-#define HINT_SUFFIX ""
-#define HINT_OPERAND(i) ""
-#endif
-
-// Contiguous bytes to this block, or to the same place in each block of the mask.
-static __device__ __forceinline__ void load_a(unsigned dst, const void *src, unsigned bytes, unsigned bar,
-                                              unsigned short mask, unsigned long long policy) {
-#if CN == 1
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes" HINT_SUFFIX
-                 " [%0], [%1], %2, [%3]" HINT_OPERAND(4) ";" ::"r"(dst),
-                 "l"(src), "r"(bytes), "r"(bar), "l"(policy)
+static __device__ __forceinline__ void load_a(unsigned dst, const void *src, unsigned bar) {
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(dst),
+                 "l"(src), "r"(A_BYTES), "r"(bar)
                  : "memory");
-#else
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster" HINT_SUFFIX
-                 " [%0], [%1], %2, [%3], %4" HINT_OPERAND(5) ";" ::"r"(dst),
-                 "l"(src), "r"(bytes), "r"(bar), "h"(mask), "l"(policy)
-                 : "memory");
-#endif
 }
 
-static __device__ __forceinline__ void load_v(unsigned dst, const TensorMap *map, int column, int k, unsigned bar,
-                                              unsigned short mask, unsigned long long policy) {
-#if CM == 1
-    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes" HINT_SUFFIX
-                 " [%0], [%1, {%2, %3}], [%4]" HINT_OPERAND(5) ";" ::"r"(dst),
-                 "l"(map), "r"(column), "r"(k), "r"(bar), "l"(policy)
+static __device__ __forceinline__ void load_v(unsigned dst, const TensorMap *map, int column, int k, unsigned bar) {
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
+                 " [%0], [%1, {%2, %3}], [%4];" ::"r"(dst),
+                 "l"(map), "r"(column), "r"(k), "r"(bar)
                  : "memory");
-#else
-    asm volatile(
-        "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster" HINT_SUFFIX
-        " [%0], [%1, {%2, %3}], [%4], %5" HINT_OPERAND(6) ";" ::"r"(dst),
-        "l"(map), "r"(column), "r"(k), "r"(bar), "h"(mask), "l"(policy)
-        : "memory");
-#endif
 }
 
 // Shared-memory operand of wgmma: 128-byte swizzle. A is K-major: 8-row atoms of 1024 bytes (stride
@@ -215,6 +173,9 @@ static __device__ __forceinline__ void load_v(unsigned dst, const TensorMap *map
     ((1ull << 62) | ((unsigned long long)((stride) >> 4) << 32) | ((unsigned long long)((leading) >> 4) << 16))
 #define A_DESCRIPTOR DESCRIPTOR(16, 1024)
 #define V_DESCRIPTOR DESCRIPTOR(8192, 1024)
+
+// The address field has 14 bits.
+static __device__ __forceinline__ unsigned descriptor_address(unsigned address) { return (address & 0x3ffff) >> 4; }
 
 #define ACC8(i)                                                                                        \
     "+f"(acc[i]), "+f"(acc[i + 1]), "+f"(acc[i + 2]), "+f"(acc[i + 3]), "+f"(acc[i + 4]),              \
@@ -371,76 +332,119 @@ static __device__ __forceinline__ bool fast_rows(const Out *y, int y_stride) {
     return (((unsigned long long)y | ((unsigned long long)y_stride * sizeof(Out))) & 15) == 0;
 }
 
-// One warp of `warps`: +0 to every dead row.
-static __device__ __forceinline__ void fill_dead_rows(Out *y, const int *dead_rows, int dead_count, int n, int y_stride,
-                                                      int warp, int warps) {
-    const int lane = threadIdx.x & 31;
+// One warp: this block's share of the dead rows, a contiguous stretch of the list, becomes +0. Each lane reads
+// an index and the next one ahead: a read a row would cost the latency of L2 each time.
+static __device__ __forceinline__ void fill_dead_rows(Out *y, const int *dead_rows, int dead_count,
+                                                      const int *segment_begin, int n, int y_stride, unsigned zeros) {
+    const int lane = threadIdx.x & 31, blocks = gridDim.x, block = blockIdx.x;
     const bool fast = fast_rows(y, y_stride);
-    for (int i = warp; i < dead_count; i += warps) {
-        Out *row = y + (size_t)dead_rows[i] * y_stride;
-        if (fast) {
-            const int step = 16 / sizeof(Out);
-            for (int j = lane * step; j < n; j += 32 * step) store16(row + j, 0, 0, 0, 0);
-        } else {
-            for (int j = lane; j < n; j += 32) row[j] = (Out)0;
+    int before = 0, mine = 0, all = 0;
+    for (int first = 0; first < blocks; first += 32) {
+        const int b = first + lane;
+        int shares = 0;
+        if (b < blocks) shares = segment_begin[b] < segment_begin[b + 1] ? 1 : IDLE_SHARES;
+        all += shares;
+        if (b < block) before += shares;
+        if (b == block) mine = shares;
+    }
+    before = __reduce_add_sync(0xffffffffu, before);
+    mine = __reduce_add_sync(0xffffffffu, mine);
+    all = __reduce_add_sync(0xffffffffu, all);
+    const int begin = (int)((long long)dead_count * before / all);
+    const int end = (int)((long long)dead_count * (before + mine) / all);
+
+    if (BULK_ZEROS && fast) {
+        for (int i = lane * 16; i < ZERO_BYTES; i += 512)
+            asm volatile("st.shared.v4.b32 [%0], {%1, %1, %1, %1};" ::"r"(zeros + i), "r"(0) : "memory");
+        asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+        __syncwarp();
+    }
+    int next = begin + lane < end ? dead_rows[begin + lane] : 0;
+    for (int at = begin; at < end; at += 32) {
+        const int row = next, count = min(32, end - at);
+        next = at + 32 + lane < end ? dead_rows[at + 32 + lane] : 0;
+        if (BULK_ZEROS && fast) {
+            if (lane < count) {
+                // Up to the next 16 bytes, which are still within the stride.
+                const unsigned bytes = ((unsigned)n * sizeof(Out) + 15) & ~15u;
+                char *out = (char *)(y + (size_t)row * y_stride);
+                for (unsigned i = 0; i < bytes; i += ZERO_BYTES)
+                    asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(out + i), "r"(zeros),
+                                 "r"(min(bytes - i, (unsigned)ZERO_BYTES))
+                                 : "memory");
+            }
+            // At most 32 rows in flight, so that loads do not queue behind all of them.
+            asm volatile("cp.async.bulk.commit_group;\ncp.async.bulk.wait_group.read 0;" ::: "memory");
+            __syncwarp();
+            continue;
+        }
+        for (int i = 0; i < count; i++) {
+            Out *out = y + (size_t)__shfl_sync(0xffffffffu, row, i) * y_stride;
+            if (fast) {
+                const int step = 16 / sizeof(Out);
+                for (int j = lane * step; j < n; j += 32 * step) store16(out + j, 0, 0, 0, 0);
+            } else {
+                for (int j = lane; j < n; j += 32) out[j] = (Out)0;
+            }
         }
     }
+    if (BULK_ZEROS && fast) asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
 }
 
-extern "C" __global__ void
-#if CLUSTER > 1
-__cluster_dims__(CLUSTER, 1, 1)
-#endif
-__launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
 gemm_tensor_core(const __grid_constant__ TensorMap v_map, const unsigned short *__restrict__ a_packed,
                  const int *__restrict__ step_base, const int *__restrict__ group_k,
                  const int *__restrict__ row_index, const int *__restrict__ dead_rows, int dead_count,
                  const Segment *__restrict__ segments, const int *__restrict__ segment_begin, int column_tiles,
                  int k_steps, int n, int y_stride, Out *__restrict__ y, float *partials, unsigned int *flags) {
-    // Barriers first, then the stages, each A | V. All offsets are the same in every block of a cluster.
+    // Barriers, zeros, then the stages, each A | V.
     extern __shared__ __align__(1024) unsigned char shared[];
     const unsigned base = shared_address(shared);
-    const unsigned full = base, empty = base + 8 * STAGES, stages = base + 1024;
+    const unsigned full = base, empty = base + 8 * STAGES, handed_on = base + 16 * STAGES;
+    const unsigned zeros = base + 1024, stages = zeros + ZERO_BYTES;
 
-    const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
-    const int worker = blockIdx.x / CLUSTER, rank = blockIdx.x % CLUSTER;
-    const int part_m = rank % CM, part_n = rank / CM;
+    MARK(0);
+    // Through a shuffle, so that the compiler knows it to be the same in a warp.
+    const int warp = __shfl_sync(0xffffffffu, threadIdx.x >> 5, 0), lane = threadIdx.x & 31;
+    const int first = segment_begin[blockIdx.x], last = segment_begin[blockIdx.x + 1];
 
     if (threadIdx.x == 0) {
+        asm volatile("prefetch.tensormap [%0];" ::"l"(&v_map) : "memory");
         if (base & 1023) asm volatile("trap;");
         for (int s = 0; s < STAGES; s++) {
             barrier_init(full + 8 * s, 1);
-            // Every multiplying warp of the cluster, because every block's loader writes to its peers.
-            barrier_init(empty + 8 * s, CONSUMER_WARPS * CLUSTER);
+            barrier_init(empty + 8 * s, CONSUMER_WARPS);
         }
+        barrier_init(handed_on, CONSUMER_WARPS);
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     }
-    cluster_sync();
-
-    const int first = segment_begin[worker], last = segment_begin[worker + 1];
+    Segment segment = {0, 0, 0, -1, -1};
+    if (first < last) segment = segments[first];
+    __syncthreads();
+    MARK(1);
 
     if (warp < 4) {
 #if GROUPS > 1
-        asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+        asm volatile("setmaxnreg.dec.sync.aligned.u32 " HELPER_REGISTERS ";");
 #endif
-        if (warp > 0) {
-            fill_dead_rows(y, dead_rows, dead_count, n, y_stride, (warp - 1) * gridDim.x + blockIdx.x, 3 * gridDim.x);
-        } else if (lane == 0) {
-            asm volatile("prefetch.tensormap [%0];" ::"l"(&v_map) : "memory");
-            unsigned long long a_policy = 0, v_policy = 0;
-#if CACHE_HINTS
-            asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(a_policy));
-            asm("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(v_policy));
-#endif
-            unsigned short a_mask = 0;
-            for (int i = 0; i < CN; i++) a_mask |= (unsigned short)(1u << (part_m + CM * i));
-            const unsigned short v_mask = (unsigned short)(((1u << CM) - 1) << (CM * part_n));
+        if (warp == 2) {
+            fill_dead_rows(y, dead_rows, dead_count, segment_begin, n, y_stride, zeros);
+        } else if (warp == 1) {
+            // The first tile handed on: the fence waits for the stores of the multiplying warps in their stead.
+            for (int at = first; at < last; at++) {
+                const int to = segments[at].to;
+                if (to < 0) continue;
+                barrier_wait(handed_on, 0);
+                if (lane < GROUPS) raise_flag(flags + (size_t)to * GROUPS + lane);
+                break;
+            }
+        } else if (warp == 0 && lane == 0) {
             int stage = 0;
             unsigned phase = 0;
             for (int at = first; at < last; at++) {
-                const Segment segment = segments[at];
+                if (at > first) segment = segments[at];
                 const int row_tile = segment.tile / column_tiles;
-                const int column = ((segment.tile % column_tiles) * CN + part_n) * BN;
+                const int column = segment.tile % column_tiles * BN;
 #if GROUPED
                 const long long tile_base = step_base[row_tile];
 #else
@@ -451,61 +455,59 @@ gemm_tensor_core(const __grid_constant__ TensorMap v_map, const unsigned short *
                     const unsigned a_dst = stages + stage * STAGE_BYTES, v_dst = a_dst + A_BYTES;
                     barrier_wait(empty + 8 * stage, phase ^ 1);
                     barrier_expect(bar, STAGE_BYTES);
-                    // This block loads 1 / CN of its A and 1 / CM of its V, for itself and its peers.
-                    load_a(a_dst + part_n * (A_BYTES / CN),
-                           a_packed + (((tile_base + step) * CM + part_m) * BM + part_n * (BM / CN)) * 64,
-                           A_BYTES / CN, bar, a_mask, a_policy);
+                    load_a(a_dst, a_packed + (tile_base + step) * (BM * 64), bar);
 #pragma unroll
-                    for (int i = 0; i < V_BLOCKS / CM; i++) {
-                        const int block = part_m * (V_BLOCKS / CM) + i;
+                    for (int i = 0; i < V_BLOCKS; i++) {
 #if GROUPED
 #pragma unroll
                         for (int g = 0; g < 4; g++)
-                            load_v(v_dst + block * 8192 + g * 2048, &v_map, column + block * 64,
-                                   group_k[(tile_base + step) * 4 + g], bar, v_mask, v_policy);
+                            load_v(v_dst + i * 8192 + g * 2048, &v_map, column + i * 64,
+                                   group_k[(tile_base + step) * 4 + g], bar);
 #else
-                        load_v(v_dst + block * 8192, &v_map, column + block * 64, step * 64, bar, v_mask, v_policy);
+                        load_v(v_dst + i * 8192, &v_map, column + i * 64, step * 64, bar);
 #endif
                     }
                     if (++stage == STAGES) stage = 0, phase ^= 1;
                 }
             }
-            // A block must outlive what its peers send: once every stage is given back, nothing is on its way
-            // to this block's stages or barriers.
-            for (int i = 0; i < STAGES; i++) {
-                barrier_wait(empty + 8 * stage, phase ^ 1);
-                if (++stage == STAGES) stage = 0, phase ^= 1;
-            }
         }
     } else {
 #if GROUPS > 1
-        asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
+        asm volatile("setmaxnreg.inc.sync.aligned.u32 " MULTIPLIER_REGISTERS ";");
 #endif
         const int group = (warp >> 2) - 1, thread = threadIdx.x & 127;
-        const unsigned long long a_first = A_DESCRIPTOR | ((stages + group * 8192) >> 4);
-        const unsigned long long v_first = V_DESCRIPTOR | ((stages + A_BYTES) >> 4);
+        const unsigned long long a_first = A_DESCRIPTOR | descriptor_address(stages + group * 8192);
+        const unsigned long long v_first = V_DESCRIPTOR | descriptor_address(stages + A_BYTES);
         float acc[BN / 2];
         int stage = 0;
         unsigned phase = 0;
+        bool handed = false;
         for (int at = first; at < last; at++) {
-            const Segment segment = segments[at];
-            if (segment.from >= 0) {
-                const size_t slot = (size_t)segment.from * CLUSTER + rank;
-                unsigned int *flag = flags + slot * GROUPS + group;
+            const int tile = segment.tile, from = segment.from, to = segment.to;
+            const int row_tile = tile / column_tiles;
+            int left = segment.step_end - segment.step_begin;
+            // Asked for early: these would otherwise be waited for between two tiles and at the end.
+            const int *rows = row_index + row_tile * BM + group * 64 + (thread >> 5) * 16 + (lane >> 2);
+            const int row_a = rows[0], row_b = rows[8];
+            if (at + 1 < last) segment = segments[at + 1];
+            if (from >= 0) {
+                const size_t slot = from;
                 if (thread == 0) {
+                    unsigned int *flag = flags + slot * GROUPS + group;
 #ifdef DEBUG_TIMEOUT
                     const long long start = clock64();
                     while (*(volatile unsigned int *)flag == 0)
                         if (clock64() - start > 2000000000ll) asm volatile("trap;");
 #endif
                     wait_for_flag(flag);
+                    lower_flag(flag);
                 }
                 group_sync(group);
-                const float4 *from = (const float4 *)(partials + slot * (BM * BN) + group * (64 * BN)) + thread;
+                const float4 *source = (const float4 *)(partials + slot * (BM * BN) + group * (64 * BN)) + thread;
 #pragma unroll
                 for (int i = 0; i < BN / 8; i++) {
                     // From L2: another block has written it.
-                    const float4 x = __ldcg(from + i * 128);
+                    const float4 x = __ldcg(source + i * 128);
                     acc[4 * i] = x.x, acc[4 * i + 1] = x.y, acc[4 * i + 2] = x.z, acc[4 * i + 3] = x.w;
                 }
             } else {
@@ -514,48 +516,50 @@ gemm_tensor_core(const __grid_constant__ TensorMap v_map, const unsigned short *
             }
 
             fence_operands(acc);
-            int previous = -1, left = segment.step_end - segment.step_begin;
+            int previous = -1;
             do {
                 barrier_wait(full + 8 * stage, phase);
+                if (at == first && previous < 0) MARK(2);
                 const unsigned long long a = a_first + stage * (STAGE_BYTES >> 4);
                 const unsigned long long v = v_first + stage * (STAGE_BYTES >> 4);
                 wgmma_fence();
 #pragma unroll
                 for (int i = 0; i < 4; i++) wgmma_k16(acc, a + 2 * i, v + 128 * i);
                 wgmma_commit();
-                // All but the newest step have been read: give their stage back to every loader.
+                // All but the newest step have been read: give their stage back to the loader.
                 wgmma_wait<1>();
-                if (previous >= 0 && lane < CLUSTER) barrier_arrive(empty + 8 * previous, lane);
+                if (previous >= 0 && lane == 0) barrier_arrive(empty + 8 * previous);
                 previous = stage;
                 if (++stage == STAGES) stage = 0, phase ^= 1;
             } while (--left > 0);
             wgmma_wait<0>();
             fence_operands(acc);
-            if (lane < CLUSTER) barrier_arrive(empty + 8 * previous, lane);
+            if (lane == 0) barrier_arrive(empty + 8 * previous);
+            if (at + 1 == last) MARK(3);
 
-            if (segment.from >= 0) {
-                group_sync(group);
-                if (thread == 0) lower_flag(flags + ((size_t)segment.from * CLUSTER + rank) * GROUPS + group);
-            }
-            if (segment.to >= 0) {
-                const size_t slot = (size_t)segment.to * CLUSTER + rank;
-                float4 *to = (float4 *)(partials + slot * (BM * BN) + group * (64 * BN)) + thread;
+            if (to >= 0) {
+                const size_t slot = to;
+                float4 *target = (float4 *)(partials + slot * (BM * BN) + group * (64 * BN)) + thread;
 #pragma unroll
                 for (int i = 0; i < BN / 8; i++)
-                    __stcg(to + i * 128, make_float4(acc[4 * i], acc[4 * i + 1], acc[4 * i + 2], acc[4 * i + 3]));
-                group_sync(group);
-                if (thread == 0) raise_flag(flags + slot * GROUPS + group);
+                    __stcg(target + i * 128, make_float4(acc[4 * i], acc[4 * i + 1], acc[4 * i + 2], acc[4 * i + 3]));
+                if (!handed) {
+                    __syncwarp();
+                    if (lane == 0) barrier_arrive(handed_on);
+                } else {
+                    group_sync(group);
+                    if (thread == 0) raise_flag(flags + slot * GROUPS + group);
+                }
+                handed = true;
             } else {
-                const int row_tile = segment.tile / column_tiles;
-                const int column = ((segment.tile % column_tiles) * CN + part_n) * BN;
-                const int row = group * 64 + (thread >> 5) * 16 + (lane >> 2);
-                const int *rows = row_index + (row_tile * CM + part_m) * BM + row;
+                const int column = tile % column_tiles * BN;
                 if (fast_rows(y, y_stride))
-                    store_tile<true>(acc, y, rows[0], rows[8], column, n, y_stride);
+                    store_tile<true>(acc, y, row_a, row_b, column, n, y_stride);
                 else
-                    store_tile<false>(acc, y, rows[0], rows[8], column, n, y_stride);
+                    store_tile<false>(acc, y, row_a, row_b, column, n, y_stride);
             }
         }
+        MARK(4);
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cudarc::driver::{result, sys};
 
 use super::compile::{Module, Source};
-use super::device::{Device, require_driver_function};
+use super::device::Device;
 use super::error::{Call, CudaError};
 
 /// An entry of a module.
@@ -134,44 +134,6 @@ impl Kernel {
         }
         .map(|blocks| usize::try_from(blocks).unwrap_or(0))
         .call("cuOccupancyMaxActiveBlocksPerMultiprocessor", || self.name.clone())
-    }
-
-    /// Clusters of `cluster` blocks that the device holds at a time.
-    pub fn clusters_at_a_time(
-        &self,
-        cluster: u32,
-        threads: u32,
-        shared_bytes: u32,
-    ) -> Result<usize, CudaError> {
-        require_driver_function("cuOccupancyMaxActiveClusters")?;
-        let stream = self.device.stream()?;
-        let mut attribute = sys::CUlaunchAttribute {
-            id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION,
-            pad: [0; 4],
-            value: sys::CUlaunchAttributeValue { pad: [0; 64] },
-        };
-        attribute.value.clusterDim =
-            sys::CUlaunchAttributeValue_union__bindgen_ty_1 { x: cluster, y: 1, z: 1 };
-        let config = sys::CUlaunchConfig {
-            gridDimX: cluster * self.device.info.multiprocessors as u32,
-            gridDimY: 1,
-            gridDimZ: 1,
-            blockDimX: threads,
-            blockDimY: 1,
-            blockDimZ: 1,
-            sharedMemBytes: shared_bytes,
-            hStream: stream,
-            attrs: &mut attribute,
-            numAttrs: 1,
-        };
-        let mut clusters = 0;
-        // SAFETY: the function is loaded; the configuration and its attribute outlive the call.
-        unsafe { sys::cuOccupancyMaxActiveClusters(&mut clusters, self.function, &config) }
-            .result()
-            .call("cuOccupancyMaxActiveClusters", || {
-                format!("{}: {cluster} blocks, {shared_bytes} bytes of shared memory", self.name)
-            })?;
-        Ok(usize::try_from(clusters).unwrap_or(0))
     }
 
     /// Gives the kernel to the device's stream.

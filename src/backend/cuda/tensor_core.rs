@@ -230,15 +230,8 @@ impl Work {
             "gemm_tensor_core",
             variant.shared_bytes(),
         )?;
-        let cluster = variant.cluster();
-        let (threads_each, shared_bytes) = (variant.threads(), variant.shared_bytes());
-        let workers = match cluster {
-            1 => {
-                let each = kernel.blocks_per_multiprocessor(threads_each, shared_bytes)?;
-                device.info.multiprocessors * each
-            }
-            _ => kernel.clusters_at_a_time(cluster as u32, threads_each, shared_bytes)?,
-        };
+        let each = kernel.blocks_per_multiprocessor(variant.threads(), variant.shared_bytes())?;
+        let workers = device.info.multiprocessors * each;
         if workers == 0 {
             return Err(CudaError::new(
                 "cuOccupancyMaxActiveBlocksPerMultiprocessor",
@@ -247,18 +240,18 @@ impl Work {
             ));
         }
 
-        let column_tiles = n.div_ceil(variant.tile_cols());
+        let column_tiles = n.div_ceil(variant.bn);
         require_i32("tiles", tiles.steps.len().saturating_mul(column_tiles))?;
         require_i32("groups", tiles.steps_in_all().saturating_mul(4))?;
         let lists = work_lists(choice, column_tiles, workers);
 
         let step_base: Vec<i32> = tiles.step_base().into_iter().map(|step| step as i32).collect();
         let packed = tiles.pack(a, dtype, threads);
-        let slots = lists.slots * cluster;
+        let slots = lists.slots;
         Ok(Work {
             variant,
             grid: Grid {
-                blocks: ((cluster * workers) as u32, 1, 1),
+                blocks: (workers as u32, 1, 1),
                 threads: variant.threads(),
                 shared_bytes: variant.shared_bytes(),
             },
@@ -334,7 +327,7 @@ fn work_lists(choice: &Choice, column_tiles: usize, workers: usize) -> WorkLists
 }
 
 fn reason(choice: &Choice, work: &Work, asked_for: bool) -> String {
-    let Variant { bm, bn, cm, cn, .. } = work.variant;
+    let Variant { bm, bn, .. } = work.variant;
     let why = if asked_for {
         "asked for".to_owned()
     } else {
@@ -350,7 +343,7 @@ fn reason(choice: &Choice, work: &Work, asked_for: bool) -> String {
         let list: Vec<String> = choice.estimates_ns.iter().map(estimate).collect();
         format!("least of the estimates {}", list.join(", "))
     };
-    format!("{why}; this device's tensor cores by wgmma, tiles {bm} x {bn}, clusters {cm} x {cn}")
+    format!("{why}; this device's tensor cores by wgmma, tiles {bm} x {bn}")
 }
 
 /// The tensor map of V (k x n), which the kernel reads in boxes of 64 columns and one k-step, or one
@@ -514,7 +507,7 @@ mod tests {
     ) -> Array2<f32> {
         let (k, n) = v.dim();
         let Choice { variant, tiles, .. } = choice;
-        let (tile_rows, tile_cols) = (variant.tile_rows(), variant.tile_cols());
+        let (tile_rows, tile_cols) = (variant.bm, variant.bn);
         let column_tiles = n.div_ceil(tile_cols);
         let lists = work_lists(choice, column_tiles, workers);
         let packed = tiles.pack(a.view(), Dtype::Bf16, 2);
@@ -574,10 +567,7 @@ mod tests {
         static SMALL: Variant = Variant {
             bm: 16,
             bn: 8,
-            cm: 1,
-            cn: 2,
             stages: 4,
-            per_multiprocessor: 1,
             step_ns: 5000,
             grouped_step_ns: 5000,
             tile_ns: 1000,
@@ -601,7 +591,7 @@ mod tests {
             let live = LiveGroups::of(a.view(), 1);
             for selection in Selection::EVERY {
                 for workers in [1, 4, 7, 100] {
-                    let tiles = RowTiles::new(&live, selection, SMALL.tile_rows());
+                    let tiles = RowTiles::new(&live, selection, SMALL.bm);
                     let variant = &SMALL;
                     let choice = Choice { variant, selection, tiles, estimates_ns: Vec::new() };
                     let y = emulate(&a, &v, model, &choice, workers);
