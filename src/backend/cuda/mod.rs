@@ -29,6 +29,6 @@ pub use generic::{ModelA, SlicedA};
 pub use graph::Graph;
 pub use matrix::{DeviceMatrix, Layout, ROW_MULTIPLE};
 pub use memory::Buffer;
-pub use spmm::{Pattern, SpmmA as ChainSpmmA};
+pub use spmm::{Pattern, SpmmA as ChainSpmmA, SpmmVariant, spmm_variants};
 pub use tensor_core::{MmaSyncA, Selection, TensorCoreA, TensorCores, tensor_cores};
 pub use timer::{CALLS_MAX, Span, Timer};

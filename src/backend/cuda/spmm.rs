@@ -339,23 +339,22 @@ impl HostWork {
 
     fn describe(&self, variant: &Variant) -> String {
         let panels = self.chunk_begin.len() - 1;
-        let tiles = match &self.packed {
-            HostPacked::Chunked(_) => format!(
-                "panels of up to {panels_rows} rows",
-                panels_rows = match variant {
-                    Variant::Chunked(shape) => shape.panel_rows(),
-                    Variant::Windowed(shape) => shape.panel_rows(),
-                }
-            ),
+        let rows = match variant {
+            Variant::Chunked(shape) => shape.panel_rows(),
+            Variant::Windowed(shape) => shape.panel_rows(),
+        };
+        let window = match &self.packed {
+            HostPacked::Chunked(_) => String::new(),
             HostPacked::Windowed(packed) => format!(
-                "{:.0} % of the entries in use, {} of {} chunks of {} rows of V in use at a time",
+                ", {:.0} % of the entries used, {} of {} chunks of {} rows of V in use at a time",
                 packed.used * 100.0,
                 packed.geometry.window,
                 packed.geometry.ring,
                 packed.geometry.bk
             ),
         };
-        format!("fused multiply-adds of non-zeros, {}, {panels} panels, {tiles}", variant.name())
+        let name = variant.name();
+        format!("fused multiply-adds of non-zeros, {name}, {panels} panels of up to {rows}{window}")
     }
 }
 
@@ -368,22 +367,33 @@ fn defines(variant: &Variant, abilities: &Abilities, output: Dtype) -> Vec<Strin
     defines
 }
 
-/// The kernels that [`SpmmA::pack`] may ask for, with their names and the compute capabilities from
-/// and up to which they are for.
-pub fn variants() -> Vec<(Source, &'static str, Vec<String>, ((i32, i32), (i32, i32)))> {
+/// One of the kernels that [`SpmmA::pack`] may ask for.
+#[derive(Clone, Debug)]
+pub struct SpmmVariant {
+    pub source: Source,
+    /// The kernel's name in the source.
+    pub entry: &'static str,
+    pub defines: Vec<String>,
+    /// The least and the greatest compute capability that it is made for.
+    pub capabilities: ((i32, i32), (i32, i32)),
+}
+
+/// All that [`SpmmA::pack`] may ask for.
+pub fn spmm_variants() -> Vec<SpmmVariant> {
     const MINOR_MAX: i32 = 9;
     let mut all = Vec::new();
     for output in [Dtype::F32, Dtype::Bf16, Dtype::F16] {
         for (from, to) in [(8, 8), (9, 10), (11, i32::MAX)] {
             let Some(abilities) = Abilities::of((from, 0)) else { continue };
-            let served = ((from, 0), (to, MINOR_MAX));
-            for shape in [variants::SINGLE, variants::TRIPLE] {
-                let defines = defines(&Variant::Chunked(shape), &abilities, output);
-                all.push((SPMM_CHAIN, "spmm_chain", defines, served));
-            }
+            let mut add = |source, entry, variant| {
+                let defines = defines(&variant, &abilities, output);
+                let capabilities = ((from, 0), (to, MINOR_MAX));
+                all.push(SpmmVariant { source, entry, defines, capabilities });
+            };
+            add(SPMM_CHAIN, "spmm_chain", Variant::Chunked(variants::SINGLE));
+            add(SPMM_CHAIN, "spmm_chain", Variant::Chunked(variants::TRIPLE));
             if abilities.has_windows {
-                let defines = defines(&Variant::Windowed(variants::WINDOW), &abilities, output);
-                all.push((SPMM_WINDOW, "spmm_window", defines, served));
+                add(SPMM_WINDOW, "spmm_window", Variant::Windowed(variants::WINDOW));
             }
         }
     }

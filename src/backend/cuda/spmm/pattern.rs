@@ -126,7 +126,8 @@ mod tests {
     #[test]
     fn counts_are_those_of_the_matrix() {
         for (m, k) in [(0, 0), (0, 7), (7, 0), (1, 1), (100, 130), (65, 64)] {
-            let is_live = |i: usize, j: usize| i % 5 != 2 && (i * 7 + j * 3) % (i % 9 + 1) == 0;
+            let is_live =
+                |i: usize, j: usize| i % 5 != 2 && (i * 7 + j * 3).is_multiple_of(i % 9 + 1);
             let a = Array2::from_shape_fn((m, k), |(i, j)| f32::from(u8::from(is_live(i, j))));
             let pattern = Pattern::of(a.view(), 3);
             let count = |i: usize| (0..k).filter(|&j| is_live(i, j)).count();

@@ -198,7 +198,7 @@ fn rows_of_very_different_length_serve() {
     });
     check(&a, 2, &all());
     let blocks = Array2::from_shape_fn((500, 500), |(i, j)| {
-        if (i / 50 * 3 + j / 50) % 5 == 0 { value(i, j) } else { 0.0 }
+        if (i / 50 * 3 + j / 50).is_multiple_of(5) { value(i, j) } else { 0.0 }
     });
     check(&blocks, 2, &all());
     // A single non-zero at the end, and nothing in most panels.
@@ -267,8 +267,8 @@ fn every_variant_compiles() {
         println!("not run: {reason}");
         return;
     }
-    for (source, _, defines, ((major, _), _)) in super::variants() {
-        let architecture = match major {
+    for SpmmVariant { source, defines, capabilities, .. } in spmm_variants() {
+        let architecture = match capabilities.0.0 {
             8 => "sm_80",
             9 => "sm_90a",
             _ => "sm_120a",

@@ -86,9 +86,12 @@ impl Windowed {
     ) -> Option<Packed> {
         let panels = self.panels(pattern, panel_nnz);
         let lists = threads::map(threads, panels.len(), |i| RowLists::new(pattern, panels[i].rows));
+        /// Little is gained above.
+        const USED_ENOUGH: f64 = 0.75;
         let mut choice: Option<(f64, Geometry, Vec<Part>)> = None;
+        // Long chunks cost less; shorter ones make a longer window where that is needed.
         for bk in [64, 32, 16, 8] {
-            if choice.as_ref().is_some_and(|(used, ..)| *used > 0.9) {
+            if choice.as_ref().is_some_and(|(used, ..)| *used > USED_ENOUGH) {
                 break;
             }
             for slack in [1.15, 1.5, 2.0, 3.0, 0.0] {
@@ -168,7 +171,8 @@ impl Windowed {
         (ring * bk * TILE_COLS * 4 + pieces * piece_bytes + (2 * ring + pieces) * 8) as u32
     }
 
-    /// A round is taken early if so much of it is filled.
+    /// All panels, and how much of their entries is not padding. How full a round must be to be taken
+    /// early is tried on one panel.
     fn best_fill(
         &self,
         a: &[f32],
@@ -177,22 +181,23 @@ impl Windowed {
         lists: &[RowLists],
         threads: usize,
     ) -> Option<(f64, Vec<Part>)> {
-        let mut best: Option<(f64, Vec<Part>)> = None;
-        for fill in [1.0, 0.9, 0.75] {
-            let parts = threads::map(threads, panels.len(), |i| {
-                Part::new(self, &geometry, a, &panels[i], &lists[i], fill)
-            });
-            let Some(parts) = parts.into_iter().collect::<Option<Vec<Part>>>() else { continue };
-            let sum = |of: fn(&Part) -> usize| parts.iter().map(of).sum::<usize>() as f64;
-            let used = sum(|part| part.taken) / sum(|part| part.all).max(1.0);
-            if best.as_ref().is_none_or(|(least, _)| used > least + 0.01) {
-                best = Some((used, parts));
-            }
-            if best.as_ref().is_some_and(|(used, _)| *used > 0.97) {
-                break;
-            }
-        }
-        best
+        const FILLS: [f64; 3] = [1.0, 0.9, 0.75];
+        let part = |i: usize, fill| Part::new(self, &geometry, a, &panels[i], &lists[i], fill);
+        let sample = panels.len() / 2;
+        let tried = threads::map(threads, FILLS.len(), |i| {
+            part(sample, FILLS[i]).map(|part| part.taken as f64 / part.all.max(1) as f64)
+        });
+        let mut fills: Vec<(f64, f64)> =
+            tried.into_iter().zip(FILLS).filter_map(|(used, fill)| Some((used?, fill))).collect();
+        // Stable: of equal ones the one that waits longest.
+        fills.sort_by(|(x, _), (y, _)| y.total_cmp(x));
+        fills.into_iter().find_map(|(_, fill)| {
+            let parts = threads::map(threads, panels.len(), |i| part(i, fill));
+            let parts = parts.into_iter().collect::<Option<Vec<Part>>>()?;
+            let sum = |of: fn(&Part) -> usize| parts.iter().map(of).sum::<usize>();
+            let used = sum(|part| part.taken) as f64 / sum(|part| part.all).max(1) as f64;
+            Some((used, parts))
+        })
     }
 
     fn joined(
@@ -341,10 +346,10 @@ impl Part {
             for warp in 0..shape.warps {
                 let of_warp = panel.of_warp(warp, shape.warps);
                 let mut need = 0;
-                for ahead in 0..=window {
-                    let later = rounds_max * ahead;
-                    for i in of_warp.clone() {
-                        need = need.max(due(i, c + ahead).saturating_sub(taken[i] + later));
+                for i in of_warp.clone() {
+                    for ahead in (window - 1).saturating_sub(c)..=window {
+                        let earlier = taken[i] + rounds_max * ahead;
+                        need = need.max(due(i, c + ahead).saturating_sub(earlier));
                     }
                 }
                 let begin = (part.entries.len() - base) / 4;
