@@ -62,7 +62,6 @@ pub(super) fn estimate_ns(variant: &Variant, pattern: &Pattern, n: usize, worker
     let nnz = pattern.nnz as f64;
     // Long rows make panels of few rows: see `panel_nnz`.
     let by_nnz = |column_blocks: f64| workers / (SHARE * column_blocks);
-    // A row is computed by one warp, whatever its length.
     let compute = match variant {
         Variant::Chunked(shape) => {
             let column_blocks = n.div_ceil(chunked::TILE_COLS) as f64;
