@@ -6,16 +6,14 @@
 // A is m x k (packed, see below), V is k x n row-major, Y is m x n row-major. Products with a = 0 that the packing
 // adds (several rows share an entry) change no bit but the sign of a zero.
 //
-// Grid mapping. The packer puts rows of similar population together in *panels* of CLUSTER * WARPS * GROUPS * ROWS
-// slots; a tile is (panel, block of BN = 32 COLS columns), number panel * col_blocks + block. A cluster of CLUSTER
-// thread blocks (one worker) does a tile together: each block has WARPS * GROUPS * ROWS of the slots, all need the same
-// rows of V. Workers are persistent and follow work lists (segments.cuh). A block is WARPS consumer warps and one
-// producer warp.
+// Grid mapping. The packer puts rows of similar population together in *panels* of WARPS * GROUPS * ROWS slots; a
+// tile is (panel, block of BN = 32 COLS columns), number panel * col_blocks + block. Workers (thread blocks) are
+// persistent and follow work lists (segments.cuh). A block is WARPS consumer warps and one producer warp.
 //   The accumulators of a warp, GROUPS groups of ROWS rows by 32 lanes of COLS columns, never leave registers inside a
 // segment. The steps of a tile are *chunks*: at most BK rows of V in runs of RUN, ascending; rows that the panel does not
 // need are left out where that saves a run. The producer streams chunk by chunk into a ring of STAGES: the V rows by a
-// tensor copy a run (a copy a row was limited by the rate of issue), each block of a cluster fetching its share for all,
-// and the entries of the block's own rows by one more. Full and empty barriers (mbarrier) order the ring.
+// tensor copy a run (a copy a row was limited by the rate of issue), and the entries by one more. Full and empty barriers
+// (mbarrier) order the ring.
 //   Every lane of a warp reads the same entry (broadcast) and its own columns of the V row the entry names. Shared
 // memory gives 128 bytes a clock, a quarter of what the fma units could use. With ROWS = 3 one entry has three
 // coefficients, so that a V row serves three rows of A, at the cost of products with zeros.
@@ -24,28 +22,30 @@
 // from the stored accumulators. So each output is one chain in ascending k.
 //
 // Variant (all by #define): WARPS (one less than a multiple of 4, or registers are lost), GROUPS, ROWS (1 or 3),
-// COLS (2, 4, 8 or 16), BK, STAGES, ECAP (bytes of a stage for entries, a multiple of 16), UNROLL (entries in flight:
-// 1, 2 or 4), CLUSTER; OUT_BF16 or OUT_F16 round the output once, to nearest even.
+// COLS (4, 8 or 16), BK, STAGES, ECAP (bytes of a stage for entries, a multiple of 16), UNROLL (entries in flight:
+// 1, 2 or 4); OUT_BF16 or OUT_F16 round the output once, to nearest even.
 //
 // Arguments (pointers are device pointers):
 //   v_map        tensor map of V: f32, {n, k} elements, row pitch 4 ldv bytes, box {BN, RUN}, no swizzle, zeros outside.
 //                Read only where bulk copies exist (BULK).
-//   V            k x ldv f32, 16-byte aligned; ldv >= n, a multiple of 4. 
-//   Y            m x n f32 (or 16-bit), 16-byte aligned.
-//   entries      u32, 16-byte aligned. One piece a (chunk, rank), chunk-major: a header of HEAD words for each warp
+//   V            k x ldv f32, 16-byte aligned; ldv >= n, a multiple of 4.
+//   Y            f32 (or 16-bit), 16-byte aligned, row r at y_stride * r; columns n.. up to a multiple of 4 are
+//                overwritten.
+//   entries      u32, 16-byte aligned. One piece a chunk: a header of HEAD words for each warp
 //                {begin, end of group 0, end of group 1, ...} (byte offsets in the piece), then the entries {byte
 //                offset of the V row in the stage = slot * BN * 4, a of ROWS rows}, groups in order, k ascending.
-//   entry_begin  u32[chunks * CLUSTER + 1], where the pieces start, in units of 16 bytes.
+//   entry_begin  u32[chunks + 1], where the pieces start, in units of 16 bytes.
 //   k_runs       i32, first rows of the runs, chunk after chunk; run i fills slots RUN * i on of its stage.
 //   k_begin      i32[chunks + 1], where a chunk's part of k_runs starts.
 //   chunk_begin  i32[panels + 1], first chunk of a panel.
-//   row_index    i32[panels * CLUSTER * WARPS * GROUPS * ROWS], row of Y of each slot (rank, warp, group, row), or -1.
+//   row_index    i32[panels * WARPS * GROUPS * ROWS], row of Y of each slot (warp, group, row), or -1.
 //   segments     Segment[], work lists, and seg_begin i32[workers + 1], where a worker's list starts.
-//   partials     f32[slots * CLUSTER * WARPS * 32 * GROUPS * ROWS * COLS], and flags u32[slots * CLUSTER], zero before
-//                the first launch.
-//   k, n, ldv, col_blocks = ceil(n / BN).
-// Launch: workers * CLUSTER blocks of (WARPS + 1) * 32 threads, cluster (CLUSTER, 1, 1), SMEM_BYTES of dynamic shared
-// memory. Without Hopper's bulk copies (BULK = 0) CLUSTER must be 1 and V_BYTES + ECAP suffice.
+//   partials     f32[slots * WARPS * 32 * GROUPS * ROWS * COLS], and flags u32[slots], zero before the first
+//                launch.
+//   k, n, ldv, y_stride (>= n, a multiple of 4), col_blocks = ceil(n / BN).
+// Launch: `workers` blocks of (WARPS + 1) * 32 threads, SMEM_BYTES of dynamic shared memory; without Hopper's bulk
+// copies (BULK = 0) V_BYTES + ECAP suffice.
+#include "round.cuh"
 #include "segments.cuh"
 
 #ifndef KERNEL_NAME
@@ -75,15 +75,11 @@
 #ifndef UNROLL
 #define UNROLL 2
 #endif
-#ifndef CLUSTER
-#define CLUSTER 1
-#endif
 
 #ifndef RUN
 #define RUN 8
 #endif
 #define BN (32 * COLS)
-#define VEC (COLS < 4 ? COLS : 4)
 #define ENTRY_BYTES (4 * (ROWS + 1))
 #define HEAD ((GROUPS + 4) / 4 * 4)
 #define V_BYTES (BK * BN * 4)
@@ -120,20 +116,9 @@ struct __align__(16) Entry { u32 v; float a[ROWS]; };
 __device__ __forceinline__ u32 shared_address(const void *p) { return (u32)__cvta_generic_to_shared(p); }
 
 __device__ __forceinline__ void barrier_wait(u32 bar, u32 parity) {
-#ifdef DEBUG_TIMEOUT
-    const long long start = clock64();
-    for (;;) {
-        u32 ok;
-        asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
-                     : "=r"(ok) : "r"(bar), "r"(parity) : "memory");
-        if (ok) return;
-        if (clock64() - start > 4000000000ll) __trap();
-    }
-#else
     asm volatile("{ .reg .pred p;\n"
                  "again: mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n"
                  "@!p bra again; }" ::"r"(bar), "r"(parity) : "memory");
-#endif
 }
 
 // Bytes must be a multiple of 16, both addresses 16-byte aligned.
@@ -142,57 +127,24 @@ __device__ __forceinline__ void bulk_copy(u32 to, const void *from, u32 bytes, u
                  "l"(from), "r"(bytes), "r"(bar) : "memory");
 }
 
-// A box of V to the same place in every block of the cluster, each block's own barrier counting the bytes.
+// A box of V; the barrier counts its bytes.
 __device__ __forceinline__ void load_box(u32 to, const TensorMap *map, int col, int row, u32 bar) {
-#if CLUSTER > 1
-    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster"
-                 " [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(to), "l"(map), "r"(col), "r"(row), "r"(bar),
-                 "h"((unsigned short)((1 << CLUSTER) - 1)) : "memory");
-#else
     asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::"r"(to),
                  "l"(map), "r"(col), "r"(row), "r"(bar) : "memory");
-#endif
 }
 
-__device__ __forceinline__ void cluster_sync() {
-#if CLUSTER > 1
-    asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
-#else
-    __syncthreads();
-#endif
-}
-
-__device__ __forceinline__ u32 cluster_rank() {
-    u32 rank;
-    asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
-    return rank;
-}
 // Only consumer warps meet here; the producer runs ahead.
 #define CONSUMERS_MEET() asm volatile("bar.sync 1, %0;" ::"n"(WARPS * 32) : "memory")
 #else
 #define CONSUMERS_MEET() __syncthreads()
 #endif
 
-__device__ __forceinline__ void wait_for_slot(u32 *flag) {
-#ifdef DEBUG_TIMEOUT
-    const long long start = clock64();
-    while (*(volatile u32 *)flag == 0)
-        if (clock64() - start > 4000000000ll) __trap();
-#endif
-    wait_for_flag(flag);
-}
-
 __device__ __forceinline__ void load_columns(float (&v)[COLS], const char *p) {
-#if COLS == 2
-    float2 x = *(const float2 *)p;
-    v[0] = x.x, v[1] = x.y;
-#else
 #pragma unroll
     for (int j = 0; j < COLS / 4; ++j) {
         float4 x = *(const float4 *)(p + j * 512);
         v[4 * j] = x.x, v[4 * j + 1] = x.y, v[4 * j + 2] = x.z, v[4 * j + 3] = x.w;
     }
-#endif
 }
 
 // COUNT entries from p on: all loads first, so that their latencies overlap.
@@ -247,54 +199,28 @@ __device__ __forceinline__ void chunk_products(float (&acc)[GROUPS][ROWS][COLS],
     }
 }
 
-#if defined(OUT_BF16) || defined(OUT_F16)
-typedef unsigned short Out;
-__device__ __forceinline__ Out to_out(float y) {
-    y = __fadd_rn(y, 0.0f);
-#ifdef OUT_BF16
-    // Finite only: round half to even on the upper 16 bits.
-    u32 x = __float_as_uint(y);
-    return (Out)((x + 0x7fffu + ((x >> 16) & 1u)) >> 16);
-#elif defined(__HIPCC__)
-    _Float16 h = (_Float16)y;
-    return __builtin_bit_cast(Out, h);
-#else
-    Out h;
-    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(y));
-    return h;
-#endif
-}
-#else
-typedef float Out;
-__device__ __forceinline__ Out to_out(float y) { return __fadd_rn(y, 0.0f); }
-#endif
-struct __align__(sizeof(Out) * VEC) OutVector { Out x[VEC]; };
+struct __align__(sizeof(output_t) * 4) Out4 { output_t x[4]; };
 
 extern "C" __global__ void __launch_bounds__((WARPS + 1) * 32, 1)
-KERNEL_NAME(const GRID_CONSTANT TensorMap v_map, const float *__restrict__ V, Out *__restrict__ Y, const u32 *__restrict__ entries,
+KERNEL_NAME(const GRID_CONSTANT TensorMap v_map, const float *__restrict__ V, output_t *__restrict__ Y, const u32 *__restrict__ entries,
             const u32 *__restrict__ entry_begin, const int *__restrict__ k_runs, const int *__restrict__ k_begin,
             const int *__restrict__ chunk_begin, const int *__restrict__ row_index, const Segment *__restrict__ segments,
-            const int *__restrict__ seg_begin, float *partials, u32 *flags, int k, int n, int ldv, int col_blocks) {
+            const int *__restrict__ seg_begin, float *partials, u32 *flags, int k, int n, int ldv, int y_stride,
+            int col_blocks) {
     extern __shared__ __align__(128) char smem[];
     const int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32;
-    const int worker = (int)blockIdx.x / CLUSTER;
-    const int seg_first = seg_begin[worker], seg_last = seg_begin[worker + 1];
-#if BULK && CLUSTER > 1
-    const int rank = (int)cluster_rank();
-#else
-    const int rank = (int)blockIdx.x % CLUSTER;
-#endif
+    const int seg_first = seg_begin[blockIdx.x], seg_last = seg_begin[blockIdx.x + 1];
 
 #if BULK
     const u32 full = shared_address(smem + BAR_OFFSET), empty = full + STAGES * 8;
     if (threadIdx.x == 0) {
         for (int s = 0; s < STAGES; ++s) {
             asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(full + s * 8) : "memory");
-            asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(empty + s * 8), "r"(WARPS * CLUSTER) : "memory");
+            asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(empty + s * 8), "r"(WARPS) : "memory");
         }
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     }
-    cluster_sync();
+    __syncthreads();
     int stage = 0;
     u32 phase = 0;
 
@@ -305,10 +231,9 @@ KERNEL_NAME(const GRID_CONSTANT TensorMap v_map, const float *__restrict__ V, Ou
             const int first = chunk_begin[panel];
             for (int q = first + seg.step_begin; q < first + seg.step_end; ++q) {
                 const int k0 = k_begin[q], count = k_begin[q + 1] - k0;
-                const u32 e0 = entry_begin[q * CLUSTER + rank], e1 = entry_begin[q * CLUSTER + rank + 1];
+                const u32 e0 = entry_begin[q], e1 = entry_begin[q + 1];
                 // Before the wait, which hides the latency.
-                const int mine = lane * CLUSTER + rank;
-                const int row = mine < count ? k_runs[k0 + mine] : 0;
+                const int row = lane < count ? k_runs[k0 + lane] : 0;
                 const u32 bar = full + stage * 8;
                 barrier_wait(empty + stage * 8, phase ^ 1);
                 if (lane == 0) {
@@ -318,7 +243,7 @@ KERNEL_NAME(const GRID_CONSTANT TensorMap v_map, const float *__restrict__ V, Ou
                               (e1 - e0) * 16, bar);
                 }
                 __syncwarp();
-                if (mine < count) load_box(shared_address(smem + stage * V_BYTES) + mine * (RUN * BN * 4), &v_map, col, row, bar);
+                if (lane < count) load_box(shared_address(smem + stage * V_BYTES) + lane * (RUN * BN * 4), &v_map, col, row, bar);
                 __syncwarp();
                 if (++stage == STAGES) stage = 0, phase ^= 1;
             }
@@ -335,10 +260,10 @@ KERNEL_NAME(const GRID_CONSTANT TensorMap v_map, const float *__restrict__ V, Ou
 #pragma unroll
             for (int i = 0; i < ACCS; ++i) acc[i / (ROWS * COLS)][i / COLS % ROWS][i % COLS] = 0.0f;
             if (seg.from >= 0) {
-                u32 *flag = flags + seg.from * CLUSTER + rank;
-                if (threadIdx.x == 0) wait_for_slot(flag);
+                u32 *flag = flags + seg.from;
+                if (threadIdx.x == 0) wait_for_flag(flag);
                 CONSUMERS_MEET();
-                const float *in = partials + (size_t)(seg.from * CLUSTER + rank) * (ACCS * WARPS * 32) + threadIdx.x;
+                const float *in = partials + (size_t)seg.from * (ACCS * WARPS * 32) + threadIdx.x;
                 if (consumer)
 #pragma unroll
                     for (int i = 0; i < ACCS; ++i) acc[i / (ROWS * COLS)][i / COLS % ROWS][i % COLS] = LOAD_L2(in + i * (WARPS * 32));
@@ -349,22 +274,14 @@ KERNEL_NAME(const GRID_CONSTANT TensorMap v_map, const float *__restrict__ V, Ou
             for (int q = first + seg.step_begin; q < first + seg.step_end; ++q) {
 #if BULK
                 barrier_wait(full + stage * 8, phase);
-                chunk_products(acc, smem + STAGES * V_BYTES + stage * ECAP, smem + stage * V_BYTES + lane * (VEC * 4), warp);
+                chunk_products(acc, smem + STAGES * V_BYTES + stage * ECAP, smem + stage * V_BYTES + lane * 16, warp);
                 __syncwarp();
-#if CLUSTER > 1
-                if (lane < CLUSTER)
-                    asm volatile("{ .reg .b32 remote;\n"
-                                 "mapa.shared::cluster.u32 remote, %0, %1;\n"
-                                 "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [remote]; }" ::"r"(empty + stage * 8),
-                                 "r"(lane) : "memory");
-#else
                 if (lane == 0) asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(empty + stage * 8) : "memory");
-#endif
                 if (++stage == STAGES) stage = 0, phase ^= 1;
 #else
                 // Plain path: all threads fill the one stage in use, 16 bytes at a time.
                 const int k0 = k_begin[q], count = k_begin[q + 1] - k0;
-                const u32 e0 = entry_begin[q * CLUSTER + rank], e1 = entry_begin[q * CLUSTER + rank + 1];
+                const u32 e0 = entry_begin[q], e1 = entry_begin[q + 1];
                 __syncthreads();
                 for (int i = (int)threadIdx.x; i < count * (RUN * BN / 4); i += (WARPS + 1) * 32) {
                     const int slot = i / (BN / 4), at = col + i % (BN / 4) * 4, row = k_runs[k0 + slot / RUN] + slot % RUN;
@@ -373,44 +290,33 @@ KERNEL_NAME(const GRID_CONSTANT TensorMap v_map, const float *__restrict__ V, Ou
                 for (u32 i = threadIdx.x; i < e1 - e0; i += (WARPS + 1) * 32)
                     ((uint4 *)(smem + V_BYTES))[i] = ((const uint4 *)entries)[e0 + i];
                 __syncthreads();
-                if (consumer) chunk_products(acc, smem + V_BYTES, smem + lane * (VEC * 4), warp);
+                if (consumer) chunk_products(acc, smem + V_BYTES, smem + lane * 16, warp);
 #endif
             }
             if (seg.to >= 0) {
-                float *out = partials + (size_t)(seg.to * CLUSTER + rank) * (ACCS * WARPS * 32) + threadIdx.x;
+                float *out = partials + (size_t)seg.to * (ACCS * WARPS * 32) + threadIdx.x;
                 if (consumer)
 #pragma unroll
                     for (int i = 0; i < ACCS; ++i) STORE_L2(out + i * (WARPS * 32), acc[i / (ROWS * COLS)][i / COLS % ROWS][i % COLS]);
                 CONSUMERS_MEET();
-                if (threadIdx.x == 0) raise_flag(flags + seg.to * CLUSTER + rank);
+                if (threadIdx.x == 0) raise_flag(flags + seg.to);
             } else if (consumer) {
-                const int *slots = row_index + ((size_t)(panel * CLUSTER + rank) * WARPS + warp) * (GROUPS * ROWS);
-                const bool aligned = n % VEC == 0;
+                const int *slots = row_index + ((size_t)panel * WARPS + warp) * (GROUPS * ROWS);
 #pragma unroll
                 for (int i = 0; i < GROUPS * ROWS; ++i) {
                     const int row = slots[i];
                     if (row < 0) continue;
 #pragma unroll
-                    for (int j = 0; j < COLS / VEC; ++j) {
-                        const int at = col + j * (32 * VEC) + lane * VEC;
-                        Out *y = Y + (size_t)row * n + at;
-                        OutVector o;
+                    for (int j = 0; j < COLS / 4; ++j) {
+                        const int at = col + j * 128 + lane * 4;
+                        if (at >= n) continue;
+                        Out4 o;
 #pragma unroll
-                        for (int c = 0; c < VEC; ++c) o.x[c] = to_out(acc[i / ROWS][i % ROWS][j * VEC + c]);
-                        if (aligned) {
-                            if (at < n) *(OutVector *)y = o;
-                        } else {
-#pragma unroll
-                            for (int c = 0; c < VEC; ++c)
-                                if (at + c < n) y[c] = o.x[c];
-                        }
+                        for (int c = 0; c < 4; ++c) o.x[c] = round_output(acc[i / ROWS][i % ROWS][j * 4 + c]);
+                        *(Out4 *)(Y + (size_t)row * y_stride + at) = o;
                     }
                 }
             }
         }
     }
-#if BULK
-    // Nobody leaves while another block may still write into its shared memory.
-    cluster_sync();
-#endif
 }

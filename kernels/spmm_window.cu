@@ -6,10 +6,9 @@
 // A is m x k (packed, see below), V is k x n row-major, Y is m x n row-major. Padding entries have a = 0 and change no
 // bit but the sign of a zero.
 //
-// Grid mapping. Rows are put together in *panels* of CLUSTER * WARPS * GROUPS * 4 slots; a tile is (panel, block of
-// BN = 8 COLS columns), number panel * col_blocks + block. A cluster of CLUSTER thread blocks (one worker) does a tile
-// together; workers are persistent and follow work lists (segments.cuh). A block is WARPS consumer warps and a producer
-// warp.
+// Grid mapping. Rows are put together in *panels* of WARPS * GROUPS * 4 slots; a tile is (panel, block of BN = 8 COLS
+// columns), number panel * col_blocks + block. Workers (thread blocks) are persistent and follow work lists
+// (segments.cuh). A block is WARPS consumer warps and a producer warp.
 //   Eight lanes hold COLS columns each of one row, so a warp works on four rows at a time, GROUPS times over, all in
 // registers. Narrow column blocks buy two things: many rows share a pass over V, and long stretches of V fit in shared
 // memory. The latter makes *windows* possible: rows need not keep step in k. All of V's rows in the last `window`
@@ -20,32 +19,33 @@
 // Accumulation order: the packer gives a row's entries in ascending k; a tile split between workers is continued from
 // the stored accumulators. So each output is one chain in ascending k.
 //
-// Variant (all by #define): WARPS (one less than a multiple of 4, or registers are lost), GROUPS, COLS (4 or 8),
-// CLUSTER; OUT_BF16 or OUT_F16 round the output once, to nearest even.
+// Variant (all by #define): WARPS (one less than a multiple of 4, or registers are lost), GROUPS, COLS (4 or 8);
+// OUT_BF16 or OUT_F16 round the output once, to nearest even.
 //
 // Arguments (pointers are device pointers):
-//   v_map        tensor map of V: f32, {n, k} elements, row pitch 4 ldv bytes, box {BN, bk / CLUSTER}, no swizzle, zeros
-//                outside. Read only where bulk copies exist (BULK).
+//   v_map        tensor map of V: f32, {n, k} elements, row pitch 4 ldv bytes, box {BN, bk}, no swizzle, zeros outside.
+//                Read only where bulk copies exist (BULK).
 //   V            k x ldv f32, 16-byte aligned; ldv >= n, a multiple of 4.
-//   Y            m x n f32 (or 16-bit), 16-byte aligned.
-//   entries      u32, 16-byte aligned; one piece a (chunk, rank): a word for each warp {where its entries start in the
+//   Y            f32 (or 16-bit), 16-byte aligned, row r at y_stride * r; columns n.. up to a multiple of 4 are
+//                overwritten.
+//   entries      u32, 16-byte aligned; one piece a chunk: a word for each warp {where its entries start in the
 //                piece, in units of 16 bytes, | rounds << 16}, padded to 16 bytes, then the entries of a warp, round
 //                after round, [group][row of 4] {byte offset of the V row in the ring = (chunk of panel % ring *
 //                bk + row of chunk) * BN * 4, a}. Padding: offset 0x80000000, a = 0.
-//   chunks       Chunk[chunks * CLUSTER], chunk-major: where the piece is, and the first of bk consecutive rows of V.
+//   chunks       Chunk[chunks]: where the piece is, and the first of bk consecutive rows of V.
 //   chunk_begin  i32[panels + 1], first chunk of a panel.
 //   panel_groups i32[panels], groups in use: GROUPS or 1. A panel of few long rows uses one group.
-//   row_index    i32[panels * CLUSTER * WARPS * GROUPS * 4], row of Y of each slot (rank, warp, group, row), or -1.
+//   row_index    i32[panels * WARPS * GROUPS * 4], row of Y of each slot (warp, group, row), or -1.
 //   segments     Segment[], work lists (steps are chunks), and seg_begin i32[workers + 1]. A tile can be cut anywhere:
 //                who continues it loads the window again.
-//   partials     f32[slots * CLUSTER * WARPS * 32 * GROUPS * COLS], and flags u32[slots * CLUSTER], zero before the
-//                first launch.
-//   k, n, ldv, col_blocks = ceil(n / BN).
-//   bk           rows of V in a chunk, a multiple of CLUSTER (box rows at most 256) and of 128 / BN.
+//   partials     f32[slots * WARPS * 32 * GROUPS * COLS], and flags u32[slots], zero before the first launch.
+//   k, n, ldv, y_stride (>= n, a multiple of 4), col_blocks = ceil(n / BN).
+//   bk           rows of V in a chunk, at most 256, a multiple of 128 / BN.
 //   ring         chunks in the ring, at most 32; window < ring of them are in use at a time (plain path: <= ring).
 //   pieces       entry pieces in flight; piece_bytes, room for each, a multiple of 16.
-// Launch: workers * CLUSTER blocks of (WARPS + 1) * 32 threads, cluster (CLUSTER, 1, 1), dynamic shared memory of
+// Launch: `workers` blocks of (WARPS + 1) * 32 threads, dynamic shared memory of
 // ring * bk * BN * 4 + pieces * piece_bytes + (2 * ring + pieces) * 8 bytes.
+#include "round.cuh"
 #include "segments.cuh"
 
 #ifndef KERNEL_NAME
@@ -59,9 +59,6 @@
 #endif
 #ifndef COLS
 #define COLS 8
-#endif
-#ifndef CLUSTER
-#define CLUSTER 1
 #endif
 #ifndef BATCH
 #define BATCH 2 // groups whose loads are in flight together
@@ -96,56 +93,19 @@ struct __align__(16) Chunk { u32 entry_begin, entry_size; int k_first, unused; }
 __device__ __forceinline__ u32 shared_address(const void *p) { return (u32)__cvta_generic_to_shared(p); }
 
 __device__ __forceinline__ void barrier_wait(u32 bar, u32 parity) {
-#ifdef DEBUG_TIMEOUT
-    const long long start = clock64();
-    for (;;) {
-        u32 ok;
-        asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
-                     : "=r"(ok) : "r"(bar), "r"(parity) : "memory");
-        if (ok) return;
-        if (clock64() - start > 4000000000ll) __trap();
-    }
-#else
     asm volatile("{ .reg .pred p;\n"
                  "again: mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n"
                  "@!p bra again; }" ::"r"(bar), "r"(parity) : "memory");
-#endif
 }
 
 __device__ __forceinline__ void arrive(u32 bar) {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(bar) : "memory");
 }
 
-// The same barrier in every block of the cluster, by the first lanes of a warp.
-__device__ __forceinline__ void arrive_all(u32 bar, int lane) {
-#if CLUSTER > 1
-    if (lane < CLUSTER)
-        asm volatile("{ .reg .b32 remote;\n"
-                     "mapa.shared::cluster.u32 remote, %0, %1;\n"
-                     "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [remote]; }" ::"r"(bar), "r"(lane) : "memory");
-#else
-    if (lane == 0) arrive(bar);
-#endif
-}
-
-__device__ __forceinline__ void cluster_sync() {
-#if CLUSTER > 1
-    asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
-#else
-    __syncthreads();
-#endif
-}
-
-// A box of V to the same place in every block of the cluster, each block's own barrier counting the bytes.
+// A box of V; the barrier counts the bytes.
 __device__ __forceinline__ void load_box(u32 to, const TensorMap *map, int col, int row, u32 bar) {
-#if CLUSTER > 1
-    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster"
-                 " [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(to), "l"(map), "r"(col), "r"(row), "r"(bar),
-                 "h"((unsigned short)((1 << CLUSTER) - 1)) : "memory");
-#else
     asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::"r"(to),
                  "l"(map), "r"(col), "r"(row), "r"(bar) : "memory");
-#endif
 }
 
 // Only consumer warps meet here; the producer runs ahead.
@@ -153,15 +113,6 @@ __device__ __forceinline__ void load_box(u32 to, const TensorMap *map, int col, 
 #else
 #define CONSUMERS_MEET() __syncthreads()
 #endif
-
-__device__ __forceinline__ void wait_for_slot(u32 *flag) {
-#ifdef DEBUG_TIMEOUT
-    const long long start = clock64();
-    while (*(volatile u32 *)flag == 0)
-        if (clock64() - start > 4000000000ll) __trap();
-#endif
-    wait_for_flag(flag);
-}
 
 // The columns of an entry's V row, unless it is padding; then v keeps what was there, for products with a = 0.
 __device__ __forceinline__ void load_columns(float (&v)[COLS], const char *columns, u32 offset) {
@@ -235,39 +186,17 @@ __device__ __forceinline__ void rounds(float (&acc)[GROUPS][COLS], float (&v)[2 
     }
 }
 
-#if defined(OUT_BF16) || defined(OUT_F16)
-typedef unsigned short Out;
-__device__ __forceinline__ Out to_out(float y) {
-    y = __fadd_rn(y, 0.0f);
-#ifdef OUT_BF16
-    // Finite only: round half to even on the upper 16 bits.
-    u32 x = __float_as_uint(y);
-    return (Out)((x + 0x7fffu + ((x >> 16) & 1u)) >> 16);
-#elif defined(__HIPCC__)
-    _Float16 h = (_Float16)y;
-    return __builtin_bit_cast(Out, h);
-#else
-    Out h;
-    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(y));
-    return h;
-#endif
-}
-#else
-typedef float Out;
-__device__ __forceinline__ Out to_out(float y) { return __fadd_rn(y, 0.0f); }
-#endif
-struct __align__(sizeof(Out) * 4) Out4 { Out x[4]; };
+struct __align__(sizeof(output_t) * 4) Out4 { output_t x[4]; };
 
 extern "C" __global__ void __launch_bounds__((WARPS + 1) * 32, 1)
-KERNEL_NAME(const GRID_CONSTANT TensorMap v_map, const float *__restrict__ V, Out *__restrict__ Y,
+KERNEL_NAME(const GRID_CONSTANT TensorMap v_map, const float *__restrict__ V, output_t *__restrict__ Y,
             const u32 *__restrict__ entries, const Chunk *__restrict__ chunks, const int *__restrict__ chunk_begin,
             const int *__restrict__ panel_groups, const int *__restrict__ row_index, const Segment *__restrict__ segments,
-            const int *__restrict__ seg_begin, float *partials, u32 *flags, int k, int n, int ldv, int col_blocks, int bk,
-            int ring, int window, int pieces, int piece_bytes) {
+            const int *__restrict__ seg_begin, float *partials, u32 *flags, int k, int n, int ldv, int y_stride,
+            int col_blocks, int bk, int ring, int window, int pieces, int piece_bytes) {
     extern __shared__ __align__(128) char smem[];
     const int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32;
-    const int worker = (int)blockIdx.x / CLUSTER, rank = (int)blockIdx.x % CLUSTER;
-    const int seg_first = seg_begin[worker], seg_last = seg_begin[worker + 1];
+    const int seg_first = seg_begin[blockIdx.x], seg_last = seg_begin[blockIdx.x + 1];
     const int chunk_bytes = bk * (BN * 4);
     char *const piece_ring = smem + ring * chunk_bytes;
 
@@ -276,13 +205,13 @@ KERNEL_NAME(const GRID_CONSTANT TensorMap v_map, const float *__restrict__ V, Ou
     if (threadIdx.x == 0) {
         for (int s = 0; s < ring; ++s) {
             asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(full + s * 8) : "memory");
-            asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(empty + s * 8), "r"(WARPS * CLUSTER) : "memory");
+            asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(empty + s * 8), "r"(WARPS) : "memory");
         }
         for (int s = 0; s < pieces; ++s)
             asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(drained + s * 8), "r"(WARPS) : "memory");
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     }
-    cluster_sync();
+    __syncthreads();
     // Chunk c of a panel is always in place c % ring, so a tile may leave out places of the ring: each has its own parity.
     u32 parity = 0, piece_parity = 0;
     int at_piece = 0;
@@ -291,13 +220,13 @@ KERNEL_NAME(const GRID_CONSTANT TensorMap v_map, const float *__restrict__ V, Ou
         for (int s = seg_first; s < seg_last; ++s) {
             const Segment seg = segments[s];
             const int panel = seg.tile / col_blocks, col = seg.tile % col_blocks * BN;
-            const Chunk *list = chunks + (size_t)chunk_begin[panel] * CLUSTER + rank;
+            const Chunk *list = chunks + chunk_begin[panel];
             const int c0 = max(0, seg.step_begin - window + 1);
             int place = c0 % ring;
             for (int batch = c0; batch < seg.step_end; batch += 32) {
                 // What 32 chunks are, a lane each: the latency is paid once.
                 Chunk mine = {0, 0, 0, 0};
-                if (batch + lane < seg.step_end) mine = list[(size_t)(batch + lane) * CLUSTER];
+                if (batch + lane < seg.step_end) mine = list[batch + lane];
                 const int count = min(32, seg.step_end - batch);
                 for (int i = 0; i < count; ++i) {
                     const u32 entry_begin = __shfl_sync(~0u, mine.entry_begin, i);
@@ -314,8 +243,7 @@ KERNEL_NAME(const GRID_CONSTANT TensorMap v_map, const float *__restrict__ V, Ou
                             asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
                                              shared_address(piece_ring) + at_piece * piece_bytes),
                                          "l"(entries + (size_t)entry_begin * 4), "r"(entry_size * 16), "r"(bar) : "memory");
-                        load_box(shared_address(smem) + place * chunk_bytes + rank * (chunk_bytes / CLUSTER), &v_map, col,
-                                 k_first + rank * (bk / CLUSTER), bar);
+                        load_box(shared_address(smem) + place * chunk_bytes, &v_map, col, k_first, bar);
                     }
                     __syncwarp();
                     parity ^= 1u << place;
@@ -341,10 +269,10 @@ KERNEL_NAME(const GRID_CONSTANT TensorMap v_map, const float *__restrict__ V, Ou
 #pragma unroll
             for (int i = 0; i < ACCS; ++i) acc[i / COLS][i % COLS] = 0.0f;
             if (seg.from >= 0) {
-                u32 *flag = flags + seg.from * CLUSTER + rank;
-                if (threadIdx.x == 0) wait_for_slot(flag);
+                u32 *flag = flags + seg.from;
+                if (threadIdx.x == 0) wait_for_flag(flag);
                 CONSUMERS_MEET();
-                const float *in = partials + (size_t)(seg.from * CLUSTER + rank) * (ACCS * WARPS * 32) + threadIdx.x;
+                const float *in = partials + (size_t)seg.from * (ACCS * WARPS * 32) + threadIdx.x;
                 if (consumer)
 #pragma unroll
                     for (int i = 0; i < ACCS; ++i) acc[i / COLS][i % COLS] = LOAD_L2(in + i * (WARPS * 32));
@@ -366,19 +294,19 @@ KERNEL_NAME(const GRID_CONSTANT TensorMap v_map, const float *__restrict__ V, Ou
                 if (lane == 0) arrive(drained + at_piece * 8);
                 if (++at_piece == pieces) at_piece = 0;
                 if (c - oldest >= window - 1) {
-                    arrive_all(empty + oldest_place * 8, lane);
+                    if (lane == 0) arrive(empty + oldest_place * 8);
                     ++oldest;
                     if (++oldest_place == ring) oldest_place = 0;
                 }
             }
             for (; oldest < seg.step_end; ++oldest) {
-                arrive_all(empty + oldest_place * 8, lane);
+                if (lane == 0) arrive(empty + oldest_place * 8);
                 if (++oldest_place == ring) oldest_place = 0;
             }
 #else
             // Plain path: all threads fill one place of the ring, then all compute.
             for (int c = c0; c < seg.step_end; ++c) {
-                const Chunk chunk = chunks[(size_t)(chunk_begin[panel] + c) * CLUSTER + rank];
+                const Chunk chunk = chunks[chunk_begin[panel] + c];
                 __syncthreads();
                 for (int i = (int)threadIdx.x; i < chunk_bytes / 16; i += (WARPS + 1) * 32) {
                     const int row = chunk.k_first + i / (BN / 4), at = col + i % (BN / 4) * 4;
@@ -394,15 +322,14 @@ KERNEL_NAME(const GRID_CONSTANT TensorMap v_map, const float *__restrict__ V, Ou
             }
 #endif
             if (seg.to >= 0) {
-                float *out = partials + (size_t)(seg.to * CLUSTER + rank) * (ACCS * WARPS * 32) + threadIdx.x;
+                float *out = partials + (size_t)seg.to * (ACCS * WARPS * 32) + threadIdx.x;
                 if (consumer)
 #pragma unroll
                     for (int i = 0; i < ACCS; ++i) STORE_L2(out + i * (WARPS * 32), acc[i / COLS][i % COLS]);
                 CONSUMERS_MEET();
-                if (threadIdx.x == 0) raise_flag(flags + seg.to * CLUSTER + rank);
+                if (threadIdx.x == 0) raise_flag(flags + seg.to);
             } else if (consumer) {
-                const int *slots = row_index + ((size_t)(panel * CLUSTER + rank) * WARPS + warp) * (GROUPS * 4) + quad;
-                const bool aligned = n % 4 == 0;
+                const int *slots = row_index + ((size_t)panel * WARPS + warp) * (GROUPS * 4) + quad;
 #pragma unroll
                 for (int g = 0; g < GROUPS; ++g) {
                     const int row = slots[g * 4];
@@ -410,24 +337,14 @@ KERNEL_NAME(const GRID_CONSTANT TensorMap v_map, const float *__restrict__ V, Ou
 #pragma unroll
                     for (int j = 0; j < COLS / 4; ++j) {
                         const int at = col + j * (LANES * 4) + lane % LANES * 4;
-                        Out *y = Y + (size_t)row * n + at;
+                        if (at >= n) continue;
                         Out4 o;
 #pragma unroll
-                        for (int c = 0; c < 4; ++c) o.x[c] = to_out(acc[g][j * 4 + c]);
-                        if (aligned) {
-                            if (at < n) *(Out4 *)y = o;
-                        } else {
-#pragma unroll
-                            for (int c = 0; c < 4; ++c)
-                                if (at + c < n) y[c] = o.x[c];
-                        }
+                        for (int c = 0; c < 4; ++c) o.x[c] = round_output(acc[g][j * 4 + c]);
+                        *(Out4 *)(Y + (size_t)row * y_stride + at) = o;
                     }
                 }
             }
         }
     }
-#if BULK
-    // Nobody leaves while another block may still write into its shared memory.
-    cluster_sync();
-#endif
 }

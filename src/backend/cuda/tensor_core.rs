@@ -74,7 +74,7 @@ pub fn tensor_cores(compute_capability: (i32, i32), model: TensorCoreModel) -> O
 }
 
 /// Threads for looking at and packing A of so many elements: the pool's, or all there are.
-fn packing_threads(elements: usize) -> usize {
+pub(super) fn packing_threads(elements: usize) -> usize {
     /// What keeps a thread busy for much longer than it takes to start.
     const ELEMENTS_MIN: usize = 1 << 20;
     let threads = match rayon::current_thread_index() {
