@@ -8,8 +8,8 @@ use super::{DeviceBuilt, DeviceOperator, Error, Plan, Strategy};
 use crate::arithmetic::tensor_core::Format;
 use crate::arithmetic::{Arithmetic, Slices, TensorCoreModel};
 use crate::backend::cuda::{
-    Device, DeviceMatrix, MmaSyncA, ModelA, Selection, SlicedA, TensorCoreA, TensorCores,
-    tensor_cores,
+    ChainA, ChainPlan, Device, DeviceMatrix, MmaSyncA, ModelA, Selection, SlicedA, TensorCoreA,
+    TensorCores, tensor_cores,
 };
 use crate::matrix::Dtype;
 
@@ -24,7 +24,9 @@ pub struct SkipDevice {
 /// What follows the case's arithmetic on the device.
 #[derive(Clone, Copy)]
 enum Way {
-    /// Chains of fused multiply-adds.
+    /// Chains of fused multiply-adds, one an output.
+    Chain,
+    /// Several an output.
     Sliced(Slices),
     /// The device's tensor cores, tile by tile.
     Wgmma,
@@ -45,8 +47,10 @@ impl SkipDevice {
         device: &Device,
     ) -> SkipDevice {
         let way = match arithmetic {
+            Arithmetic::F32Chain(Slices::One) | Arithmetic::Exact | Arithmetic::Bounded => {
+                Way::Chain
+            }
             Arithmetic::F32Chain(slices) => Way::Sliced(slices),
-            Arithmetic::Exact | Arithmetic::Bounded => Way::Sliced(Slices::One),
             Arithmetic::TensorCore(model) => {
                 match tensor_cores(device.compute_capability(), model) {
                     Some(TensorCores::Wgmma) => Way::Wgmma,
@@ -58,37 +62,79 @@ impl SkipDevice {
         let input = match way {
             // f32 under TF32.
             Way::Wgmma | Way::MmaSync(_) => dtype,
-            Way::Sliced(_) | Way::Model(_) => Dtype::F32,
+            Way::Chain | Way::Sliced(_) | Way::Model(_) => Dtype::F32,
         };
         SkipDevice { way, input, output, strategy }
     }
 
-    /// What tiles on tensor cores leave out; `None` leaves it to their estimates.
+    /// What tiles leave out; `None` leaves it to their estimates.
     fn selection(&self) -> Option<Selection> {
         Some(match self.strategy {
             Strategy::Auto => return None,
             Strategy::Dense => Selection::All,
             Strategy::Rows => Selection::LiveRows,
             Strategy::Columns => Selection::LiveColumns,
-            // Less than a group of a tile cannot be left out.
+            // Tiles leave out nothing less.
             Strategy::Blocks | Strategy::Csr => Selection::Tiles,
         })
     }
 
-    /// How A is held by what tiles on tensor cores do.
-    fn tiled_plan(&self, a: &TensorCoreA) -> Plan {
-        let strategy = match (self.strategy, a.selection()) {
+    /// How A is held where tiles have this selection.
+    fn strategy_of(&self, selection: Selection) -> Strategy {
+        match (self.strategy, selection) {
             (Strategy::Auto, Selection::All) => Strategy::Dense,
             (Strategy::Auto, Selection::LiveRows) => Strategy::Rows,
             (Strategy::Auto, Selection::LiveColumns) => Strategy::Columns,
             (Strategy::Auto, Selection::Tiles) => Strategy::Blocks,
             (asked_for, _) => asked_for,
+        }
+    }
+
+    /// Single chains: tiles, or single elements where those are asked for or estimated to be faster.
+    fn build_chain(
+        &self,
+        device: &Arc<Device>,
+        a: ArrayView2<'_, f32>,
+        n: usize,
+    ) -> Result<BuiltSkip, Error> {
+        if self.strategy == Strategy::Csr {
+            let plan = Plan { strategy: Strategy::Csr, reason: "asked for".into() };
+            return Ok(BuiltSkip { a: self.elements(device, a)?, plan });
+        }
+        let tiles = ChainPlan::new(device, a, n, self.selection())?;
+        let elements_ns = elements_ns(tiles.non_zeros(), n);
+        let why = match self.strategy {
+            Strategy::Auto => {
+                let (tiles, elements) = (tiles.estimates(), elements_ns as f64 / 1e3);
+                format!("least of the estimates {tiles}, csr {elements:.1} us")
+            }
+            _ => format!("asked for, estimate {}", tiles.estimates()),
         };
-        Plan { strategy, reason: a.reason().into() }
+        if self.strategy == Strategy::Auto && elements_ns < tiles.estimate_ns() {
+            let plan = Plan { strategy: Strategy::Csr, reason: why };
+            return Ok(BuiltSkip { a: self.elements(device, a)?, plan });
+        }
+        let packed = ChainA::pack(device, a, &tiles, self.output)?;
+        let reason = format!("{why}; {}", packed.description());
+        let plan = Plan { strategy: self.strategy_of(tiles.selection()), reason };
+        Ok(BuiltSkip { a: Held::Chain(Box::new(packed)), plan })
+    }
+
+    /// Single chains over single elements. With [`elements_ns`] the one place that knows by which kernel.
+    fn elements(&self, device: &Arc<Device>, a: ArrayView2<'_, f32>) -> Result<Held, Error> {
+        Ok(Held::Sliced(SlicedA::pack(device, a, Slices::One, self.output)?))
     }
 }
 
+/// What a launch over single elements is estimated to take.
+fn elements_ns(non_zeros: usize, n: usize) -> u64 {
+    const LAUNCH_NS: u64 = 5000;
+    const MULTIPLY_ADDS_PER_NS: u64 = 4000;
+    LAUNCH_NS + (non_zeros as u64).saturating_mul(n as u64) / MULTIPLY_ADDS_PER_NS
+}
+
 enum Held {
+    Chain(Box<ChainA>),
     Sliced(SlicedA),
     Tiles(Box<TensorCoreA>),
     Plain(MmaSyncA),
@@ -121,6 +167,7 @@ impl DeviceOperator for SkipDevice {
     ) -> Result<Box<dyn DeviceBuilt>, Error> {
         let plan = |strategy, reason: &str| Plan { strategy, reason: reason.into() };
         let built = match self.way {
+            Way::Chain => self.build_chain(device, a, n)?,
             Way::Sliced(slices) => BuiltSkip {
                 a: Held::Sliced(SlicedA::pack(device, a, slices, self.output)?),
                 plan: plan(Strategy::Csr, "sliced"),
@@ -128,7 +175,8 @@ impl DeviceOperator for SkipDevice {
             Way::Wgmma => {
                 let selection = self.selection();
                 let a = TensorCoreA::pack(device, a, n, self.input, self.output, selection)?;
-                BuiltSkip { plan: self.tiled_plan(&a), a: Held::Tiles(Box::new(a)) }
+                let plan = plan(self.strategy_of(a.selection()), a.reason());
+                BuiltSkip { a: Held::Tiles(Box::new(a)), plan }
             }
             Way::MmaSync(format) => BuiltSkip {
                 a: Held::Plain(MmaSyncA::pack(device, a, format, self.output)?),
@@ -152,6 +200,7 @@ impl DeviceOperator for SkipDevice {
 impl DeviceBuilt for BuiltSkip {
     fn launch(&self, v: &DeviceMatrix, y: &mut DeviceMatrix) -> Result<(), Error> {
         match &self.a {
+            Held::Chain(a) => a.launch(v, y)?,
             Held::Sliced(a) => a.launch(v, y)?,
             Held::Tiles(a) => a.launch(v, y)?,
             Held::Plain(a) => a.launch(v, y)?,
@@ -162,6 +211,7 @@ impl DeviceBuilt for BuiltSkip {
 
     fn bytes_held(&self) -> usize {
         match &self.a {
+            Held::Chain(a) => a.bytes_held(),
             Held::Sliced(a) => a.bytes_held(),
             Held::Tiles(a) => a.bytes_held(),
             Held::Plain(a) => a.bytes_held(),
