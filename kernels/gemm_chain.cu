@@ -186,12 +186,12 @@ __device__ __forceinline__ void load_fragment(float (&f)[T], SharedFloats fours,
         f[i + 2] = q.z;
         f[i + 3] = q.w;
     }
-    if (T % 4 == 2) {
+    if constexpr (T % 4 == 2) {
         const float2 q = load2(advance(rest, T / 4 * 4 * LANES));
         f[T - 2] = q.x;
         f[T - 1] = q.y;
     }
-    if (T % 4 == 1) f[T - 1] = load1(advance(rest, T / 4 * 4 * LANES));
+    if constexpr (T % 4 == 1) f[T - 1] = load1(advance(rest, T / 4 * 4 * LANES));
 }
 
 // Rounds to the output type; -0, also where it comes from rounding, becomes +0.
