@@ -41,8 +41,9 @@
 //   a_packed    f32[steps of all row tiles * BK * BM], 16-byte aligned: per row tile [k][BM], k padded
 //               with zeros to a multiple of BK, missing rows zero
 //   v           f32[k * ldv], 16-byte aligned, ldv % 4 == 0; columns n.. of it are never used.
-//               BN = 1: n = ldv = 1
-//   y           f32/bf16/f16 [m * n], 16-byte aligned, every element written
+//               BN = 1: n = 1, any ldv with k lists, else ldv = 1
+//   y           f32/bf16/f16 [m * ldy], 16-byte aligned, ldy % 8 == 0; columns 0..n of it are all written,
+//               the others left alone
 //   row_index   i32[row tiles * BM]: row of Y, -1 where the tile has no row
 //   k_list      i32[a_packed's k] or null: the k of each packed column (padding: any valid k);
 //               null: all row tiles hold k = 0, 1, 2, ...
@@ -52,7 +53,7 @@
 //   partials    f32[slots * BM * BN], 16-byte aligned
 //   flags       u32[slots], zero before the first launch; zero again after each
 //   dead_rows   i32[dead_count]: rows of Y to be written as +0
-//   dead_count, k, n, ldv, col_tiles (= ceil(n / BN))
+//   dead_count, k, n, ldv, ldy, col_tiles (= ceil(n / BN))
 #include "segments.cuh"
 
 #ifndef WARPS_M
@@ -185,12 +186,12 @@ __device__ __forceinline__ void load_fragment(float (&f)[T], SharedFloats fours,
         f[i + 2] = q.z;
         f[i + 3] = q.w;
     }
-    if (T % 4 == 2) {
+    if constexpr (T % 4 == 2) {
         const float2 q = load2(advance(rest, T / 4 * 4 * LANES));
         f[T - 2] = q.x;
         f[T - 1] = q.y;
     }
-    if (T % 4 == 1) f[T - 1] = load1(advance(rest, T / 4 * 4 * LANES));
+    if constexpr (T % 4 == 1) f[T - 1] = load1(advance(rest, T / 4 * 4 * LANES));
 }
 
 // Rounds to the output type; -0, also where it comes from rounding, becomes +0.
@@ -291,7 +292,7 @@ __device__ __forceinline__ void store_partials(const float (&acc)[TM][TN], float
 }
 
 __device__ __forceinline__ void store_tile(const float (&acc)[TM][TN], const Place &p, Output *y, const int *row_index,
-                                           int row_tile, int col_tile, int n) {
+                                           int row_tile, int col_tile, int n, int ldy) {
     const int *rows = row_index + row_tile * BM + p.warp_row;
     const int col = col_tile * BN + p.warp_col;
     const bool vectors = TN > 1 && n % 4 == 0;
@@ -299,7 +300,7 @@ __device__ __forceinline__ void store_tile(const float (&acc)[TM][TN], const Pla
     for (int i = 0; i < TM; i++) {
         const int row = rows[position<TM, LANES_M>(i, p.lane_m)];
         if (row < 0) continue;
-        Output *out = y + (size_t)row * n;
+        Output *out = y + (size_t)row * ldy;
         if (vectors) {
 #pragma unroll
             for (int j = 0; j + 4 <= TN; j += 4) {
@@ -352,9 +353,9 @@ __device__ __forceinline__ void begin_tile(float (&acc)[TM][TN], const Segment &
 }
 
 __device__ __forceinline__ void end_tile(const float (&acc)[TM][TN], const Segment &s, const Place &p, float *partials, unsigned int *flags,
-                                         Output *y, const int *row_index, int n, int col_tiles) {
+                                         Output *y, const int *row_index, int n, int ldy, int col_tiles) {
     if (s.to < 0) {
-        store_tile(acc, p, y, row_index, s.tile / col_tiles, s.tile % col_tiles, n);
+        store_tile(acc, p, y, row_index, s.tile / col_tiles, s.tile % col_tiles, n, ldy);
         return;
     }
     store_partials(acc, partials + (size_t)s.to * (BM * BN), p.thread);
@@ -500,10 +501,10 @@ struct DeadRows {
 
     __device__ __forceinline__ DeadRows(const int *rows, int begin, int end) : rows(rows), next(begin), end(end), row(begin < end ? rows[begin] : 0) {}
 
-    __device__ __forceinline__ void write(int count, Output *y, int n, unsigned int zeros) {
+    __device__ __forceinline__ void write(int count, Output *y, int n, int ldy, unsigned int zeros) {
         const unsigned int row_bytes = n * (unsigned int)sizeof(Output);
         for (; count > 0 && next < end; count--) {
-            unsigned char *out = reinterpret_cast<unsigned char *>(y + (size_t)row * n);
+            unsigned char *out = reinterpret_cast<unsigned char *>(y + (size_t)row * ldy);
             // Read ahead, so that the next call does not wait for it.
             if (++next < end) row = rows[next];
             for (unsigned int at = 0; at < row_bytes; at += ZERO_BYTES) {
@@ -518,7 +519,7 @@ struct DeadRows {
 // One thread moves all data: k in its natural order.
 __device__ __forceinline__ void produce(Ring &ring, const TensorMap *map, const float *a_packed, const int *first_step, const Segment *segments,
                                         int segment_begin, int segment_end, int col_tiles, DeadRows &dead, int quota, Output *y, int n,
-                                        unsigned int zeros) {
+                                        int ldy, unsigned int zeros) {
     for (int i = segment_begin; i < segment_end; i++) {
         const Segment s = segments[i];
         const int col = s.tile % col_tiles * BN;
@@ -533,7 +534,7 @@ __device__ __forceinline__ void produce(Ring &ring, const TensorMap *map, const 
             a_from += BK * BM;
             k += BK;
             ring.next();
-            dead.write(quota, y, n, zeros);
+            dead.write(quota, y, n, ldy, zeros);
         }
     }
 }
@@ -541,7 +542,7 @@ __device__ __forceinline__ void produce(Ring &ring, const TensorMap *map, const 
 // All producers: rows of V by k lists, in pieces. Thread t of them takes pieces t, t + 32 PRODUCERS, ...
 __device__ __forceinline__ void produce_listed(Ring &ring, const float *v, int k, int ldv, const int *k_list, const float *a_packed,
                                                const int *first_step, const Segment *segments, int segment_begin, int segment_end, int col_tiles,
-                                               DeadRows &dead, int quota, Output *y, int n, unsigned int zeros) {
+                                               DeadRows &dead, int quota, Output *y, int n, int ldy, unsigned int zeros) {
     constexpr int ROUNDS = (PIECES + 32 * PRODUCERS - 1) / (32 * PRODUCERS);
     const int thread = threadIdx.x - CONSUMERS;
     for (int i = segment_begin; i < segment_end; i++) {
@@ -581,7 +582,7 @@ __device__ __forceinline__ void produce_listed(Ring &ring, const float *v, int k
             ring.next();
             step++;
             if (steps > 1) read_list();
-            if (thread == 0) dead.write(quota, y, n, zeros);
+            if (thread == 0) dead.write(quota, y, n, ldy, zeros);
         }
     }
 }
@@ -592,7 +593,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, CTAS)
     gemm_chain(const GRID_CONSTANT TensorMap v_map, const float *__restrict__ a_packed, const float *__restrict__ v, Output *__restrict__ y,
                const int *__restrict__ row_index, const int *__restrict__ k_list, const int *__restrict__ first_step,
                const Segment *__restrict__ segments, const int *__restrict__ segment_begin, float *partials, unsigned int *flags,
-               const int *__restrict__ dead_rows, int dead_count, int k, int n, int ldv, int col_tiles) {
+               const int *__restrict__ dead_rows, int dead_count, int k, int n, int ldv, int ldy, int col_tiles) {
     extern __shared__ __align__(128) unsigned char shared[];
     const int worker = blockIdx.x, workers = gridDim.x;
     const int first_segment = segment_begin[worker], segment_end = segment_begin[worker + 1];
@@ -636,9 +637,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, CTAS)
         const unsigned int zeros = barriers + ZERO_OFFSET;
 
         if (k_list)
-            produce_listed(ring, v, k, ldv, k_list, a_packed, first_step, segments, first_segment, segment_end, col_tiles, dead, quota, y, n, zeros);
+            produce_listed(ring, v, k, ldv, k_list, a_packed, first_step, segments, first_segment, segment_end, col_tiles, dead, quota, y, n, ldy, zeros);
         else
-            produce(ring, &v_map, a_packed, first_step, segments, first_segment, segment_end, col_tiles, dead, quota, y, n, zeros);
+            produce(ring, &v_map, a_packed, first_step, segments, first_segment, segment_end, col_tiles, dead, quota, y, n, ldy, zeros);
         if (first_segment != segment_end) {
             // Those who compute read ahead by one stage: let them have an empty one.
             barrier_wait(ring.empty(), ring.parity ^ 1);
@@ -646,7 +647,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, CTAS)
             if (k_list && thread == 0) barrier_arrive(ring.full());
         }
         if (thread == 0) {
-            dead.write(dead_end - dead_begin, y, n, zeros);
+            dead.write(dead_end - dead_begin, y, n, ldy, zeros);
             // The zeros must outlive the copies that read them.
             asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
         }
@@ -666,7 +667,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, CTAS)
 #endif
     if (!bulk_rows)
         for (int i = dead_begin; i < dead_end; i++)
-            for (int c = threadIdx.x; c < n; c += CONSUMERS) y[(size_t)dead_rows[i] * n + c] = 0;
+            for (int c = threadIdx.x; c < n; c += CONSUMERS) y[(size_t)dead_rows[i] * ldy + c] = 0;
     if (first_segment == segment_end) return;
     const Place p = place_of(threadIdx.x);
     const bool first_lane = (threadIdx.x & 31) == 0;
@@ -703,13 +704,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, CTAS)
             load_group(a[0], b[0], from);
             multiply(acc, a[1], b[1]);
         }
-        end_tile(acc, s, p, partials, flags, y, row_index, n, col_tiles);
+        end_tile(acc, s, p, partials, flags, y, row_index, n, ldy, col_tiles);
     }
 
 #else
     float *stages = reinterpret_cast<float *>(shared);
     for (int i = dead_begin; i < dead_end; i++) {
-        Output *out = y + (size_t)dead_rows[i] * n;
+        Output *out = y + (size_t)dead_rows[i] * ldy;
         for (int c = threadIdx.x; c < n; c += THREADS) out[c] = 0;
     }
     const Place p = place_of(threadIdx.x);
@@ -763,7 +764,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, CTAS)
             multiply(acc, a[1], b[1]);
         }
         __syncthreads();
-        end_tile(acc, s, p, partials, flags, y, row_index, n, col_tiles);
+        end_tile(acc, s, p, partials, flags, y, row_index, n, ldy, col_tiles);
     }
 #endif
 }

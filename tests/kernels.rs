@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sparse_verify::backend::cuda::{Variant, architecture_name, compiler_version, kernel_variants};
 
-/// Turing, Ampere, Ada, Hopper, Blackwell.
-const CAPABILITIES: [(i32, i32); 5] = [(7, 5), (8, 0), (8, 9), (9, 0), (10, 0)];
+/// Turing, Ampere, Ada, Hopper, Blackwell of both kinds.
+const CAPABILITIES: [(i32, i32); 6] = [(7, 5), (8, 0), (8, 9), (9, 0), (10, 0), (12, 0)];
 
 /// NVIDIA's alone, by their instructions.
 const CUDA_ONLY: [&str; 3] = ["block_stream.cu", "gemm_mma_sync.cu", "gemm_tensor_core.cu"];

@@ -8,8 +8,8 @@ use super::{DeviceBuilt, DeviceOperator, Error, Plan, Strategy};
 use crate::arithmetic::tensor_core::Format;
 use crate::arithmetic::{Arithmetic, Slices, TensorCoreModel};
 use crate::backend::cuda::{
-    Device, DeviceMatrix, MmaSyncA, ModelA, Selection, SlicedA, TensorCoreA, TensorCores,
-    tensor_cores,
+    ChainA, ChainPlan, ChainSpmmA, Device, DeviceMatrix, MmaSyncA, ModelA, Pattern, Selection,
+    SlicedA, TensorCoreA, TensorCores, tensor_cores,
 };
 use crate::matrix::Dtype;
 
@@ -24,7 +24,9 @@ pub struct SkipDevice {
 /// What follows the case's arithmetic on the device.
 #[derive(Clone, Copy)]
 enum Way {
-    /// Chains of fused multiply-adds.
+    /// Chains of fused multiply-adds, one an output.
+    Chain,
+    /// Several an output.
     Sliced(Slices),
     /// The device's tensor cores, tile by tile.
     Wgmma,
@@ -45,8 +47,10 @@ impl SkipDevice {
         device: &Device,
     ) -> SkipDevice {
         let way = match arithmetic {
+            Arithmetic::F32Chain(Slices::One) | Arithmetic::Exact | Arithmetic::Bounded => {
+                Way::Chain
+            }
             Arithmetic::F32Chain(slices) => Way::Sliced(slices),
-            Arithmetic::Exact | Arithmetic::Bounded => Way::Sliced(Slices::One),
             Arithmetic::TensorCore(model) => {
                 match tensor_cores(device.compute_capability(), model) {
                     Some(TensorCores::Wgmma) => Way::Wgmma,
@@ -58,37 +62,96 @@ impl SkipDevice {
         let input = match way {
             // f32 under TF32.
             Way::Wgmma | Way::MmaSync(_) => dtype,
-            Way::Sliced(_) | Way::Model(_) => Dtype::F32,
+            Way::Chain | Way::Sliced(_) | Way::Model(_) => Dtype::F32,
         };
         SkipDevice { way, input, output, strategy }
     }
 
-    /// What tiles on tensor cores leave out; `None` leaves it to their estimates.
+    /// What tiles leave out; `None` leaves it to their estimates.
     fn selection(&self) -> Option<Selection> {
         Some(match self.strategy {
             Strategy::Auto => return None,
             Strategy::Dense => Selection::All,
             Strategy::Rows => Selection::LiveRows,
             Strategy::Columns => Selection::LiveColumns,
-            // Less than a group of a tile cannot be left out.
+            // Tiles leave out nothing less.
             Strategy::Blocks | Strategy::Csr => Selection::Tiles,
         })
     }
 
-    /// How A is held by what tiles on tensor cores do.
-    fn tiled_plan(&self, a: &TensorCoreA) -> Plan {
-        let strategy = match (self.strategy, a.selection()) {
+    /// How A is held where tiles have this selection.
+    fn strategy_of(&self, selection: Selection) -> Strategy {
+        match (self.strategy, selection) {
             (Strategy::Auto, Selection::All) => Strategy::Dense,
             (Strategy::Auto, Selection::LiveRows) => Strategy::Rows,
             (Strategy::Auto, Selection::LiveColumns) => Strategy::Columns,
             (Strategy::Auto, Selection::Tiles) => Strategy::Blocks,
             (asked_for, _) => asked_for,
+        }
+    }
+
+    /// Single chains: tiles, or single elements where those are asked for or estimated to be faster.
+    fn build_chain(
+        &self,
+        device: &Arc<Device>,
+        a: ArrayView2<'_, f32>,
+        n: usize,
+    ) -> Result<BuiltSkip, Error> {
+        let pattern = Pattern::of_whole(a);
+        let elements_ns = match ChainSpmmA::serves(device.compute_capability()) {
+            true => ChainSpmmA::estimate_ns(device, &pattern, n),
+            false => sliced_ns(pattern.non_zeros(), n),
         };
-        Plan { strategy, reason: a.reason().into() }
+        if self.strategy == Strategy::Csr {
+            return self.build_elements(device, a, &pattern, n, "asked for");
+        }
+        let tiles = ChainPlan::new(device, a, n, self.selection())?;
+        let why = match self.strategy {
+            Strategy::Auto => {
+                let (tiles, elements) = (tiles.estimates(), elements_ns as f64 / 1e3);
+                format!("least of the estimates {tiles}, csr {elements:.1} us")
+            }
+            _ => format!("asked for, estimate {}", tiles.estimates()),
+        };
+        if self.strategy == Strategy::Auto && elements_ns < tiles.estimate_ns() {
+            return self.build_elements(device, a, &pattern, n, &why);
+        }
+        let packed = ChainA::pack(device, a, &tiles, self.output)?;
+        let reason = format!("{why}; {}", packed.description());
+        let plan = Plan { strategy: self.strategy_of(tiles.selection()), reason };
+        Ok(BuiltSkip { a: Held::Chain(Box::new(packed)), plan })
+    }
+
+    /// Single chains over single elements.
+    fn build_elements(
+        &self,
+        device: &Arc<Device>,
+        a: ArrayView2<'_, f32>,
+        pattern: &Pattern,
+        n: usize,
+        why: &str,
+    ) -> Result<BuiltSkip, Error> {
+        let plan = |how: &str| Plan { strategy: Strategy::Csr, reason: format!("{why}; {how}") };
+        if ChainSpmmA::serves(device.compute_capability()) {
+            let a = ChainSpmmA::pack_pattern(device, a, pattern, n, self.output)?;
+            let plan = plan(&a.describe());
+            return Ok(BuiltSkip { a: Held::Elements(Box::new(a)), plan });
+        }
+        let a = SlicedA::pack(device, a, Slices::One, self.output)?;
+        Ok(BuiltSkip { a: Held::Sliced(a), plan: plan("a thread an output") })
     }
 }
 
+/// What a launch of a thread an output is estimated to take.
+fn sliced_ns(non_zeros: usize, n: usize) -> u64 {
+    const LAUNCH_NS: u64 = 5000;
+    const MULTIPLY_ADDS_PER_NS: u64 = 4000;
+    LAUNCH_NS + (non_zeros as u64).saturating_mul(n as u64) / MULTIPLY_ADDS_PER_NS
+}
+
 enum Held {
+    Chain(Box<ChainA>),
+    Elements(Box<ChainSpmmA>),
     Sliced(SlicedA),
     Tiles(Box<TensorCoreA>),
     Plain(MmaSyncA),
@@ -121,6 +184,7 @@ impl DeviceOperator for SkipDevice {
     ) -> Result<Box<dyn DeviceBuilt>, Error> {
         let plan = |strategy, reason: &str| Plan { strategy, reason: reason.into() };
         let built = match self.way {
+            Way::Chain => self.build_chain(device, a, n)?,
             Way::Sliced(slices) => BuiltSkip {
                 a: Held::Sliced(SlicedA::pack(device, a, slices, self.output)?),
                 plan: plan(Strategy::Csr, "sliced"),
@@ -128,7 +192,8 @@ impl DeviceOperator for SkipDevice {
             Way::Wgmma => {
                 let selection = self.selection();
                 let a = TensorCoreA::pack(device, a, n, self.input, self.output, selection)?;
-                BuiltSkip { plan: self.tiled_plan(&a), a: Held::Tiles(Box::new(a)) }
+                let plan = plan(self.strategy_of(a.selection()), a.reason());
+                BuiltSkip { a: Held::Tiles(Box::new(a)), plan }
             }
             Way::MmaSync(format) => BuiltSkip {
                 a: Held::Plain(MmaSyncA::pack(device, a, format, self.output)?),
@@ -152,6 +217,8 @@ impl DeviceOperator for SkipDevice {
 impl DeviceBuilt for BuiltSkip {
     fn launch(&self, v: &DeviceMatrix, y: &mut DeviceMatrix) -> Result<(), Error> {
         match &self.a {
+            Held::Chain(a) => a.launch(v, y)?,
+            Held::Elements(a) => a.launch(v, y)?,
             Held::Sliced(a) => a.launch(v, y)?,
             Held::Tiles(a) => a.launch(v, y)?,
             Held::Plain(a) => a.launch(v, y)?,
@@ -162,6 +229,8 @@ impl DeviceBuilt for BuiltSkip {
 
     fn bytes_held(&self) -> usize {
         match &self.a {
+            Held::Chain(a) => a.bytes_held(),
+            Held::Elements(a) => a.bytes_held(),
             Held::Sliced(a) => a.bytes_held(),
             Held::Tiles(a) => a.bytes_held(),
             Held::Plain(a) => a.bytes_held(),

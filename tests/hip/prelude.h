@@ -26,6 +26,10 @@ struct dim3_index {
 #define blockDim (dim3_index{__builtin_amdgcn_workgroup_size_x(), __builtin_amdgcn_workgroup_size_y(), __builtin_amdgcn_workgroup_size_z()})
 #define gridDim (dim3_index{__builtin_amdgcn_grid_size_x() / __builtin_amdgcn_workgroup_size_x(), __builtin_amdgcn_grid_size_y() / __builtin_amdgcn_workgroup_size_y(), __builtin_amdgcn_grid_size_z() / __builtin_amdgcn_workgroup_size_z()})
 
+struct __attribute__((aligned(8))) uint2 {
+    unsigned int x, y;
+};
+
 struct __attribute__((aligned(8))) float2 {
     float x, y;
 };
@@ -52,6 +56,7 @@ struct __attribute__((aligned(16))) uint4 {
 
 __device__ inline float2 make_float2(float x, float y) { return {x, y}; }
 __device__ inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+__device__ inline uint2 make_uint2(unsigned int x, unsigned int y) { return {x, y}; }
 __device__ inline int2 make_int2(int x, int y) { return {x, y}; }
 __device__ inline int4 make_int4(int x, int y, int z, int w) { return {x, y, z, w}; }
 

@@ -157,6 +157,14 @@ impl Device {
         result::mem_get_info().call("cuMemGetInfo", String::new)
     }
 
+    /// Bytes of shared memory that one block may have, where the kernel asks for them.
+    pub(super) fn shared_bytes_max(&self) -> Result<usize, CudaError> {
+        self.context
+            .attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)
+            .map(|bytes| usize::try_from(bytes).unwrap_or(0))
+            .call("cuDeviceGetAttribute", || "shared memory of a block".into())
+    }
+
     /// Major and minor compute capability.
     pub fn compute_capability(&self) -> (i32, i32) {
         self.kernels.architecture

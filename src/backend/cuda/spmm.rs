@@ -8,7 +8,6 @@ mod windowed;
 
 use std::sync::Arc;
 
-use cudarc::driver::sys;
 use ndarray::ArrayView2;
 
 pub use pattern::Pattern;
@@ -16,13 +15,15 @@ pub use pattern::Pattern;
 use self::variants::{Abilities, HANDOVER_CLOCKS, Variant};
 use super::compile::Source;
 use super::device::{Device, require_driver_function};
-use super::error::{Call, CudaError};
+use super::error::CudaError;
 use super::generic::{output_define, require_i32};
 use super::launch::{Arguments, Grid, Kernel};
+use super::live::packing_threads;
 use super::matrix::DeviceMatrix;
 use super::memory::Buffer;
 use super::segments::{Dealing, WorkLists};
-use super::tensor_core::packing_threads;
+use super::tensor_map::{self, Swizzle};
+use super::variants::Variant as KernelVariant;
 use crate::matrix::Dtype;
 
 const SPMM_CHAIN: Source =
@@ -146,7 +147,9 @@ impl SpmmA {
         assert_eq!((v.dtype, y.dtype), (Dtype::F32, self.output), "the caller asked for these");
         let Some(work) = &self.work else { return y.buffer.fill(0) };
         let map = match work.v_box {
-            Some(shape) => v_map(v, shape)?,
+            Some((cols, rows)) => {
+                tensor_map::encode(v, (rows as usize, cols as usize), Swizzle::None)?
+            }
             None => [0; 16],
         };
         let mut arguments = Arguments::new().with(map).with(v.pointer()).with(y.pointer());
@@ -367,19 +370,8 @@ fn defines(variant: &Variant, abilities: &Abilities, output: Dtype) -> Vec<Strin
     defines
 }
 
-/// One of the kernels that [`SpmmA::pack`] may ask for.
-#[derive(Clone, Debug)]
-pub struct SpmmVariant {
-    pub source: Source,
-    /// The kernel's name in the source.
-    pub entry: &'static str,
-    pub defines: Vec<String>,
-    /// The least and the greatest compute capability that it is made for.
-    pub capabilities: ((i32, i32), (i32, i32)),
-}
-
 /// All that [`SpmmA::pack`] may ask for.
-pub fn spmm_variants() -> Vec<SpmmVariant> {
+pub(super) fn kernel_variants() -> impl Iterator<Item = KernelVariant> {
     const MINOR_MAX: i32 = 9;
     let mut all = Vec::new();
     for output in [Dtype::F32, Dtype::Bf16, Dtype::F16] {
@@ -388,7 +380,7 @@ pub fn spmm_variants() -> Vec<SpmmVariant> {
             let mut add = |source, entry, variant| {
                 let defines = defines(&variant, &abilities, output);
                 let capabilities = ((from, 0), (to, MINOR_MAX));
-                all.push(SpmmVariant { source, entry, defines, capabilities });
+                all.push(KernelVariant { source, entry, defines, capabilities });
             };
             add(SPMM_CHAIN, "spmm_chain", Variant::Chunked(variants::SINGLE));
             add(SPMM_CHAIN, "spmm_chain", Variant::Chunked(variants::TRIPLE));
@@ -397,37 +389,7 @@ pub fn spmm_variants() -> Vec<SpmmVariant> {
             }
         }
     }
-    all
-}
-
-/// The tensor map of V (k x n), read in boxes of so many columns and rows.
-fn v_map(v: &DeviceMatrix, (box_cols, box_rows): (u32, u32)) -> Result<[u64; 16], CudaError> {
-    let mut map = sys::CUtensorMap { opaque: [0; 16] };
-    let shape = [v.cols as u64, v.rows as u64];
-    let stride_bytes = [(v.stride * v.dtype.size()) as u64];
-    // SAFETY: the arrays are as long as the two dimensions ask for, and are read before the call
-    // returns; V's address and stride are aligned as every DeviceMatrix's are.
-    unsafe {
-        sys::cuTensorMapEncodeTiled(
-            &mut map,
-            sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_FLOAT32,
-            2,
-            v.pointer() as *mut _,
-            shape.as_ptr(),
-            stride_bytes.as_ptr(),
-            [box_cols, box_rows].as_ptr(),
-            [1, 1].as_ptr(),
-            sys::CUtensorMapInterleave::CU_TENSOR_MAP_INTERLEAVE_NONE,
-            sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_NONE,
-            sys::CUtensorMapL2promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-            sys::CUtensorMapFloatOOBfill::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
-        )
-    }
-    .result()
-    .call("cuTensorMapEncodeTiled", || {
-        format!("V, {} x {} f32, rows {} elements apart", v.rows, v.cols, v.stride)
-    })?;
-    Ok(map.opaque)
+    all.into_iter()
 }
 
 #[cfg(test)]

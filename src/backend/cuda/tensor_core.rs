@@ -5,21 +5,20 @@ mod variants;
 
 use std::sync::Arc;
 
-use cudarc::driver::sys;
 use ndarray::ArrayView2;
-
-pub use layout::Selection;
 
 use self::layout::LiveGroups;
 use self::variants::{Choice, HANDOVER_NS, Variant};
 use super::compile::Source;
 use super::device::{Device, require_driver_function};
-use super::error::{Call, CudaError};
+use super::error::CudaError;
 use super::generic::{output_define, require_i32};
 use super::launch::{Arguments, Grid, Kernel};
+use super::live::{Selection, estimates_text, packing_threads};
 use super::matrix::DeviceMatrix;
 use super::memory::Buffer;
 use super::segments::{Dealing, WorkLists};
+use super::tensor_map::{self, Swizzle};
 use super::variants::Variant as KernelVariant;
 use crate::arithmetic::TensorCoreModel;
 use crate::arithmetic::tensor_core::{Architecture, Format};
@@ -71,17 +70,6 @@ pub fn tensor_cores(compute_capability: (i32, i32), model: TensorCoreModel) -> O
         (Architecture::Hopper, Format::F16 | Format::Bf16) => Some(TensorCores::Wgmma),
         _ => Some(TensorCores::MmaSync),
     }
-}
-
-/// Threads for looking at and packing A of so many elements: the pool's, or all there are.
-pub(super) fn packing_threads(elements: usize) -> usize {
-    /// What keeps a thread busy for much longer than it takes to start.
-    const ELEMENTS_MIN: usize = 1 << 20;
-    let threads = match rayon::current_thread_index() {
-        Some(_) => rayon::current_num_threads(),
-        None => std::thread::available_parallelism().map_or(1, usize::from),
-    };
-    threads.min(elements / ELEMENTS_MIN).max(1)
 }
 
 /// A (m x k) packed for wgmma, for V of n columns.
@@ -160,8 +148,10 @@ impl TensorCoreA {
         assert_eq!((y.rows, y.cols), (m, n), "the caller made Y for A and V");
         assert_eq!((v.dtype, y.dtype), (self.dtype, self.output), "the caller asked for these");
         let Some(work) = &self.work else { return y.buffer.fill(0) };
+        // One k-step of 64 columns, or one group.
+        let box_shape = (if work.is_grouped { 16 } else { 64 }, 64);
         let arguments = Arguments::new()
-            .with(v_map(v, work.is_grouped)?)
+            .with(tensor_map::encode(v, box_shape, Swizzle::Bytes128)?)
             .with(work.a_packed.pointer())
             .with(work.step_base.pointer())
             .with(work.group_k.pointer())
@@ -331,55 +321,9 @@ fn reason(choice: &Choice, work: &Work, asked_for: bool) -> String {
     let why = if asked_for {
         "asked for".to_owned()
     } else {
-        let estimate = |(selection, ns): &(Selection, u64)| {
-            let name = match selection {
-                Selection::All => "dense",
-                Selection::LiveRows => "rows",
-                Selection::LiveColumns => "columns",
-                Selection::Tiles => "blocks",
-            };
-            format!("{name} {:.1} us", *ns as f64 / 1e3)
-        };
-        let list: Vec<String> = choice.estimates_ns.iter().map(estimate).collect();
-        format!("least of the estimates {}", list.join(", "))
+        format!("least of the estimates {}", estimates_text(&choice.estimates_ns))
     };
     format!("{why}; this device's tensor cores by wgmma, tiles {bm} x {bn}")
-}
-
-/// The tensor map of V (k x n), which the kernel reads in boxes of 64 columns and one k-step, or one
-/// group.
-fn v_map(v: &DeviceMatrix, is_grouped: bool) -> Result<[u64; 16], CudaError> {
-    let mut map = sys::CUtensorMap { opaque: [0; 16] };
-    let dtype = match v.dtype {
-        Dtype::F16 => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
-        _ => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
-    };
-    let shape = [v.cols as u64, v.rows as u64];
-    let stride_bytes = [(v.stride * v.dtype.size()) as u64];
-    let box_shape = [64, if is_grouped { 16 } else { 64 }];
-    // SAFETY: the arrays are as long as the two dimensions ask for, and are read before the call
-    // returns; V's address and stride are aligned as every DeviceMatrix's are.
-    unsafe {
-        sys::cuTensorMapEncodeTiled(
-            &mut map,
-            dtype,
-            2,
-            v.pointer() as *mut _,
-            shape.as_ptr(),
-            stride_bytes.as_ptr(),
-            box_shape.as_ptr(),
-            [1, 1].as_ptr(),
-            sys::CUtensorMapInterleave::CU_TENSOR_MAP_INTERLEAVE_NONE,
-            sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_128B,
-            sys::CUtensorMapL2promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-            sys::CUtensorMapFloatOOBfill::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
-        )
-    }
-    .result()
-    .call("cuTensorMapEncodeTiled", || {
-        format!("V, {} x {} {}, rows {} elements apart", v.rows, v.cols, v.dtype, v.stride)
-    })?;
-    Ok(map.opaque)
 }
 
 /// A (m x k) as it is, for single warps: nothing is skipped.

@@ -3,7 +3,7 @@
 
 use super::compile::{Cubin, Source, architecture_name, cubin};
 use super::error::CudaError;
-use super::{generic, tensor_core, timer};
+use super::{gemm_chain, generic, spmm, tensor_core, timer};
 
 /// One kernel under one set of defines.
 #[derive(Clone, Debug)]
@@ -21,7 +21,12 @@ pub(super) const ANY: ((i32, i32), (i32, i32)) = ((0, 0), (i32::MAX, 0));
 
 /// All variants of all kernels.
 pub fn kernel_variants() -> Vec<Variant> {
-    generic::variants().chain(tensor_core::kernel_variants()).chain(timer::variants()).collect()
+    generic::variants()
+        .chain(gemm_chain::kernel_variants())
+        .chain(spmm::kernel_variants())
+        .chain(tensor_core::kernel_variants())
+        .chain(timer::variants())
+        .collect()
 }
 
 impl Variant {

@@ -2,6 +2,7 @@
 
 use ndarray::ArrayView2;
 
+use super::super::live::packing_threads;
 use crate::backend::cpu::nonzero_bits;
 use crate::threads;
 
@@ -24,6 +25,15 @@ pub struct Pattern {
 }
 
 impl Pattern {
+    /// Looks at A once, on as many threads as packing takes.
+    pub fn of_whole(a: ArrayView2<'_, f32>) -> Pattern {
+        Pattern::of(a, packing_threads(a.len()))
+    }
+
+    pub fn non_zeros(&self) -> usize {
+        self.nnz
+    }
+
     /// Looks at A once, on up to `threads` threads. Rows and columns must fit in 32 bits with sign.
     pub fn of(a: ArrayView2<'_, f32>, threads: usize) -> Pattern {
         /// Rows that a thread takes at a time.

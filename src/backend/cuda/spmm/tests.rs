@@ -1,6 +1,5 @@
 use ndarray::Array2;
 
-use super::super::compile::{compiler_version, cubin};
 use super::variants::{SINGLE, TRIPLE, WINDOW};
 use super::*;
 
@@ -257,46 +256,5 @@ fn estimates_are_near_what_was_measured() {
         assert_eq!(variant.name(), want, "{part}");
         let ratio = ns as f64 / 1e3 / measured_us;
         assert!((0.9..1.15).contains(&ratio), "{part}: {ns} ns, measured {measured_us} us");
-    }
-}
-
-/// Slow the first time, from the cache later.
-#[test]
-fn every_variant_compiles() {
-    if let Err(reason) = compiler_version() {
-        println!("not run: {reason}");
-        return;
-    }
-    for SpmmVariant { source, defines, capabilities, .. } in spmm_variants() {
-        let architecture = match capabilities.0.0 {
-            8 => "sm_80",
-            9 => "sm_90a",
-            _ => "sm_120a",
-        };
-        if let Err(error) = cubin(source, architecture, &defines) {
-            panic!("{error}");
-        }
-    }
-}
-
-#[test]
-#[ignore = "a measurement: cargo test --release -- --ignored --nocapture packing_time"]
-fn packing_time() {
-    for part in [0.3, 0.2, 0.05, 0.01] {
-        let a = Array2::from_shape_fn((14336, 4096), |(i, j)| {
-            if is_live(i, j, part) { value(i, j) } else { 0.0 }
-        });
-        let threads = packing_threads(a.len());
-        let start = std::time::Instant::now();
-        let pattern = Pattern::of(a.view(), threads);
-        println!("{part}: pattern {:?}, {threads} threads", start.elapsed());
-        for variant in all() {
-            let start = std::time::Instant::now();
-            let slice = a.as_slice().expect("row-major");
-            let host = HostWork::new(slice, &pattern, 1024, &variant, 132, threads);
-            let what =
-                host.map(|host| format!("{}, {:?}", host.describe(&variant), host.geometry()));
-            println!("  {:?} {what:?}", start.elapsed());
-        }
     }
 }

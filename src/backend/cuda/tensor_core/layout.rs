@@ -2,7 +2,7 @@
 
 use ndarray::ArrayView2;
 
-use crate::backend::cpu::nonzero_bits;
+use super::super::live::{Live, Selection, row_index};
 use crate::matrix::Dtype;
 use crate::threads;
 
@@ -15,88 +15,8 @@ const LINE: usize = 128;
 /// What the kernel takes for a group without elements: behind V's edge, where zeros are read.
 const NO_GROUP: i32 = -(GROUP as i32);
 
-/// What of A is multiplied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Selection {
-    /// Everything.
-    All,
-    /// Rows that hold a non-zero.
-    LiveRows,
-    /// Of those, the aligned groups of 16 k that hold one in any row.
-    LiveColumns,
-    /// Of those, the groups that hold one in any row of the tile.
-    Tiles,
-}
-
-impl Selection {
-    /// From the simplest on.
-    pub const EVERY: [Selection; 4] =
-        [Selection::All, Selection::LiveRows, Selection::LiveColumns, Selection::Tiles];
-
-    /// Whether the kernel must be told the groups of each k-step.
-    pub fn is_grouped(self) -> bool {
-        matches!(self, Selection::LiveColumns | Selection::Tiles)
-    }
-}
-
-/// Which aligned groups of 16 k hold a non-zero, row by row.
-pub(super) struct LiveGroups {
-    m: usize,
-    k: usize,
-    /// 64-bit words of a row.
-    words: usize,
-    bits: Vec<u64>,
-}
-
-impl LiveGroups {
-    /// Looks at A once, on up to `threads` threads.
-    pub fn of(a: ArrayView2<'_, f32>, threads: usize) -> LiveGroups {
-        /// Rows that a thread takes at a time.
-        const ROWS: usize = 64;
-        let (m, k) = a.dim();
-        let words = k.div_ceil(GROUP).div_ceil(64);
-        let mut bits = vec![0; m * words];
-        if words > 0 {
-            threads::fill(threads, &mut bits, ROWS * words, |start, bits| {
-                let mut elements = vec![0; k.div_ceil(64)];
-                for (i, live) in bits.chunks_mut(words).enumerate() {
-                    let row = a.row(start / words + i);
-                    match row.to_slice() {
-                        Some(row) => nonzero_bits(row, &mut elements),
-                        None => nonzero_bits(&row.to_vec(), &mut elements),
-                    };
-                    for (j, word) in elements.iter().enumerate() {
-                        let groups = (0..STEP_GROUPS)
-                            .map(|g| u64::from(word >> (GROUP * g) & 0xffff != 0) << g)
-                            .sum::<u64>();
-                        live[j / 16] |= groups << (STEP_GROUPS * (j % 16));
-                    }
-                }
-            });
-        }
-        LiveGroups { m, k, words, bits }
-    }
-
-    fn row(&self, i: usize) -> &[u64] {
-        &self.bits[i * self.words..(i + 1) * self.words]
-    }
-
-    fn is_live(&self, i: usize) -> bool {
-        self.row(i).iter().any(|word| *word != 0)
-    }
-
-    /// The first k of each group that holds a non-zero in any of `rows`.
-    fn of_rows(&self, rows: impl Iterator<Item = usize>) -> Vec<i32> {
-        let mut any = vec![0u64; self.words];
-        for i in rows {
-            any.iter_mut().zip(self.row(i)).for_each(|(any, row)| *any |= row);
-        }
-        (0..self.k.div_ceil(GROUP))
-            .filter(|g| any[g / 64] >> (g % 64) & 1 == 1)
-            .map(|g| (g * GROUP) as i32)
-            .collect()
-    }
-}
+/// The groups of A that hold a non-zero.
+pub(super) type LiveGroups = Live<GROUP>;
 
 /// The rows and k-steps of A that are multiplied, cut into row tiles.
 pub(super) struct RowTiles {
@@ -114,20 +34,18 @@ pub(super) struct RowTiles {
 impl RowTiles {
     /// The rows and k of a matrix must fit in 32 bits with sign.
     pub fn new(live: &LiveGroups, selection: Selection, tile_rows: usize) -> RowTiles {
-        let is_dead = |i: &usize| selection != Selection::All && !live.is_live(*i);
-        let (dead, rows): (Vec<usize>, Vec<usize>) = (0..live.m).partition(is_dead);
+        let (rows, dead_rows) = live.rows(selection);
         let everywhere = match selection {
-            Selection::LiveColumns => live.of_rows(rows.iter().copied()),
+            Selection::LiveColumns => live.of_rows(&rows),
             _ => Vec::new(),
         };
         let mut tiles = RowTiles {
             tile_rows,
-            row_index: rows.iter().map(|&i| i as i32).collect(),
-            dead_rows: dead.iter().map(|&i| i as i32).collect(),
+            row_index: row_index(&rows, tile_rows),
+            dead_rows,
             steps: Vec::new(),
             group_k: Vec::new(),
         };
-        tiles.row_index.resize(rows.len().next_multiple_of(tile_rows), -1);
         for rows in rows.chunks(tile_rows) {
             let groups = match selection {
                 Selection::All | Selection::LiveRows => {
@@ -135,7 +53,7 @@ impl RowTiles {
                     continue;
                 }
                 Selection::LiveColumns => everywhere.clone(),
-                Selection::Tiles => live.of_rows(rows.iter().copied()),
+                Selection::Tiles => live.of_rows(rows),
             };
             tiles.group_k.extend(&groups);
             let padded = tiles.group_k.len().next_multiple_of(STEP_GROUPS);

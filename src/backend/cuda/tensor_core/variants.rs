@@ -1,6 +1,7 @@
 //! The variants of `kernels/gemm_tensor_core.cu`, what they cost, and which one a matrix gets.
 
-use super::layout::{LiveGroups, RowTiles, Selection};
+use super::super::live::Selection;
+use super::layout::{LiveGroups, RowTiles};
 
 /// Tile and stages of one way of compiling the kernel, and what it takes. A multiprocessor holds one block.
 #[derive(Debug)]
