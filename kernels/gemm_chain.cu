@@ -325,6 +325,14 @@ __device__ __forceinline__ void store_tile(const float (&acc)[TM][TN], const Pla
     }
 }
 
+// Writes dead rows as +0: all computing threads, several rows at a time where they are short.
+__device__ __forceinline__ void write_dead_rows(Output *y, const int *dead_rows, int begin, int end, int n, int ldy) {
+    int width = 1;
+    while (width < n && 2 * width <= CONSUMERS) width *= 2;
+    for (int i = begin + (int)threadIdx.x / width; i < end; i += CONSUMERS / width)
+        for (int c = (int)threadIdx.x % width; c < n; c += width) y[(size_t)dead_rows[i] * ldy + c] = 0;
+}
+
 // All computing threads, and only they.
 __device__ __forceinline__ void consumer_barrier() {
 #if BULK_COPIES
@@ -665,9 +673,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, CTAS)
 #ifdef CONSUMER_REGISTERS
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(CONSUMER_REGISTERS));
 #endif
-    if (!bulk_rows)
-        for (int i = dead_begin; i < dead_end; i++)
-            for (int c = threadIdx.x; c < n; c += CONSUMERS) y[(size_t)dead_rows[i] * ldy + c] = 0;
+    if (!bulk_rows) write_dead_rows(y, dead_rows, dead_begin, dead_end, n, ldy);
     if (first_segment == segment_end) return;
     const Place p = place_of(threadIdx.x);
     const bool first_lane = (threadIdx.x & 31) == 0;
@@ -709,10 +715,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, CTAS)
 
 #else
     float *stages = reinterpret_cast<float *>(shared);
-    for (int i = dead_begin; i < dead_end; i++) {
-        Output *out = y + (size_t)dead_rows[i] * ldy;
-        for (int c = threadIdx.x; c < n; c += THREADS) out[c] = 0;
-    }
+    write_dead_rows(y, dead_rows, dead_begin, dead_end, n, ldy);
     const Place p = place_of(threadIdx.x);
     const Sources base = sources_of(p, stages);
     float acc[TM][TN], a[2][KU][TM], b[2][KU][TN];

@@ -26,10 +26,6 @@ struct dim3_index {
 #define blockDim (dim3_index{__builtin_amdgcn_workgroup_size_x(), __builtin_amdgcn_workgroup_size_y(), __builtin_amdgcn_workgroup_size_z()})
 #define gridDim (dim3_index{__builtin_amdgcn_grid_size_x() / __builtin_amdgcn_workgroup_size_x(), __builtin_amdgcn_grid_size_y() / __builtin_amdgcn_workgroup_size_y(), __builtin_amdgcn_grid_size_z() / __builtin_amdgcn_workgroup_size_z()})
 
-struct __attribute__((aligned(8))) uint2 {
-    unsigned int x, y;
-};
-
 struct __attribute__((aligned(8))) float2 {
     float x, y;
 };
