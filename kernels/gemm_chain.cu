@@ -29,8 +29,6 @@
 //                     sm_90a, sm_100a, with PRODUCERS = 4: registers per thread after those who move data
 //                     have given most of theirs to those who compute (multiples of 8)
 //   OUT_BF16/OUT_F16  store Y rounded once, nearest even, instead of f32; again never -0
-//   LOADS_ONLY/COMPUTE_ONLY
-//                     for measurements: leave out the computation, or the copies
 // Dynamic shared memory in bytes:
 //   __CUDA_ARCH__ >= 900: 4608 + STAGES * 4 BK (BM + BN); elsewhere: 8 BK (BM + BN)
 //
@@ -133,12 +131,6 @@ static_assert(STAGES * 16 <= ZERO_OFFSET, "mbarriers");
 static_assert(PRODUCERS == 4 && CONSUMERS % 128 == 0, "registers change hands between warp groups");
 #endif
 
-#ifdef DEBUG_TIMEOUT
-// Bounded waits, to find a hang without hanging.
-__device__ __forceinline__ void count_wait(unsigned int &spins) {
-    if (++spins > (1u << 20)) __trap();
-}
-#endif
 
 // Element i of a thread's T rows (or columns), counted from its warp's first: in fours across the
 // LANES lanes, a remaining pair or one last, so that a warp's loads touch consecutive words.
@@ -349,9 +341,6 @@ __device__ __forceinline__ void begin_tile(float (&acc)[TM][TN], const Segment &
         return;
     }
     if (thread == 0) {
-#ifdef DEBUG_TIMEOUT
-        for (unsigned int spins = 0; *(volatile unsigned int *)(flags + s.from) == 0;) count_wait(spins);
-#endif
         wait_for_flag(flags + s.from);
     }
     consumer_barrier();
@@ -389,7 +378,6 @@ __device__ __forceinline__ Sources advance_k(const Sources &s, int k) { return a
 
 // One register buffer: KU k's of the thread's rows of A and columns of V.
 __device__ __forceinline__ void load_group(float (&a)[KU][TM], float (&v)[KU][TN], const Sources &from) {
-#ifndef LOADS_ONLY
 #pragma unroll
     for (int u = 0; u < KU; u++) {
         load_fragment<TM, LANES_M>(a[u], advance(from.a4, u * BM), advance(from.a_rest, u * BM));
@@ -403,18 +391,15 @@ __device__ __forceinline__ void load_group(float (&a)[KU][TM], float (&v)[KU][TN
             v[(u + 3) % KU][0] = q.w;
         }
     }
-#endif
 }
 
 __device__ __forceinline__ void multiply(float (&acc)[TM][TN], const float (&a)[KU][TM], const float (&v)[KU][TN]) {
-#ifndef LOADS_ONLY
 #pragma unroll
     for (int u = 0; u < KU; u++)
 #pragma unroll
         for (int i = 0; i < TM; i++)
 #pragma unroll
             for (int j = 0; j < TN; j++) acc[i][j] = __fmaf_rn(a[u][i], v[u][j], acc[i][j]);
-#endif
 }
 
 // Pairs of groups while the next group is read; `from` is left at the last pair, its first group in
@@ -431,10 +416,6 @@ __device__ __forceinline__ void multiply_pairs(float (&acc)[TM][TN], float (&a)[
     }
 }
 
-#ifdef CLOCK_PROBE
-extern "C" __device__ long long clock_probe[2];
-__device__ long long clock_probe[2];
-#endif
 
 #if BULK_COPIES
 
@@ -464,11 +445,7 @@ __device__ __forceinline__ bool barrier_passed(unsigned int barrier, unsigned in
 
 __device__ __forceinline__ void barrier_wait(unsigned int barrier, unsigned int parity) {
     if (barrier_passed(barrier, parity)) return;
-#ifdef DEBUG_TIMEOUT
-    for (unsigned int spins = 0; !barrier_passed(barrier, parity);) count_wait(spins);
-#else
     while (!barrier_passed(barrier, parity)) {}
-#endif
 }
 
 __device__ __forceinline__ void bulk_load(unsigned int to, const void *from, unsigned int bytes, unsigned int barrier) {
@@ -630,14 +607,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, CTAS)
 #ifdef CONSUMER_REGISTERS
         asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(PRODUCER_REGISTERS));
 #endif
-#ifdef COMPUTE_ONLY
-        return;
-#endif
         if (!k_list && thread != 0) return;
-#ifdef CLOCK_PROBE
-        long long clocks = clock64(), time;
-        asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(time));
-#endif
         int steps = 0;
         for (int i = first_segment; i < segment_end; i++) steps += segments[i].step_end - segments[i].step_begin;
         const int quota = steps > 0 ? (dead_end - dead_begin + steps - 1) / steps : 0;
@@ -659,14 +629,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, CTAS)
             // The zeros must outlive the copies that read them.
             asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
         }
-#ifdef CLOCK_PROBE
-        if (worker == 0 && thread == 0) {
-            long long now;
-            asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(now));
-            clock_probe[0] = clock64() - clocks;
-            clock_probe[1] = now - time;
-        }
-#endif
         return;
     }
 
@@ -684,9 +646,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, CTAS)
     base.v4 = __shfl_sync(0xffffffffu, base.v4, lane);
     base.v_rest = __shfl_sync(0xffffffffu, base.v_rest, lane);
     float acc[TM][TN], a[2][KU][TM], b[2][KU][TN];
-#ifndef COMPUTE_ONLY
     barrier_wait(ring.full(), 0);
-#endif
     Sources from = base;
     load_group(a[0], b[0], from);
     for (int i = first_segment; i < segment_end; i++) {
@@ -699,13 +659,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, CTAS)
             // All reads of this stage are issued: give it back, then read ahead from the next, which may
             // belong to the next segment.
             __syncwarp();
-#ifndef COMPUTE_ONLY
             if (first_lane) barrier_arrive(ring.empty());
-#endif
             ring.next();
-#ifndef COMPUTE_ONLY
             barrier_wait(ring.full(), ring.parity);
-#endif
             from = advance(base, ring.stage * STAGE_FLOATS, ring.stage * STAGE_FLOATS);
             load_group(a[0], b[0], from);
             multiply(acc, a[1], b[1]);

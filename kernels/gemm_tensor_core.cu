@@ -129,15 +129,8 @@ static __device__ __forceinline__ bool barrier_try(unsigned bar, unsigned parity
 }
 
 static __device__ __forceinline__ void barrier_wait(unsigned bar, unsigned parity) {
-#ifdef DEBUG_TIMEOUT
-    if (barrier_try(bar, parity)) return;
-    const long long start = clock64();
-    while (!barrier_try(bar, parity))
-        if (clock64() - start > 2000000000ll) asm volatile("trap;");
-#else
     while (!barrier_try(bar, parity)) {
     }
-#endif
 }
 
 static __device__ __forceinline__ void barrier_expect(unsigned bar, unsigned bytes) {
@@ -494,11 +487,6 @@ gemm_tensor_core(const __grid_constant__ TensorMap v_map, const unsigned short *
                 const size_t slot = from;
                 if (thread == 0) {
                     unsigned int *flag = flags + slot * GROUPS + group;
-#ifdef DEBUG_TIMEOUT
-                    const long long start = clock64();
-                    while (*(volatile unsigned int *)flag == 0)
-                        if (clock64() - start > 2000000000ll) asm volatile("trap;");
-#endif
                     wait_for_flag(flag);
                     lower_flag(flag);
                 }

@@ -233,8 +233,7 @@ impl Work {
         let tile_count = tiles.counts.len().saturating_mul(column_tiles);
         require_i32("tiles", tile_count)?;
         require_i32("steps", tiles.steps_in_all())?;
-        let most = plan.target.multiprocessors * plan.choice.blocks.min(fitting);
-        let workers = most.min(tile_count);
+        let workers = plan.target.multiprocessors.min(tile_count);
         let step_ns = build.step_ns(plan.target.clock_khz);
         let lists = work_lists(tiles, column_tiles, workers, step_ns);
         let first: Vec<i32> = tiles.first_step().into_iter().map(|step| step as i32).collect();

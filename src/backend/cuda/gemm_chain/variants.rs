@@ -16,91 +16,64 @@ pub(super) struct Variant {
     pub stages: usize,
     /// Warps that move data, without and with lists of k.
     pub producers: (usize, usize),
-    /// Blocks that a multiprocessor holds at a time.
-    pub ctas: usize,
     /// Registers of a computing and of a moving thread, where they are shared out anew.
     pub registers: Option<(usize, usize)>,
     /// Of the multiprocessors' fused multiply-adds, the percentage reached where nothing else is the limit.
     pub peak_percent: u64,
 }
 
-const WIDE: Variant = Variant {
-    warps: (4, 2),
+const NARROW: Variant = Variant {
+    warps: (2, 2),
     lanes: (4, 8),
-    outputs: (8, 8),
+    outputs: (16, 8),
     bk: 32,
     ku: 1,
     unroll: 3,
     stages: 6,
     producers: (1, 4),
-    ctas: 1,
     registers: None,
-    peak_percent: 85,
+    peak_percent: 74,
 };
-const NARROW: Variant = Variant { warps: (2, 2), stages: 8, peak_percent: 82, ..WIDE };
 
-/// From the widest on; what they reach of the peak is guessed but for the widest.
-pub(super) const VARIANTS: [Variant; 10] = [
+/// From the widest on; what they reach of the peak was measured on an H200 at k = 4096.
+pub(super) const VARIANTS: [Variant; 6] = [
     // 256 x 128
     Variant {
-        outputs: (16, 8),
+        warps: (4, 2),
         stages: 4,
         producers: (4, 4),
         registers: Some((224, 56)),
-        peak_percent: 86,
-        ..WIDE
-    },
-    // 128 x 128, two at a time
-    Variant {
-        warps: (2, 2),
-        outputs: (16, 8),
-        stages: 3,
-        producers: (4, 4),
-        ctas: 2,
-        registers: Some((208, 48)),
-        ..WIDE
+        peak_percent: 78,
+        ..NARROW
     },
     // 128 x 128
-    WIDE,
-    Variant { outputs: (16, 8), stages: 6, peak_percent: 85, ..NARROW },
-    // 96 x 128
-    Variant { outputs: (12, 8), stages: 7, peak_percent: 84, ..NARROW },
-    // 64 x 128
     NARROW,
+    // 64 x 128
+    Variant { warps: (2, 4), outputs: (8, 4), stages: 8, peak_percent: 66, ..NARROW },
     // 48 x 128
-    Variant { outputs: (6, 8), peak_percent: 80, ..NARROW },
+    Variant { outputs: (6, 8), stages: 8, peak_percent: 61, ..NARROW },
     // 16 x 64
     Variant {
         warps: (1, 4),
         outputs: (4, 2),
-        ku: 4,
-        unroll: 1,
-        stages: 12,
+        bk: 64,
+        ku: 8,
+        stages: 8,
         producers: (1, 1),
+        peak_percent: 36,
         ..NARROW
     },
     // 32 x 8
     Variant {
-        warps: (1, 4),
+        warps: (1, 2),
         lanes: (32, 1),
-        outputs: (1, 2),
+        outputs: (1, 4),
         bk: 64,
         ku: 16,
         unroll: 1,
         stages: 16,
         producers: (1, 1),
-        ..NARROW
-    },
-    // 32 x 1
-    Variant {
-        warps: (1, 1),
-        lanes: (32, 1),
-        outputs: (1, 1),
-        bk: 128,
-        ku: 16,
-        unroll: 1,
-        stages: 10,
-        producers: (1, 1),
+        peak_percent: 13,
         ..NARROW
     },
 ];
@@ -145,12 +118,11 @@ impl Variant {
         self.warps.1 * self.lanes.1 * self.outputs.1
     }
 
-    /// As the device can have it; `None` where it does not fit. A single column lies scattered in V, whose
-    /// rows are padded, so that it is always fetched by a list.
+    /// As the device can have it; `None` where it does not fit.
     pub fn build(&'static self, selection: Selection, target: &Target) -> Option<Build> {
-        let is_listed = selection.is_grouped() || self.bn() == 1;
+        let is_listed = selection.is_grouped();
         let stage = 4 * self.bk * (self.bm() + self.bn());
-        let each = target.shared_bytes / self.ctas;
+        let each = target.shared_bytes;
         let stages = match target.capability {
             (9.., _) => {
                 let room = each.saturating_sub(BARRIER_BYTES) / stage;
@@ -168,10 +140,10 @@ impl Variant {
     fn centiclocks(&self) -> u64 {
         let (bm, bn) = (self.bm() as u64, self.bn() as u64);
         let multiplying = bm * bn * 10_000 / (128 * self.peak_percent);
-        // Of a warp: 16-byte loads take two clocks, smaller ones one; a single column is loaded by fours.
+        // Of a warp: 16-byte loads take two clocks, smaller ones one.
         let fragment =
             |length: usize| (length / 4 * 2 + usize::from(!length.is_multiple_of(4))) as u64 * 100;
-        let of_v = if bn == 1 { 50 } else { fragment(self.outputs.1) };
+        let of_v = fragment(self.outputs.1);
         let loading = (self.warps.0 * self.warps.1) as u64 * (fragment(self.outputs.0) + of_v);
         let fetching = 4 * (bm + bn) * 100 / BYTES_PER_CLOCK;
         multiplying.max(loading).max(fetching)
@@ -183,7 +155,7 @@ const BARRIER_BYTES: usize = 4608;
 
 impl Build {
     pub fn defines(&self) -> Vec<String> {
-        let Variant { warps, lanes, outputs, bk, ku, unroll, ctas, registers, .. } = self.variant;
+        let Variant { warps, lanes, outputs, bk, ku, unroll, registers, .. } = self.variant;
         let mut defines = vec![
             format!("WARPS_M={}", warps.0),
             format!("WARPS_N={}", warps.1),
@@ -194,7 +166,6 @@ impl Build {
             format!("BK={bk}"),
             format!("KU={ku}"),
             format!("UNROLL={unroll}"),
-            format!("CTAS={ctas}"),
         ];
         if let Some(stages) = self.stages {
             defines.push(format!("STAGES={stages}"));
@@ -234,27 +205,18 @@ impl Build {
         (centiclocks * 10_000 / clock_khz).max(1)
     }
 
-    /// Blocks on each multiprocessor and the busiest worker's time, with the launch: of all numbers of
-    /// blocks that fit the fastest, of equal ones the least.
-    fn estimate(&self, steps: &[usize], column_tiles: usize, target: &Target) -> (usize, u64) {
+    /// The busiest worker's time, with the launch. Each multiprocessor has one worker.
+    fn estimate_ns(&self, steps: &[usize], column_tiles: usize, target: &Target) -> u64 {
         let step_ns = self.step_ns(target.clock_khz);
         let total = (steps.iter().sum::<usize>() * column_tiles) as u64;
         let longest = steps.iter().copied().max().unwrap_or(0) as u64;
-        let tiles = steps.len() * column_tiles;
-        let with = |blocks: usize| {
-            let workers = target.multiprocessors * blocks;
-            // Blocks of one multiprocessor share its clocks.
-            let busiest = if tiles <= workers {
-                let together = tiles.div_ceil(target.multiprocessors.max(1)) as u64;
-                longest * step_ns * together
-            } else {
-                (total.div_ceil(workers as u64)).max(longest) * step_ns * blocks as u64
-                    + HANDOVER_NS
-            };
-            (blocks, LAUNCH_NS + busiest)
+        let workers = target.multiprocessors.max(1);
+        let busiest = if steps.len() * column_tiles <= workers {
+            longest * step_ns
+        } else {
+            total.div_ceil(workers as u64).max(longest) * step_ns + HANDOVER_NS
         };
-        let estimates = (1..=self.variant.ctas).map(with);
-        estimates.min_by_key(|(_, ns)| *ns).unwrap_or((1, u64::MAX))
+        LAUNCH_NS + busiest
     }
 }
 
@@ -263,8 +225,6 @@ impl Build {
 pub(super) struct Choice {
     pub build: Build,
     pub selection: Selection,
-    /// Blocks on each multiprocessor.
-    pub blocks: usize,
     pub estimate_ns: u64,
     /// Each selection's least estimate.
     pub estimates_ns: Vec<(Selection, u64)>,
@@ -287,7 +247,7 @@ pub(super) fn choose(
         let (rows, _) = live.rows(selection);
         let mut least = u64::MAX;
         let mut of_tiles: Vec<(usize, Vec<usize>)> = Vec::new();
-        for variant in VARIANTS.iter().filter(|variant| variant.bn() > 1 || n == 1) {
+        for variant in &VARIANTS {
             let Some(build) = variant.build(selection, target) else { continue };
             let bm = variant.bm();
             let at = of_tiles.iter().position(|(rows, _)| *rows == bm).unwrap_or_else(|| {
@@ -296,11 +256,11 @@ pub(super) fn choose(
             });
             let steps: Vec<usize> =
                 of_tiles[at].1.iter().map(|count| count.div_ceil(variant.bk)).collect();
-            let (blocks, ns) = build.estimate(&steps, n.div_ceil(variant.bn()), target);
+            let ns = build.estimate_ns(&steps, n.div_ceil(variant.bn()), target);
             least = least.min(ns);
             if best.as_ref().is_none_or(|best| ns < best.estimate_ns) {
                 let estimates_ns = Vec::new();
-                best = Some(Choice { build, selection, blocks, estimate_ns: ns, estimates_ns });
+                best = Some(Choice { build, selection, estimate_ns: ns, estimates_ns });
             }
         }
         estimates_ns.push((selection, least));
@@ -340,7 +300,7 @@ mod tests {
         let dense = live(shape, |_, _| true);
         assert_eq!(chosen(&dense, 1024), (Selection::All, (256, 128)));
         assert_eq!(chosen(&dense, 8), (Selection::All, (32, 8)));
-        assert_eq!(chosen(&dense, 1), (Selection::All, (32, 1)));
+        assert_eq!(chosen(&dense, 1), (Selection::All, (32, 8)));
         assert_eq!(chosen(&live(shape, |i, j| (i + j) % 5 == 0), 1024).0, Selection::All);
         let rows = |percent| move |i: usize, _| i * 61 % 100 < percent;
         assert_eq!(chosen(&live(shape, rows(50)), 1024).0, Selection::LiveRows);
@@ -354,9 +314,8 @@ mod tests {
     #[test]
     fn every_variant_is_one_that_the_kernel_takes() {
         let shapes: Vec<_> = VARIANTS.iter().map(|v| (v.bm(), v.bn())).collect();
-        let wide =
-            [(256, 128), (128, 128), (128, 128), (128, 128), (96, 128), (64, 128), (48, 128)];
-        assert_eq!(shapes, [&wide[..], &[(16, 64), (32, 8), (32, 1)]].concat());
+        let wide = [(256, 128), (128, 128), (64, 128), (48, 128)];
+        assert_eq!(shapes, [&wide[..], &[(16, 64), (32, 8)]].concat());
         for variant in &VARIANTS {
             let (bm, bn) = (variant.bm(), variant.bn());
             assert_eq!(variant.lanes.0 * variant.lanes.1, 32);
@@ -368,7 +327,7 @@ mod tests {
                 let build = variant.build(selection, &H200).expect("made for it");
                 // None had to be made smaller.
                 assert_eq!(build.stages, Some(variant.stages), "{variant:?}");
-                assert!(build.shared_bytes() as usize * variant.ctas <= H200.shared_bytes);
+                assert!(build.shared_bytes() as usize <= H200.shared_bytes);
                 assert!(variant.registers.is_none() || build.producers() == 4);
             }
         }
