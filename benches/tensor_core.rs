@@ -95,7 +95,7 @@ fn ours<'a>(name: &str, a: &'a GroupedA, v: ArrayView2<'a, f32>) -> Contender<'a
         packed.load(v, a.model(), THREADS);
         gemm_tensor_core(a, &packed, y.view_mut(), THREADS);
     };
-    let Model { architecture, format, group, fraction_bits } = a.model();
+    let Model { architecture, format, group, fraction_bits, .. } = a.model();
     let dtype = format!("{format:?}").to_lowercase();
     let name =
         format!("{name}: {dtype}, {architecture} (L {group}, F {fraction_bits}), {}", a.isa());

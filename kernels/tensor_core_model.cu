@@ -6,7 +6,8 @@
 // truncated to a multiple of 2^(E - FRACTION_BITS); the exact sum, truncated to 24 bits, is the next
 // accumulator. A group without non-zeros of A may be left out: it changes no bit for FRACTION_BITS >= 23.
 //
-// Defines: GROUP, FRACTION_BITS, EXPONENT_MIN (of an operand), ROUND_TF32 (operands are rounded to 11 bits).
+// Defines: GROUP, FRACTION_BITS, EXPONENT_MIN (of an operand), EXPONENT_FLOOR (E is at least this),
+// ROUND_TF32 (operands are rounded to 11 bits).
 // Grid (m, ceil(n / blockDim.x)): a thread an output. Any shape, no alignment beyond an element's.
 //
 // group_offsets: m + 1 ints, device; row i has groups group_offsets[i] to group_offsets[i + 1].
@@ -107,7 +108,7 @@ extern "C" __global__ void tensor_core_model(
         const int first = groups[at] * GROUP;
         long long product[GROUP];
         int exponent[GROUP];
-        int top = -100000;
+        int top = EXPONENT_FLOOR;
         float overflow = 0.0f;
         bool overflows = false;
         for (int i = 0; i < GROUP; ++i) {
@@ -137,10 +138,6 @@ extern "C" __global__ void tensor_core_model(
         if (c != 0.0f) {
             accumulator = split(c, -126, &c_exponent) * (1ll << 23);
             top = c_exponent > top ? c_exponent : top;
-        }
-        if (top == -100000) {
-            c = 0.0f;
-            continue;
         }
         long long sum = accumulator == 0 ? 0 : align(accumulator, c_exponent, top);
         for (int i = 0; i < GROUP; ++i) {

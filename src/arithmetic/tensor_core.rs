@@ -4,7 +4,7 @@
 //! and not renormalised) and the accumulator are aligned to the largest exponent E among them,
 //! each magnitude is truncated to a multiple of 2^(E - fraction_bits), the sum is exact, and it
 //! is truncated to 24 significant bits to become the next accumulator. Zero products take no
-//! part; subnormals are kept.
+//! part; subnormals are kept. On Hopper E is at least -133.
 //!
 //! Sources of the rule and its parameters: B. Hickmann and D. Bradford, "Experimental analysis
 //! of matrix multiplication functional units" (ARITH 2019); M. Fasi, N. Higham, M. Mikaitis and
@@ -48,7 +48,12 @@ pub struct Model {
     pub group: usize,
     /// F: fraction bits kept below the largest exponent.
     pub fraction_bits: i32,
+    /// The least exponent that terms are aligned to, however small all of them are.
+    pub exponent_floor: i32,
 }
+
+/// Below every exponent: an architecture of which no floor is known.
+pub const NO_FLOOR: i32 = -0x1000;
 
 impl Architecture {
     pub const ALL: [Architecture; 6] = [
@@ -165,7 +170,9 @@ impl Model {
             (Format::Tf32, Ampere | Ada) => 4,
             (Format::Tf32, Hopper | Blackwell) => 8,
         };
-        Some(Model { architecture, format, group, fraction_bits })
+        // Measured on an H200, where all products of a group and the accumulator are that small.
+        let exponent_floor = if architecture == Hopper { -133 } else { NO_FLOOR };
+        Some(Model { architecture, format, group, fraction_bits, exponent_floor })
     }
 
     /// `confirmed (<record>)` or `unconfirmed`, as records and expected files say it. Only a published model can
@@ -250,6 +257,7 @@ fn step(model: Model, c: f32, a: &[f32], v: &[f32], zeros_have_exponents: bool) 
     let Some(top) = terms.iter().map(|&(_, exponent)| exponent).max() else {
         return 0.0;
     };
+    let top = top.max(model.exponent_floor);
     let fraction_bits = model.fraction_bits;
     let sum =
         terms.iter().map(|&(value, exponent)| align(value, exponent, top, fraction_bits)).sum();
@@ -287,4 +295,24 @@ pub fn dot(model: Model, a: &[f32], v: &[f32]) -> f32 {
     a.chunks(model.group)
         .zip(v.chunks(model.group))
         .fold(0.0, |c, (a, v)| group_step(model, c, &round(a), &round(v)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hopper_aligns_tiny_products_to_its_floor() {
+        // 2^-149 - 2^-157, and 2^-158 once whole and once in halves: 2^-149 together.
+        let scale = 2f32.powi(-75);
+        let v = [1.0, 2f32.powi(-8), 2f32.powi(-9), 2f32.powi(-9)].map(|x| x * scale);
+        let a = [1.9921875, 1.0, 1.0, 1.0].map(|x| x * scale);
+        let dot_on = |architecture| {
+            let model = Model::of(architecture, Format::Bf16).expect("it has such tensor cores");
+            dot(model, &a, &v)
+        };
+        assert_eq!(dot_on(Architecture::Ampere), f32::from_bits(1));
+        // The halves lie below 2^(-133 - 25).
+        assert_eq!(dot_on(Architecture::Hopper), 0.0);
+    }
 }

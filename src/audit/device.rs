@@ -132,8 +132,8 @@ impl Here<'_> {
         std::thread::scope(|scope| {
             let looking = scope.spawn(|| self.look(&rivals.available, received));
             let timings = self.time(&operator, &rivals.available, &tolerance, &jobs);
-            if timings.is_ok() {
-                self.perturb(&rivals.available, &jobs);
+            if let Ok(timings) = &timings {
+                self.perturb(&rivals.available, timings, &jobs);
             }
             drop(jobs);
             let mut baselines = looking
@@ -236,13 +236,23 @@ impl Here<'_> {
         }
     }
 
-    /// Gives the libraries the perturbed inputs of VERIFY.md section 6 and passes their outputs on.
-    fn perturb(&self, rivals: &[DeviceBaseline], jobs: &SyncSender<Job>) {
+    /// Gives the libraries the perturbed inputs of VERIFY.md section 6 and passes their outputs on. Those that
+    /// are far from the best of their kind are left out: they would take longer than all others together.
+    fn perturb(&self, rivals: &[DeviceBaseline], timings: &CaseTimings, jobs: &SyncSender<Job>) {
+        let is_left_out = |index: usize| {
+            timings
+                .baselines
+                .get(index)
+                .is_some_and(|timed| timed.samples_ns.len() < timings.rounds)
+        };
         let Some((a1, v2)) = self.perturbed_inputs() else { return };
         for (pass, a, v) in [(Pass::Rebuilt, a1.view(), self.v), (Pass::Shifted, self.a, v2.view())]
         {
             for (index, rival) in rivals.iter().enumerate() {
-                let y = self.apply(rival, a, v);
+                let y = match is_left_out(index) {
+                    true => Err(LEFT_OUT.to_owned()),
+                    false => self.apply(rival, a, v),
+                };
                 let _ = jobs.send(Job { index, pass, y, within: None });
             }
         }
@@ -353,6 +363,8 @@ impl Here<'_> {
         Ok(y)
     }
 }
+
+const LEFT_OUT: &str = "not perturbed: not run, or far slower than the best of its kind";
 
 /// Outputs that wait to be looked at, at most: each may have a hundred megabytes.
 const JOBS_WAITING_MAX: usize = 4;

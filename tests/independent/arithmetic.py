@@ -75,6 +75,7 @@ TENSOR_CORE_L = {  # f16, bf16, f32 (tf32)
     "hopper": {"f16": 16, "bf16": 16, "f32": 8},
     "blackwell": {"f16": 16, "bf16": 16, "f32": 8},
 }
+TENSOR_CORE_FLOOR = {"hopper": -133}  # E is at least this
 _NOTHING = -(1 << 20)  # exponent of a zero: below every other
 
 
@@ -94,7 +95,7 @@ def _bit_length(x):
     return np.frexp(x.astype(np.float64))[1].astype(np.int64)
 
 
-def tensor_core(a, v, dtype, big_f, length):
+def tensor_core(a, v, dtype, big_f, length, floor=None):
     fmt = {"f16": F16, "bf16": BF16, "f32": TF32}[dtype]
     a, v = round_to(a, fmt), round_to(v, fmt)
     if not (np.isfinite(a).all() and np.isfinite(v).all()):
@@ -120,6 +121,8 @@ def tensor_core(a, v, dtype, big_f, length):
             top = c_e
             for e in exps:
                 top = np.maximum(top, e)
+            if floor is not None:
+                top = np.maximum(top, floor)
             c_kept = (c_int << (big_f - 23)) if big_f >= 23 else (c_int >> (23 - big_f))
             total = c_sign * (c_kept >> np.minimum(top - c_e, 63))
             for k, e in zip(ks, exps):
@@ -220,7 +223,8 @@ class Arithmetic:
             y = sliced(a, v, self.slices, self.dealt, self.length)
         elif self.kind == "tensor-core":
             y = tensor_core(a, v, dtype, TENSOR_CORE_F[self.architecture],
-                            TENSOR_CORE_L[self.architecture][dtype])
+                            TENSOR_CORE_L[self.architecture][dtype],
+                            TENSOR_CORE_FLOOR.get(self.architecture))
         elif self.kind == "exact":
             y = exact(a, v)
         else:

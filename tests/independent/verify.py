@@ -18,7 +18,7 @@ import numpy as np
 import inputs
 import perturb
 import weights
-from arithmetic import (TENSOR_CORE_F, TENSOR_CORE_L, chain, reference64, tensor_core,
+from arithmetic import (TENSOR_CORE_F, TENSOR_CORE_FLOOR, TENSOR_CORE_L, chain, reference64, tensor_core,
                         within_bound)
 from formats import DTYPES, TF32, bits32, digest, encode, panels, round_to
 from inputs import Refused
@@ -96,12 +96,13 @@ def evaluate(case, make, with_perturb=True, with_pins=False, nonce=None):
     if with_pins and rule.kind == "tensor-core":
         f = TENSOR_CORE_F[rule.architecture]
         length = TENSOR_CORE_L[rule.architecture][case.dtype]
+        floor = TENSOR_CORE_FLOOR.get(rule.architecture)
         if case.dtype == "f32":
             a, v = (round_to(x, TF32) for x in (a, v))
         others = {"f32-chain": chain(a, v),
-                  "L/2": tensor_core(a, v, case.dtype, f, length // 2),
-                  "F+1": tensor_core(a, v, case.dtype, f + 1, length),
-                  "F-1": tensor_core(a, v, case.dtype, f - 1, length)}
+                  "L/2": tensor_core(a, v, case.dtype, f, length // 2, floor),
+                  "F+1": tensor_core(a, v, case.dtype, f + 1, length, floor),
+                  "F-1": tensor_core(a, v, case.dtype, f - 1, length, floor)}
         broken += ["pin:" + name for name, other in others.items()
                    if (bits32(round_to(other, DTYPES[case.output])) == bits32(y)).all()]
     return got, broken

@@ -156,10 +156,12 @@ struct Params {
 impl Params {
     /// `None` where only the exact path is right.
     fn new(a: &GroupedA, v: &GroupedV) -> Option<Params> {
-        let Model { group, fraction_bits, .. } = a.model();
+        let Model { group, fraction_bits, exponent_floor, .. } = a.model();
         let (a, v) = (a.window()?, v.window()?);
         let (top, low) = (a.top + v.top, a.low + v.low);
-        (1..=26).contains(&fraction_bits).then_some(Params {
+        // The kernels know of no floor: what may lie below it takes the exact path.
+        let fits = (1..=26).contains(&fraction_bits) && low >= exponent_floor;
+        fits.then_some(Params {
             group,
             fraction_bits,
             bias: top,

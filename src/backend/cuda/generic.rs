@@ -43,6 +43,7 @@ fn model_defines(model: TensorCoreModel, output: Dtype) -> Vec<String> {
         format!("GROUP={}", model.group),
         format!("FRACTION_BITS={}", model.fraction_bits),
         format!("EXPONENT_MIN={}", model.format.exponent_min()),
+        format!("EXPONENT_FLOOR={}", model.exponent_floor),
     ];
     defines.extend((model.format == Format::Tf32).then(|| "ROUND_TF32".into()));
     defines.extend(output_define(output));

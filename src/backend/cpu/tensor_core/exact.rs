@@ -1,10 +1,8 @@
 //! Any finite operands whatever, in integers: the rule as written, 16 columns at a time.
 
 use super::{Isa, LANES, PANEL, Panel, TILE_ROWS, Tile, Values};
-use crate::arithmetic::tensor_core::{Model, group_step, truncate};
+use crate::arithmetic::tensor_core::{Model, NO_FLOOR, group_step, truncate};
 
-/// Below every exponent: what a zero lends.
-const NOTHING: i32 = -0x1000;
 /// Fraction bits of an exact product of two significands.
 const PRODUCT_FRACTION_BITS: i32 = 46;
 
@@ -70,10 +68,13 @@ fn lanes(model: Model, tile: Tile, row: usize, panel: Panel, c: usize) -> [f32; 
     let mut sums = [0f32; LANES];
     for i in 0..tile.groups.len() {
         let mut own = [(0u32, 0i32); LANES];
-        let mut top = [NOTHING; LANES];
+        // What zeros lend is below every exponent.
+        let mut top = [model.exponent_floor; LANES];
         for lane in 0..LANES {
             own[lane] = split(sums[lane].to_bits(), -126);
-            top[lane] = if own[lane].0 == 0 { NOTHING } else { own[lane].1 };
+            if own[lane].0 != 0 {
+                top[lane] = top[lane].max(own[lane].1);
+            }
         }
         for entry in tile.range(i, model.group) {
             let (a, a_exponent) =
@@ -84,7 +85,7 @@ fn lanes(model: Model, tile: Tile, row: usize, panel: Panel, c: usize) -> [f32; 
             let v = bits_of(tile.k(i, entry, model.group));
             for lane in 0..LANES {
                 let (v, v_exponent) = split(v[lane], exponent_min);
-                let exponent = if v == 0 { NOTHING } else { a_exponent + v_exponent };
+                let exponent = if v == 0 { NO_FLOOR } else { a_exponent + v_exponent };
                 top[lane] = top[lane].max(exponent);
             }
         }
@@ -114,13 +115,9 @@ fn lanes(model: Model, tile: Tile, row: usize, panel: Panel, c: usize) -> [f32; 
             }
         }
         for lane in 0..LANES {
-            // An infinite accumulator stays; without a term there is nothing to scale.
+            // An infinite accumulator stays. Without a term the total is zero.
             if sums[lane].is_finite() {
-                sums[lane] = if top[lane] == NOTHING {
-                    0.0
-                } else {
-                    truncate(total[lane], top[lane] - model.fraction_bits)
-                };
+                sums[lane] = truncate(total[lane], top[lane] - model.fraction_bits);
             }
         }
     }
