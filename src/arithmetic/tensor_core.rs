@@ -28,7 +28,8 @@ pub enum Architecture {
 
 /// Architectures whose tensor cores were seen to follow their published models in every format, over chained
 /// groups, and the record that shows it. A record that is not there, or does not replay, fails the tests.
-pub const CONFIRMED: &[(Architecture, &str)] = &[];
+pub const CONFIRMED: &[(Architecture, &str)] =
+    &[(Architecture::Hopper, "tests/records/h200/tensor-core-vectors.json")];
 
 /// What the operands are rounded to before they are multiplied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

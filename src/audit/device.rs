@@ -29,7 +29,7 @@ use crate::operator::{DeviceOperator, OnDevice, Operator, Staged};
 /// Cases with fewer dense operations than this get no energy windows: they take seconds each.
 const ENERGY_FLOPS_MIN: f64 = 1e11;
 /// Length of an energy window.
-const ENERGY_WINDOW_NS: u64 = 2_000_000_000;
+const ENERGY_WINDOW_NS: u64 = 1_500_000_000;
 
 /// What a vendor's library made of a case.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

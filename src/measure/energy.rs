@@ -15,8 +15,8 @@ pub const POWERCAP: &str = "/sys/class/powercap";
 /// Shortest window from which a figure is taken: RAPL counts in steps of about a millisecond and
 /// its clock is not ours, so that a second keeps both below one percent.
 pub const WINDOW_S_MIN: f64 = 1.0;
-/// The same for NVML, whose counter moves every 20 to 100 ms: at most 3 % at the edges.
-const NVML_WINDOW_S_MIN: f64 = 2.0;
+/// The same for NVML, whose counter moves every 20 to 100 ms: some percent at the edges.
+const NVML_WINDOW_S_MIN: f64 = 1.5;
 
 /// Counters that only rise, until they wrap.
 pub trait EnergyCounter: Sync {

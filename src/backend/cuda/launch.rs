@@ -102,17 +102,26 @@ impl Kernel {
         /// What a block gets without asking.
         const SHARED_BYTES_FREE: u32 = 48 << 10;
         if shared_bytes > SHARED_BYTES_FREE {
+            // Always all there is: a function is shared by all that load it, and what one of them set would hold
+            // for the others' launches.
+            // SAFETY: the function is loaded.
+            let own = unsafe {
+                result::function::get_function_attribute(
+                    function,
+                    sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES,
+                )
+            }
+            .call("cuFuncGetAttribute", || name.to_owned())?;
+            let most = i32::try_from(device.shared_bytes_max()?).unwrap_or(i32::MAX) - own;
             // SAFETY: the function is loaded.
             unsafe {
                 result::function::set_function_attribute(
                     function,
                     sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
-                    shared_bytes as i32,
+                    most,
                 )
             }
-            .call("cuFuncSetAttribute", || {
-                format!("{name}: {shared_bytes} bytes of shared memory")
-            })?;
+            .call("cuFuncSetAttribute", || format!("{name}: {most} bytes of shared memory"))?;
         }
         Ok(Kernel { device: device.clone(), module, function, name: name.into() })
     }
