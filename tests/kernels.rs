@@ -155,7 +155,8 @@ fn variants_are_all_different_and_serve_something() {
             "{} {defines}",
             variant.source.name
         );
-        let entry = format!("{}(", variant.entry);
-        assert!(variant.source.text.contains(&entry), "{} has no {entry}", variant.source.name);
+        // That it is a kernel's name is seen when it is compiled.
+        let text = variant.source.text;
+        assert!(text.contains(variant.entry), "{}: no {}", variant.source.name, variant.entry);
     }
 }
