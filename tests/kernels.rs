@@ -146,7 +146,7 @@ fn variants_are_all_different_and_serve_something() {
     for variant in &variants {
         let defines = variant.defines.join(" ");
         assert!(
-            seen.insert((variant.source.name, defines.clone())),
+            seen.insert((variant.source.name, defines.clone(), variant.capabilities)),
             "{} {defines}",
             variant.source.name
         );
