@@ -63,27 +63,51 @@ fn every_case_is_verified() {
     assert!(text(&output).contains("40 cases: 40 verified"), "{}", text(&output));
 }
 
-#[test]
-fn a_flipped_bit_in_the_weights_names_the_files_digest() {
+/// Runs one case on weights in which the bit at `place` is flipped, which must be refuted with `digest`.
+fn refutes_a_flipped_bit(manifest: &Path, place: usize, digest: &str) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     let mut bytes = std::fs::read(weights().join("model.safetensors")).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
+    bytes[place] ^= 1;
     std::fs::write(&path, &bytes).unwrap();
-    let output = verify(
-        &root().join("manifests/minilm.yaml"),
-        folder.path(),
-        &["--case", "rows/l0.query/*-50/*"],
-    );
+    let output = verify(manifest, folder.path(), &["--case", "rows/l0.query/*-50/*"]);
     let text = text(&output);
     assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(text.contains("mismatch"), "{text}");
-    assert!(
-        text.contains("53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"),
-        "{text}"
+    for word in ["mismatch", digest, path.to_str().unwrap()] {
+        assert!(text.contains(word), "no `{word}` in\n{text}");
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_the_tensor_names_the_tensors_digest() {
+    let bytes = std::fs::read(weights().join("model.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let tensor = file.tensor("encoder.layer.0.attention.self.query.weight").unwrap();
+    let place = tensor.data().as_ptr() as usize - bytes.as_ptr() as usize;
+    refutes_a_flipped_bit(
+        &root().join("manifests/minilm.yaml"),
+        place + tensor.data().len() / 2,
+        "37cd347d0b4299ae014caff80bbd196d9f597b14548b26027f800e300128486c",
     );
-    assert!(text.contains(path.to_str().unwrap()), "{text}");
+}
+
+#[test]
+fn where_no_tensor_has_a_digest_a_flipped_bit_anywhere_names_the_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = folder.path().join("minilm.yaml");
+    let text = std::fs::read_to_string(root().join("manifests/minilm.yaml")).unwrap();
+    let mut parts = text.split(",\n         sha256: ");
+    let first = parts.next().unwrap_or_default().to_owned();
+    // Each part begins with a digest.
+    let without = parts.fold(first, |text, part| text + &part[64..]);
+    assert!(without.len() < text.len());
+    std::fs::write(&manifest, without).unwrap();
+    let length = std::fs::metadata(weights().join("model.safetensors")).unwrap().len();
+    refutes_a_flipped_bit(
+        &manifest,
+        length as usize / 2,
+        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    );
 }
 
 #[test]
