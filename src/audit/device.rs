@@ -79,7 +79,7 @@ fn plan(case: &Case) -> Plan {
     let flops = 2.0 * case.m as f64 * case.k as f64 * case.n as f64;
     Plan {
         samples_max: 50,
-        build_samples: 1,
+        build_samples: 3,
         warmup_ns_max: 150_000_000,
         energy_window_ns: (flops >= ENERGY_FLOPS_MIN).then_some(ENERGY_WINDOW_NS),
         ..Plan::device(case.seed)
@@ -125,15 +125,26 @@ impl Here<'_> {
         let Here { case, device, .. } = *self;
         let operator: Arc<dyn DeviceOperator> = Arc::new(super::skip_device(case, device));
         let rivals = device_baselines(device, case.dtype, case.output, case.arithmetic);
-        let tolerance = self.tolerance(self.a, self.v).map_err(|error| failed(&error))?;
+        let monitor = Monitor::open(&device.info.uuid);
+        let mut platform = CudaPlatform::new(device, monitor.as_ref().ok(), self.a, self.v)
+            .map_err(|error| failed(&error))?;
         // The device goes on while outputs are looked at, by a thread with a pool of its own: hashing and
-        // comparing take longer than the products.
+        // comparing take longer than the products. What they are compared with is computed while contenders
+        // are built and warmed up.
         let (jobs, received) = sync_channel(JOBS_WAITING_MAX);
+        let tolerance = OnceLock::new();
         std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let made = measure::with_threads(self.auditor.threads, || {
+                    self.tolerance(self.a, self.v).map_err(|error| failed(&error))
+                });
+                tolerance.get_or_init(|| made.map_err(|error| failed(&error)).flatten());
+            });
             let looking = scope.spawn(|| self.look(&rivals.available, received));
-            let timings = self.time(&operator, &rivals.available, &tolerance, &jobs);
+            let timings =
+                self.time(&mut platform, &monitor, &operator, &rivals.available, &tolerance, &jobs);
             if let Ok(timings) = &timings {
-                self.perturb(&rivals.available, timings, &jobs);
+                self.perturb(platform, &rivals.available, timings, &jobs);
             }
             drop(jobs);
             let mut baselines = looking
@@ -152,15 +163,18 @@ impl Here<'_> {
     /// Times the operator and its rivals. The first output of each rival is passed on.
     fn time(
         &self,
+        platform: &mut CudaPlatform<'_>,
+        monitor: &Result<Monitor, String>,
         operator: &Arc<dyn DeviceOperator>,
         rivals: &[DeviceBaseline],
-        tolerance: &Tolerance,
+        tolerance: &OnceLock<Result<Tolerance, String>>,
         jobs: &SyncSender<Job>,
     ) -> Result<CaseTimings, String> {
         let Here { case, device, .. } = *self;
         let versions: Vec<String> = rivals.iter().map(version).collect();
         let mut passed_on = vec![false; rivals.len()];
         let mut check = |name: &str, y: ArrayView2<'_, f32>| {
+            let tolerance = tolerance.wait().as_ref().map_err(Clone::clone)?;
             let Some(index) = rivals.iter().position(|r| r.operator.name() == name) else {
                 return self.check_operator(tolerance, y);
             };
@@ -172,7 +186,6 @@ impl Here<'_> {
             }
             within
         };
-        let monitor = Monitor::open(&device.info.uuid);
         let bench = bench();
         let roofline = measure::device_roofline(&device.info, case.arithmetic);
         let instruments = Instruments {
@@ -184,8 +197,6 @@ impl Here<'_> {
             idle: &bench.idle,
             roofline: &roofline,
         };
-        let mut platform = CudaPlatform::new(device, monitor.as_ref().ok(), self.a, self.v)
-            .map_err(|error| failed(&error))?;
         let elements = measure::element_bytes(case.dtype, case.output);
         let figures = measure::Case::of(self.a, case.n, case.sparsity.as_f64(), elements);
         let subject = Contender {
@@ -207,7 +218,7 @@ impl Here<'_> {
             })
             .collect();
         Ok(measure::measure(
-            &mut platform,
+            platform,
             &figures,
             &subject,
             &contenders,
@@ -238,7 +249,13 @@ impl Here<'_> {
 
     /// Gives the libraries the perturbed inputs of VERIFY.md section 6 and passes their outputs on. Those that
     /// are far from the best of their kind are left out: they would take longer than all others together.
-    fn perturb(&self, rivals: &[DeviceBaseline], timings: &CaseTimings, jobs: &SyncSender<Job>) {
+    fn perturb(
+        &self,
+        mut platform: CudaPlatform<'_>,
+        rivals: &[DeviceBaseline],
+        timings: &CaseTimings,
+        jobs: &SyncSender<Job>,
+    ) {
         let is_left_out = |index: usize| {
             timings
                 .baselines
@@ -246,15 +263,21 @@ impl Here<'_> {
                 .is_some_and(|timed| timed.samples_ns.len() < timings.rounds)
         };
         let Some((a1, v2)) = self.perturbed_inputs() else { return };
-        for (pass, a, v) in [(Pass::Rebuilt, a1.view(), self.v), (Pass::Shifted, self.a, v2.view())]
-        {
-            for (index, rival) in rivals.iter().enumerate() {
-                let y = match is_left_out(index) {
-                    true => Err(LEFT_OUT.to_owned()),
-                    false => self.apply(rival, a, v),
-                };
+        let give =
+            |index: usize, pass: Pass, apply: &mut dyn FnMut() -> Result<Array2<f32>, String>| {
+                let y = if is_left_out(index) { Err(LEFT_OUT.to_owned()) } else { apply() };
                 let _ = jobs.send(Job { index, pass, y, within: None });
-            }
+            };
+        for (index, rival) in rivals.iter().enumerate() {
+            give(index, Pass::Shifted, &mut || {
+                let y = platform.apply_built(&rival.operator, v2.view());
+                y.map_err(|error| error.to_string())?.ok_or_else(|| LEFT_OUT.to_owned())
+            });
+        }
+        // Frees what was built of A.
+        drop(platform);
+        for (index, rival) in rivals.iter().enumerate() {
+            give(index, Pass::Rebuilt, &mut || self.apply(rival, a1.view(), self.v));
         }
     }
 

@@ -1,6 +1,6 @@
 //! Compressed sparse rows.
 
-use ndarray::{ArrayView2, Axis};
+use ndarray::ArrayView2;
 use rayon::prelude::*;
 
 /// A sparse `rows x cols` matrix in CSR.
@@ -25,31 +25,38 @@ pub struct Csr {
 }
 
 impl Csr {
-    /// The non-zeros of a dense matrix, rows in order, columns ascending. Row ranges are looked at in
-    /// parallel, in the current rayon pool.
+    /// The non-zeros of a dense matrix, rows in order, columns ascending. Rows are counted and then
+    /// copied in parallel, in the current rayon pool.
     pub fn from_dense(a: ArrayView2<'_, f32>) -> Csr {
-        const ROWS: usize = 128;
-        let ranges: Vec<_> = a.axis_chunks_iter(Axis(0), ROWS).collect();
-        let parts: Vec<(Vec<usize>, Vec<u32>, Vec<f32>)> =
-            ranges.par_iter().map(|rows| nonzeros(rows.view())).collect();
-        let nnz = parts.iter().map(|(_, _, values)| values.len()).sum();
-        let mut csr = Csr {
-            cols: a.ncols(),
-            row_offsets: Vec::with_capacity(a.nrows() + 1),
-            col_indices: Vec::with_capacity(nnz),
-            values: Vec::with_capacity(nnz),
-        };
-        csr.row_offsets.push(0);
-        for (counts, columns, values) in parts {
-            let mut end = csr.values.len();
-            csr.row_offsets.extend(counts.iter().map(|count| {
-                end += count;
-                end
-            }));
-            csr.col_indices.extend(columns);
-            csr.values.extend(values);
+        let counts: Vec<usize> = (0..a.nrows())
+            .into_par_iter()
+            .with_min_len(ROWS_AT_ONCE)
+            .map(|i| a.row(i).iter().filter(|&&x| x != 0.0).count())
+            .collect();
+        let ends = counts.iter().scan(0, |end, count| {
+            *end += count;
+            Some(*end)
+        });
+        let row_offsets: Vec<usize> = std::iter::once(0).chain(ends).collect();
+        let nnz = counts.iter().sum();
+        let (mut col_indices, mut values) = (vec![0; nnz], vec![0.0; nnz]);
+        // Each row's part of both arrays.
+        let mut parts = Vec::with_capacity(a.nrows());
+        let mut rest = (&mut col_indices[..], &mut values[..]);
+        for &count in &counts {
+            let (columns, values) = (rest.0.split_at_mut(count), rest.1.split_at_mut(count));
+            parts.push((columns.0, values.0));
+            rest = (columns.1, values.1);
         }
-        csr
+        let rows = parts.into_par_iter().with_min_len(ROWS_AT_ONCE).enumerate();
+        rows.for_each(|(i, (columns, values))| {
+            let row = a.row(i);
+            let nonzeros = row.iter().enumerate().filter(|(_, x)| **x != 0.0);
+            for ((column, value), (k, x)) in columns.iter_mut().zip(values).zip(nonzeros) {
+                (*column, *value) = (k as u32, *x);
+            }
+        });
+        Csr { cols: a.ncols(), row_offsets, col_indices, values }
     }
 
     pub fn rows(&self) -> usize {
@@ -83,21 +90,8 @@ impl Csr {
     }
 }
 
-/// Non-zeros of each row, and all their columns and values.
-fn nonzeros(a: ArrayView2<'_, f32>) -> (Vec<usize>, Vec<u32>, Vec<f32>) {
-    let (mut counts, mut columns, mut values) = (Vec::new(), Vec::new(), Vec::new());
-    for row in a.rows() {
-        let before = values.len();
-        for (k, &x) in row.iter().enumerate() {
-            if x != 0.0 {
-                columns.push(k as u32);
-                values.push(x);
-            }
-        }
-        counts.push(values.len() - before);
-    }
-    (counts, columns, values)
-}
+/// Rows that a thread takes at least.
+const ROWS_AT_ONCE: usize = 64;
 
 #[cfg(test)]
 mod tests {

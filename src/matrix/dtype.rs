@@ -68,22 +68,34 @@ impl Dtype {
 
     /// Appends the little-endian bytes of `values`, which must be values of this dtype.
     pub fn encode(self, values: &[f32], bytes: &mut Vec<u8>) {
+        let start = bytes.len();
+        bytes.resize(start + self.size() * values.len(), 0);
+        self.encode_into(values, &mut bytes[start..]);
+    }
+
+    /// As [`Dtype::encode`], in place; `bytes` is as long as the values.
+    pub fn encode_into(self, values: &[f32], bytes: &mut [u8]) {
         match self {
-            Dtype::F32 => bytes.extend(values.iter().flat_map(|x| x.to_le_bytes())),
+            Dtype::F32 => {
+                for (word, x) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(values) {
+                    *word = x.to_le_bytes();
+                }
+            }
             // The value is a bf16 already: its upper half is its encoding.
             Dtype::Bf16 => {
-                let start = bytes.len();
-                bytes.resize(start + 2 * values.len(), 0);
-                for (pair, x) in bytes[start..].as_chunks_mut::<2>().0.iter_mut().zip(values) {
+                for (pair, x) in bytes.as_chunks_mut::<2>().0.iter_mut().zip(values) {
                     *pair = ((x.to_bits() >> 16) as u16).to_le_bytes();
                 }
             }
             Dtype::F16 => {
                 let mut halves = [f16::ZERO; 256];
-                for values in values.chunks(halves.len()) {
+                let pieces = bytes.chunks_mut(2 * halves.len());
+                for (bytes, values) in pieces.zip(values.chunks(halves.len())) {
                     let halves = &mut halves[..values.len()];
                     halves.convert_from_f32_slice(values);
-                    bytes.extend(halves.iter().flat_map(|half| half.to_le_bytes()));
+                    for (pair, half) in bytes.as_chunks_mut::<2>().0.iter_mut().zip(halves) {
+                        *pair = half.to_le_bytes();
+                    }
                 }
             }
         }

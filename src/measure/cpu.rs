@@ -62,6 +62,10 @@ impl<'a> Platform for CpuPlatform<'a> {
         built.built.bytes_held()
     }
 
+    fn plan(&self, built: &CpuBuilt<'a>) -> String {
+        built.built.plan().to_string()
+    }
+
     fn poison(&mut self) -> Result<(), String> {
         self.y.fill(f32::NAN);
         Ok(())

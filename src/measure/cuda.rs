@@ -1,5 +1,6 @@
 //! A CUDA device as a platform: V and Y stay in its memory, its events time the calls.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use ndarray::{Array2, ArrayView2};
@@ -11,7 +12,7 @@ use crate::backend::cuda::{
     Buffer, CALLS_MAX, CudaError, Device, DeviceInfo, DeviceMatrix, Layout, Timer,
 };
 use crate::matrix::Dtype;
-use crate::operator::{DeviceBuilt, DeviceOperator};
+use crate::operator::{DeviceBuilt, DeviceOperator, Error};
 
 /// A (on the host), V and Y of one case on a device. V and Y are there once for each dtype and layout that
 /// a contender wants.
@@ -23,6 +24,8 @@ pub struct CudaPlatform<'a> {
     v: ArrayView2<'a, f32>,
     inputs: Vec<DeviceMatrix>,
     outputs: Vec<DeviceMatrix>,
+    /// What was built of A, by name, until the platform goes: it serves other V as well.
+    built: HashMap<String, Arc<dyn DeviceBuilt>>,
     /// What was written last: index of its output, and who reads it.
     last: Option<(usize, Arc<dyn DeviceBuilt>)>,
     read: Array2<f32>,
@@ -58,10 +61,27 @@ impl<'a> CudaPlatform<'a> {
             v,
             inputs: Vec::new(),
             outputs: Vec::new(),
+            built: HashMap::new(),
             last: None,
             read: Array2::zeros((0, 0)),
             flush,
         })
+    }
+
+    /// Y (m x n) of what was built of A and `v`, of the shape of V; `None` where nothing was built. Gives the
+    /// device's memory back that timed calls used.
+    pub fn apply_built(
+        &mut self,
+        operator: &Arc<dyn DeviceOperator>,
+        v: ArrayView2<'_, f32>,
+    ) -> Result<Option<Array2<f32>>, Error> {
+        (self.inputs, self.outputs, self.last) = Default::default();
+        let Some(built) = self.built.get(&operator.name()) else { return Ok(None) };
+        let v = operator.upload(&self.device, v)?;
+        let mut y = operator.room(&self.device, (self.a.nrows(), v.cols))?;
+        y.poison()?;
+        built.launch(&v, &mut y)?;
+        built.read(&y).map(Some)
     }
 }
 
@@ -101,16 +121,23 @@ impl Platform for CudaPlatform<'_> {
         let input = find_or_make(&mut self.inputs, input, || operator.upload(&self.device, self.v));
         let output = find_or_make(&mut self.outputs, output, || operator.room(&self.device, shape));
         let (input, output) = (input.map_err(failed)?, output.map_err(failed)?);
-        let built = operator
+        // One built before goes first: two would hold twice the memory.
+        self.built.remove(&operator.name());
+        let built: Arc<dyn DeviceBuilt> = operator
             .build(&self.device, self.a, self.v.ncols())
             .map_err(|error| error.to_string())?
             .into();
         self.device.synchronize().map_err(failed)?;
+        self.built.insert(operator.name(), built.clone());
         Ok(CudaBuilt { built, input, output })
     }
 
     fn bytes_held(&self, built: &CudaBuilt) -> usize {
         built.built.bytes_held()
+    }
+
+    fn plan(&self, built: &CudaBuilt) -> String {
+        built.built.plan().to_string()
     }
 
     fn poison(&mut self) -> Result<(), String> {

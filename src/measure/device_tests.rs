@@ -127,6 +127,10 @@ impl<'a> Platform for MockDevice<'a> {
         4096
     }
 
+    fn plan(&self, built: &MockBuilt<'a>) -> String {
+        format!("{}: as scripted", built.script.name)
+    }
+
     fn poison(&mut self) -> Result<(), String> {
         self.diary.borrow_mut().push("poison".into());
         self.y.fill(f32::NAN);
@@ -189,6 +193,7 @@ const PLAN: Plan = Plan {
     samples_max: 4,
     sample_ns_min: 200_000,
     build_samples: 1,
+    build_samples_baseline: 1,
     warmup_samples_min: 3,
     warmup_ns_max: 50_000_000,
     settle_ns: 0,

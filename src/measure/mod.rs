@@ -22,7 +22,8 @@ pub use energy::{
 };
 pub use platform::{Contender, Platform, Sample};
 pub use result::{
-    CaseTimings, EnergyBasis, EnergyRatio, Rule, Speedup, Timed, Timing, Warmup, published_kind,
+    CaseTimings, EnergyBasis, EnergyRatio, Rule, Speedup, Spent, Timed, Timing, Warmup,
+    published_kind,
 };
 pub use roofline::{ElementBytes, GIVEN_MARGIN, MEASURED_MARGIN, Roofline, Work};
 pub use schedule::{Case, Check, Instruments, Plan, measure};

@@ -33,6 +33,9 @@ pub trait Platform {
     /// where a device multiplies.
     fn bytes_held(&self, built: &Self::Built) -> usize;
 
+    /// How `built` holds A, and why.
+    fn plan(&self, built: &Self::Built) -> String;
+
     /// Makes every element of Y a NaN. Never timed.
     fn poison(&mut self) -> Result<(), String>;
 

@@ -31,6 +31,20 @@ pub struct Warmup {
     pub settled: bool,
 }
 
+/// Where the time of a case's measurement went, by the host's clock: for whoever waits for it, and no
+/// part of any figure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spent {
+    pub build_ns: u64,
+    pub warmup_ns: u64,
+    /// Timed rounds, less `check_ns`.
+    pub rounds_ns: u64,
+    /// Reading outputs and checking them.
+    pub check_ns: u64,
+    pub cold_ns: u64,
+    pub energy_ns: u64,
+}
+
 /// The operator or one baseline: what was seen, and what may be published of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Timed {
@@ -45,6 +59,8 @@ pub struct Timed {
     pub verified: Option<bool>,
     /// Why it could not run, what the check said, or why no sample can be used.
     pub failure: Option<String>,
+    /// How A was held in the timed calls, and why; `None` where it was not built.
+    pub plan: Option<String>,
     pub build_ns: Vec<u64>,
     pub bytes_held: usize,
     pub warmup: Warmup,
@@ -241,6 +257,8 @@ pub struct CaseTimings {
     /// Of the host; 1 on a device.
     pub threads: usize,
     pub rounds: usize,
+    /// `None` in records of versions that did not note it.
+    pub spent: Option<Spent>,
     pub work: Work,
     /// No call can take less, by the roofline.
     pub minimum_time_ns: f64,

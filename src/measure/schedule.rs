@@ -15,7 +15,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::{
     CaseTimings, Clock, Contender, ElementBytes, Energy, EnergyCounter, Platform, Roofline, Rule,
-    Sample, Timed, Warmup, Window, Work, median,
+    Sample, Spent, Timed, Warmup, Window, Work, median,
 };
 use crate::backend::cpu::{float_environment_is_ieee, reset_float_environment};
 
@@ -31,7 +31,10 @@ pub struct Plan {
     /// A sample has as many calls as last so long, by the warm-up, or as many as the platform
     /// can time at once; 0 for one call.
     pub sample_ns_min: u64,
+    /// Builds of the operator, and of each baseline. On a device the operator is built once more before these,
+    /// not timed: kernels are compiled then, which happens once on a machine and not once a matrix.
     pub build_samples: usize,
+    pub build_samples_baseline: usize,
     /// Samples of a warm-up, unless its time is up after the first.
     pub warmup_samples_min: usize,
     /// For one contender.
@@ -39,8 +42,8 @@ pub struct Plan {
     /// A turn's calls are not timed for so long, and never the first: threads of the library
     /// before spin for a while after its last call.
     pub settle_ns: u64,
-    /// A baseline that takes so many times as long as the fastest of its kind is sampled in the first round and
-    /// in the two that are checked only; `None` samples all alike.
+    /// A baseline that takes so many times as long as the fastest of its kind is sampled only in the two
+    /// rounds that are checked; `None` samples all alike.
     pub hopeless_ratio: Option<f64>,
     /// Calls with empty caches, for the operator and its best rival.
     pub cold_samples: usize,
@@ -58,6 +61,7 @@ impl Plan {
             samples_max: 100,
             sample_ns_min: 0,
             build_samples: 1,
+            build_samples_baseline: 1,
             warmup_samples_min: 3,
             warmup_ns_max: 5_000_000,
             // oneMKL's threads spin for a millisecond; with one thread nobody's do.
@@ -77,6 +81,7 @@ impl Plan {
             samples_max: 1000,
             sample_ns_min: 0,
             build_samples: 3,
+            build_samples_baseline: 3,
             warmup_samples_min: 5,
             warmup_ns_max: 500_000_000,
             // OpenBLAS's threads spin for 2^26 cycles.
@@ -98,6 +103,7 @@ impl Plan {
             // Four hundred steps of the events' clock.
             sample_ns_min: 200_000,
             build_samples: 3,
+            build_samples_baseline: 1,
             warmup_samples_min: 10,
             warmup_ns_max: 500_000_000,
             settle_ns: 0,
@@ -188,13 +194,22 @@ pub fn measure<P: Platform>(
 ) -> CaseTimings {
     let (clock, work) = (instruments.clock, case.work());
     let mut random = ChaCha8Rng::seed_from_u64(plan.seed);
+    let mut spent = Spent::default();
+    let mut since = clock.now_ns();
+    // The time since the last lap.
+    let mut lap = || {
+        let before = std::mem::replace(&mut since, clock.now_ns());
+        since - before
+    };
     let contenders = std::iter::once(operator).chain(baselines);
     let mut lanes: Vec<Lane<P>> =
         contenders.map(|contender| Lane::build(platform, contender, plan, clock)).collect();
+    spent.build_ns = lap();
 
     for lane in &mut lanes {
         lane.warm_up(platform, plan, clock);
     }
+    spent.warmup_ns = lap();
     let hopeless = hopeless(&lanes, plan);
     let hopeful = |(_, hopeless): &(&Lane<P>, &bool)| !**hopeless;
     let round_ns: f64 =
@@ -215,16 +230,18 @@ pub fn measure<P: Platform>(
         let is_checked = is_last || rounds_made == seeded;
         shuffle(&mut order, &mut random);
         for &lane in &order {
-            if hopeless[lane] && !is_checked && rounds_made > 0 {
+            if hopeless[lane] && !is_checked {
                 continue;
             }
-            lanes[lane].turn(platform, plan, clock, is_checked.then_some(&mut *check));
+            let check = is_checked.then_some(&mut *check);
+            spent.check_ns += lanes[lane].turn(platform, plan, clock, check);
         }
         rounds_made += 1;
         if is_last {
             break;
         }
     }
+    spent.rounds_ns = lap().saturating_sub(spent.check_ns);
 
     let mut result = {
         let (elements, nnz) = ((case.m * case.k) as f64, case.nnz as f64);
@@ -239,6 +256,7 @@ pub fn measure<P: Platform>(
             device: platform.device(),
             threads: platform.threads(),
             rounds: rounds_made,
+            spent: None,
             work,
             minimum_time_ns: instruments.roofline.minimum_time_ns(work),
             operator: timed.next().unwrap_or_else(|| unreachable!("the operator's lane")),
@@ -263,7 +281,10 @@ pub fn measure<P: Platform>(
             lanes[lane].cold(platform);
         }
     }
+    spent.cold_ns = lap();
     measure_energy(platform, &mut lanes, [Some(0), published, best], plan, instruments);
+    spent.energy_ns = lap();
+    result.spent = Some(spent);
     let mut timed = lanes.into_iter().map(|lane| lane.timed);
     result.operator = timed.next().unwrap_or_else(|| unreachable!("the operator's lane"));
     result.baselines = timed.collect();
@@ -357,6 +378,7 @@ impl<P: Platform> Lane<P> {
             threads: platform.threads(),
             verified: None,
             failure: None,
+            plan: None,
             build_ns: Vec::new(),
             bytes_held: 0,
             warmup: Warmup::default(),
@@ -371,14 +393,19 @@ impl<P: Platform> Lane<P> {
             energy: None,
             energy_reason: None,
         };
-        let mut built = None;
-        for _ in 0..plan.build_samples.max(1) {
+        let is_operator = contender.kind.is_none();
+        let samples = if is_operator { plan.build_samples } else { plan.build_samples_baseline };
+        let untimed = usize::from(is_operator && platform.device().is_some());
+        let mut built: Option<P::Built> = None;
+        for index in 0..untimed + samples.max(1) {
             // The one before is dropped first: two would hold twice the memory.
             drop(built.take());
             let start = clock.now_ns();
             match platform.build(&contender.operator) {
                 Ok(new) => {
-                    timed.build_ns.push(clock.now_ns() - start);
+                    if index >= untimed {
+                        timed.build_ns.push(clock.now_ns() - start);
+                    }
                     built = Some(new);
                 }
                 Err(reason) => {
@@ -387,6 +414,7 @@ impl<P: Platform> Lane<P> {
                 }
             }
         }
+        timed.plan = built.as_ref().map(|built| platform.plan(built));
         Lane { built, warm_ns: 0.0, timed }
     }
 
@@ -480,17 +508,18 @@ impl<P: Platform> Lane<P> {
         ((ENERGY_BATCH_NS / self.warm_ns.max(1.0)) as usize).max(1)
     }
 
+    /// Returns how many nanoseconds checking took.
     fn turn(
         &mut self,
         platform: &mut P,
         plan: &Plan,
         clock: &dyn Clock,
         check: Option<&mut Check<'_>>,
-    ) {
+    ) -> u64 {
         let start = clock.now_ns();
         while !self.is_self_warming() {
             if self.call_or_leave(|built| platform.run(built, 1)).is_none() {
-                return;
+                return 0;
             }
             if clock.now_ns() - start >= plan.settle_ns {
                 break;
@@ -501,11 +530,12 @@ impl<P: Platform> Lane<P> {
             platform.poison()?;
             platform.sample(built, calls)
         });
-        let Some(sample) = sample else { return };
+        let Some(sample) = sample else { return 0 };
         self.timed.samples_ns.push(per_call_ns(&sample, calls));
         if platform.device().is_some() {
             self.timed.device_samples.push(sample);
         }
+        let start = clock.now_ns();
         if let Some(check) = check {
             self.timed.checked_samples.push(self.timed.samples_ns.len() - 1);
             let outcome = platform.output().and_then(|y| check(&self.timed.name, y));
@@ -513,6 +543,7 @@ impl<P: Platform> Lane<P> {
             self.timed.verified = Some(self.timed.verified != Some(false) && outcome.is_ok());
             self.timed.failure = self.timed.failure.take().or(outcome.err());
         }
+        clock.now_ns() - start
     }
 
     fn cold(&mut self, platform: &mut P) {

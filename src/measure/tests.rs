@@ -113,6 +113,7 @@ const PLAN: Plan = Plan {
     samples_max: 4,
     sample_ns_min: 0,
     build_samples: 1,
+    build_samples_baseline: 1,
     warmup_samples_min: 2,
     warmup_ns_max: 50_000,
     settle_ns: 0,

@@ -88,6 +88,12 @@ pub struct Plan {
     pub reason: String,
 }
 
+impl std::fmt::Display for Plan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.strategy.name(), self.reason)
+    }
+}
+
 /// An operator's own form of V. Only the operator that made it looks inside.
 #[derive(Default)]
 pub struct Staged(Option<Box<dyn Any + Send + Sync>>);

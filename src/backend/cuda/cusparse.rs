@@ -9,10 +9,12 @@ use cudarc::cusparse::sys;
 use super::device::Device;
 use super::error::CudaError;
 use super::library::{Library, int, version};
+use super::live::packing_threads;
 use super::matrix::{DeviceMatrix, Layout};
 use super::memory::Buffer;
 use crate::matrix::{Csr, Dtype};
 use crate::operator::Error;
+use crate::threads;
 
 const LIBRARY: Library<'static> = Library {
     name: "cuSPARSE",
@@ -350,6 +352,8 @@ impl CusparseA {
     }
 }
 
+/// Values that a thread encodes before it takes the next ones.
+const ENCODED_AT_ONCE: usize = 1 << 16;
 const PLAIN: sys::cusparseOperation_t = sys::cusparseOperation_t::CUSPARSE_OPERATION_NON_TRANSPOSE;
 /// The type of the sums and of both scalars.
 const COMPUTE: sys::cudaDataType_t = sys::cudaDataType_t::CUDA_R_32F;
@@ -367,8 +371,17 @@ impl Held {
         fits("non-zeros", csr.nnz())?;
         // Offsets ascend to the number of non-zeros, columns are below k: both fit.
         let offsets: Vec<i32> = csr.row_offsets().iter().map(|&offset| offset as i32).collect();
-        let mut values = Vec::with_capacity(csr.nnz() * how.input.size());
-        how.input.encode(csr.values(), &mut values);
+        let size = how.input.size();
+        let mut values = vec![0; csr.nnz() * size];
+        threads::fill(
+            packing_threads(csr.nnz()),
+            &mut values,
+            ENCODED_AT_ONCE * size,
+            |at, bytes| {
+                let first = at / size;
+                how.input.encode_into(&csr.values()[first..first + bytes.len() / size], bytes);
+            },
+        );
         let arrays = [
             Buffer::from_slice(device, &offsets, "row offsets")?,
             Buffer::from_slice(device, csr.col_indices(), "column indices")?,

@@ -6,11 +6,16 @@ use ndarray::{Array2, ArrayView2};
 
 use super::device::Device;
 use super::error::CudaError;
+use super::live::packing_threads;
 use super::memory::Buffer;
 use crate::matrix::Dtype;
+use crate::threads;
 
 /// Rows of V and Y start at multiples of so many elements: kernels read V in vectors and whole tiles.
 pub const ROW_MULTIPLE: usize = 16;
+
+/// Rows that a thread encodes before it takes the next ones.
+const LINES_AT_ONCE: usize = 64;
 
 /// Which elements lie beside each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -111,12 +116,23 @@ impl DeviceMatrix {
         {
             return self.buffer.write(values);
         }
-        let mut bytes = Vec::with_capacity(lines * self.stride * self.dtype.size());
-        let mut padded = vec![0.0; self.stride];
-        for row in a.rows() {
-            padded.iter_mut().zip(row).for_each(|(to, from)| *to = *from);
-            self.dtype.encode(&padded, &mut bytes);
-        }
+        let line_bytes = self.stride * self.dtype.size();
+        let mut bytes = vec![0; lines * line_bytes];
+        threads::fill(
+            packing_threads(a.len()),
+            &mut bytes,
+            LINES_AT_ONCE * line_bytes,
+            |at, part| {
+                let mut line = Vec::with_capacity(length);
+                // What is left of each is zero, as it was made.
+                for (i, bytes) in part.chunks_exact_mut(line_bytes.max(1)).enumerate() {
+                    let row = a.row(at / line_bytes + i);
+                    line.clear();
+                    line.extend(row.iter());
+                    self.dtype.encode_into(&line, &mut bytes[..length * self.dtype.size()]);
+                }
+            },
+        );
         self.buffer.write(&bytes)
     }
 
