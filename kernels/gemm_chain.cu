@@ -127,6 +127,7 @@ static_assert(BK % (2 * KU) == 0 && (BN > 1 || KU % 4 == 0), "register buffers a
 #define ZERO_BYTES 4096
 #define STAGE_OFFSET (ZERO_OFFSET + ZERO_BYTES)
 static_assert(STAGES * 16 <= ZERO_OFFSET, "mbarriers");
+#define LAG (STAGES > 4 ? 2 : STAGES > 2 ? 1 : 0)
 #ifdef CONSUMER_REGISTERS
 static_assert(PRODUCERS == 4 && CONSUMERS % 128 == 0, "registers change hands between warp groups");
 #endif
@@ -530,6 +531,9 @@ __device__ __forceinline__ void produce_listed(Ring &ring, const float *v, int k
                                                DeadRows &dead, int quota, Output *y, int n, int ldy, unsigned int zeros) {
     constexpr int ROUNDS = (PIECES + 32 * PRODUCERS - 1) / (32 * PRODUCERS);
     const int thread = threadIdx.x - CONSUMERS;
+    // A thread's pieces of a stage are announced once those of LAG later stages are asked for.
+    Ring landed = ring;
+    int underway = 0;
     for (int i = segment_begin; i < segment_end; i++) {
         const Segment s = segments[i];
         const int col = s.tile % col_tiles * BN;
@@ -563,12 +567,24 @@ __device__ __forceinline__ void produce_listed(Ring &ring, const float *v, int k
                         asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(there), "l"(from) : "memory");
                 }
             }
-            asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(full) : "memory");
+            asm volatile("cp.async.commit_group;" ::: "memory");
+            if (underway == LAG) {
+                asm volatile("cp.async.wait_group %0;" ::"n"(LAG) : "memory");
+                barrier_arrive(landed.full());
+                landed.next();
+            } else {
+                underway++;
+            }
             ring.next();
             step++;
             if (steps > 1) read_list();
             if (thread == 0) dead.write(quota, y, n, ldy, zeros);
         }
+    }
+    asm volatile("cp.async.wait_all;" ::: "memory");
+    for (; underway > 0; underway--) {
+        barrier_arrive(landed.full());
+        landed.next();
     }
 }
 

@@ -215,7 +215,7 @@ KERNEL_NAME(const GRID_CONSTANT TensorMap v_map, const float *__restrict__ V, ou
     const u32 full = shared_address(smem + BAR_OFFSET), empty = full + STAGES * 8;
     if (threadIdx.x == 0) {
         for (int s = 0; s < STAGES; ++s) {
-            asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(full + s * 8) : "memory");
+            asm volatile("mbarrier.init.shared::cta.b64 [%0], 32;" ::"r"(full + s * 8) : "memory");
             asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(empty + s * 8), "r"(WARPS) : "memory");
         }
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
@@ -236,13 +236,12 @@ KERNEL_NAME(const GRID_CONSTANT TensorMap v_map, const float *__restrict__ V, ou
                 const int row = lane < count ? k_runs[k0 + lane] : 0;
                 const u32 bar = full + stage * 8;
                 barrier_wait(empty + stage * 8, phase ^ 1);
-                if (lane == 0) {
-                    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(bar),
-                                 "r"(count * (RUN * BN * 4) + (e1 - e0) * 16) : "memory");
-                    bulk_copy(shared_address(smem + STAGES * V_BYTES + stage * ECAP), entries + (size_t)e0 * 4,
-                              (e1 - e0) * 16, bar);
-                }
-                __syncwarp();
+                // Each lane announces the bytes that it asks for itself.
+                const u32 entry_bytes = lane == 0 ? (e1 - e0) * 16 : 0, box_bytes = lane < count ? RUN * BN * 4 : 0;
+                asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(bar),
+                             "r"(box_bytes + entry_bytes) : "memory");
+                if (lane == 0)
+                    bulk_copy(shared_address(smem + STAGES * V_BYTES + stage * ECAP), entries + (size_t)e0 * 4, entry_bytes, bar);
                 if (lane < count) load_box(shared_address(smem + stage * V_BYTES) + lane * (RUN * BN * 4), &v_map, col, row, bar);
                 __syncwarp();
                 if (++stage == STAGES) stage = 0, phase ^= 1;
