@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 
 use ndarray::{Array2, ArrayView2};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{Auditor, timing};
@@ -15,7 +16,7 @@ use crate::baseline::cuda::{DeviceBaseline, Precision, device_baselines};
 use crate::baseline::probe::{Identified, Identifier};
 use crate::baseline::{Kind, Missing};
 use crate::check::bits::Bits;
-use crate::check::lanes::TensorHasher;
+use crate::check::lanes::digest_of_output;
 use crate::check::tolerance::Tolerance;
 use crate::check::verdict::Verdict;
 use crate::digest::Digest;
@@ -131,7 +132,8 @@ impl Here<'_> {
         // The device goes on while outputs are looked at, by a thread with a pool of its own: hashing and
         // comparing take longer than the products. What they are compared with is computed while contenders
         // are built and warmed up.
-        let (jobs, received) = sync_channel(JOBS_WAITING_MAX);
+        let y_bytes = 4 * case.m * case.n;
+        let (jobs, received) = sync_channel((BYTES_WAITING_MAX / y_bytes).clamp(2, 64));
         let tolerance = OnceLock::new();
         std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -172,17 +174,30 @@ impl Here<'_> {
     ) -> Result<CaseTimings, String> {
         let Here { case, device, .. } = *self;
         let versions: Vec<String> = rivals.iter().map(version).collect();
-        let mut passed_on = vec![false; rivals.len()];
+        // The first output of each rival, and what was found of it.
+        type Seen = (Arc<Array2<f32>>, Result<(), String>);
+        let mut seen: Vec<Option<Seen>> = vec![None; rivals.len()];
         let mut check = |name: &str, y: ArrayView2<'_, f32>| {
             let tolerance = tolerance.wait().as_ref().map_err(Clone::clone)?;
             let Some(index) = rivals.iter().position(|r| r.operator.name() == name) else {
                 return self.check_operator(tolerance, y);
             };
+            if let Some((first, within)) = &seen[index]
+                && first.view() == y
+            {
+                return within.clone();
+            }
             let within = tolerance.check_as(rivals[index].summation, y, case.output);
-            if !std::mem::replace(&mut passed_on[index], true) {
-                let (pass, y, within) = (Pass::Plain, y.to_owned(), Some(within.clone()));
+            if seen[index].is_none() {
+                let y = Arc::new(y.to_owned());
+                seen[index] = Some((y.clone(), within.clone()));
                 // Nobody receives after a failure, which is reported at the end.
-                let _ = jobs.send(Job { index, pass, y: Ok(y), within });
+                let _ = jobs.send(Job {
+                    index,
+                    pass: Pass::Plain,
+                    y: Ok(y),
+                    within: Some(within.clone()),
+                });
             }
             within
         };
@@ -240,7 +255,7 @@ impl Here<'_> {
         if !self.case.arithmetic.has_bit_contract() {
             return tolerance.check_rounded(y, self.case.output);
         }
-        let (got, want) = (digest(self.case, y), self.bits.operator.digest);
+        let (got, want) = (digest_of_output(y, self.case.output), self.bits.operator.digest);
         match got == want {
             true => Ok(()),
             false => Err(format!("a timed call gave the digest {got}, verified was {want}")),
@@ -266,7 +281,7 @@ impl Here<'_> {
         let give =
             |index: usize, pass: Pass, apply: &mut dyn FnMut() -> Result<Array2<f32>, String>| {
                 let y = if is_left_out(index) { Err(LEFT_OUT.to_owned()) } else { apply() };
-                let _ = jobs.send(Job { index, pass, y, within: None });
+                let _ = jobs.send(Job { index, pass, y: y.map(Arc::new), within: None });
             };
         for (index, rival) in rivals.iter().enumerate() {
             give(index, Pass::Shifted, &mut || {
@@ -305,70 +320,92 @@ impl Here<'_> {
                 Architecture::of(self.device.compute_capability()),
                 self.auditor.threads,
             );
-            // Made when the first library needs it, one a pass.
-            let mut perturbed: Option<(Pass, Tolerance)> = None;
-            for Job { index, pass, y, within } in jobs {
-                let (rival, record) = (&rivals[index], &mut records[index]);
-                let y = match y {
-                    Ok(y) => y,
-                    Err(reason) => {
-                        record.note_perturbed(pass, Err(reason));
-                        continue;
-                    }
-                };
-                if pass == Pass::Plain {
+            let jobs = jobs;
+            // Made when the first output of a pass comes.
+            let mut rebuilt: Option<Result<Tolerance, String>> = None;
+            let mut shifted: Option<Result<Tolerance, String>> = None;
+            while let Ok(first) = jobs.recv() {
+                // All that wait are looked at together.
+                let batch: Vec<Job> = std::iter::once(first).chain(jobs.try_iter()).collect();
+                for Job { index, y, within, .. } in
+                    batch.iter().filter(|job| job.pass == Pass::Plain)
+                {
+                    let Ok(y) = y else { continue };
                     match identifier.identify(y.view()) {
                         Ok(identified) => {
-                            record.note_plain(identified, &within.unwrap_or(Ok(())));
+                            let within = within.clone().unwrap_or(Ok(()));
+                            records[*index].note_plain(identified, &within);
                         }
-                        Err(error) => record.reasons.push(error.to_string()),
+                        Err(error) => records[*index].reasons.push(error.to_string()),
                     }
-                    continue;
                 }
-                let outcome = self.perturbed(rival, record, pass, &y, &mut perturbed);
-                record.note_perturbed(pass, outcome);
+                for job in batch.iter().filter(|job| job.y.is_ok()) {
+                    match job.pass {
+                        Pass::Plain => continue,
+                        Pass::Rebuilt => rebuilt.get_or_insert_with(|| self.tolerance_of(job.pass)),
+                        Pass::Shifted => shifted.get_or_insert_with(|| self.tolerance_of(job.pass)),
+                    };
+                }
+                let perturbed = |job: &Job| {
+                    let y = job.y.as_ref().map_err(Clone::clone)?;
+                    let follows = self.follows_contract(&records[job.index]);
+                    let (hashed, tolerance) = match job.pass {
+                        Pass::Plain | Pass::Rebuilt => (&self.bits.rebuilt, &rebuilt),
+                        Pass::Shifted => (&self.bits.shifted, &shifted),
+                    };
+                    let tolerance = tolerance.as_ref().ok_or("no tolerance")?;
+                    let tolerance = tolerance.as_ref().map_err(Clone::clone)?;
+                    let want = hashed.as_ref().filter(|_| follows).map(|hashed| hashed.digest);
+                    Ok(self.perturbed(&rivals[job.index], want, y.view(), tolerance))
+                };
+                let outcomes: Vec<_> = batch
+                    .par_iter()
+                    .filter(|job| job.pass != Pass::Plain)
+                    .map(|job| (job.index, job.pass, perturbed(job)))
+                    .collect();
+                for (index, pass, outcome) in outcomes {
+                    records[index].note_perturbed(pass, outcome);
+                }
             }
             Ok(records)
         })
         .map_err(|error| failed(&error))?
     }
 
+    /// Whether a library's plain output has the bits of the case's contract.
+    fn follows_contract(&self, record: &BaselineRecord) -> bool {
+        self.case.arithmetic.has_bit_contract()
+            && record.identified.as_ref().is_some_and(|i| i.digest == self.bits.operator.digest)
+    }
+
+    /// Of the perturbed inputs.
+    fn tolerance_of(&self, pass: Pass) -> Result<Tolerance, String> {
+        let (a1, v2) = self.perturbed_inputs().ok_or("no perturbation")?;
+        let (a, v) = match pass {
+            Pass::Plain | Pass::Rebuilt => (a1.view(), self.v),
+            Pass::Shifted => (self.a, v2.view()),
+        };
+        self.tolerance(a, v).map_err(|error| error.to_string())
+    }
+
+    /// `want`: the contract's digest, for a library that follows it.
     fn perturbed(
         &self,
         rival: &DeviceBaseline,
-        record: &BaselineRecord,
-        pass: Pass,
-        y: &Array2<f32>,
-        tolerance: &mut Option<(Pass, Tolerance)>,
-    ) -> Result<Perturbed, String> {
-        let hashed = match pass {
-            Pass::Plain | Pass::Rebuilt => &self.bits.rebuilt,
-            Pass::Shifted => &self.bits.shifted,
-        };
-        let want = hashed.as_ref().map(|hashed| hashed.digest);
-        let follows_contract = self.case.arithmetic.has_bit_contract()
-            && record.identified.as_ref().is_some_and(|i| i.digest == self.bits.operator.digest);
-        let digest = digest(self.case, y.view());
-        if follows_contract && Some(digest) == want {
-            return Ok(Perturbed { digest, verdict: Verdict::Verified });
+        want: Option<Digest>,
+        y: ArrayView2<'_, f32>,
+        tolerance: &Tolerance,
+    ) -> Perturbed {
+        let digest = digest_of_output(y, self.case.output);
+        if want == Some(digest) {
+            return Perturbed { digest, verdict: Verdict::Verified };
         }
-        if tolerance.as_ref().is_none_or(|(of, _)| *of != pass) {
-            let (a1, v2) = self.perturbed_inputs().ok_or("no perturbation")?;
-            let (a, v) = match pass {
-                Pass::Plain | Pass::Rebuilt => (a1.view(), self.v),
-                Pass::Shifted => (self.a, v2.view()),
-            };
-            *tolerance = Some((pass, self.tolerance(a, v).map_err(|error| error.to_string())?));
-        }
-        let within = tolerance
-            .iter()
-            .try_for_each(|(_, t)| t.check_as(rival.summation, y.view(), self.case.output));
-        let verdict = match within {
-            Ok(()) if !follows_contract => Verdict::WithinBound,
+        let verdict = match tolerance.check_as(rival.summation, y, self.case.output) {
+            Ok(()) if want.is_none() => Verdict::WithinBound,
             Ok(()) => Verdict::Mismatch,
             Err(_) => Verdict::OutOfBound,
         };
-        Ok(Perturbed { digest, verdict })
+        Perturbed { digest, verdict }
     }
 
     fn apply(
@@ -389,8 +426,8 @@ impl Here<'_> {
 
 const LEFT_OUT: &str = "not perturbed: not run, or far slower than the best of its kind";
 
-/// Outputs that wait to be looked at, at most: each may have a hundred megabytes.
-const JOBS_WAITING_MAX: usize = 4;
+/// Outputs that wait to be looked at have so many bytes at most.
+const BYTES_WAITING_MAX: usize = 2 << 30;
 
 /// Which inputs an output is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -405,22 +442,13 @@ struct Job {
     /// Of the rival.
     index: usize,
     pass: Pass,
-    y: Result<Array2<f32>, String>,
+    y: Result<Arc<Array2<f32>>, String>,
     /// Whether it is within its bound, if that is known.
     within: Option<Result<(), String>>,
 }
 
 fn failed(error: &dyn std::fmt::Display) -> String {
     format!("not measured: {error}")
-}
-
-/// Of a whole Y in the case's output dtype, -0 made +0.
-fn digest(case: &Case, y: ArrayView2<'_, f32>) -> Digest {
-    let mut y = y.as_standard_layout().into_owned();
-    crate::check::bits::positive_zeros(&mut y);
-    let mut hasher = TensorHasher::new(case.output, y.nrows(), false);
-    hasher.update(&y);
-    hasher.finish().digest
 }
 
 fn version(rival: &DeviceBaseline) -> String {

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView2};
 use sha2::{Digest as _, Sha256};
 
 use crate::digest::Digest;
@@ -103,6 +103,21 @@ impl TensorHasher {
             constant: self.constant && self.first.is_some(),
         }
     }
+}
+
+/// Digest of a whole output (row-major, little-endian in `output`, -0 made +0), hashed as it is
+/// encoded.
+pub fn digest_of_output(y: ArrayView2<'_, f32>, output: Dtype) -> Digest {
+    let mut hasher = Sha256::new();
+    let (mut row, mut bytes) = (Vec::with_capacity(y.ncols()), Vec::new());
+    for elements in y.rows() {
+        row.clear();
+        row.extend(elements.iter().map(|y| y + 0.0));
+        bytes.clear();
+        output.encode(&row, &mut bytes);
+        hasher.update(&bytes);
+    }
+    Digest::finish(hasher)
 }
 
 /// First row of panel `p` of a tensor of `rows` rows.

@@ -161,6 +161,9 @@ impl<'a> Platform for MockDevice<'a> {
     fn run(&mut self, built: &mut MockBuilt<'a>, calls: usize) -> Result<(), String> {
         let MockBuilt { script, samples } = built;
         self.lab.pass(((script.call_ns)(*samples) * calls as f64) as u64, script.watts);
+        if (script.is_right)(*samples) {
+            self.y = 2.0 * &self.v;
+        }
         Ok(())
     }
 
@@ -415,10 +418,10 @@ fn a_sample_below_the_roofline_is_flagged_even_if_it_was_throttled() {
 }
 
 #[test]
-fn every_sample_is_poisoned_and_two_are_looked_at() {
+fn every_sample_is_poisoned_and_two_and_the_first_call_are_looked_at() {
     let (timings, diary) = run_with(&PLAN, &roofline(), &skip(), &[]);
     let sample = ["poison", "skip x 40"];
-    let mut want = vec!["skip x 1"];
+    let mut want = vec!["poison", "output", "skip x 1"];
     want.extend(["skip x 40"; 6]);
     for index in 0..4 {
         want.extend(sample);
@@ -434,6 +437,16 @@ fn every_sample_is_poisoned_and_two_are_looked_at() {
     assert_eq!(timings.operator.verified, Some(false));
     assert_eq!(timings.operator.failure.as_deref(), Some("skip is wrong"));
     assert_eq!((timings.operator.device_samples.len(), &timings.operator.timing), (4, &None));
+}
+
+#[test]
+fn who_is_wrong_in_the_first_call_is_not_timed() {
+    let wrong = Script { is_right: |_| false, ..script("dense", Some(Kind::Dense), |_| 9_000.0) };
+    let (timings, diary) = run_with(&PLAN, &roofline(), &skip(), &[wrong]);
+    let dense = &timings.baselines[0];
+    assert_eq!((dense.verified, dense.failure.as_deref()), (Some(false), Some("dense is wrong")));
+    assert!(dense.samples_ns.is_empty() && !diary.iter().any(|entry| entry.starts_with("dense x")));
+    assert!(timings.operator.timing.is_some());
 }
 
 #[test]

@@ -182,7 +182,8 @@ pub type Check<'a> = dyn FnMut(&str, ArrayView2<'_, f32>) -> Result<(), String> 
 /// each that keeps a copy of A adds to the memory needed.
 ///
 /// `check` is called outside of every timed span, for two samples of each contender: the last
-/// and a random one.
+/// and a random one. On a device it looks at the very first call too, and a contender that is wrong
+/// there is not timed: some libraries' wrong outputs take a thousand times as long as right ones.
 pub fn measure<P: Platform>(
     platform: &mut P,
     case: &Case,
@@ -207,9 +208,11 @@ pub fn measure<P: Platform>(
     spent.build_ns = lap();
 
     for lane in &mut lanes {
+        spent.check_ns += lane.first_call(platform, clock, check);
         lane.warm_up(platform, plan, clock);
     }
-    spent.warmup_ns = lap();
+    spent.warmup_ns = lap().saturating_sub(spent.check_ns);
+    let checked_ns = spent.check_ns;
     let hopeless = hopeless(&lanes, plan);
     let hopeful = |(_, hopeless): &(&Lane<P>, &bool)| !**hopeless;
     let round_ns: f64 =
@@ -241,7 +244,7 @@ pub fn measure<P: Platform>(
             break;
         }
     }
-    spent.rounds_ns = lap().saturating_sub(spent.check_ns);
+    spent.rounds_ns = lap().saturating_sub(spent.check_ns - checked_ns);
 
     let mut result = {
         let (elements, nnz) = ((case.m * case.k) as f64, case.nnz as f64);
@@ -449,16 +452,33 @@ impl<P: Platform> Lane<P> {
         }
     }
 
+    /// On a device, once without a clock: a library loads its kernels in the first call, which waits
+    /// for the device. A wrong output takes the contender out. Returns the time of the check.
+    fn first_call(&mut self, platform: &mut P, clock: &dyn Clock, check: &mut Check<'_>) -> u64 {
+        if platform.device().is_none() {
+            return 0;
+        }
+        let called = self.call_or_leave(|built| {
+            platform.poison()?;
+            platform.run(built, 1)
+        });
+        if called.is_none() {
+            return 0;
+        }
+        let start = clock.now_ns();
+        let outcome = platform.output().and_then(|y| check(&self.timed.name, y));
+        if let Err(reason) = outcome {
+            self.timed.failure = Some(reason);
+            self.timed.verified = Some(false);
+            self.built = None;
+        }
+        clock.now_ns() - start
+    }
+
     /// Makes samples until they are long enough and have settled.
     fn warm_up(&mut self, platform: &mut P, plan: &Plan, clock: &dyn Clock) {
         let start = clock.now_ns();
         let (mut times_ns, mut clocks_mhz) = (Vec::new(), Vec::new());
-        // Once without a clock: a library loads its kernels in the first call, which waits for the
-        // device.
-        let is_device = platform.device().is_some();
-        if is_device && self.call_or_leave(|built| platform.run(built, 1)).is_none() {
-            return;
-        }
         // Samples of as many calls as the latest begin here.
         let mut alike = 0;
         loop {

@@ -302,7 +302,7 @@ fn real_rivals_are_measured_and_verified_within_the_bound() {
         &Case::of(a.view(), 19, 0.8, ElementBytes::F32),
         &operator,
         &baselines,
-        &Plan { budget_ns: 2_000_000, ..Plan::quick(1, 5) },
+        &Plan { budget_ns: 20_000_000, ..Plan::quick(1, 5) },
         &instruments,
         &mut |_, y| {
             checks += 1;

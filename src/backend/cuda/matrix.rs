@@ -143,38 +143,57 @@ impl DeviceMatrix {
 
     /// Copies all elements to the host, row-major, after all work given before.
     pub fn read(&self) -> Result<Array2<f32>, CudaError> {
-        let (lines, length) = self.lines();
-        let mut y = Array2::zeros((lines, length));
+        let mut y = Array2::zeros((self.rows, self.cols));
+        // Just made, so row-major.
+        let elements = y.as_slice_mut().unwrap_or_default();
         match self.dtype {
-            Dtype::F32 if self.stride == length => {
-                // Just made, so row-major.
-                self.buffer.read(y.as_slice_mut().unwrap_or_default())?;
+            Dtype::F32 if self.layout == Layout::RowMajor && self.stride == self.cols => {
+                self.buffer.read(elements)?;
             }
-            Dtype::F32 => {
-                let mut values = vec![0f32; lines * self.stride];
-                self.buffer.read(&mut values)?;
-                self.unpad(&mut y, &values, |x| x);
+            Dtype::F32 => self.read_widened(elements, |x: f32| x)?,
+            Dtype::F16 => {
+                self.read_widened(elements, |x: u16| half::f16::from_bits(x).to_f32())?;
             }
-            Dtype::Bf16 | Dtype::F16 => {
-                let mut values = vec![0u16; lines * self.stride];
-                self.buffer.read(&mut values)?;
-                match self.dtype {
-                    Dtype::F16 => self.unpad(&mut y, &values, |x| half::f16::from_bits(x).to_f32()),
-                    _ => self.unpad(&mut y, &values, |x| f32::from_bits(u32::from(x) << 16)),
-                }
+            Dtype::Bf16 => {
+                self.read_widened(elements, |x: u16| f32::from_bits(u32::from(x) << 16))?
             }
         }
-        Ok(match self.layout {
-            Layout::RowMajor => y,
-            Layout::ColumnMajor => y.t().as_standard_layout().into_owned(),
-        })
+        Ok(y)
     }
 
-    fn unpad<T: Copy>(&self, y: &mut Array2<f32>, values: &[T], widen: impl Fn(T) -> f32) {
-        let rows = values.chunks(self.stride.max(1));
-        for (mut to, from) in y.rows_mut().into_iter().zip(rows) {
-            to.iter_mut().zip(from).for_each(|(to, from)| *to = widen(*from));
-        }
+    /// `elements` is row-major and has no padding.
+    fn read_widened<T: bytemuck::Pod + Sync>(
+        &self,
+        elements: &mut [f32],
+        widen: impl Fn(T) -> f32 + Sync,
+    ) -> Result<(), CudaError> {
+        let (stride, cols) = (self.stride, self.cols.max(1));
+        let mut values = vec![T::zeroed(); self.lines().0 * stride];
+        self.buffer.read(&mut values)?;
+        let threads = packing_threads(elements.len());
+        threads::fill(threads, elements, ROW_MULTIPLE * cols, |at, part| {
+            let first = at / cols;
+            match self.layout {
+                Layout::RowMajor => {
+                    for (to, from) in
+                        part.chunks_mut(cols).zip(values[first * stride..].chunks(stride))
+                    {
+                        to.iter_mut().zip(from).for_each(|(to, &from)| *to = widen(from));
+                    }
+                }
+                // A cache line of each column, and as many rows.
+                Layout::ColumnMajor => {
+                    for (j, column) in values.chunks(stride).enumerate() {
+                        for (to, &from) in
+                            part.iter_mut().skip(j).step_by(cols).zip(&column[first..])
+                        {
+                            *to = widen(from);
+                        }
+                    }
+                }
+            }
+        });
+        Ok(())
     }
 
     /// The address of the first element.
