@@ -46,7 +46,7 @@ fn what_a_device_gave_is_what_is_committed() {
             }
         }
     }
-    assert_eq!(compared, 193);
+    assert_eq!(compared, 225);
 }
 
 /// Cases of h200.json and what `baseline` was found to follow in each.
@@ -60,38 +60,86 @@ fn followed<'a>(record: &'a Record, baseline: &str) -> Vec<(&'a CaseRecord, Opti
     record.cases.iter().filter_map(of_case).collect()
 }
 
+/// The models that `baseline` follows, by what a case's id begins with; `None` where no model is known.
+fn assert_follows(record: &Record, baseline: &str, dtype: &str, want: &[(&str, Option<&str>)]) {
+    let of_dtype: Vec<_> =
+        followed(record, baseline).into_iter().filter(|(case, _)| case.dtype == dtype).collect();
+    assert!(!of_dtype.is_empty());
+    for (case, model) in of_dtype {
+        let entry = want.iter().find(|(id, _)| case.id.starts_with(id));
+        let (_, want) = entry.unwrap_or_else(|| panic!("{baseline} {}: {model:?}", case.id));
+        assert_eq!(model, *want, "{baseline} {}", case.id);
+    }
+}
+
+const HOPPER_BF16: Option<&str> = Some("tensor-core-hopper (bf16, L = 16, F = 25)");
+const HOPPER_F16: Option<&str> = Some("tensor-core-hopper (f16, L = 16, F = 25)");
+const HOPPER_TF32: Option<&str> = Some("tensor-core-hopper (tf32, L = 8, F = 25)");
+
 #[test]
-fn unmodified_cublas_gives_digests_that_a_cpu_derives() {
+fn unmodified_cublas_on_tensor_cores_gives_digests_that_a_cpu_derives() {
     let [_, (_, record)] = &records()[..] else { panic!("two records") };
-    let models = |baseline, dtype: &str| {
-        let all = followed(record, baseline);
-        let of_dtype = all.into_iter().filter(|(case, _)| case.dtype == dtype);
-        of_dtype.map(|(_, model)| model).collect::<Vec<_>>()
-    };
-    // Tensor cores: the digest of the case itself.
-    let hopper = Some("tensor-core-hopper (bf16, L = 16, F = 25)");
-    assert_eq!(models("cublas", "bf16"), vec![hopper; 12]);
-    for (case, model) in followed(record, "compacted-cublas") {
-        // 143 live rows: no model is known of what cuBLAS does there.
-        let is_known = case.section != "rows-bf16" || case.sparsity_percent != "99";
-        if case.dtype == "bf16" {
-            assert_eq!(model, hopper.filter(|_| is_known), "{}", case.id);
-        }
-    }
-    let tf32 = models("cublas-tf32", "f32");
-    assert_eq!(tf32, vec![Some("tensor-core-hopper (tf32, L = 8, F = 25)"); tf32.len()]);
-    // SGEMM splits k into four, and another way for each number of live rows.
-    assert_eq!(models("cublas", "f32"), vec![Some("f32-sliced-4x1024"); 9]);
-    let live_rows = models("compacted-cublas", "f32");
-    for slices in ["f32-sliced-8by8", "f32-sliced-5by8"] {
-        assert!(live_rows.contains(&Some(slices)), "{live_rows:?}");
-    }
+    // 1024 x 8192 x 512: no model is known of how it splits k there.
+    let wide = ("cublas-tensor-core/wide/", None);
+    assert_follows(record, "cublas", "bf16", &[wide, ("", HOPPER_BF16)]);
+    assert_follows(record, "cublas", "f16", &[wide, ("", HOPPER_F16)]);
+    // 143 live rows are another such shape.
+    let few_rows = ("rows-bf16/up_proj/row-magnitude-99/", None);
+    assert_follows(record, "compacted-cublas", "bf16", &[wide, few_rows, ("", HOPPER_BF16)]);
+    let narrow = "batch/up_proj/row-magnitude-80/";
+    let tf32 = [
+        wide,
+        (&format!("{narrow}b1/")[..], None),
+        (&format!("{narrow}b8/")[..], None),
+        // Small integers, on which many models agree: the likeliest is named.
+        ("exact/", Some("f32-chain")),
+        ("", HOPPER_TF32),
+    ];
+    assert_follows(record, "cublas-tf32", "f32", &tf32);
+}
+
+#[test]
+fn unmodified_sgemm_and_cusparse_give_digests_that_a_cpu_derives() {
+    let [_, (_, record)] = &records()[..] else { panic!("two records") };
+    let sgemm = [
+        ("batch/up_proj/row-magnitude-80/b1/", None),
+        ("batch/up_proj/row-magnitude-80/b8/", Some("f32-sliced-2by8")),
+        ("batch/up_proj/row-magnitude-80/b64/", Some("f32-sliced-2by8")),
+        ("batch/up_proj/row-magnitude-80/b2048/", Some("f32-chain")),
+        ("cublas-tensor-core/live-80/", Some("f32-sliced-8by8")),
+        ("cublas-tensor-core/square/", Some("f32-sliced-4x512")),
+        ("cublas-tensor-core/wide/", Some("f32-sliced-8x1024")),
+        ("cublas-tensor-core/", Some("f32-sliced-2by8")),
+        ("exact", Some("f32-chain")),
+        ("", Some("f32-sliced-4x1024")),
+    ];
+    assert_follows(record, "cublas", "f32", &sgemm);
+    assert_follows(record, "cublas-pedantic", "f32", &sgemm);
     // cuSPARSE's third algorithm is the chain where no row is split.
     for (case, model) in followed(record, "cusparse-alg3") {
-        if case.pattern == "uniform" && case.dtype == "f32" {
+        if case.pattern == "uniform" {
             assert_eq!(model, Some("f32-chain"), "{}", case.id);
         }
     }
+}
+
+#[test]
+fn in_the_exact_lane_every_algorithm_gives_the_pinned_bits_and_on_the_wide_grid_tf32_does_not() {
+    let [_, (_, record)] = &records()[..] else { panic!("two records") };
+    let mut compared = 0;
+    for case in record.cases.iter().filter(|case| case.section.starts_with("exact")) {
+        let digests = &case.bits.as_ref().expect("it was run").digests;
+        let pinned = digests.iter().find(|row| row.name == "operator").and_then(|row| row.expected);
+        for baseline in &case.baselines {
+            let found = baseline.identified.as_ref().map(|identified| identified.digest);
+            let is_reduced = case.section == "exact-wide" && baseline.name.ends_with("tf32");
+            let is_pinned = found == pinned && found.is_some();
+            assert_eq!(is_pinned, !is_reduced, "{} {}", case.id, baseline.name);
+            compared += 1;
+        }
+    }
+    // Two widths, two patterns; cuBLAS in three modes and on the live rows, cuSPARSE in eight.
+    assert_eq!(compared, 4 * 12);
 }
 
 #[test]
