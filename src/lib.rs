@@ -18,6 +18,7 @@ pub mod manifest;
 pub mod matrix;
 pub mod measure;
 pub mod operator;
+pub mod published;
 pub mod record;
 pub mod report;
 pub mod threads;

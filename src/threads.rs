@@ -38,12 +38,17 @@ pub fn fill<T: Send>(
     f: impl Fn(usize, &mut [T]) + Sync,
 ) {
     let size = size.max(1);
-    let pieces = Mutex::new(out.chunks_mut(size).enumerate());
+    each(threads, out.chunks_mut(size).enumerate(), |(i, piece)| f(i * size, piece));
+}
+
+/// Gives every item to `f`, on `threads` threads that take one after the other.
+pub fn each<T>(threads: usize, items: impl Iterator<Item = T> + Send, f: impl Fn(T) + Sync) {
+    let items = Mutex::new(items);
     let work = || {
         loop {
-            let piece = pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some((i, piece)) = piece else { return };
-            f(i * size, piece);
+            let item = items.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some(item) = item else { return };
+            f(item);
         }
     };
     std::thread::scope(|scope| {

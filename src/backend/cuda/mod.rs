@@ -22,6 +22,7 @@ mod spmm;
 mod tensor_core;
 mod tensor_map;
 mod timer;
+mod torch_normal;
 mod variants;
 
 pub use compile::{KernelRecord, Source, architecture_name, compiler_version, cubin};
@@ -38,4 +39,5 @@ pub use memory::Buffer;
 pub use spmm::{Pattern, SpmmA as ChainSpmmA};
 pub use tensor_core::{MmaSyncA, TensorCoreA, TensorCores, tensor_cores};
 pub use timer::{CALLS_MAX, Span, Timer};
+pub use torch_normal::{NormalDraw, torch_normal};
 pub use variants::{Variant, kernel_variants};

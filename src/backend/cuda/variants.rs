@@ -3,7 +3,7 @@
 
 use super::compile::{Cubin, Source, architecture_name, cubin};
 use super::error::CudaError;
-use super::{gemm_chain, generic, spmm, tensor_core, timer};
+use super::{gemm_chain, generic, spmm, tensor_core, timer, torch_normal};
 
 /// One kernel under one set of defines.
 #[derive(Clone, Debug)]
@@ -26,6 +26,7 @@ pub fn kernel_variants() -> Vec<Variant> {
         .chain(spmm::kernel_variants())
         .chain(tensor_core::kernel_variants())
         .chain(timer::variants())
+        .chain(torch_normal::variants())
         .collect()
 }
 
