@@ -44,7 +44,7 @@ fn published_uniform_inputs_come_out() {
                 assert_eq!(prefix.digest.to_string(), digest, "{name} on {threads} thread(s)");
                 assert_eq!(prefix.covered, 1_000_000);
                 let want = if tensor.name == "A" { 0.01 } else { 0.04 };
-                assert_eq!(prefix.share(), want, "{name}");
+                assert_eq!(prefix.share, want, "{name}");
             }
         }
     }
@@ -62,7 +62,7 @@ fn the_offset_is_that_of_the_recipe() {
         let empty = generator.draw(Recipe::Uniform, (0, 7)).expect("within the limits");
         assert_eq!((empty.elements(), generator.offset()), (0, offset));
         let prefix = empty.prefix(&Machine::cpu(1)).expect("nothing to compute");
-        assert_eq!((prefix.covered, prefix.share()), (0, 1.0));
+        assert_eq!((prefix.covered, prefix.share), (0, 1.0));
         // One element moves it as far as a round.
         generator.draw(Recipe::Normal, (1, 1)).expect("within the limits");
         assert_eq!(generator.offset(), offset + 4);

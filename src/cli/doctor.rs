@@ -8,12 +8,16 @@ use crate::arithmetic::tensor_core::Architecture;
 use crate::backend::cuda::Device;
 use crate::doctor;
 use crate::exit::{Failure, REFUTED, VERIFIED};
+use crate::published::Machine;
 use crate::record::{self, DeviceRecord};
 use crate::vectors;
 
 pub fn run(args: &DoctorArgs) -> Result<u8, Failure> {
     if let Some(path) = &args.vectors {
         return measure_vectors(path, args.device);
+    }
+    if args.published {
+        return draw_published(args);
     }
     let report = doctor::report(args.arithmetic);
     if args.json {
@@ -22,6 +26,19 @@ pub fn run(args: &DoctorArgs) -> Result<u8, Failure> {
         print(&report.to_string());
     }
     Ok(VERIFIED)
+}
+
+/// Draws published inputs again. What needs a device and has none is not run, with the reason.
+fn draw_published(args: &DoctorArgs) -> Result<u8, Failure> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let machine = Machine { threads, device: Device::open(args.device) };
+    let report = doctor::published(&machine).map_err(Failure::environment)?;
+    if args.json {
+        print(&format!("{:#}\n", serde_json::json!(report)));
+    } else {
+        print(&report.to_string());
+    }
+    Ok(report.exit_code())
 }
 
 /// Writes what a device's tensor cores compute, and says what does not fit their published models.

@@ -236,10 +236,17 @@ pub struct DoctorArgs {
     ///
     /// Each set is computed by mma.sync, by our own operator, and by cuBLAS where it is installed. Exit code 1: an
     /// output is not that of the device's published model.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["arithmetic", "json"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["arithmetic", "json"], group = "on_a_device")]
     pub vectors: Option<PathBuf>,
-    /// The CUDA device for --vectors
-    #[arg(long, value_name = "N", default_value_t = 0, requires = "vectors")]
+    /// Draw published inputs whose recipe is known again, and compare their digests with the published ones;
+    /// nothing else is examined
+    ///
+    /// What PyTorch's generators drew on devices named in the publications. Uniform tensors are drawn on the CPU,
+    /// normal ones need a CUDA device of any kind. Exit code 1: a digest is another; 3: one could not be made here.
+    #[arg(long, conflicts_with = "arithmetic", group = "on_a_device")]
+    pub published: bool,
+    /// The CUDA device for --vectors and --published
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "on_a_device")]
     pub device: usize,
     /// One JSON document instead of text
     #[arg(long)]

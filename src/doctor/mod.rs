@@ -2,6 +2,7 @@
 
 mod cuda;
 mod environment;
+mod published;
 
 use std::env;
 use std::fmt;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use cuda::Cuda;
 pub use environment::{Environment, environment, memory_available_bytes};
+pub use published::{PublishedReport, PublishedTensor, published};
 
 use crate::baseline::probe::{self, Followed, Setting, Shape};
 use crate::baseline::{self, Kind, Missing};

@@ -129,7 +129,8 @@ impl Generator {
             .filter(|&elements| elements <= Drawn::ELEMENTS_MAX)
             .ok_or(Error::TooLarge { rows, cols })?;
         let threads = self.hardware.drawing(elements);
-        let drawn = Drawn { recipe, platform, seed: self.seed, offset: self.offset, threads, shape };
+        let drawn =
+            Drawn { recipe, platform, seed: self.seed, offset: self.offset, threads, shape };
         self.offset += (WORDS * elements.div_ceil(drawn.round())) as u64;
         Ok(drawn)
     }

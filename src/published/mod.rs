@@ -47,14 +47,16 @@ pub enum Error {
     Device { recipe: Recipe, error: CudaError },
     #[error(
         "no generator for {multiprocessors} multiprocessors of {threads} threads: expected blocks of 256 \
-         threads, from 1 to {} in all", Hardware::BLOCKS_MAX
+         threads, from 1 to {} in all",
+        Hardware::BLOCKS_MAX
     )]
     Hardware { multiprocessors: u32, threads: u32 },
     #[error("{recipe} is not known for {platform}: rocRAND makes normal numbers in its own way")]
     Platform { recipe: Recipe, platform: Platform },
     #[error(
         "tensor of {rows} x {cols} is out of range: must have at most {} elements, because PyTorch draws \
-         larger ones in parts", Drawn::ELEMENTS_MAX
+         larger ones in parts",
+        Drawn::ELEMENTS_MAX
     )]
     TooLarge { rows: usize, cols: usize },
     #[error("elements {first} to {first} + {len} are out of range: the tensor has {elements}")]

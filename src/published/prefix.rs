@@ -8,27 +8,28 @@ use crate::matrix::Dtype;
 pub const PREFIX_BYTES: usize = 4_000_000;
 
 /// A digest that says nothing of what lies behind the prefix, nor of shape and dtype.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Prefix {
     /// Of the first [`PREFIX_BYTES`], or of the whole tensor where it is smaller.
     pub digest: Digest,
     /// Elements that the digest covers.
     pub covered: usize,
-    /// Elements of the tensor.
-    pub elements: usize,
-}
-
-impl Prefix {
-    /// The part of the tensor that the digest covers, from 0 to 1.
-    pub fn share(&self) -> f64 {
-        if self.elements == 0 { 1.0 } else { self.covered as f64 / self.elements as f64 }
-    }
+    /// Their part of the tensor, from 0 to 1.
+    pub share: f64,
 }
 
 impl Drawn {
     /// How many elements [`Drawn::prefix`] covers.
     pub fn prefix_elements(&self) -> usize {
         self.elements().min(PREFIX_BYTES / size_of::<f32>())
+    }
+
+    /// The part of the tensor that [`Drawn::prefix`] covers, from 0 to 1.
+    pub fn prefix_share(&self) -> f64 {
+        match self.elements() {
+            0 => 1.0,
+            elements => self.prefix_elements() as f64 / elements as f64,
+        }
     }
 
     /// The digest of row-major, little-endian f32.
@@ -38,6 +39,6 @@ impl Drawn {
         self.fill(0, &mut values, machine)?;
         let mut bytes = Vec::new();
         Dtype::F32.encode(&values, &mut bytes);
-        Ok(Prefix { digest: Digest::of(&bytes), covered, elements: self.elements() })
+        Ok(Prefix { digest: Digest::of(&bytes), covered, share: self.prefix_share() })
     }
 }

@@ -106,8 +106,7 @@ mod tests {
         let call = drawn.first_call() + (index / round) as u64;
         let counter = [call as u32, (call >> 32) as u32, (index % threads) as u32, 0];
         let seed = drawn.seed();
-        let words =
-            philox4x32_10(counter.map(|c| [c; LANES]), [seed as u32, (seed >> 32) as u32]);
+        let words = philox4x32_10(counter.map(|c| [c; LANES]), [seed as u32, (seed >> 32) as u32]);
         element(words[index % round / threads][0], shift(drawn.platform()))
     }
 
@@ -119,7 +118,10 @@ mod tests {
     fn words_become_numbers_below_one() {
         for platform in [Platform::Cuda, Platform::Rocm] {
             let shift = shift(platform);
-            assert_eq!(element(0, shift), if platform == Platform::Cuda { 0.5 } else { 1.0 } * UNIT);
+            assert_eq!(
+                element(0, shift),
+                if platform == Platform::Cuda { 0.5 } else { 1.0 } * UNIT
+            );
             assert_eq!(element(u32::MAX, shift), 0.0);
             // The last word that is not converted to 2^32, and the first that is.
             assert_eq!(element(u32::MAX - 128, shift), 1.0 - f32::EPSILON / 2.0);
