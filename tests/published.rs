@@ -4,9 +4,10 @@ mod common;
 
 use common::Workbench;
 use sparse_verify::backend::cuda::Device;
+use sparse_verify::digest::Digest;
 use sparse_verify::exit::{NOT_VERIFIED, VERIFIED};
 use sparse_verify::published::{
-    Drawn, Error, Generator, Hardware, KNOWN, Known, Machine, Platform, Recipe,
+    Drawn, Error, Generator, Hardware, KNOWN, Known, Machine, Platform, Recipe, Scope,
 };
 
 /// Of the uniform tensors, in the order of `KNOWN`: the whole digests of which the first 8 digits were
@@ -39,14 +40,51 @@ fn published_uniform_inputs_come_out() {
         for ((tensor, drawn), digest) in drawn.into_iter().zip(digests) {
             assert!(digest.starts_with(tensor.published));
             for threads in [1, 3] {
-                let prefix = drawn.prefix(&Machine::cpu(threads)).expect("needs no device");
+                let machine = Machine::cpu(threads);
+                let compared = tensor.compare(&drawn, &machine).expect("needs no device");
                 let name = format!("{} {}", known.title, tensor.name);
-                assert_eq!(prefix.digest.to_string(), digest, "{name} on {threads} thread(s)");
-                assert_eq!(prefix.covered, 1_000_000);
-                let want = if tensor.name == "A" { 0.01 } else { 0.04 };
-                assert_eq!(prefix.share, want, "{name}");
+                assert_eq!(compared.got.to_string(), digest, "{name} on {threads} thread(s)");
+                let percent = if tensor.name == "A" { 1 } else { 4 };
+                assert_eq!(
+                    compared.to_string(),
+                    format!(
+                        "prefix match: 8 of 64 digits; {percent}.00 % of the tensor, not pruned"
+                    ),
+                    "{name}"
+                );
             }
         }
+    }
+}
+
+/// Elements and whole tensors as VERIFY.md has them.
+#[test]
+fn the_vectors_of_the_specification_come_out() {
+    const A: [u32; 4] = [0x3f1c_eaf0, 0x3c24_cdda, 0x3ecb_fce1, 0x3d25_1a6b];
+    const V: [[u32; 4]; 2] = [
+        [0x3e9d_9c4c, 0x3f5c_4a27, 0x3f61_ada8, 0x3e33_2d35],
+        [0x3d13_9faf, 0x3caa_999e, 0x3f77_dbfd, 0x3f0e_0e6e],
+    ];
+    let machine = Machine::cpu(2);
+    let bits = |drawn: &Drawn, first: usize| {
+        let mut part = [0.0; 4];
+        drawn.fill(first, &mut part, &machine).expect("within the tensor");
+        part.map(f32::to_bits)
+    };
+    let sweeps: Vec<_> = uniform().map(|known| known.draw().expect("within the limits")).collect();
+    for (sweep, threads, v) in [(&sweeps[0], 132 * 2048, V[0]), (&sweeps[2], 304 * 2048, V[1])] {
+        let (a, second) = (sweep[0].1, sweep[1].1);
+        assert_eq!((bits(&a, 0), bits(&second, 0)), (A, v));
+        let later = [threads, 2 * threads, 3 * threads].map(|first| bits(&a, first)[0]);
+        assert_eq!(later, [0x3eef_ea92, 0x3d95_fa85, 0x3eae_8568]);
+    }
+    let whole = [
+        "92bb5e9e967c95d8519a8eb8e054344448f38ada0c5bb5d0a9d8f490624d63b2",
+        "b13a616abc714a804e83014b7943a4726851c1d16289db8142925e7484a553e7",
+    ];
+    for ((_, drawn), whole) in sweeps[0].iter().zip(whole) {
+        let digest = drawn.digest(Scope::WholeTensor, &machine).expect("needs no device");
+        assert_eq!(digest.to_string(), whole);
     }
 }
 
@@ -61,8 +99,8 @@ fn the_offset_is_that_of_the_recipe() {
         // Nothing is started for a tensor without elements.
         let empty = generator.draw(Recipe::Uniform, (0, 7)).expect("within the limits");
         assert_eq!((empty.elements(), generator.offset()), (0, offset));
-        let prefix = empty.prefix(&Machine::cpu(1)).expect("nothing to compute");
-        assert_eq!((prefix.covered, prefix.share), (0, 1.0));
+        let digest = empty.digest(Scope::WholeTensor, &Machine::cpu(1));
+        assert_eq!(digest.expect("nothing to compute"), Digest::of(b""));
         // One element moves it as far as a round.
         generator.draw(Recipe::Normal, (1, 1)).expect("within the limits");
         assert_eq!(generator.offset(), offset + 4);
@@ -79,7 +117,7 @@ fn the_digest_depends_on_what_was_drawn_before_and_on_the_device() {
             generator.draw(Recipe::Uniform, shape).expect("within the limits");
         }
         let drawn = generator.draw(Recipe::Uniform, (10_000, 2500)).expect("within the limits");
-        drawn.prefix(&Machine::cpu(2)).expect("needs no device").digest.to_string()
+        drawn.digest(Scope::Prefix, &Machine::cpu(2)).expect("needs no device").to_string()
     };
     let published = UNIFORM[0][1];
     assert_eq!(digest(132, &[(10_000, 10_000)]), published);
@@ -132,7 +170,7 @@ fn what_cannot_be_drawn_is_an_error() {
 fn normal_inputs_without_a_device_are_not_run_with_a_reason() {
     let normal = KNOWN.iter().find(|known| known.recipe == Recipe::Normal).expect("there is one");
     let (_, drawn) = normal.draw().expect("within the limits")[0];
-    let error = drawn.prefix(&Machine::cpu(1)).expect_err("needs a device");
+    let error = drawn.digest(Scope::Prefix, &Machine::cpu(1)).expect_err("needs a device");
     assert!(matches!(error, Error::NotRun { recipe: Recipe::Normal, .. }), "{error:?}");
     assert_eq!(
         error.to_string(),
@@ -152,15 +190,26 @@ fn doctor_draws_published_inputs_again() {
     for digest in UNIFORM.iter().flatten() {
         let line = ran.stdout.lines().find(|line| line.contains(&digest[..16]));
         let line = line.unwrap_or_else(|| panic!("{digest} in {}", ran.stdout));
-        assert!(line.contains("verified") && line.contains(&digest[..8]), "{line}");
+        assert!(line.contains("  prefix-match  "), "{line}");
+        assert!(line.contains(" %  no") && line.contains(&digest[..8]), "{line}");
     }
     if !with_device {
-        assert!(ran.stdout.contains("6 verified, 1 not-run"), "{}", ran.stdout);
+        assert!(ran.stdout.contains("6 prefix-match, 1 not-run"), "{}", ran.stdout);
         assert!(ran.stdout.contains("torch-device-normal was not run: "), "{}", ran.stdout);
     }
     let ran = bench.verify(&["doctor", "--published", "--json"]);
     assert_eq!(ran.code, i32::from(want), "{ran:?}");
     let json: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
-    assert_eq!(json["tensors"][0]["got"], UNIFORM[0][0], "{json}");
-    assert_eq!(json["tensors"][1]["verdict"], "verified", "{json}");
+    let first = &json["tensors"][0];
+    assert_eq!(first["outcome"], "prefix-match", "{json}");
+    assert_eq!(
+        first["compared"],
+        serde_json::json!({
+            "scope": "prefix", "share": 0.01, "pruned": false, "digits": 8, "matches": true,
+            "got": UNIFORM[0][0],
+        }),
+        "{json}"
+    );
+    let last = &json["tensors"][6];
+    assert_eq!(last["outcome"], if with_device { "prefix-match" } else { "not-run" }, "{json}");
 }

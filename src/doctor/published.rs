@@ -4,10 +4,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::check::verdict::Verdict;
-use crate::digest::Digest;
-use crate::exit::{self, ENVIRONMENT};
-use crate::published::{Drawn, Error, KNOWN, Known, KnownTensor, Machine, PREFIX_BYTES, Recipe};
+use crate::exit::{self, ENVIRONMENT, NOT_VERIFIED, REFUTED};
+use crate::published::{
+    Comparison, Drawn, Error, KNOWN, Known, KnownTensor, Machine, PREFIX_BYTES, Recipe, Scope,
+};
 
 /// What `verify doctor --published` says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,17 +23,40 @@ pub struct PublishedTensor {
     pub tensor: String,
     /// Rows and columns.
     pub shape: (usize, usize),
-    /// The first hexadecimal digits of the prefix's digest: as many as were published.
+    /// The first hexadecimal digits of the digest: as many as were published.
     pub published: String,
-    /// The prefix's digest here.
-    pub got: Option<Digest>,
-    /// `verified`, `mismatch` or `not-run`.
-    pub verdict: Verdict,
+    pub outcome: Outcome,
+    /// `None` where it was not run.
+    pub compared: Option<Comparison>,
     /// Why it was not run.
     pub reason: Option<String>,
-    /// The part of the tensor that the digest covers, from 0 to 1.
-    pub share: f64,
     pub exit_code: u8,
+}
+
+/// What became of a published digest. A match says no more than its scope covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Of the whole tensor.
+    Match,
+    PrefixMatch,
+    Mismatch,
+    NotRun,
+}
+
+impl Outcome {
+    const ALL: [Outcome; 4] =
+        [Outcome::Match, Outcome::PrefixMatch, Outcome::Mismatch, Outcome::NotRun];
+
+    /// The word in tables and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Match => "match",
+            Outcome::PrefixMatch => "prefix-match",
+            Outcome::Mismatch => "mismatch",
+            Outcome::NotRun => "not-run",
+        }
+    }
 }
 
 /// Draws every published tensor whose recipe is known. A tensor that this machine cannot draw has its
@@ -54,25 +77,23 @@ fn tensor(
     drawn: &Drawn,
     machine: &Machine,
 ) -> PublishedTensor {
-    let prefix = drawn.prefix(machine);
-    let (verdict, failed) = match &prefix {
-        Ok(prefix) if prefix.digest.to_string().starts_with(tensor.published) => {
-            (Verdict::Verified, None)
-        }
-        Ok(_) => (Verdict::Mismatch, None),
-        Err(Error::NotRun { .. }) => (Verdict::NotRun, None),
-        Err(_) => (Verdict::NotRun, Some(ENVIRONMENT)),
+    let compared = tensor.compare(drawn, machine);
+    let (outcome, exit_code) = match &compared {
+        Ok(Comparison { matches: false, .. }) => (Outcome::Mismatch, REFUTED),
+        Ok(Comparison { scope: Scope::WholeTensor, .. }) => (Outcome::Match, exit::VERIFIED),
+        Ok(Comparison { scope: Scope::Prefix, .. }) => (Outcome::PrefixMatch, exit::VERIFIED),
+        Err(Error::NotRun { .. }) => (Outcome::NotRun, NOT_VERIFIED),
+        Err(_) => (Outcome::NotRun, ENVIRONMENT),
     };
     PublishedTensor {
         recipe: known.recipe,
         tensor: format!("{} {}", known.title, tensor.name),
         shape: tensor.shape,
         published: tensor.published.into(),
-        got: prefix.as_ref().ok().map(|prefix| prefix.digest),
-        verdict,
-        reason: prefix.err().map(|error| error.to_string()),
-        share: drawn.prefix_share(),
-        exit_code: exit::of_verdict(verdict, failed),
+        outcome,
+        reason: compared.as_ref().err().map(Error::to_string),
+        compared: compared.ok(),
+        exit_code,
     }
 }
 
@@ -86,48 +107,61 @@ impl PublishedReport {
 /// Digits of a digest in a table; the others are in the JSON.
 const DIGITS: usize = 16;
 
-fn row(f: &mut fmt::Formatter<'_>, columns: [&str; 7]) -> fmt::Result {
-    let [recipe, tensor, shape, published, got, verdict, covers] = columns;
+fn row(f: &mut fmt::Formatter<'_>, columns: [&str; 8]) -> fmt::Result {
+    let [recipe, tensor, shape, published, got, outcome, covers, pruned] = columns;
     writeln!(
         f,
-        "{recipe:20}  {tensor:27}  {shape:>13}  {published:21}  {got:DIGITS$}  {verdict:8}  {covers:>7}"
+        "{recipe:20}  {tensor:27}  {shape:>13}  {published:21}  {got:DIGITS$}  {outcome:12}  \
+         {covers:>8}  {pruned}"
     )
 }
 
 impl fmt::Display for PublishedReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let head = ["recipe", "tensor", "shape", "published (digits)", "got", "verdict", "covers"];
+        let head = [
+            "recipe",
+            "tensor",
+            "shape",
+            "published (digits)",
+            "got",
+            "outcome",
+            "covers",
+            "pruned",
+        ];
         row(f, head)?;
         for tensor in &self.tensors {
             let (rows, cols) = tensor.shape;
-            let digits: String = tensor.published.chars().take(DIGITS).collect();
-            let got = tensor.got.map_or("-".into(), |digest| digest.to_string());
+            let published: String = tensor.published.chars().take(DIGITS).collect();
+            let compared = |text: &dyn Fn(&Comparison) -> String| {
+                tensor.compared.as_ref().map_or("-".into(), text)
+            };
             let columns = [
                 &*tensor.recipe.to_string(),
                 &tensor.tensor,
                 &format!("{rows} x {cols}"),
-                &format!("{digits:DIGITS$} ({})", tensor.published.len()),
-                &got[..got.len().min(DIGITS)],
-                tensor.verdict.name(),
-                &format!("{:.2} %", 100.0 * tensor.share),
+                &format!("{published:DIGITS$} ({})", tensor.published.len()),
+                &compared(&|c| c.got.to_string()[..DIGITS].into()),
+                tensor.outcome.name(),
+                &compared(&|c| format!("{:.2} %", 100.0 * c.share)),
+                &compared(&|c| if c.pruned { "yes" } else { "no" }.into()),
             ];
             row(f, columns)?;
             if let Some(reason) = &tensor.reason {
                 writeln!(f, "    {}", reason.replace('\n', "\n    "))?;
             }
         }
-        let count = |verdict| self.tensors.iter().filter(|t| t.verdict == verdict).count();
-        let counts: Vec<String> = [Verdict::Verified, Verdict::Mismatch, Verdict::NotRun]
+        let count = |outcome| self.tensors.iter().filter(|t| t.outcome == outcome).count();
+        let counts: Vec<String> = Outcome::ALL
             .into_iter()
-            .map(|verdict| (count(verdict), verdict.name()))
+            .map(|outcome| (count(outcome), outcome.name()))
             .filter(|(count, _)| *count > 0)
             .map(|(count, name)| format!("{count} {name}"))
             .collect();
         writeln!(f, "\n{} published tensors: {}", self.tensors.len(), counts.join(", "))?;
         writeln!(
             f,
-            "compared are as many digits as were published, of a digest of a tensor's first {PREFIX_BYTES} bytes; \
-             `covers` is their part of it"
+            "compared are as many digits as were published; a prefix is a tensor's first {PREFIX_BYTES} bytes, \
+             `covers` their part of it;\na match of A that was not pruned says nothing of what was multiplied"
         )
     }
 }
@@ -135,28 +169,44 @@ impl fmt::Display for PublishedReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exit::{NOT_VERIFIED, REFUTED};
 
     #[test]
     fn a_report_is_as_bad_as_its_worst_tensor_and_survives_json() {
         let mut report = published(&Machine::cpu(2)).unwrap();
-        let verdicts: Vec<Verdict> = report.tensors.iter().map(|t| t.verdict).collect();
-        assert_eq!(verdicts[..6], [Verdict::Verified; 6]);
-        assert_eq!(verdicts[6..], [Verdict::NotRun]);
+        let outcomes: Vec<Outcome> = report.tensors.iter().map(|t| t.outcome).collect();
+        assert_eq!(outcomes[..6], [Outcome::PrefixMatch; 6]);
+        assert_eq!(outcomes[6..], [Outcome::NotRun]);
         assert_eq!(report.exit_code(), NOT_VERIFIED);
         let json = serde_json::to_string(&report).unwrap();
         assert_eq!(serde_json::from_str::<PublishedReport>(&json).unwrap(), report);
         // One digit of what was published is another.
         let known = Known { tensors: &WRONG, ..KNOWN[0] };
-        let (wrong, drawn) = known.draw().unwrap()[0];
-        report.tensors.push(tensor(&known, wrong, &drawn, &Machine::cpu(1)));
-        assert_eq!(report.tensors[7].verdict, Verdict::Mismatch);
+        for (wrong, drawn) in known.draw().unwrap() {
+            report.tensors.push(tensor(&known, wrong, &drawn, &Machine::cpu(1)));
+        }
+        assert_eq!(report.tensors[7].outcome, Outcome::Mismatch);
+        assert_eq!(report.tensors[8].outcome, Outcome::Match);
         assert_eq!(report.exit_code(), REFUTED);
-        assert!(
-            report.to_string().contains("8 published tensors: 6 verified, 1 mismatch, 1 not-run")
-        );
+        let counts = "9 published tensors: 1 match, 6 prefix-match, 1 mismatch, 1 not-run";
+        assert!(report.to_string().contains(counts), "{report}");
+        for outcome in Outcome::ALL {
+            assert_eq!(serde_json::json!(outcome), outcome.name());
+        }
     }
 
-    const WRONG: [KnownTensor; 1] =
-        [KnownTensor { name: "A", shape: (10_000, 10_000), published: "b2687224" }];
+    /// The second one is whole, and its digest that of no bytes.
+    const WRONG: [KnownTensor; 2] = [
+        KnownTensor {
+            name: "A",
+            shape: (10_000, 10_000),
+            scope: Scope::Prefix,
+            published: "b2687224",
+        },
+        KnownTensor {
+            name: "V",
+            shape: (0, 3),
+            scope: Scope::WholeTensor,
+            published: "e3b0c44298fc1c14",
+        },
+    ];
 }

@@ -1,7 +1,7 @@
 //! The published inputs whose recipe is known, with the digits that were published.
 
 use super::generator::{Generator, Hardware, Platform, Recipe};
-use super::{Drawn, Error};
+use super::{Comparison, Drawn, Error, Machine, Scope};
 
 /// Tensors that were drawn one after the other from one generator.
 #[derive(Clone, Copy, Debug)]
@@ -21,14 +21,27 @@ pub struct KnownTensor {
     pub name: &'static str,
     /// Rows and columns.
     pub shape: (usize, usize),
-    /// The hexadecimal digits of the prefix's digest that were published: the first 8, or all 64.
+    /// What the published digest covers.
+    pub scope: Scope,
+    /// Its hexadecimal digits that were published: the first 8, or all 64.
     pub published: &'static str,
 }
 
-/// A of a sweep, drawn whole: the published digest is that of the matrix before pruning, at every
-/// sparsity.
-const fn sweep(name: &'static str, shape: (usize, usize), published: &'static str) -> KnownTensor {
-    KnownTensor { name, shape, published }
+impl KnownTensor {
+    const fn prefix(
+        name: &'static str,
+        shape: (usize, usize),
+        published: &'static str,
+    ) -> KnownTensor {
+        KnownTensor { name, shape, scope: Scope::Prefix, published }
+    }
+
+    /// Whether the published digest is `drawn`'s. A's is that of the matrix as it was drawn: it stands
+    /// beside every sparsity and covers no pruning.
+    pub fn compare(&self, drawn: &Drawn, machine: &Machine) -> Result<Comparison, Error> {
+        let got = drawn.digest(self.scope, machine)?;
+        Ok(Comparison::new(self.scope, drawn.elements(), false, got, self.published))
+    }
 }
 
 const A: (usize, usize) = (10_000, 10_000);
@@ -42,32 +55,41 @@ pub const KNOWN: [Known; 4] = [
         recipe: Recipe::Uniform,
         hardware: Hardware::of(Platform::Cuda, 132),
         seed: 42,
-        tensors: &[sweep("A", A, "b2687223"), sweep("V", V, "f8b47533")],
+        tensors: &[
+            KnownTensor::prefix("A", A, "b2687223"),
+            KnownTensor::prefix("V", V, "f8b47533"),
+        ],
     },
     Known {
         title: "B200 sweep",
         recipe: Recipe::Uniform,
         hardware: Hardware::of(Platform::Cuda, 148),
         seed: 42,
-        tensors: &[sweep("A", A, "6764dac0"), sweep("V", V, "eabab8fa")],
+        tensors: &[
+            KnownTensor::prefix("A", A, "6764dac0"),
+            KnownTensor::prefix("V", V, "eabab8fa"),
+        ],
     },
     Known {
         title: "MI300X sweep",
         recipe: Recipe::Uniform,
         hardware: Hardware::of(Platform::Rocm, 304),
         seed: 42,
-        tensors: &[sweep("A", A, "76252923"), sweep("V", V, "7f9f717a")],
+        tensors: &[
+            KnownTensor::prefix("A", A, "76252923"),
+            KnownTensor::prefix("V", V, "7f9f717a"),
+        ],
     },
     Known {
         title: "H200 LLaMA-3.1-8B up_proj",
         recipe: Recipe::Normal,
         hardware: Hardware::of(Platform::Cuda, 132),
         seed: 42,
-        tensors: &[KnownTensor {
-            name: "V",
-            shape: (4096, 1024),
-            published: "32d38b5291bb7e2fdfb5df26616d3da6f7209f45e0f53d0ad89388a8811adf7e",
-        }],
+        tensors: &[KnownTensor::prefix(
+            "V",
+            (4096, 1024),
+            "32d38b5291bb7e2fdfb5df26616d3da6f7209f45e0f53d0ad89388a8811adf7e",
+        )],
     },
 ];
 

@@ -8,14 +8,14 @@
 mod generator;
 mod known;
 mod philox;
-mod prefix;
+mod scope;
 mod uniform;
 
 use std::sync::Arc;
 
 pub use generator::{Drawn, Generator, Hardware, Platform, Recipe};
 pub use known::{KNOWN, Known, KnownTensor};
-pub use prefix::{PREFIX_BYTES, Prefix};
+pub use scope::{Comparison, PREFIX_BYTES, Scope};
 
 use crate::backend::cuda::{CudaError, Device};
 
