@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use sparse_verify::published::{Generator, Hardware, Machine, Platform, Recipe, Scope};
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -75,6 +77,42 @@ fn a_changed_digest_fails_it() {
     let stdout = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{stdout}");
     assert!(stdout.contains("FAIL"), "{stdout}");
+}
+
+#[test]
+fn it_draws_the_published_uniform_inputs() {
+    let stdout = python("published.py", &[]);
+    assert!(stdout.ends_with("6 passed, 0 failed\n"), "{stdout}");
+}
+
+/// Both draw the same tensors, one after the other from one generator: prefixes and whole tensors.
+#[test]
+fn it_draws_any_uniform_inputs_as_this_one_does() {
+    // A published V behind its A, both whole; tensors that end before, at and behind a block and a
+    // round; a seed of two words.
+    let sweep = [100_000_000, 25_000_000].as_slice();
+    let odd = [1, 255, 257, 6_143, 24_576, 24_577, 0, 999_999, 1_000_001].as_slice();
+    for (platform, name, multiprocessors, seed, sizes) in [
+        (Platform::Cuda, "cuda", 132, 42, sweep),
+        (Platform::Rocm, "rocm", 304, 42, sweep),
+        (Platform::Cuda, "cuda", 3, u64::MAX - 7, odd),
+        (Platform::Rocm, "rocm", 7, 1 << 40, odd),
+    ] {
+        let mut arguments = vec![name.to_string(), format!("{multiprocessors}"), format!("{seed}")];
+        arguments.extend(sizes.iter().map(usize::to_string));
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let stdout = python("published.py", &arguments);
+        let hardware = Hardware::new(platform, multiprocessors, Hardware::THREADS).unwrap();
+        let mut generator = Generator::new(seed, hardware);
+        let machine = Machine::cpu(2);
+        let lines = sizes.iter().map(|&size| {
+            let drawn = generator.draw(Recipe::Uniform, (1, size)).unwrap();
+            let [prefix, whole] = [Scope::Prefix, Scope::WholeTensor]
+                .map(|scope| drawn.digest(scope, &machine).unwrap());
+            format!("{size} {prefix} {whole}\n")
+        });
+        assert_eq!(stdout, lines.collect::<String>(), "{arguments:?}");
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ import numpy as np
 import arithmetic
 import inputs
 import perturb
+import published
 import streams
 import weights
 from arithmetic import Arithmetic
@@ -609,6 +610,45 @@ def check_candidates():
     assert perturb.candidates(-1.0, "f32", "exact").tolist() == [0.0]
     assert perturb.candidates(0.0, "f32", "f32-chain").tolist() == [1.0]
     assert len(perturb.candidates(1e-45, "f32", "f32-chain")) == 23
+
+
+def check_published_uniform():
+    # The known answers of Random123 (kat_vectors).
+    for counter, key, words in (
+            ((0,) * 4, (0, 0), "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
+            ((0xFFFFFFFF,) * 4, (0xFFFFFFFF,) * 2, "408f276d 41c83b0e a20bc7c6 6d5451fd"),
+            ((0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344), (0xA4093822, 0x299F31D0),
+             "d16cfe09 94fdcceb 5001e420 24126ea1")):
+        got = published.philox([[c] * 2 for c in counter], key)
+        assert all(" ".join("%08x" % w for w in got[:, i]) == words for i in (0, 1))
+
+    def slow(platform, word):
+        x = rnd(Fraction(word), F32) / 2 ** 32
+        x = rnd(x + Fraction(1, 2 ** (33 if platform == "cuda" else 32)), F32)
+        return Fraction(0) if x == 1 else x
+
+    # Elements of tensors one after the other, by their index alone.
+    for platform, multiprocessors, seed in (("cuda", 1, 2 ** 63 + 5), ("rocm", 3, 42)):
+        generator = published.Generator(platform, multiprocessors, seed)
+        offset = 0
+        for elements in (1, 255, 257, 8192, 8193, 0, 30000):
+            got = list(generator.draw(elements))
+            got = np.concatenate(got) if got else np.zeros(0, np.float32)
+            assert got.shape == (elements,)
+            threads = 256 * min(multiprocessors * 8, (elements + 255) // 256)
+            for i in sorted({0, 1, elements // 2, elements - 2, elements - 1} & set(range(elements))):
+                call = offset // 4 + i // (4 * threads)
+                words = published.philox([[call], [0], [i % threads], [0]],
+                                         (seed % 2 ** 32, seed // 2 ** 32))[:, 0]
+                word = int(words[i % (4 * threads) // threads])
+                assert Fraction(float(got[i])) == slow(platform, word), (platform, elements, i)
+            offset += 4 * ((elements + 4 * threads - 1) // (4 * threads)) if elements else 0
+            assert generator.offset == offset
+    edge = np.array([0, 1, 2 ** 24 + 1, 2 ** 31, 2 ** 32 - 129, 2 ** 32 - 128, 2 ** 32 - 1], np.uint32)
+    for platform in ("cuda", "rocm"):
+        got = published.element(edge, platform)
+        assert [Fraction(float(x)) for x in got] == [slow(platform, int(w)) for w in edge]
+        assert got[-1] == 0 and got[-3] == 1 - 2.0 ** -24
 
 
 def check_manifest():
