@@ -16,7 +16,7 @@ use crate::digest::Digest;
 use crate::exit;
 use crate::expected::{Entry, Expected, Tensors};
 use crate::inputs::source::{Checkpoint, Held, Source, SourceError, is_moderate};
-use crate::inputs::weights::WeightsError;
+use crate::inputs::weights::{FaultKind, WeightsError};
 use crate::inputs::{self, Recipe, Weights};
 use crate::manifest::{Case, Manifest, Weights as Origin};
 use crate::matrix::Dtype;
@@ -345,12 +345,20 @@ impl From<CaseError> for Stop {
 impl From<WeightsError> for Stop {
     fn from(error: WeightsError) -> Stop {
         let reason = error.to_string();
-        match error {
-            WeightsError::DigestMismatch { .. } => Stop::OtherWeights(reason),
-            WeightsError::NotFound { .. } => Stop::NotRun { code: exit::NOT_VERIFIED, reason },
-            WeightsError::Malformed { .. } => Stop::NotRun { code: exit::BAD_INPUT, reason },
-            WeightsError::Io { .. } => Stop::NotRun { code: exit::ENVIRONMENT, reason },
-        }
+        let kind = match error {
+            WeightsError::DigestMismatch { .. } => FaultKind::Refuted,
+            WeightsError::NotFound { .. } => FaultKind::Unavailable,
+            WeightsError::Malformed { .. } => FaultKind::Malformed,
+            WeightsError::Io { .. } => FaultKind::Environment,
+            WeightsError::Hub { fault, .. } => fault.kind,
+        };
+        let code = match kind {
+            FaultKind::Refuted => return Stop::OtherWeights(reason),
+            FaultKind::Unavailable => exit::NOT_VERIFIED,
+            FaultKind::Malformed => exit::BAD_INPUT,
+            FaultKind::Environment => exit::ENVIRONMENT,
+        };
+        Stop::NotRun { code, reason }
     }
 }
 

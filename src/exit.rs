@@ -11,7 +11,7 @@ pub const REFUTED: u8 = 1;
 pub const BAD_INPUT: u8 = 2;
 /// Nothing was refuted, but something required was not verified: unpinned, or not run.
 pub const NOT_VERIFIED: u8 = 3;
-/// The environment failed: memory, disk, permissions.
+/// The environment failed: memory, disk, permissions, network.
 pub const ENVIRONMENT: u8 = 4;
 
 /// The worse of two codes. What was refuted stays refuted whatever else failed; a failed
@@ -55,8 +55,8 @@ pub fn of_verdict(verdict: Verdict, failed: Option<u8>) -> u8 {
     }
 }
 
-/// The code of a run. A refutation counts wherever it is; what is merely missing counts in
-/// required sections, and everywhere under `--strict`.
+/// The code of a run. A refutation and bad input count wherever they are; what is merely missing, or
+/// cannot be had here, counts in required sections, and everywhere under `--strict`.
 pub fn of_run<'a>(
     cases: impl Iterator<Item = &'a CaseRecord>,
     strict: bool,
@@ -65,7 +65,10 @@ pub fn of_run<'a>(
     cases.fold(VERIFIED, |code, case| {
         let counts = case.required || strict;
         let own = case.exit_code;
-        let own = if counts || own != NOT_VERIFIED { own } else { VERIFIED };
+        let own = match own {
+            NOT_VERIFIED | ENVIRONMENT if !counts => VERIFIED,
+            own => own,
+        };
         let unmeasured = require_measurements && counts && case.measurement.is_none();
         worse(code, if unmeasured { worse(own, NOT_VERIFIED) } else { own })
     })

@@ -7,6 +7,7 @@ pub mod arithmetic;
 pub mod audit;
 pub mod backend;
 pub mod baseline;
+mod cache;
 pub mod check;
 pub mod cli;
 pub mod digest;

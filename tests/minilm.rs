@@ -13,11 +13,11 @@ fn weights() -> PathBuf {
         .into()
 }
 
-/// Runs `verify` on a manifest with bits only, with no cache of models in reach.
+/// Runs `verify` on a manifest with bits only, with no cache of models and no hub in reach.
 fn verify(manifest: &Path, weights: &Path, more: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_verify"))
         .arg(manifest)
-        .arg("--no-measure")
+        .args(["--no-measure", "--offline"])
         .arg("--weights")
         .arg(weights)
         .args(more)

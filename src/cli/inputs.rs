@@ -11,7 +11,6 @@ use super::select::select;
 use crate::audit::{self, Auditor, HeldWeights, SharedOutputs, Stop};
 use crate::digest::Digest;
 use crate::exit::{Failure, VERIFIED};
-use crate::inputs::weights::Resolver;
 use crate::matrix::Dtype;
 
 pub fn run(args: &InputsArgs) -> Result<u8, Failure> {
@@ -22,7 +21,7 @@ pub fn run(args: &InputsArgs) -> Result<u8, Failure> {
         nonce: None,
         measure: false,
         device: None,
-        weights: Resolver::new(args.resources.weights.clone(), args.resources.offline),
+        weights: args.resources.resolver(false),
         operator: &audit::skip_operator,
         held: HeldWeights::default(),
         seen: SharedOutputs::default(),

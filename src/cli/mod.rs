@@ -12,8 +12,11 @@ pub mod select;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
 use crate::backend::cpu::Isa;
+use crate::inputs::weights::Resolver;
+use crate::words::quote;
 
 /// Verify performance claims about sparse operators, bit for bit.
 ///
@@ -31,7 +34,7 @@ use crate::backend::cpu::Isa;
         1  something was refuted\n  \
         2  bad usage, bad manifest or bad weights file\n  \
         3  nothing refuted, but something required was not verified\n  \
-        4  the environment failed (memory, disk, permissions)\n\n\
+        4  the environment failed (memory, disk, permissions, network)\n\n\
         VERIFY.md is the specification that all digests follow."
 )]
 pub struct Cli {
@@ -72,10 +75,10 @@ pub struct Selection {
 /// Where weights come from, and with how much machine.
 #[derive(Args, Debug, Clone)]
 pub struct Resources {
-    /// Folder with weights files, looked at before the Hugging Face cache
+    /// Folder with weights files, looked at before the Hugging Face cache and the hub
     #[arg(long, value_name = "DIR")]
     pub weights: Option<PathBuf>,
-    /// Never use the network (this version never does)
+    /// Never use the network: weights of models must be on this machine
     #[arg(long)]
     pub offline: bool,
     /// Threads to use [default: all cores]
@@ -104,9 +107,31 @@ impl Resources {
         })
     }
 
+    /// Where weights come from. On a terminal a bar shows what is fetched, unless `quiet`.
+    pub fn resolver(&self, quiet: bool) -> Resolver {
+        let mut resolver = Resolver::new(self.weights.clone(), self.offline);
+        if let Some(hub) = resolver.hub.as_mut().filter(|_| !quiet) {
+            // Draws nothing where stderr is no terminal.
+            hub.bar = Box::new(bytes_bar);
+        }
+        resolver
+    }
+
     pub fn isa(&self) -> Isa {
         self.isa.unwrap_or_else(Isa::best)
     }
+}
+
+/// A bar for so many bytes of a tensor, gone when it is dropped.
+fn bytes_bar(tensor: &str, len: u64) -> ProgressBar {
+    const TEMPLATE: &str =
+        "{msg} {bar:30} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}";
+    let bar = ProgressBar::with_draw_target(Some(len), ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
+        bar.set_style(style);
+    }
+    bar.set_message(format!("fetching {}", quote(tensor)));
+    bar.with_finish(ProgressFinish::AndClear)
 }
 
 /// Where the operator runs.

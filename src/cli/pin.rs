@@ -12,7 +12,6 @@ use crate::audit::{self, Auditor, HeldWeights, SharedOutputs};
 use crate::doctor::environment;
 use crate::exit::{self, Failure};
 use crate::expected::{Entry, Expected};
-use crate::inputs::weights::Resolver;
 
 pub fn run(args: &PinArgs) -> Result<u8, Failure> {
     let selected = select(&args.selection)?;
@@ -26,7 +25,7 @@ pub fn run(args: &PinArgs) -> Result<u8, Failure> {
         nonce: None,
         measure: false,
         device: None,
-        weights: Resolver::new(args.resources.weights.clone(), args.resources.offline),
+        weights: args.resources.resolver(false),
         operator: &audit::skip_operator,
         held: HeldWeights::default(),
         seen: SharedOutputs::default(),

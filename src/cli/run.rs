@@ -14,7 +14,6 @@ use crate::check::verdict::Verdict;
 use crate::digest::Digest;
 use crate::doctor::environment;
 use crate::exit::{self, Failure};
-use crate::inputs::weights::Resolver;
 use crate::manifest::Case;
 use crate::record::{FORMAT, ManifestRecord, Record, RecordError, RunOptions, is_stream};
 use crate::report::{junit, terminal};
@@ -49,7 +48,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
         nonce: args.nonce.clone(),
         measure: !args.no_measure,
         device: None,
-        weights: Resolver::new(args.resources.weights.clone(), args.resources.offline),
+        weights: args.resources.resolver(args.quiet),
         operator: &audit::skip_operator,
         held: HeldWeights::default(),
         seen: SharedOutputs::default(),

@@ -122,7 +122,7 @@ impl Source for Checkpoint {
 impl From<WeightsError> for SourceError {
     fn from(error: WeightsError) -> SourceError {
         match error {
-            WeightsError::Io { .. } | WeightsError::NotFound { .. } => {
+            WeightsError::Io { .. } | WeightsError::NotFound { .. } | WeightsError::Hub { .. } => {
                 SourceError::Environment(error.to_string())
             }
             WeightsError::Malformed { .. } | WeightsError::DigestMismatch { .. } => {

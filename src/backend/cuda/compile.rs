@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cudarc::driver::{result, sys};
@@ -160,7 +159,7 @@ pub fn cubin(source: Source, architecture: &str, defines: &[String]) -> Result<C
         compiler: compiler.clone(),
         cubin_sha256: Digest::of(bytes),
     };
-    let path = cache_folder().map(|folder| folder.join(format!("{key}.cubin")));
+    let path = crate::cache::folder().map(|folder| folder.join(format!("{key}.cubin")));
     if let Some(bytes) = path.as_ref().and_then(|path| cached(path)) {
         let record = record(&bytes);
         return Ok(Cubin { bytes, record });
@@ -182,16 +181,6 @@ fn cached(path: &std::path::Path) -> Option<Vec<u8>> {
     let entry = std::fs::read(path).ok()?;
     let (digest, bytes) = entry.split_at_checked(64)?;
     (Digest::of(bytes).to_string().as_bytes() == digest).then(|| bytes.to_vec())
-}
-
-/// `SPARSE_VERIFY_CACHE`, or the user's cache folder.
-fn cache_folder() -> Option<PathBuf> {
-    let variable =
-        |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    variable("SPARSE_VERIFY_CACHE").or_else(|| {
-        let base = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")))?;
-        Some(base.join("sparse-verify"))
-    })
 }
 
 /// `NVRTC 13.0`, or why there is no compiler.

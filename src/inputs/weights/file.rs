@@ -5,23 +5,21 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use half::{bf16, f16};
-use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::WeightsError;
 use super::header::{self, Header};
+use super::index;
 use crate::digest::Digest;
 use crate::matrix::Dtype;
 use crate::words::quote;
 
 /// Bytes read at once. Large enough that system calls do not show, small enough for the cache.
 const CHUNK_LEN: usize = 1 << 20;
-/// Bytes of an index; the largest models' have a few hundred thousand.
-const INDEX_LEN_MAX: u64 = 64 << 20;
 
 /// A safetensors file, or the index of a sharded one. Its header has been checked.
 pub struct WeightsFile {
@@ -62,8 +60,9 @@ impl WeightsFile {
             return Err(malformed(path, "expected a regular file"));
         }
         let file = File::open(path).map_err(io("open the file"))?;
-        let content = if path.to_string_lossy().ends_with(".index.json") {
-            Content::Index(read_index(path, &file, metadata.len()).map_err(io("read the file"))??)
+        let content = if index::is_index(&path.to_string_lossy()) {
+            let shards = read_index(&file, metadata.len()).map_err(io("read the file"))?;
+            Content::Index(shards.map_err(|message| malformed(path, message))?)
         } else {
             let bytes = read_header(&file, metadata.len()).map_err(io("read the header"))?;
             let header = bytes.and_then(|bytes| header::parse_header(&bytes, metadata.len()));
@@ -80,6 +79,14 @@ impl WeightsFile {
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// A text that the file's header has for `key` beside the tensors.
+    pub(super) fn metadata(&self, key: &str) -> Option<&str> {
+        match &self.content {
+            Content::Tensors(header) => header.metadata(key),
+            Content::Index(_) => None,
+        }
     }
 
     /// SHA-256 of the file itself (of an index: not of its shards). Computed once.
@@ -131,31 +138,16 @@ impl WeightsFile {
                 return WeightsFile::open(&path)?.tensor(name, m, k);
             }
         };
-        let Some((info, range)) = header.tensor(name) else {
-            return malformed(header.missing(name));
-        };
-        let shown = quote(name);
-        if info.shape != [m, k] {
-            let message =
-                format!("tensor {shown}: expected shape [{m}, {k}], found {:?}", info.shape);
-            let hint = (info.shape == [k, m]).then(|| "it is stored transposed".to_owned());
-            return malformed((message, hint));
-        }
-        let dtype = match info.dtype {
-            safetensors::Dtype::F32 => Dtype::F32,
-            safetensors::Dtype::F16 => Dtype::F16,
-            safetensors::Dtype::BF16 => Dtype::Bf16,
-            other => {
-                let message = format!("tensor {shown}: expected F32, F16 or BF16, found {other}");
-                return malformed((message, None));
-            }
+        let matrix = match header.matrix(name, m, k) {
+            Ok(matrix) => matrix,
+            Err(fault) => return malformed(fault),
         };
         Ok(Tensor {
             path: self.path.clone(),
             file: Arc::clone(&self.file),
             name: name.to_owned(),
-            offset: range.start,
-            dtype,
+            offset: matrix.bytes.start,
+            dtype: matrix.dtype,
             m,
             k,
         })
@@ -193,44 +185,15 @@ fn read_header(file: &File, file_len: u64) -> io::Result<Result<Vec<u8>, String>
     Ok(Ok(bytes))
 }
 
-#[derive(Deserialize)]
-struct Index {
-    weight_map: BTreeMap<String, String>,
-}
-
 /// The shard of each tensor; the inner error is the file's fault.
-fn read_index(
-    path: &Path,
-    file: &File,
-    len: u64,
-) -> io::Result<Result<BTreeMap<String, String>, WeightsError>> {
-    if len > INDEX_LEN_MAX {
-        let message = format!("index of {len} bytes: must be at most {INDEX_LEN_MAX}");
-        return Ok(Err(malformed(path, message)));
+fn read_index(file: &File, len: u64) -> io::Result<Result<BTreeMap<String, String>, String>> {
+    if let Err(message) = index::check_len(len) {
+        return Ok(Err(message));
     }
     let mut bytes = Vec::new();
     let mut file = file;
     file.read_to_end(&mut bytes)?;
-    let index: Index = match serde_json::from_slice(&bytes) {
-        Ok(index) => index,
-        Err(e) => return Ok(Err(malformed(path, format!("bad index: {e}")))),
-    };
-    for (tensor, shard) in &index.weight_map {
-        let mut components = Path::new(shard).components();
-        let plain = matches!(
-            (components.next(), components.next()),
-            (Some(Component::Normal(name)), None) if name == shard.as_str()
-        );
-        if !plain || !shard.ends_with(".safetensors") || shard.contains('\0') {
-            let message = format!(
-                "tensor {}: expected a .safetensors file beside the index, found {}",
-                quote(tensor),
-                quote(shard)
-            );
-            return Ok(Err(malformed(path, message)));
-        }
-    }
-    Ok(Ok(index.weight_map))
+    Ok(index::parse(&bytes))
 }
 
 /// A matrix in a file: m x k, row-major, F32, F16 or BF16.

@@ -10,6 +10,7 @@ use std::ops::Range;
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
+use crate::matrix::Dtype;
 use crate::words::{nearest, quote};
 
 /// Bytes of the length that a file begins with.
@@ -23,24 +24,57 @@ pub struct Header {
     /// Offset of the first tensor's bytes in the file.
     data_start: u64,
     tensors: BTreeMap<String, TensorInfo>,
+    /// Texts beside the tensors.
+    metadata: BTreeMap<String, String>,
+}
+
+/// A tensor that is a matrix of floating-point numbers.
+pub(super) struct Matrix {
+    pub dtype: Dtype,
+    /// In the file.
+    pub bytes: Range<u64>,
 }
 
 impl Header {
-    /// A tensor's dtype and shape, and its bytes in the file.
-    pub(super) fn tensor(&self, name: &str) -> Option<(&TensorInfo, Range<u64>)> {
-        let info = self.tensors.get(name)?;
+    /// The tensor `name`, which must be a matrix of m x k in F32, F16 or BF16; else message and
+    /// hint.
+    pub(super) fn matrix(
+        &self,
+        name: &str,
+        m: usize,
+        k: usize,
+    ) -> Result<Matrix, (String, Option<String>)> {
+        let Some(info) = self.tensors.get(name) else {
+            return Err(missing_tensor(name, self.tensor_names()));
+        };
+        let shown = quote(name);
+        if info.shape != [m, k] {
+            let message =
+                format!("tensor {shown}: expected shape [{m}, {k}], found {:?}", info.shape);
+            let hint = (info.shape == [k, m]).then(|| "it is stored transposed".to_owned());
+            return Err((message, hint));
+        }
+        let dtype = match info.dtype {
+            safetensors::Dtype::F32 => Dtype::F32,
+            safetensors::Dtype::F16 => Dtype::F16,
+            safetensors::Dtype::BF16 => Dtype::Bf16,
+            other => {
+                let message = format!("tensor {shown}: expected F32, F16 or BF16, found {other}");
+                return Err((message, None));
+            }
+        };
         let (start, end) = info.data_offsets;
-        Some((info, self.data_start + start as u64..self.data_start + end as u64))
+        let bytes = self.data_start + start as u64..self.data_start + end as u64;
+        Ok(Matrix { dtype, bytes })
+    }
+
+    pub(super) fn metadata(&self, key: &str) -> Option<&str> {
+        self.metadata.get(key).map(String::as_str)
     }
 
     /// The tensors, by name.
     pub fn tensor_names(&self) -> impl Iterator<Item = &str> + Clone {
         self.tensors.keys().map(String::as_str)
-    }
-
-    /// What to say of a name that is not among the tensors.
-    pub(super) fn missing(&self, name: &str) -> (String, Option<String>) {
-        missing_tensor(name, self.tensor_names())
     }
 }
 
@@ -98,12 +132,12 @@ pub fn parse_header(bytes: &[u8], file_len: u64) -> Result<Header, String> {
     let json = bytes
         .get(PREFIX_LEN as usize..(PREFIX_LEN + len) as usize)
         .ok_or_else(|| "truncated header".to_owned())?;
-    let Entries(mut entries) =
+    let Entries { tensors: mut entries, metadata } =
         serde_json::from_slice(json).map_err(|e| format!("bad header: {e}"))?;
     let data_start = PREFIX_LEN + len;
     check(&mut entries, file_len - data_start)?;
     Metadata::new(None, entries.clone()).map_err(|e| format!("bad header: {e}"))?;
-    Ok(Header { data_start, tensors: entries.into_iter().collect() })
+    Ok(Header { data_start, tensors: entries.into_iter().collect(), metadata })
 }
 
 /// Sorts the tensors by their place and checks that they fill `data_len` bytes.
@@ -163,7 +197,10 @@ fn check(entries: &mut [(String, TensorInfo)], data_len: u64) -> Result<(), Stri
 }
 
 /// The entries of the header, repeats included.
-struct Entries(Vec<(String, TensorInfo)>);
+struct Entries {
+    tensors: Vec<(String, TensorInfo)>,
+    metadata: BTreeMap<String, String>,
+}
 
 impl<'de> Deserialize<'de> for Entries {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Entries, D::Error> {
@@ -177,18 +214,19 @@ impl<'de> Deserialize<'de> for Entries {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
-                let mut entries = Vec::new();
+                let mut tensors = Vec::new();
+                let mut metadata = BTreeMap::new();
                 while let Some(name) = map.next_key::<String>()? {
                     if name == "__metadata__" {
-                        map.next_value::<BTreeMap<String, String>>()?;
+                        metadata.extend(map.next_value::<BTreeMap<String, String>>()?);
                         continue;
                     }
                     let info = map.next_value().map_err(|e| {
                         A::Error::custom(format_args!("tensor {}: {e}", quote(&name)))
                     })?;
-                    entries.push((name, info));
+                    tensors.push((name, info));
                 }
-                Ok(Entries(entries))
+                Ok(Entries { tensors, metadata })
             }
         }
 

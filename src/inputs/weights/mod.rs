@@ -1,11 +1,12 @@
-//! Where real weights come from: safetensors files that are already on this machine.
+//! Where real weights come from: safetensors files on this machine, and tensors fetched from a hub.
 //!
 //! A file is found, its header checked, its digest and the tensor's compared with the
-//! manifest's; then rows are read as they are needed. Nothing is downloaded here, and no file
-//! is ever held whole.
+//! manifest's; then rows are read as they are needed. No file is ever held whole.
 
 mod file;
 mod header;
+mod hub;
+mod index;
 mod resolve;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 
 pub use file::{Tensor, WeightStats, WeightsFile};
 pub use header::{Header, parse_header};
+pub use hub::{Fault, FaultKind, Hub, Place, Token};
 pub use resolve::{Resolver, Source};
 
 use crate::digest::Digest;
@@ -34,6 +36,8 @@ pub enum WeightsError {
     },
     /// The file is not what it should be: bad input.
     Malformed { path: PathBuf, message: String, hint: Option<String> },
+    /// The hub was asked, and nothing came of it.
+    Hub { what: String, fault: Fault },
     /// The environment failed.
     Io { path: PathBuf, action: &'static str, source: io::Error },
 }
@@ -59,6 +63,10 @@ impl fmt::Display for WeightsError {
             WeightsError::Malformed { path, message, hint } => {
                 write!(f, "{}: {message}", path.display())?;
                 hint.as_ref().map_or(Ok(()), |hint| write!(f, "\nhint: {hint}"))
+            }
+            WeightsError::Hub { what, fault } => {
+                write!(f, "{what}: {}", fault.message)?;
+                fault.hint.as_ref().map_or(Ok(()), |hint| write!(f, "\nhint: {hint}"))
             }
             WeightsError::Io { path, action, source } => {
                 write!(f, "{}: failed to {action}: {source}", path.display())
