@@ -4,12 +4,12 @@ mod common;
 mod files;
 mod hub_server;
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Ran, ran};
+use common::{Workbench, ran};
 use files::{Folder, bytes_of, entry, f32_file};
 use hub_server::{Reply, Request, Server, part_of};
 use sparse_verify::digest::Digest;
@@ -37,10 +37,10 @@ fn plain() -> Weights {
     weights(FILE, None, None)
 }
 
-/// Asks the hub at `url`, with little patience.
+/// Asks the hub at `url`, without pauses between attempts.
 fn hub(url: &str, token: Option<&str>) -> Hub {
     let token = token.map(|text| Token { text: text.to_owned(), origin: "HF_TOKEN".to_owned() });
-    Hub::new(url, token, None, Duration::from_millis(300), Duration::from_millis(1))
+    Hub::new(url, token, None, Duration::from_secs(10), Duration::ZERO)
 }
 
 /// Keeps what it fetches in `folder`, and finds nothing elsewhere.
@@ -135,4 +135,709 @@ fn only_the_tensors_bytes_travel_and_only_once() {
         assert_eq!(find(hub).unwrap_or_else(|e| panic!("{e}")).sha256, source.sha256);
     }
     assert_eq!(servers.hub.log().requests.len(), asked);
+}
+
+#[test]
+fn the_token_goes_to_the_hub_and_to_nobody_else() {
+    let servers = TwoServers::start(small_file());
+    let folder = Folder::new();
+    let found = resolve(&resolver(&folder, Some(hub(&servers.hub.url, Some(SECRET)))), &plain());
+    assert_eq!(values(&found.unwrap_or_else(|e| panic!("{e}"))), VALUES);
+    let tokens = |server: &Server| -> Vec<Option<String>> {
+        server.log().requests.iter().map(|request| request.authorization.clone()).collect()
+    };
+    assert_eq!(tokens(&servers.hub), vec![Some(format!("Bearer {SECRET}")); 2]);
+    assert_eq!(tokens(&servers.bytes), vec![None; 2]);
+}
+
+#[test]
+fn a_shard_is_found_by_the_index() {
+    let file = small_file();
+    let index = br#"{"weight_map": {"v": "model-1.safetensors", "w": "model-2.safetensors"}}"#;
+    let answer = move |request: &Request| match request.path.rsplit('/').next() {
+        Some("model-2.safetensors") => part_of(&file, request),
+        Some("model.safetensors.index.json") => part_of(index, request),
+        _ => Reply::new(404).header("X-Error-Code", "EntryNotFound"),
+    };
+    let server = Server::start(answer);
+    let folder = Folder::new();
+    let sharded = weights("sub/model.safetensors.index.json", None, None);
+    let found = resolve(&resolver(&folder, Some(hub(&server.url, None))), &sharded);
+    assert_eq!(values(&found.unwrap_or_else(|e| panic!("{e}"))), VALUES);
+    assert_eq!(
+        server.log().requests[1].path,
+        format!("/org/name/resolve/{REVISION}/sub/model-2.safetensors")
+    );
+    let asked = server.log().requests.len();
+    let found = resolve(&resolver(&folder, None), &sharded);
+    assert_eq!(values(&found.unwrap_or_else(|e| panic!("{e}"))), VALUES);
+    assert_eq!(server.log().requests.len(), asked);
+}
+
+/// What a fetch says that fails, the addresses cut out of it.
+fn message(server: &Server, token: Option<&str>, weights: &Weights) -> String {
+    let folder = Folder::new();
+    let error = resolve(&resolver(&folder, Some(hub(&server.url, token))), weights)
+        .expect_err("the server misbehaves");
+    assert!(matches!(error, WeightsError::Hub { .. }), "{error:?}");
+    assert!(!format!("{error} {error:?}").contains(SECRET), "{error}");
+    let host = server.url.trim_start_matches("http://");
+    error.to_string().replace(&server.url, "HUB").replace(host, "HOST")
+}
+
+/// The message of a fetch of [`plain`] that fails so.
+fn expected(message: &str, hint: &str) -> String {
+    let hint = match hint.strip_suffix('!') {
+        Some(alone) => alone.to_owned(),
+        None => format!("{hint}, or name a folder that has the file with `--weights DIR`"),
+    };
+    format!("`{FILE}` of org/name at revision {REVISION}: {message}\nhint: {hint}")
+}
+
+#[test]
+fn each_refusal_has_its_own_message() {
+    let coded = |status, code: &str| Reply::new(status).header("X-Error-Code", code);
+    let said = |status, message: &str| Reply::new(status).header("X-Error-Message", message);
+    let token = Some(SECRET);
+    let cases = [
+        (
+            coded(401, "GatedRepo"),
+            None,
+            "org/name is gated, and there is no token",
+            "ask for access at HUB/org/name, then set HF_TOKEN or run `hf auth login`",
+        ),
+        (
+            coded(403, "GatedRepo"),
+            token,
+            "org/name is gated, and the account of the token (HF_TOKEN) has no access",
+            "ask for access at HUB/org/name",
+        ),
+        (
+            said(401, "Invalid credentials in Authorization header"),
+            token,
+            "the hub refuses the token (HF_TOKEN): 401 Unauthorized, `Invalid credentials in \
+             Authorization header`",
+            "make a valid one at HUB/settings/tokens",
+        ),
+        (
+            coded(404, "RevisionNotFound"),
+            None,
+            "org/name has no revision 0123456789abcdef0123456789abcdef01234567",
+            "give a commit of the model's history in the manifest",
+        ),
+        (
+            coded(404, "EntryNotFound"),
+            None,
+            "org/name has no file `model.safetensors` at that revision",
+            "a sharded model is named by its index, `model.safetensors.index.json`: correct the \
+             manifest",
+        ),
+        (
+            coded(401, "RepoNotFound"),
+            None,
+            "there is no model org/name, or it is private and there is no token",
+            "check its name; for a private model set HF_TOKEN or run `hf auth login`",
+        ),
+        (
+            coded(404, "RepoNotFound"),
+            token,
+            "there is no model org/name, or the token may not see it",
+            "check its name in the manifest",
+        ),
+        (
+            said(403, "no permission"),
+            token,
+            "access to org/name is refused: 403 Forbidden, `no permission`",
+            "see what the token may read (a fine-grained one names its models)",
+        ),
+        (
+            Reply::new(404),
+            None,
+            "the hub does not give it: 404 Not Found",
+            "check model, revision and file in the manifest",
+        ),
+        (
+            Reply::new(429).header("Retry-After", 3600),
+            None,
+            "HOST asks to come back later, in 3600 s (we wait 60 s at most)",
+            "run it again later: what was fetched is kept",
+        ),
+        (
+            Reply::new(429).header("Retry-After", 0),
+            None,
+            "HOST asks to come back later (4 attempts)",
+            "run it again later: what was fetched is kept",
+        ),
+        (
+            Reply::new(503),
+            None,
+            "HOST answers 503 Service Unavailable (4 attempts)",
+            "run it again later: what was fetched is kept",
+        ),
+        (
+            Reply::new(418),
+            None,
+            "HOST answers 418 I'm a teapot",
+            "check HF_ENDPOINT, download the file with Hugging Face's client",
+        ),
+        (
+            Reply { body: b"<html>".to_vec(), ..Reply::new(200) },
+            None,
+            "HOST does not answer with the range that it is asked for",
+            "check HF_ENDPOINT, download the file with Hugging Face's client",
+        ),
+        (
+            Reply::new(206).header("Content-Range", "bytes 7-9/10"),
+            None,
+            "HOST does not answer with the range that it is asked for",
+            "check HF_ENDPOINT, download the file with Hugging Face's client",
+        ),
+        (
+            Reply::new(302).header("Location", "/again"),
+            None,
+            "HOST redirects more than 5 times",
+            "check HF_ENDPOINT",
+        ),
+        (
+            Reply::new(302).header("Location", "file:///etc/passwd"),
+            None,
+            "HOST redirects to an address that cannot be used",
+            "check HF_ENDPOINT",
+        ),
+        (
+            part_of(
+                b"x",
+                &Request { path: String::new(), range: Some((0, 0)), authorization: None },
+            )
+            .header("X-Repo-Commit", "ffff"),
+            None,
+            "the hub answers for another revision, `ffff`",
+            "check HF_ENDPOINT",
+        ),
+    ];
+    let mut failures = String::new();
+    for (reply, token, text, hint) in cases {
+        let server = Server::start(move |_| reply.clone());
+        let (got, want) = (message(&server, token, &plain()), expected(text, hint));
+        if got != want {
+            failures += &format!("--- got\n{got}\n--- expected\n{want}\n");
+        }
+    }
+    assert!(failures.is_empty(), "{failures}");
+}
+
+#[test]
+fn bytes_servers_refuse_too() {
+    let bytes = Server::start(|_| Reply::new(403));
+    let to = bytes.url.clone();
+    let hub = Server::start(move |_| Reply::new(302).header("Location", &to));
+    let got = message(&hub, Some(SECRET), &plain());
+    let host = bytes.url.trim_start_matches("http://");
+    let text = format!("{host}, to which the hub redirects, answers 403 Forbidden");
+    let hint = "run it again: such addresses are valid for some minutes";
+    assert_eq!(got, expected(&text, hint));
+}
+
+#[test]
+fn a_bad_file_on_the_hub_is_named() {
+    let zeros = |header: &str| bytes_of(header, &[0; 24]);
+    let object = |entry: String| format!("{{{entry}}}");
+    let mut cut = small_file();
+    cut.truncate(cut.len() - 4);
+    for (file, text) in [
+        (vec![], "empty file"),
+        (
+            b"<html>not found</html>".to_vec(),
+            "header of 8029423821061908540 bytes: must be at most 100000000; not a safetensors file",
+        ),
+        (cut, "tensor `w` ends at byte 24 of the data, the file holds 20"),
+        (
+            zeros(&object(entry("model.w", "F32", &[2, 3], 0, 24))),
+            "no tensor `w`\nhint: it has `model.w`",
+        ),
+        (
+            zeros(&object(entry("w", "F32", &[3, 2], 0, 24))),
+            "tensor `w`: expected shape [2, 3], found [3, 2]\nhint: it is stored transposed",
+        ),
+        (
+            zeros(&object(entry("w", "I32", &[2, 3], 0, 24))),
+            "tensor `w`: expected F32, F16 or BF16, found I32",
+        ),
+    ] {
+        let server = Server::start(move |request| part_of(&file, request));
+        let got = message(&server, None, &plain());
+        assert_eq!(got, format!("`{FILE}` of org/name at revision {REVISION}: {text}"));
+    }
+    let server = Server::start(|request| part_of(br#"{"weight_map": {}}"#, request));
+    let got = message(&server, None, &weights("m.safetensors.index.json", None, None));
+    assert!(got.ends_with(": no tensor `w`"), "{got}");
+}
+
+#[test]
+fn long_headers_are_read_to_their_end() {
+    let note = "x".repeat(100_000);
+    let header =
+        format!(r#"{{"__metadata__":{{"note":"{note}"}},{}}}"#, entry("w", "F32", &[2, 3], 0, 24));
+    let data: Vec<u8> = VALUES.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let servers = TwoServers::start(bytes_of(&header, &data));
+    let folder = Folder::new();
+    let found = resolve(&resolver(&folder, Some(hub(&servers.hub.url, None))), &plain());
+    assert_eq!(values(&found.unwrap_or_else(|e| panic!("{e}"))), VALUES);
+}
+
+#[test]
+fn answers_that_break_off_are_gone_on_with() {
+    let file = small_file();
+    // Four bytes an answer, once the header is there.
+    let start = (file.len() - 24) as u64;
+    let server = Server::start(move |request| match request.range {
+        Some((from, _)) if from >= start => part_of(&file, request).cut(4),
+        _ => part_of(&file, request),
+    });
+    let folder = Folder::new();
+    let found = resolve(&resolver(&folder, Some(hub(&server.url, None))), &plain());
+    assert_eq!(values(&found.unwrap_or_else(|e| panic!("{e}"))), VALUES);
+    let from: Vec<u64> = server.ranges(FILE).iter().map(|range| range.0).collect();
+    assert_eq!(from, [0, start, start + 4, start + 8, start + 12, start + 16, start + 20]);
+}
+
+#[test]
+fn what_never_comes_is_given_up() {
+    let file = small_file();
+    let len = file.len();
+    let server = Server::start(move |request| part_of(&file, request).cut(0));
+    let text = format!("the answer of HOST broke off after 0 of {len} bytes");
+    let got = message(&server, None, &plain());
+    assert!(got.contains(&text) && got.contains("(4 attempts)"), "{got}");
+    assert!(got.contains("hint: run it again: it goes on where it stopped"), "{got}");
+    // A server that keeps silent.
+    let file = small_file();
+    let minute = Duration::from_secs(60);
+    let silent = Server::start(move |request| part_of(&file, request).cut(0).stall(minute));
+    let hub = Hub::new(&silent.url, None, None, Duration::from_millis(200), Duration::ZERO);
+    let started = Instant::now();
+    let error = resolve(&resolver(&Folder::new(), Some(hub)), &plain()).expect_err("silent");
+    assert!(error.to_string().contains("timeout"), "{error}");
+    assert!(started.elapsed() < minute, "{:?}", started.elapsed());
+}
+
+#[test]
+fn passing_trouble_passes() {
+    let file = small_file();
+    let count = AtomicUsize::new(0);
+    let server = Server::start(move |request| match count.fetch_add(1, Ordering::SeqCst) {
+        0 => Reply::new(500),
+        1 => Reply::new(429).header("Retry-After", 0),
+        2 => Reply::new(502),
+        _ => part_of(&file, request),
+    });
+    let folder = Folder::new();
+    let found = resolve(&resolver(&folder, Some(hub(&server.url, None))), &plain());
+    assert_eq!(values(&found.unwrap_or_else(|e| panic!("{e}"))), VALUES);
+}
+
+#[test]
+fn what_failed_is_not_asked_for_again_in_the_same_run() {
+    let server = Server::start(|_| Reply::new(503));
+    let folder = Folder::new();
+    let resolver = resolver(&folder, Some(hub(&server.url, None)));
+    let first = resolve(&resolver, &plain()).expect_err("unavailable").to_string();
+    let asked = server.log().requests.len();
+    assert_eq!(resolve(&resolver, &plain()).expect_err("unavailable").to_string(), first);
+    // Another file of a hub that is down fares no better.
+    let other = resolve(&resolver, &weights("other.safetensors", None, None));
+    assert!(other.expect_err("unavailable").to_string().contains("503"));
+    assert_eq!(server.log().requests.len(), asked);
+}
+
+#[test]
+fn other_bytes_than_the_manifests_are_a_refutation_and_are_not_kept() {
+    let file = small_file();
+    let (file_digest, digest) = (Digest::of(&file), Digest::of(&file[file.len() - 24..]));
+    let wrong = Digest::of(b"other");
+    let servers = TwoServers::start(file);
+    let folder = Folder::new();
+    let fetch = |sha256, tensor_sha256| {
+        let weights = weights(FILE, sha256, tensor_sha256);
+        resolve(&resolver(&folder, Some(hub(&servers.hub.url, None))), &weights)
+    };
+    let hint = "a commit's files do not change: correct the manifest's revision or digest!";
+    for (sha256, tensor_sha256, of, got) in [
+        (Some(wrong), None, "the file", file_digest),
+        (None, Some(wrong), "the tensor", digest),
+        (Some(file_digest), Some(wrong), "the tensor", digest),
+    ] {
+        let error = fetch(sha256, tensor_sha256).expect_err("another digest");
+        let text =
+            format!("digest mismatch of {of} that it has\n  expected {wrong}\n  got      {got}");
+        assert_eq!(error.to_string(), expected(&text, hint));
+        assert_eq!(kept(&folder), Vec::<String>::new());
+    }
+    // The tensor's decides.
+    let source = fetch(Some(wrong), Some(digest)).unwrap_or_else(|e| panic!("{e}"));
+    assert!(source.note.is_some_and(|note| note.contains("the tensor's digest is the manifest's")));
+    // What was kept is held to the manifest too.
+    let error = fetch(None, Some(wrong)).expect_err("another digest");
+    assert!(matches!(error, WeightsError::DigestMismatch { .. }), "{error:?}");
+    let error = fetch(Some(wrong), None).expect_err("another digest");
+    assert!(matches!(error, WeightsError::DigestMismatch { .. }), "{error:?}");
+    assert!(fetch(Some(file_digest), None).is_ok());
+}
+
+#[test]
+fn a_files_digest_that_the_hub_does_not_state_needs_the_tensors() {
+    let file = small_file();
+    let digests = (Digest::of(&file), Digest::of(&file[file.len() - 24..]));
+    let server = Server::start(move |request| part_of(&file, request));
+    assert_eq!(
+        message(&server, None, &weights(FILE, Some(digests.0), None)),
+        expected(
+            "the hub does not state the file's SHA-256, and of the file only the tensor is fetched",
+            "give the tensor's `sha256` in the manifest"
+        )
+    );
+    let folder = Folder::new();
+    let resolver = resolver(&folder, Some(hub(&server.url, None)));
+    assert!(resolve(&resolver, &weights(FILE, Some(digests.0), Some(digests.1))).is_ok());
+}
+
+#[test]
+fn a_file_that_changes_meanwhile_is_not_put_together_of_two() {
+    let file = small_file();
+    let count = AtomicUsize::new(0);
+    let server = Server::start(move |request| {
+        let n = count.fetch_add(1, Ordering::SeqCst);
+        let etag = if n < 2 { "\"a\"" } else { "\"b\"" };
+        let reply = part_of(&file, request).header("ETag", etag);
+        if n == 1 { reply.cut(8) } else { reply }
+    });
+    let folder = Folder::new();
+    let fetch = || resolve(&resolver(&folder, Some(hub(&server.url, None))), &plain());
+    assert_eq!(
+        fetch().expect_err("changed").to_string(),
+        expected(
+            "the file changed on the hub while it was fetched",
+            "run it again: it begins anew"
+        )
+    );
+    let asked = server.log().requests.len();
+    assert_eq!(values(&fetch().unwrap_or_else(|e| panic!("{e}"))), VALUES);
+    let start = small_file().len() as u64 - 24;
+    assert_eq!(server.ranges(FILE)[asked + 1].0, start, "anew");
+}
+
+#[test]
+fn what_is_damaged_is_fetched_again() {
+    let servers = TwoServers::start(small_file());
+    let folder = Folder::new();
+    let fetch = |online: bool| {
+        resolve(&resolver(&folder, online.then(|| hub(&servers.hub.url, None))), &plain())
+    };
+    fetch(true).unwrap_or_else(|e| panic!("{e}"));
+    let [path] = &kept(&folder)[..] else { panic!("one file: {:?}", kept(&folder)) };
+    let good = std::fs::read(path).expect("kept");
+    let flipped = {
+        let mut bytes = good.clone();
+        *bytes.last_mut().expect("not empty") ^= 1;
+        bytes
+    };
+    let other_place = {
+        let text = String::from_utf8_lossy(&good).into_owned();
+        let at = text.find("org/name").expect("in the header");
+        let mut bytes = good.clone();
+        bytes[at] = b'x';
+        bytes
+    };
+    for bad in [flipped, other_place, good[..good.len() - 1].to_vec(), b"x".to_vec(), vec![]] {
+        std::fs::write(path, &bad).expect("writable");
+        let error = fetch(false).expect_err("damaged").to_string();
+        assert!(error.contains("damaged since it was fetched\nhint: without --offline"), "{error}");
+        assert_eq!(values(&fetch(true).unwrap_or_else(|e| panic!("{e}"))), VALUES);
+        assert_eq!(std::fs::read(path).expect("kept"), good);
+    }
+}
+
+#[test]
+fn two_at_once_fetch_once() {
+    let file = small_file();
+    let start = (file.len() - 24) as u64;
+    let server = Server::start(move |request| {
+        if request.range.is_some_and(|range| range.0 >= start) {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        part_of(&file, request)
+    });
+    let folder = Folder::new();
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let second = Duration::from_secs(10);
+                let hub = Hub::new(&server.url, None, None, second, second);
+                let found = resolve(&resolver(&folder, Some(hub)), &plain());
+                assert_eq!(values(&found.unwrap_or_else(|e| panic!("{e}"))), VALUES);
+            });
+        }
+    });
+    assert_eq!(server.ranges(FILE).iter().filter(|range| range.0 >= start).count(), 1);
+}
+
+/// An address at which nobody listens.
+fn nobody() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("bound").to_string()
+}
+
+#[test]
+fn unreachable_hubs_and_proxies_are_told_apart() {
+    let failure = |hub: Hub| {
+        let folder = Folder::new();
+        resolve(&resolver(&folder, Some(hub)), &plain()).expect_err("unreachable").to_string()
+    };
+    let through = |proxy: &str| {
+        let proxy = ureq::Proxy::new(proxy).expect("an address");
+        let silence = Duration::from_secs(10);
+        failure(Hub::new("http://hub.invalid", None, Some(proxy), silence, Duration::ZERO))
+    };
+    let dead = nobody();
+    let got = failure(hub(&format!("http://{dead}"), None));
+    assert!(got.contains(&format!("cannot reach {dead}: ")), "{got}");
+    assert!(got.contains("refused") && got.contains("hint: check the network"), "{got}");
+    let got = through(&format!("http://user:{SECRET}@{dead}"));
+    assert!(got.contains(&format!("cannot reach hub.invalid by the proxy {dead}: ")), "{got}");
+    assert!(got.contains("hint: correct or unset ALL_PROXY, HTTPS_PROXY and HTTP_PROXY"), "{got}");
+    assert!(!got.contains(SECRET), "{got}");
+    // A proxy that refuses.
+    let server = Server::start(|_| Reply::new(407));
+    let got = through(&server.url);
+    assert!(got.contains("by the proxy") && got.contains("407"), "{got}");
+    for bad in ["hub", "ftp://hub", "http://", &format!("https://user:{SECRET}@hub")] {
+        let got = failure(hub(bad, None));
+        assert!(got.contains("HF_ENDPOINT is not a hub's address"), "{got}");
+        assert!(!got.contains(SECRET), "{got}");
+    }
+    let server = Server::start(|_| Reply::new(200).header("X", "\u{7}"));
+    let got = failure(hub(&server.url, None));
+    assert!(got.contains("answers is not HTTP: "), "{got}");
+    // What could end the header that a token goes into.
+    let got = failure(hub(&format!("http://{dead}"), Some("hf_x\r\nHost: evil")));
+    assert!(got.contains("the token (HF_TOKEN) has characters that no token has"), "{got}");
+    assert!(!got.contains("evil"), "{got}");
+}
+
+#[test]
+fn where_nothing_can_be_written_the_folder_is_named() {
+    let servers = TwoServers::start(small_file());
+    let folder = Folder::new();
+    folder.write("kept", b"a file");
+    let found = resolve(&resolver(&folder, Some(hub(&servers.hub.url, None))), &plain());
+    let error = found.expect_err("no folder").to_string();
+    assert!(
+        error.contains("kept/models--org--name/") && error.contains("failed to make"),
+        "{error}"
+    );
+    assert!(error.contains("hint: name a folder that can be written to"), "{error}");
+}
+
+/// A manifest of a required and an optional section, both on tensor `w` of 96 x 64.
+fn manifest(required: bool) -> String {
+    format!(
+        "format: sparse-verify/1
+title: A model's tensor
+sections:
+  - name: real
+    required: {required}
+    seed: 3
+    weights: {{hub: org/name, revision: {REVISION}, file: {FILE}}}
+    layers: {{name: up, shape: [96, 64], tensor: w}}
+    patterns: row-magnitude
+    sparsity: 0.5
+    batch: 8
+    dtype: f32
+    arithmetic: f32-chain
+  - name: made
+    seed: 3
+    weights: {{synthetic: uniform}}
+    layers: {{name: up, shape: [96, 64]}}
+    patterns: row-magnitude
+    sparsity: 0.5
+    batch: 8
+    dtype: f32
+    arithmetic: f32-chain
+"
+    )
+}
+
+fn larger_file() -> Vec<u8> {
+    f32_file(96, 64, &(0..96 * 64).map(|i| (i % 251) as f32 - 125.5).collect::<Vec<_>>())
+}
+
+/// The program in a folder of its own, with the hub at `url` and nothing else from outside.
+fn set_up(command: &mut Command, bench: &Workbench, url: &str) {
+    for name in ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"] {
+        command.env_remove(name).env_remove(name.to_ascii_lowercase());
+    }
+    command.env_remove("HF_TOKEN").env_remove("HF_HUB_CACHE").env("HF_ENDPOINT", url);
+    command.env("HF_HOME", bench.path("hf")).env("SPARSE_VERIFY_CACHE", bench.path("cache"));
+}
+
+fn program(bench: &Workbench, url: &str, arguments: &[&str]) -> Command {
+    let mut command = bench.command(arguments);
+    set_up(&mut command, bench, url);
+    command
+}
+
+const RUN: [&str; 2] = ["manifests/real.yaml", "--no-measure"];
+
+fn bench(required: bool) -> Workbench {
+    let bench = Workbench::new(&[]);
+    bench.write("manifests/real.yaml", &manifest(required));
+    bench
+}
+
+#[test]
+fn the_program_fetches_once_and_then_needs_no_network() {
+    let servers = TwoServers::start(larger_file());
+    let bench = bench(true);
+    let verify = |url: &str, arguments: &[&str]| ran(&mut program(&bench, url, arguments));
+    // Where the token comes from: the file, then the variable.
+    std::fs::create_dir(bench.path("hf")).expect("writable");
+    bench.write("hf/token", "hf_of_the_file\n");
+    let pinned = verify(&servers.hub.url, &["pin", "manifests/real.yaml", "--yes"]);
+    assert_eq!((pinned.code, pinned.stderr.as_str()), (0, ""), "{}", pinned.stdout);
+    let token = |server: &Server| server.log().requests[0].authorization.clone();
+    assert_eq!(token(&servers.hub).as_deref(), Some("Bearer hf_of_the_file"));
+    let dead = format!("http://{}", nobody());
+    let arguments = [&RUN[..], &["--json", "record.json", "--junit", "report.xml"]].concat();
+    let again = ran(program(&bench, &dead, &arguments).env("HF_TOKEN", SECRET));
+    assert_eq!((again.code, again.stderr.as_str()), (0, ""), "{}", again.stdout);
+    assert!(again.stdout.contains("2 cases: 2 verified"), "{}", again.stdout);
+    for text in [again.stdout, bench.read("record.json"), bench.read("report.xml")] {
+        assert!(!text.contains(SECRET), "{text}");
+    }
+    let offline = verify(&servers.hub.url, &[&RUN[..], &["--offline"]].concat());
+    assert_eq!(offline.code, 0, "{offline:?}");
+    std::fs::remove_dir_all(bench.path("cache")).expect("kept there");
+    let asked = servers.hub.log().requests.len();
+    let offline = verify(&servers.hub.url, &[&RUN[..], &["--offline"]].concat());
+    assert_eq!(offline.code, 3, "{offline:?}");
+    assert!(offline.stdout.contains("nothing is downloaded (offline)"), "{}", offline.stdout);
+    assert_eq!(servers.hub.log().requests.len(), asked);
+    let fetched = ran(program(&bench, &servers.hub.url, &RUN).env("HF_TOKEN", SECRET));
+    assert_eq!((fetched.code, fetched.stderr.as_str()), (0, ""), "{}", fetched.stdout);
+    let last = servers.hub.log().requests[asked].authorization.clone();
+    assert_eq!(last, Some(format!("Bearer {SECRET}")));
+    let cases = bench.read("record.json");
+    assert!(cases.contains(&format!("org/name@{REVISION}/{FILE}: w")), "{cases}");
+}
+
+#[test]
+fn without_a_network_only_what_is_required_fails_the_run() {
+    let benches = [bench(true), bench(false)];
+    let dead = format!("http://{}", nobody());
+    for bench in &benches {
+        let servers = TwoServers::start(larger_file());
+        let pinned = ran(&mut program(bench, &servers.hub.url, &["pin", RUN[0], "--yes"]));
+        assert_eq!(pinned.code, 0, "{pinned:?}");
+        std::fs::remove_dir_all(bench.path("cache")).expect("kept there");
+    }
+    // At the same time, because each waits between its attempts.
+    let runs = std::thread::scope(|scope| {
+        let dead = &dead;
+        let runs: Vec<_> = [(&benches[0], 4), (&benches[1], 0)]
+            .into_iter()
+            .map(|(bench, code)| scope.spawn(move || (ran(&mut program(bench, dead, &RUN)), code)))
+            .collect();
+        runs.into_iter().map(|run| run.join().expect("no panic")).collect::<Vec<_>>()
+    });
+    for (ran, code) in runs {
+        assert_eq!(ran.code, code, "{ran:?}");
+        assert!(ran.stdout.contains("2 cases: 1 verified, 1 not-run"), "{}", ran.stdout);
+        assert!(ran.stdout.contains("cannot reach 127.0.0.1:"), "{}", ran.stdout);
+        assert!(ran.stdout.contains("hint: check the network"), "{}", ran.stdout);
+    }
+}
+
+#[test]
+fn gated_models_and_bad_files_have_their_codes() {
+    for (reply, code, word) in [
+        (Reply::new(401).header("X-Error-Code", "GatedRepo"), 3, "org/name is gated"),
+        (part_of_whole(b"not a file"), 2, "not a safetensors file"),
+        (part_of_whole(&f32_file(1, 1, &[1.0])), 2, "expected shape [96, 64], found [1, 1]"),
+    ] {
+        let bench = bench(true);
+        let server = Server::start(move |_| reply.clone());
+        let ran =
+            ran(&mut program(&bench, &server.url, &[&RUN[..], &["--case", "real/*"]].concat()));
+        assert_eq!(ran.code, code, "{ran:?}");
+        assert!(ran.stdout.contains(word) && ran.stdout.contains("not-run"), "{}", ran.stdout);
+    }
+}
+
+/// All of a file, to whoever asks for its beginning.
+fn part_of_whole(file: &[u8]) -> Reply {
+    let range = Some((0, file.len() as u64));
+    part_of(file, &Request { path: String::new(), range, authorization: None })
+}
+
+#[test]
+fn a_killed_download_goes_on_where_it_stopped() {
+    let file = larger_file();
+    let start = (file.len() - 96 * 64 * 4) as u64;
+    let half = 96 * 64 * 2;
+    let count = AtomicUsize::new(0);
+    let server = Server::start(move |request| {
+        let is_tensor = request.range.is_some_and(|range| range.0 >= start);
+        match is_tensor && count.fetch_add(1, Ordering::SeqCst) == 0 {
+            true => part_of(&file, request).cut(half).stall(Duration::from_secs(20)),
+            false => part_of(&file, request),
+        }
+    });
+    let bench = bench(true);
+    let mut child = program(&bench, &server.url, &["pin", RUN[0], "--yes"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program was built");
+    let part = bench
+        .path(&format!("cache/weights/models--org--name/{REVISION}/{FILE}/w.safetensors.part"));
+    // After the length of a header and the header.
+    let is_there = || {
+        let bytes = std::fs::read(&part).unwrap_or_default();
+        let header = bytes.first_chunk::<8>().map(|len| u64::from_le_bytes(*len) as usize);
+        header.is_some_and(|header| bytes.len() == 8 + header + half)
+    };
+    let since = Instant::now();
+    while !is_there() && since.elapsed() < Duration::from_secs(10) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(is_there());
+    child.kill().expect("still waiting");
+    child.wait().expect("killed");
+    let ran = ran(&mut program(&bench, &server.url, &["pin", RUN[0], "--yes"]));
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let from: Vec<u64> = server.ranges(FILE).iter().map(|range| range.0).collect();
+    assert_eq!(from, [0, start, 0, start + half as u64]);
+    assert!(!part.exists());
+    let tensor = std::fs::read(part.with_extension("")).expect("kept");
+    assert!(tensor.ends_with(&larger_file()[start as usize..]));
+}
+
+#[test]
+fn a_full_disk_is_named_and_what_is_there_is_gone_on_with() {
+    let servers = TwoServers::start(larger_file());
+    let bench = bench(true);
+    // No file may have more than 8 KiB, of a tensor of 24.
+    let mut command = Command::new("bash");
+    command.args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$@\"", "bash"]);
+    command.arg(env!("CARGO_BIN_EXE_verify")).args([&RUN[..], &["--case", "real/*"]].concat());
+    command.current_dir(bench.path(""));
+    set_up(&mut command, &bench, &servers.hub.url);
+    let full = ran(&mut command);
+    assert_eq!(full.code, 4, "{full:?}");
+    assert!(full.stdout.contains("w.safetensors.part: failed to write: "), "{}", full.stdout);
+    assert!(full.stdout.contains("the tensor takes 24576 bytes"), "{}", full.stdout);
+    let ran = ran(&mut program(&bench, &servers.hub.url, &["pin", RUN[0], "--yes"]));
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let from: Vec<u64> = servers.bytes.ranges("signature=x").iter().map(|range| range.0).collect();
+    assert!(from[3] > from[1], "{from:?}");
 }

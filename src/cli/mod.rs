@@ -112,7 +112,7 @@ impl Resources {
         let mut resolver = Resolver::new(self.weights.clone(), self.offline);
         if let Some(hub) = resolver.hub.as_mut().filter(|_| !quiet) {
             // Draws nothing where stderr is no terminal.
-            hub.bar = Box::new(bytes_bar);
+            hub.bar = bytes_bar;
         }
         resolver
     }

@@ -56,8 +56,7 @@ pub fn part_of(file: &[u8], request: &Request) -> Reply {
         return Reply::new(416).header("Content-Range", format!("bytes */{len}"));
     }
     let last = last.min(len - 1);
-    let mut reply =
-        Reply::new(206).header("Content-Range", format!("bytes {start}-{last}/{len}"));
+    let mut reply = Reply::new(206).header("Content-Range", format!("bytes {start}-{last}/{len}"));
     reply.body = file[start as usize..=last as usize].to_vec();
     reply
 }

@@ -179,7 +179,7 @@ impl Client {
             }
         }
         let message = format!("{} redirects more than {REDIRECTS_MAX} times", host(&hub));
-        Err(Fault::environment(message, "is HF_ENDPOINT a hub?").into())
+        Err(Fault::environment(message, "check HF_ENDPOINT").into())
     }
 
     fn hub(&self) -> Result<Uri, Fault> {
@@ -200,21 +200,28 @@ impl Client {
     fn unreachable(&self, uri: &Uri, error: &Error) -> Trouble {
         let host = host(uri);
         let proxy = self.proxy.as_ref().filter(|proxy| !proxy.is_no_proxy(uri));
+        let why = match error {
+            Error::Io(error) => error.to_string(),
+            error => error.to_string(),
+        };
         let passing = |message, hint| Trouble::Passing(Fault::down(message, hint), None);
         match (error, proxy) {
             (Error::Tls(_) | Error::Rustls(_) | Error::Pem(_), _) => {
-                let message = format!("no secure connection to {host}: {error}");
-                Fault::down(message, "a proxy that opens TLS cannot be used: set NO_PROXY").into()
+                let message = format!("no secure connection to {host}: {why}");
+                Fault::down(message, "set NO_PROXY if a proxy opens secure connections").into()
+            }
+            (Error::Protocol(_), None) => {
+                passing(format!("what {host} answers is not HTTP: {why}"), "check HF_ENDPOINT")
             }
             (_, Some(proxy)) => passing(
                 format!(
-                    "cannot reach {host} by the proxy {}:{}: {error}",
+                    "cannot reach {host} by the proxy {}:{}: {why}",
                     proxy.host(),
                     proxy.port()
                 ),
                 "correct or unset ALL_PROXY, HTTPS_PROXY and HTTP_PROXY",
             ),
-            _ => passing(format!("cannot reach {host}: {error}"), "is there a network?"),
+            _ => passing(format!("cannot reach {host}: {why}"), "check the network"),
         }
     }
 }
@@ -233,7 +240,7 @@ impl Stated {
         let commit = text(headers, "X-Repo-Commit");
         if !commit.is_empty() && commit != revision {
             let message = format!("the hub answers for another revision, {}", quote(commit));
-            return Err(Fault::environment(message, "is HF_ENDPOINT a hub?"));
+            return Err(Fault::environment(message, "check HF_ENDPOINT"));
         }
         // Of a large file: its SHA-256.
         let linked = text(headers, "X-Linked-Etag").trim_matches('"');
@@ -276,10 +283,7 @@ fn content_range(headers: &HeaderMap, at: u64) -> Option<u64> {
 
 fn no_ranges(uri: &Uri) -> Fault {
     let message = format!("{} does not answer with the range that it is asked for", host(uri));
-    Fault::environment(
-        message,
-        "is HF_ENDPOINT a hub? download the file with Hugging Face's client",
-    )
+    Fault::environment(message, "check HF_ENDPOINT, download the file with Hugging Face's client")
 }
 
 /// Who is asked: only who is the same gets the token.
@@ -296,9 +300,7 @@ fn host(uri: &Uri) -> String {
 }
 
 fn parse(address: &str) -> Result<Uri, Fault> {
-    address
-        .parse()
-        .map_err(|_| Fault::environment("a bad address", "is HF_ENDPOINT a hub's address?"))
+    address.parse().map_err(|_| Fault::environment("a bad address", "check HF_ENDPOINT"))
 }
 
 /// Where a redirect leads.
@@ -318,7 +320,7 @@ fn redirected(from: &Uri, location: &str) -> Result<Uri, Fault> {
     });
     uri.ok_or_else(|| {
         let message = format!("{} redirects to an address that cannot be used", host(from));
-        Fault::environment(message, "is HF_ENDPOINT a hub?")
+        Fault::environment(message, "check HF_ENDPOINT")
     })
 }
 

@@ -26,7 +26,7 @@ use crate::matrix::Dtype;
 
 /// Of the header's layout and of what its texts mean.
 const FORMAT: &str = "sparse-verify-extract/1";
-/// Names of the header's texts that [`matches`] and the resolver look at.
+/// Names of the header's texts that [`matches()`] and the resolver look at.
 pub(in super::super) const TENSOR_SHA256: &str = "tensor_sha256";
 pub(in super::super) const FILE_SHA256: &str = "file_sha256";
 /// Digits of a digest that is not known yet.
@@ -47,7 +47,8 @@ pub(in super::super) fn path(folder: &Path, place: &Place) -> PathBuf {
 fn file_name(tensor: &str) -> String {
     const LEN_MAX: usize = 120;
     let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if tensor.len() <= LEN_MAX && tensor.chars().all(safe) && !tensor.starts_with('.') {
+    let is_short = (1..=LEN_MAX).contains(&tensor.len());
+    if is_short && tensor.chars().all(safe) && !tensor.starts_with('.') {
         return tensor.to_owned();
     }
     let start: String = tensor.chars().filter(|&c| safe(c)).take(40).collect();
@@ -150,6 +151,9 @@ impl Part {
             fs::create_dir_all(folder).map_err(fault(folder, "make the folder"))?;
         }
         let file = loop {
+            if target.exists() {
+                return Ok(None);
+            }
             let file = OpenOptions::new()
                 .read(true)
                 .write(true)

@@ -208,7 +208,7 @@ impl Refusal<'_> {
             ),
             _ => Fault::environment(
                 format!("{} answers {}", self.host, self.shown()),
-                "is HF_ENDPOINT a hub? download it with Hugging Face's client",
+                "check HF_ENDPOINT, download the file with Hugging Face's client",
             )
             .into(),
         }

@@ -53,7 +53,7 @@ pub struct Token {
 pub struct Hub {
     client: Client,
     /// Makes the progress bar of so many bytes of a tensor.
-    pub bar: Box<dyn Fn(&str, u64) -> ProgressBar + Send + Sync>,
+    pub bar: fn(&str, u64) -> ProgressBar,
     /// What failed is not tried again in the same run.
     failed: Mutex<BTreeMap<Place, Fault>>,
 }
@@ -104,7 +104,7 @@ impl Hub {
     ) -> Hub {
         Hub {
             client: Client::new(endpoint, token, proxy, silence, pause),
-            bar: Box::new(|_, _| ProgressBar::hidden()),
+            bar: |_, _| ProgressBar::hidden(),
             failed: Mutex::default(),
         }
     }
