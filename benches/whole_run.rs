@@ -99,7 +99,9 @@ impl Bench {
             panic!("{}: no weights", case.id)
         };
         let a = weights.rows(0..case.m).unwrap_or_else(|error| panic!("{error}"));
-        let v = audit::activations(case, self.auditor.threads);
+        let Ok(v) = audit::activations(case, self.auditor.threads) else {
+            panic!("{}: no activations", case.id)
+        };
         let isa = self.auditor.isa;
         let reference = DenseReference { arithmetic: case.arithmetic, output: case.output, isa };
         let operator = skip_operator(case, isa);

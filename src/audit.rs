@@ -15,12 +15,13 @@ use crate::check::verdict::{self, Judgement, Verdict};
 use crate::digest::Digest;
 use crate::exit;
 use crate::expected::{Entry, Expected, Tensors};
-use crate::inputs::source::{Checkpoint, Held, Source, SourceError, is_moderate};
+use crate::inputs::source::{Checkpoint, Held, Source, is_moderate};
 use crate::inputs::weights::{FaultKind, WeightsError};
 use crate::inputs::{self, Recipe, Weights};
-use crate::manifest::{Case, Manifest, Weights as Origin};
+use crate::manifest::{Activations, Case, Manifest, Weights as Origin};
 use crate::matrix::Dtype;
 use crate::operator::{DenseReference, OnDevice, Operator, SkipDevice, SkipOperator};
+use crate::published::{self, Drawn, Hardware, Machine};
 use crate::record::{BitsRecord, CaseRecord};
 
 pub use device::{BaselineRecord, Perturbed};
@@ -59,35 +60,37 @@ pub struct Auditor<'a> {
     pub seen: SharedOutputs,
 }
 
-/// The last tensor read, for the cases on the same layer that follow each other.
+/// The last weights read or drawn, for the cases on the same layer that follow each other.
 #[derive(Default)]
-pub struct HeldWeights(Option<(Origin, Dtype, Arc<Held>)>);
+pub struct HeldWeights(Option<(Of, Arc<Held>)>);
+
+/// Which unpruned weights: where from, rounded to what, drawn with which seed, and their shape.
+type Of = (Origin, Dtype, u64, (usize, usize));
 
 impl HeldWeights {
-    fn get(
+    /// Those of a case, made by `make` unless they are the last ones; `None` where they are too many to
+    /// be held.
+    fn get<E>(
         &mut self,
-        origin: &Origin,
         case: &Case,
-        checkpoint: Checkpoint,
-        threads: usize,
-    ) -> Result<Box<dyn Source>, SourceError> {
-        if let Some((last, dtype, held)) = &self.0
-            && (last, *dtype) == (origin, case.dtype)
+        make: impl FnOnce() -> Result<Option<Held>, E>,
+    ) -> Result<Option<Arc<Held>>, E> {
+        let of = (case.weights.clone(), case.dtype, case.seed, (case.m, case.k));
+        if let Some((last, held)) = &self.0
+            && *last == of
         {
-            return Ok(Box::new(held.clone()));
+            return Ok(Some(held.clone()));
         }
-        // First the old one goes, then the new one comes: never two at once.
+        // First the old ones go, then the new ones come: never two at once.
         self.0 = None;
-        Ok(match Held::read(&checkpoint, (case.m, case.k), threads)? {
-            None => Box::new(checkpoint),
-            Some(held) => {
-                let held = Arc::new(held);
-                self.0 = Some((origin.clone(), case.dtype, held.clone()));
-                Box::new(held)
-            }
-        })
+        let held = make()?.map(Arc::new);
+        self.0 = held.clone().map(|held| (of, held));
+        Ok(held)
     }
 }
+
+/// Drawn weights up to this many bytes are held: parts of them cost four times as much as the whole.
+const DRAWN_BYTES_MAX: usize = 512 << 20;
 
 /// (manifest-independent) V and output digests -> A digest and case.
 #[derive(Default)]
@@ -193,6 +196,24 @@ impl Auditor<'_> {
     pub fn weights(&mut self, manifest: &Manifest, case: &Case) -> Result<(Weights, bool), Stop> {
         let recipe = recipe(case);
         match &case.weights {
+            Origin::Drawn(hardware) => {
+                let (a, _) = drawn(case, *hardware)?;
+                let threads = self.threads;
+                let held = self.held.get(case, || {
+                    if a.elements() * size_of::<f32>() > DRAWN_BYTES_MAX {
+                        return Ok(None);
+                    }
+                    let mut values = vec![0.0; a.elements()];
+                    a.fill(0, &mut values, &Machine::cpu(threads))?;
+                    Ok::<_, published::Error>(Some(Held { values, k: case.k }))
+                })?;
+                let source: Box<dyn Source> = match held {
+                    Some(held) => Box::new(held),
+                    None => Box::new(a),
+                };
+                let weights = recipe.prune(source, threads).map_err(CaseError::from)?;
+                Ok((weights, true))
+            }
             Origin::Synthetic(values) => {
                 let weights = recipe.synthetic(*values, self.threads).map_err(CaseError::from)?;
                 Ok((weights, true))
@@ -201,10 +222,15 @@ impl Auditor<'_> {
                 let source = self.weights.resolve(&manifest.path, origin, case.m, case.k)?;
                 let moderate = is_moderate(&source.stats);
                 let checkpoint = Checkpoint { tensor: source.tensor, dtype: case.dtype };
-                let source = self
+                let (shape, threads) = ((case.m, case.k), self.threads);
+                let held = self
                     .held
-                    .get(origin, case, checkpoint, self.threads)
+                    .get(case, || Held::read(&checkpoint, shape, threads))
                     .map_err(CaseError::from)?;
+                let source: Box<dyn Source> = match held {
+                    Some(held) => Box::new(held),
+                    None => Box::new(checkpoint),
+                };
                 let weights = recipe.prune(source, self.threads).map_err(CaseError::from)?;
                 Ok((weights, moderate))
             }
@@ -218,7 +244,7 @@ impl Auditor<'_> {
         progress: &(dyn Fn(usize) + Sync),
     ) -> Result<Prepared, Stop> {
         let (weights, weights_are_moderate) = self.weights(manifest, case)?;
-        let v = activations(case, self.threads);
+        let v = activations(case, self.threads)?;
         let operator = self.operator_for(case);
         let reference =
             DenseReference { arithmetic: case.arithmetic, output: case.output, isa: self.isa };
@@ -342,6 +368,12 @@ impl From<CaseError> for Stop {
     }
 }
 
+impl From<published::Error> for Stop {
+    fn from(error: published::Error) -> Stop {
+        Stop::NotRun { code: exit::BAD_INPUT, reason: error.to_string() }
+    }
+}
+
 impl From<WeightsError> for Stop {
     fn from(error: WeightsError) -> Stop {
         let reason = error.to_string();
@@ -380,8 +412,24 @@ pub fn recipe(case: &Case) -> Recipe {
     }
 }
 
-pub fn activations(case: &Case, threads: usize) -> ndarray::Array2<f32> {
-    inputs::activations(case.seed, case.activations, (case.k, case.n), case.dtype, threads)
+/// V, k x n.
+pub fn activations(case: &Case, threads: usize) -> Result<ndarray::Array2<f32>, Stop> {
+    let shape = (case.k, case.n);
+    match (case.activations, &case.weights) {
+        (Activations::Synthetic(values), _) => {
+            Ok(inputs::activations(case.seed, values, shape, case.dtype, threads))
+        }
+        (Activations::Drawn, Origin::Drawn(hardware)) => {
+            let (_, v) = drawn(case, *hardware)?;
+            v.rows(0..case.k, &Machine::cpu(threads)).map_err(Stop::from)
+        }
+        (Activations::Drawn, _) => unreachable!("V is drawn only where A is"),
+    }
+}
+
+/// A before it is pruned, and V.
+fn drawn(case: &Case, hardware: Hardware) -> Result<(Drawn, Drawn), Stop> {
+    Ok(hardware.uniform_inputs(case.seed, (case.m, case.k), case.n)?)
 }
 
 /// Name and version, as records and expected files write them.

@@ -9,6 +9,7 @@ pub mod backend;
 pub mod baseline;
 mod cache;
 pub mod check;
+pub mod claims;
 pub mod cli;
 pub mod digest;
 pub mod doctor;

@@ -11,6 +11,7 @@ use super::select::select;
 use crate::audit::{self, Auditor, HeldWeights, SharedOutputs, Stop};
 use crate::digest::Digest;
 use crate::exit::{Failure, VERIFIED};
+use crate::manifest::Case;
 use crate::matrix::Dtype;
 
 pub fn run(args: &InputsArgs) -> Result<u8, Failure> {
@@ -32,19 +33,12 @@ pub fn run(args: &InputsArgs) -> Result<u8, Failure> {
     for selected in &selected {
         for case in selected.cases() {
             let (weights, _) =
-                auditor.weights(&selected.manifest, case).map_err(|stop| match stop {
-                    Stop::NotRun { code, reason } => {
-                        Failure { code, message: format!("case `{}`: {reason}", case.id) }
-                    }
-                    Stop::OtherWeights(reason) => Failure {
-                        code: crate::exit::REFUTED,
-                        message: format!("case `{}`: {reason}", case.id),
-                    },
-                })?;
+                auditor.weights(&selected.manifest, case).map_err(|stop| stopped(case, stop))?;
             let a = weights
                 .rows(0..case.m)
                 .map_err(|error| Failure::environment(format!("case `{}`: {error}", case.id)))?;
-            let v = audit::activations(case, auditor.threads);
+            let v =
+                audit::activations(case, auditor.threads).map_err(|stop| stopped(case, stop))?;
             let folder = args.out.join(&selected.manifest.name).join(case.id.replace('/', "_"));
             fs::create_dir_all(&folder).map_err(|error| io(&error))?;
             let bytes = [("a", &a), ("v", &v)].map(|(name, x)| (name, x, encode(case.dtype, x)));
@@ -86,4 +80,13 @@ fn encode(dtype: Dtype, x: &Array2<f32>) -> Vec<u8> {
 fn words(x: &Array2<f32>, bytes: &[u8]) -> Array2<u16> {
     let words = bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
     Array2::from_shape_vec(x.dim(), words).unwrap_or_else(|_| unreachable!("two bytes an element"))
+}
+
+/// Why there are no inputs of a case.
+fn stopped(case: &Case, stop: Stop) -> Failure {
+    let (code, reason) = match stop {
+        Stop::NotRun { code, reason } => (code, reason),
+        Stop::OtherWeights(reason) => (crate::exit::REFUTED, reason),
+    };
+    Failure { code, message: format!("case `{}`: {reason}", case.id) }
 }

@@ -28,13 +28,15 @@ pub fn run(args: &ListArgs) -> Result<u8, Failure> {
             let pinned = selected.expected.cases.contains_key(&case.id);
             count += 1;
             pinned_count += usize::from(pinned);
+            let published = selected.manifest.published_as(case);
             let state = match (pinned, case.required) {
                 (true, _) => "pinned",
                 (false, true) => "unpinned",
                 (false, false) => "unpinned, not required",
             };
+            let published_text = published.map(|of| format!("; {}", of.title)).unwrap_or_default();
             text.push_str(&format!(
-                "{:<9}  {:<width$}  {:>20}  {:>9}  {:>9}  {:>9.3}  {:<22}  {state}\n",
+                "{:<9}  {:<width$}  {:>20}  {:>9}  {:>9}  {:>9.3}  {:<22}  {state}{published_text}\n",
                 selected.manifest.name,
                 case.id,
                 format!("{m} x {k} x {n}"),
@@ -49,6 +51,7 @@ pub fn run(args: &ListArgs) -> Result<u8, Failure> {
                 "section": case.section,
                 "required": case.required,
                 "pinned": pinned,
+                "published": published.map(|of| &of.title),
                 "seed": case.seed,
                 "m": m, "k": k, "n": n,
                 "dtype": case.dtype.name(),
@@ -67,7 +70,17 @@ pub fn run(args: &ListArgs) -> Result<u8, Failure> {
             }));
         }
     }
-    text.push_str(&format!("{count} cases, {pinned_count} pinned\n"));
+    text.push_str(&format!("{count} cases, {pinned_count} pinned"));
+    let sections = selected.iter().flat_map(|selected| &selected.manifest.sections);
+    let (mut titles, mut published) = (0, 0);
+    for section in sections.filter_map(|section| section.published.as_ref()) {
+        titles += 1;
+        published += section.cases;
+    }
+    if titles > 0 {
+        text.push_str(&format!("; {titles} sections stand for {published} published cases"));
+    }
+    text.push('\n');
     if args.json {
         text = format!("{:#}\n", serde_json::Value::Array(json));
     }

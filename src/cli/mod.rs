@@ -4,6 +4,7 @@ pub mod device;
 pub mod doctor;
 pub mod explain;
 pub mod inputs;
+pub mod lint;
 pub mod list;
 pub mod pin;
 pub mod run;
@@ -53,6 +54,11 @@ pub enum Action {
     Pin(PinArgs),
     /// List cases with shapes, bytes, flops, arithmetic, and whether they are pinned
     List(ListArgs),
+    /// Check published claims against themselves: no hardware, no weights, no run
+    ///
+    /// Each finding is a line with the figures as they are printed, the rule and the arithmetic. A printed figure
+    /// stands for all values that round to it. Exit code 1: there are findings.
+    Lint(LintArgs),
     /// Write A and V of a case as .npy and safetensors
     Inputs(InputsArgs),
     /// Say why digests in a record differ
@@ -226,6 +232,16 @@ pub struct ListArgs {
     #[command(flatten)]
     pub selection: Selection,
     /// One JSON document instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct LintArgs {
+    /// Manifests, or folders of manifests; sums are of all that are given
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
+    /// One JSON document instead of text
     #[arg(long)]
     pub json: bool,
 }

@@ -44,54 +44,66 @@ pub fn globs(patterns: &[String]) -> Result<Option<GlobSet>, Failure> {
     set.build().map(Some).map_err(|error| Failure::bad_input(format!("--case: {error}")))
 }
 
-/// Reads all manifests; their errors come together.
-pub fn select(selection: &Selection) -> Result<Vec<Selected>, Failure> {
-    let globs = globs(&selection.cases)?;
-    let paths = manifest::find(&selection.paths)?;
-    let mut selected: Vec<Selected> = Vec::new();
+/// Reads all manifests; their errors come together. No two have one name.
+pub fn load(paths: &[PathBuf]) -> Result<Vec<Manifest>, Failure> {
+    let mut manifests: Vec<Manifest> = Vec::new();
     let mut errors = Vec::new();
-    for path in paths {
-        match manifest::load(&path) {
-            Err(error) => errors.push(error),
-            Ok(manifest) => {
-                if let Some(twin) = selected.iter().find(|s| s.manifest.name == manifest.name) {
-                    if twin.manifest.path == manifest.path {
-                        continue;
-                    }
-                    return Err(Failure::bad_input(format!(
-                        "{} and {} have the same name, which records and expected-hashes/ go by",
-                        twin.manifest.path.display(),
-                        manifest.path.display()
-                    )));
-                }
-                let matches = |case: &Case| globs.as_ref().is_none_or(|g| g.is_match(&case.id));
-                let chosen = (0..manifest.cases.len())
-                    .filter(|&i| matches(&manifest.cases[i]))
-                    .collect::<Vec<_>>();
-                let expected_path = expected::path_for(&manifest);
-                let expected =
-                    Expected::load(&expected_path, &manifest.name).map_err(
-                        |error| match error {
-                            expected::ExpectedError::Malformed { .. } => Failure::bad_input(error),
-                            expected::ExpectedError::Io { .. } => Failure::environment(error),
-                        },
-                    )?;
-                selected.push(Selected { manifest, chosen, expected, expected_path });
+    for path in manifest::find(paths)? {
+        let manifest = match manifest::load(&path) {
+            Ok(manifest) => manifest,
+            Err(error) => {
+                errors.push(Failure::from(error));
+                continue;
             }
+        };
+        match manifests.iter().find(|known| known.name == manifest.name) {
+            Some(twin) if twin.path == manifest.path => {}
+            Some(twin) => {
+                return Err(Failure::bad_input(format!(
+                    "{} and {} have the same name, which records and expected-hashes/ go by",
+                    twin.path.display(),
+                    manifest.path.display()
+                )));
+            }
+            None => manifests.push(manifest),
         }
     }
-    if !errors.is_empty() {
-        let errors: Vec<Failure> = errors.into_iter().map(Failure::from).collect();
-        let code = errors.iter().fold(exit::VERIFIED, |code, error| exit::worse(code, error.code));
-        let messages: Vec<String> = errors.into_iter().map(|error| error.message).collect();
-        return Err(Failure { code, message: messages.join("\n") });
+    if errors.is_empty() {
+        return Ok(manifests);
+    }
+    let code = errors.iter().fold(exit::VERIFIED, |code, error| exit::worse(code, error.code));
+    let messages: Vec<String> = errors.into_iter().map(|error| error.message).collect();
+    Err(Failure { code, message: messages.join("\n") })
+}
+
+/// The cases asked for, with what is committed of them.
+pub fn select(selection: &Selection) -> Result<Vec<Selected>, Failure> {
+    let globs = globs(&selection.cases)?;
+    let mut selected: Vec<Selected> = Vec::new();
+    for manifest in load(&selection.paths)? {
+        let matches = |case: &Case| globs.as_ref().is_none_or(|g| g.is_match(&case.id));
+        let chosen =
+            (0..manifest.cases.len()).filter(|&i| matches(&manifest.cases[i])).collect::<Vec<_>>();
+        let expected_path = expected::path_for(&manifest);
+        let expected =
+            Expected::load(&expected_path, &manifest.name).map_err(|error| match error {
+                expected::ExpectedError::Malformed { .. } => Failure::bad_input(error),
+                expected::ExpectedError::Io { .. } => Failure::environment(error),
+            })?;
+        selected.push(Selected { manifest, chosen, expected, expected_path });
     }
     if selected.iter().all(|s| s.chosen.is_empty()) {
         let all: usize = selected.iter().map(|s| s.manifest.cases.len()).sum();
-        return Err(Failure::bad_input(format!(
-            "no case matches {} (of {all} cases)\nhint: `verify list PATH` shows the ids; `*` matches any text",
-            selection.cases.iter().map(|g| format!("`{g}`")).collect::<Vec<_>>().join(", ")
-        )));
+        let message = match all {
+            0 => {
+                "there are claims and no cases\nhint: `verify lint PATH` looks at claims".to_owned()
+            }
+            _ => format!(
+                "no case matches {} (of {all} cases)\nhint: `verify list PATH` shows the ids; `*` matches any text",
+                selection.cases.iter().map(|g| format!("`{g}`")).collect::<Vec<_>>().join(", ")
+            ),
+        };
+        return Err(Failure::bad_input(message));
     }
     Ok(selected)
 }

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use super::section::{Layer, Placed, Rule, Section, Source};
 use super::walk::Walk;
-use super::{Case, Weights};
+use super::{Activations, Case, Weights};
 use crate::arithmetic::tensor_core::Format;
 use crate::arithmetic::{Arithmetic, Slices, TensorCoreModel};
 use crate::inputs::spec::{Pattern, Sparsity, Values};
 use crate::matrix::Dtype;
+use crate::published::Drawn;
 
 /// Elements of A, V or Y; indices and byte counts stay far from overflow.
 const ELEMENTS_MAX: u64 = 1 << 40;
@@ -108,6 +109,7 @@ fn levels(section: &Section) -> Vec<(Pattern, Sparsity)> {
 fn weights(source: &Source, layer: &Layer) -> Option<Weights> {
     Some(match source {
         Source::Synthetic(values) => Weights::Synthetic(*values),
+        Source::Drawn(hardware) => Weights::Drawn(*hardware),
         Source::File { path, sha256 } => Weights::File {
             path: PathBuf::from(path),
             sha256: *sha256,
@@ -151,11 +153,32 @@ fn check_sizes(walk: &mut Walk, section: &Section) {
 
 /// Whether weights, activations and dtypes go together.
 fn check_values(walk: &mut Walk, section: &Section) {
+    if let Source::Drawn(_) = section.weights {
+        for &(dtype, place) in &section.dtype {
+            if dtype != Dtype::F32 {
+                let message = format!("drawn weights need dtype f32, found {dtype}");
+                walk.fail(place, message, "PyTorch draws other elements for other dtypes");
+            }
+        }
+        for layer in &section.layers {
+            for &(n, place) in &section.batch {
+                let largest = (layer.m * layer.k).max(layer.k.saturating_mul(n));
+                if largest > Drawn::ELEMENTS_MAX as u64 {
+                    let message = format!(
+                        "layer `{}` with batch {n} has a tensor of {largest} elements: at most {} can be drawn",
+                        layer.name,
+                        Drawn::ELEMENTS_MAX
+                    );
+                    walk.fail(place, message, "PyTorch draws larger tensors in parts");
+                }
+            }
+        }
+    }
     if !matches!(section.weights, Source::Synthetic(Values::Wide)) {
         return;
     }
     let (activations, place) = section.activations;
-    if activations != Values::Ternary {
+    if activations != Activations::Synthetic(Values::Ternary) {
         let message =
             format!("`wide` weights need `ternary` activations, found `{}`", activations.name());
         walk.fail(place, message, "the exact sums would not fit 24 bits");
@@ -229,6 +252,7 @@ fn check_exact(walk: &mut Walk, section: &Section, place: (u32, u32)) {
     let weights = match section.weights {
         Source::Synthetic(values) if values.is_integer() => None,
         Source::Synthetic(values) => Some(format!("`{}`", values.name())),
+        Source::Drawn(_) => Some("drawn ones".to_owned()),
         Source::File { .. } => Some("a file".to_owned()),
         Source::Hub { .. } => Some("a model".to_owned()),
     };
@@ -237,7 +261,7 @@ fn check_exact(walk: &mut Walk, section: &Section, place: (u32, u32)) {
         walk.fail(place, message, "");
     }
     let (activations, _) = section.activations;
-    if !activations.is_integer() {
+    if !matches!(activations, Activations::Synthetic(values) if values.is_integer()) {
         let message = format!(
             "`exact` needs integer activations (binomial or ternary), found `{}`",
             activations.name()

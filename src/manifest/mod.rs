@@ -4,6 +4,7 @@
 //! later stage may rely on it.
 
 mod cases;
+mod claims;
 mod errors;
 mod section;
 mod tree;
@@ -16,16 +17,18 @@ use std::path::{Path, PathBuf};
 pub use errors::{ManifestError, ManifestErrors};
 
 use crate::arithmetic::Arithmetic;
+use crate::claims::{Claim, ModelConfig, Published};
 use crate::digest::Digest;
 use crate::inputs::spec::{Pattern, Sparsity, Values};
 use crate::matrix::Dtype;
 use crate::operator::Strategy;
+use crate::published::Hardware;
 use crate::words::quote;
 use tree::{Node, Value};
 use walk::{Fields, Walk};
 
 /// A validated manifest.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Manifest {
     /// The file's stem: `h200` for `manifests/h200.yaml`.
     pub name: String,
@@ -35,8 +38,26 @@ pub struct Manifest {
     pub platform: Option<String>,
     /// Of the file's bytes.
     pub sha256: Digest,
-    /// In the order of the text, never empty.
+    /// In the order of the text, as are the cases.
+    pub sections: Vec<SectionInfo>,
+    /// Empty only where there are claims.
     pub cases: Vec<Case>,
+    /// What is published, of sections and of everything.
+    pub claims: Vec<Claim>,
+}
+
+/// What a section says of itself beyond its cases.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SectionInfo {
+    pub name: String,
+    /// Where it begins.
+    pub line: u32,
+    /// What of the publication it stands for.
+    pub published: Option<Published>,
+    /// The section whose shapes it has with synthetic weights.
+    pub twin_of: Option<String>,
+    /// Of the model that its shapes are said to be of.
+    pub config: Option<ModelConfig>,
 }
 
 /// One thing to verify: `Y = A V` with A m x k and V k x n.
@@ -62,10 +83,27 @@ pub struct Case {
     /// Zero for the pattern `none`.
     pub sparsity: Sparsity,
     pub weights: Weights,
-    pub activations: Values,
+    pub activations: Activations,
     pub strategy: Strategy,
     /// The line of the layer in the manifest.
     pub line: u32,
+}
+
+/// Where the values of V come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activations {
+    Synthetic(Values),
+    /// Drawn after A by the generator of [`Weights::Drawn`].
+    Drawn,
+}
+
+impl Activations {
+    pub fn name(self) -> &'static str {
+        match self {
+            Activations::Synthetic(values) => values.name(),
+            Activations::Drawn => "torch-device-uniform",
+        }
+    }
 }
 
 /// Where the values of A come from, before pruning.
@@ -74,6 +112,8 @@ pub struct Case {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Weights {
     Synthetic(Values),
+    /// What PyTorch's `rand` draws first on a device, once its generator has the case's seed.
+    Drawn(Hardware),
     /// A tensor of a local safetensors file, relative to the manifest or to `--weights`.
     File {
         path: PathBuf,
@@ -93,6 +133,14 @@ pub enum Weights {
         tensor: String,
         tensor_sha256: Option<Digest>,
     },
+}
+
+impl Manifest {
+    /// The published section that a case of this manifest stands for.
+    pub fn published_as(&self, case: &Case) -> Option<&Published> {
+        let section = self.sections.iter().find(|section| section.name == case.section)?;
+        section.published.as_ref()
+    }
 }
 
 /// The version written in every manifest.
@@ -120,13 +168,15 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<Manifest, ManifestErrors> {
     let root = source_text(bytes).and_then(tree::parse).map_err(|error| walk.errors.push(error));
     let content = root.ok().and_then(|root| read(&mut walk, &root));
     match content {
-        Some((title, platform, cases)) if walk.errors.is_empty() => Ok(Manifest {
+        Some(content) if walk.errors.is_empty() => Ok(Manifest {
             name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
             path: path.to_owned(),
-            title,
-            platform,
             sha256: Digest::of(bytes),
-            cases,
+            title: content.title,
+            platform: content.platform,
+            sections: content.sections,
+            cases: content.cases,
+            claims: content.claims,
         }),
         _ => {
             let mut errors = walk.errors;
@@ -215,22 +265,35 @@ fn source_text(bytes: &[u8]) -> Result<&str, ManifestError> {
     }
 }
 
-/// Title, platform and cases.
-fn read(walk: &mut Walk, root: &Node) -> Option<(String, Option<String>, Vec<Case>)> {
+struct Content {
+    title: String,
+    platform: Option<String>,
+    sections: Vec<SectionInfo>,
+    cases: Vec<Case>,
+    claims: Vec<Claim>,
+}
+
+fn read(walk: &mut Walk, root: &Node) -> Option<Content> {
     if root.value == Value::Null {
         let message = "the manifest is empty";
         walk.fail(root.place, message, &format!("its first line is `format: {FORMAT}`"));
         return None;
     }
-    let fields = walk.fields(root, "a manifest", &["format", "title", "platform", "sections"])?;
+    let keys = ["format", "title", "platform", "sections", "claims"];
+    let fields = walk.fields(root, "a manifest", &keys)?;
     if !format_is_known(walk, &fields) {
         // Other versions have other keys: more messages would only mislead.
         return None;
     }
     let title = fields.require(walk, "title").and_then(|node| walk.text(node, "a title"));
     let platform = fields.get("platform").and_then(|node| walk.text(node, "a platform"));
-    let mut cases = Vec::new();
-    if let Some(node) = fields.require(walk, "sections") {
+    let (mut sections, mut cases, mut all_claims) = (Vec::new(), Vec::new(), Vec::new());
+    let mut twins = Vec::new();
+    let node = match fields.has("claims") {
+        true => fields.get("sections"),
+        false => fields.require(walk, "sections"),
+    };
+    if let Some(node) = node {
         let mut names: Vec<&str> = Vec::new();
         for item in walk.list(node, "section") {
             if let Some((name, place)) = section::name_of(item) {
@@ -239,15 +302,53 @@ fn read(walk: &mut Walk, root: &Node) -> Option<(String, Option<String>, Vec<Cas
                 }
                 names.push(name);
             }
-            if let Some(section) = section::read(walk, item) {
-                cases::expand(walk, &section, &mut cases);
+            let Some(section) = section::read(walk, item) else { continue };
+            let first = cases.len();
+            cases::expand(walk, &section, &mut cases);
+            let own = &cases[first..];
+            check_count(walk, &section, own.len());
+            if let Some(node) = section::claims_of(item) {
+                all_claims.extend(claims::of_section(walk, node, &section.name, own));
+            }
+            twins.extend(section.twin_of.clone());
+            sections.push(SectionInfo {
+                name: section.name,
+                line: section.line,
+                published: section.published.map(|(published, _)| published),
+                twin_of: section.twin_of.map(|(name, _)| name),
+                config: section.config,
+            });
+        }
+        for (name, place) in twins {
+            if !names.contains(&name.as_str()) {
+                walk.fail(place, format!("no section is named {}", quote(&name)), "");
             }
         }
     }
-    if walk.errors.is_empty() {
-        check_ids(walk, &cases);
+    if let Some(node) = fields.get("claims") {
+        all_claims.extend(claims::of_everything(walk, node));
     }
-    Some((title?.to_owned(), platform.map(str::to_owned), cases))
+    if walk.errors.is_empty() {
+        check_ids(walk, &cases, &all_claims);
+    }
+    Some(Content {
+        title: title?.to_owned(),
+        platform: platform.map(str::to_owned),
+        sections,
+        cases,
+        claims: all_claims,
+    })
+}
+
+/// A section that stands for published cases has as many.
+fn check_count(walk: &mut Walk, section: &section::Section, count: usize) {
+    let Some((published, place)) = &section.published else { return };
+    // None at all: the section was refused.
+    if count > 0 && published.cases != count as u64 {
+        let message =
+            format!("{} cases are published, and the section has {count}", published.cases);
+        walk.fail(*place, message, "");
+    }
 }
 
 fn format_is_known(walk: &mut Walk, fields: &Fields<'_>) -> bool {
@@ -272,11 +373,17 @@ fn format_is_known(walk: &mut Walk, fields: &Fields<'_>) -> bool {
 
 /// Ids are what expected hashes are found by. Names and lists without repeats make them unique;
 /// this makes sure of it.
-fn check_ids(walk: &mut Walk, cases: &[Case]) {
+fn check_ids(walk: &mut Walk, cases: &[Case], claims: &[Claim]) {
     let mut seen = HashSet::new();
     for case in cases {
         if !seen.insert(case.id.as_str()) {
             walk.fail((case.line, 1), format!("two cases have the id `{}`", case.id), "");
+        }
+    }
+    let mut seen = HashSet::new();
+    for claim in claims {
+        if !seen.insert(claim.id.as_str()) {
+            walk.fail((claim.line, 1), format!("two claims have the id `{}`", claim.id), "");
         }
     }
 }
@@ -286,6 +393,7 @@ impl std::fmt::Display for Weights {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Weights::Synthetic(values) => write!(f, "synthetic {}", values.name()),
+            Weights::Drawn(hardware) => write!(f, "torch-device-uniform of {hardware}"),
             Weights::File { path, tensor, .. } => write!(f, "{}: {tensor}", path.display()),
             Weights::Hub { repo, revision, file, tensor, .. } => {
                 write!(f, "{repo}@{revision}/{file}: {tensor}")

@@ -5,11 +5,14 @@ use std::path::{Component, Path};
 
 use super::tree::{Node, Value};
 use super::walk::{Fields, Walk};
+use super::{Activations, claims};
 use crate::arithmetic::{Architecture, Arithmetic, Slices};
+use crate::claims::{ModelConfig, Published};
 use crate::digest::Digest;
 use crate::inputs::spec::{Pattern, Sparsity, Values};
 use crate::matrix::Dtype;
 use crate::operator::Strategy;
+use crate::published::{Hardware, Platform};
 use crate::words::quote;
 
 /// Largest m and k.
@@ -32,15 +35,21 @@ pub(super) struct Section {
     pub batch: Vec<Placed<u64>>,
     pub dtype: Vec<Placed<Dtype>>,
     pub output: Dtype,
-    pub activations: Placed<Values>,
+    pub activations: Placed<Activations>,
     pub arithmetic: Vec<Placed<Rule>>,
     pub strategy: Strategy,
+    /// Where the section begins.
+    pub line: u32,
+    pub published: Option<Placed<Published>>,
+    pub twin_of: Option<Placed<String>>,
+    pub config: Option<ModelConfig>,
 }
 
 /// The section's weights; the layers add the tensors.
 #[derive(Clone)]
 pub(super) enum Source {
     Synthetic(Values),
+    Drawn(Hardware),
     File { path: String, sha256: Option<Digest> },
     Hub { repo: String, revision: String, file: String, sha256: Option<Digest> },
 }
@@ -62,7 +71,7 @@ pub(super) enum Rule {
     TensorCore(Architecture),
 }
 
-const SECTION_KEYS: [&str; 13] = [
+const SECTION_KEYS: [&str; 17] = [
     "name",
     "required",
     "seed",
@@ -76,6 +85,10 @@ const SECTION_KEYS: [&str; 13] = [
     "activations",
     "arithmetic",
     "operator",
+    "published",
+    "twin_of",
+    "config",
+    "claims",
 ];
 
 /// Characters of section names.
@@ -84,7 +97,7 @@ fn section_char(c: char) -> bool {
 }
 
 /// Characters of layer names, models and organisations.
-fn name_char(c: char) -> bool {
+pub(super) fn name_char(c: char) -> bool {
     c.is_ascii_uppercase() || section_char(c)
 }
 
@@ -136,9 +149,13 @@ pub(super) fn read(walk: &mut Walk, node: &Node) -> Option<Section> {
         None => Vec::new(),
     };
     let output = fields.get("output").map_or(Some(Dtype::F32), |node| self::dtype(walk, node));
-    let activations = match fields.get("activations") {
-        Some(node) => activations(walk, node),
-        None => weights.as_ref().map(|weights| (default_activations(weights), node.place)),
+    let activations = match (fields.get("activations"), &weights) {
+        (Some(node), Some(Source::Drawn(_))) => {
+            walk.fail(node.place, "`activations` given for drawn weights", "V is drawn after A");
+            None
+        }
+        (Some(node), _) => activations(walk, node),
+        (None, _) => weights.as_ref().map(|weights| (default_activations(weights), node.place)),
     };
     let arithmetic = match fields.require(walk, "arithmetic") {
         Some(node) => walk.distinct(node, "arithmetic", rule),
@@ -147,6 +164,12 @@ pub(super) fn read(walk: &mut Walk, node: &Node) -> Option<Section> {
     let strategy = fields.get("operator").map_or(Some(Strategy::Auto), |node| {
         walk.choice(node, "`operator`", &Strategy::ALL.map(|s| (s.name(), s)))
     });
+    let published =
+        fields.get("published").and_then(|node| Some((claims::published(walk, node)?, node.place)));
+    let twin_of = fields
+        .get("twin_of")
+        .and_then(|node| Some((walk.text(node, "a section's name")?.to_owned(), node.place)));
+    let config = fields.get("config").and_then(|node| claims::config(walk, node));
     Some(Section {
         name: name?.to_owned(),
         required: required?,
@@ -161,7 +184,18 @@ pub(super) fn read(walk: &mut Walk, node: &Node) -> Option<Section> {
         activations: activations?,
         arithmetic,
         strategy: strategy?,
+        line: node.place.0,
+        published,
+        twin_of,
+        config,
     })
+}
+
+/// The section's claims without judging them.
+pub(super) fn claims_of(node: &Node) -> Option<&Node> {
+    let Value::Map(entries) = &node.value else { return None };
+    let is_claims = |key: &Node| key.value == Value::Text("claims".to_owned());
+    entries.iter().find(|(key, _)| is_claims(key)).map(|(_, value)| value)
 }
 
 /// The section's name without judging it, so that repeated names are found even in sections
@@ -176,13 +210,13 @@ pub(super) fn name_of(node: &Node) -> Option<(&str, (u32, u32))> {
     })
 }
 
-fn dtype(walk: &mut Walk, node: &Node) -> Option<Dtype> {
+pub(super) fn dtype(walk: &mut Walk, node: &Node) -> Option<Dtype> {
     walk.choice(node, "a dtype", &[Dtype::F32, Dtype::Bf16, Dtype::F16].map(|d| (d.name(), d)))
 }
 
 fn source(walk: &mut Walk, node: &Node) -> Option<Source> {
-    const FORMS: &str = "write {synthetic: uniform}, {file: PATH, sha256: DIGEST} or \
-                         {hub: ORG/NAME, revision: COMMIT, file: PATH, sha256: DIGEST}";
+    const FORMS: &str = "write {synthetic: uniform}, {file: PATH, sha256: DIGEST}, \
+                         {torch-device-uniform: {platform: cuda, multiprocessors: N}} or {hub: ORG/NAME, revision: COMMIT, file: PATH, sha256: DIGEST}";
     let Value::Map(entries) = &node.value else {
         return walk.expected(node, "`weights`: a mapping", FORMS);
     };
@@ -193,6 +227,10 @@ fn source(walk: &mut Walk, node: &Node) -> Option<Source> {
         let kinds: Vec<_> = kinds.into_iter().filter(|(_, v)| *v != Values::Ternary).collect();
         let values = walk.choice(fields.get("synthetic")?, "synthetic weights", &kinds)?;
         return Some(Source::Synthetic(values));
+    }
+    if has("torch-device-uniform") {
+        let fields = walk.fields(node, "drawn weights", &["torch-device-uniform"])?;
+        return drawn(walk, fields.get("torch-device-uniform")?);
     }
     if has("hub") {
         let keys = ["hub", "revision", "file", "sha256"];
@@ -216,6 +254,31 @@ fn source(walk: &mut Walk, node: &Node) -> Option<Source> {
     }
     walk.fail(node.place, "`weights` says neither `synthetic` nor `file` nor `hub`", FORMS);
     None
+}
+
+/// The device whose generator draws.
+fn drawn(walk: &mut Walk, node: &Node) -> Option<Source> {
+    let keys = ["platform", "multiprocessors", "threads"];
+    let fields = walk.fields(node, "the device that draws", &keys)?;
+    let platforms = [("cuda", Platform::Cuda), ("rocm", Platform::Rocm)];
+    let platform = fields
+        .require(walk, "platform")
+        .and_then(|node| walk.choice(node, "a platform", &platforms));
+    let multiprocessors = fields
+        .require(walk, "multiprocessors")
+        .and_then(|node| walk.integer(node, "multiprocessors", 1, u64::from(u32::MAX)));
+    let threads = match fields.get("threads") {
+        Some(node) => walk.integer(node, "threads of a multiprocessor", 1, u64::from(u32::MAX)),
+        None => Some(u64::from(Hardware::THREADS)),
+    };
+    // Both are at most u32::MAX.
+    match Hardware::new(platform?, multiprocessors? as u32, threads? as u32) {
+        Ok(hardware) => Some(Source::Drawn(hardware)),
+        Err(error) => {
+            walk.fail(node.place, error.to_string(), "");
+            None
+        }
+    }
 }
 
 /// `Some(None)`: not given; `None`: given and wrong.
@@ -293,7 +356,7 @@ fn layer(walk: &mut Walk, node: &Node, weights: Option<&Source>) -> Option<Layer
     };
     let sha256 = optional_digest(walk, &fields);
     match weights {
-        Some(Source::Synthetic(_)) => {
+        Some(Source::Synthetic(_) | Source::Drawn(_)) => {
             for key in ["tensor", "sha256"] {
                 if let Some(node) = fields.get(key) {
                     walk.fail(node.place, format!("`{key}` given for synthetic weights"), "");
@@ -335,7 +398,7 @@ fn layer(walk: &mut Walk, node: &Node, weights: Option<&Source>) -> Option<Layer
     })
 }
 
-fn shape(walk: &mut Walk, node: &Node) -> Option<(u64, u64)> {
+pub(super) fn shape(walk: &mut Walk, node: &Node) -> Option<(u64, u64)> {
     let Value::List(items) = &node.value else {
         return walk.expected(node, "a shape: [rows, columns]", "");
     };
@@ -349,7 +412,7 @@ fn shape(walk: &mut Walk, node: &Node) -> Option<(u64, u64)> {
     Some((m?, k?))
 }
 
-fn pattern(walk: &mut Walk, node: &Node) -> Option<Pattern> {
+pub(super) fn pattern(walk: &mut Walk, node: &Node) -> Option<Pattern> {
     if matches!(node.value, Value::Map(_)) {
         let fields = walk.fields(node, "a pattern", &["block"])?;
         let size = fields.require(walk, "block")?;
@@ -372,7 +435,7 @@ fn pattern(walk: &mut Walk, node: &Node) -> Option<Pattern> {
     walk.choice(node, "a pattern", &choices)
 }
 
-fn sparsity(walk: &mut Walk, node: &Node) -> Option<Sparsity> {
+pub(super) fn sparsity(walk: &mut Walk, node: &Node) -> Option<Sparsity> {
     // Quoted or not: only the spelling counts.
     let text = walk.text(node, "a sparsity")?;
     if let Some(sparsity) = Sparsity::parse(text) {
@@ -386,18 +449,20 @@ fn sparsity(walk: &mut Walk, node: &Node) -> Option<Sparsity> {
     walk.expected(node, "a sparsity: a plain decimal from 0 to 1", "0.8 is 80 % zeros")
 }
 
-fn activations(walk: &mut Walk, node: &Node) -> Option<Placed<Values>> {
+fn activations(walk: &mut Walk, node: &Node) -> Option<Placed<Activations>> {
     let kinds = Values::ALL.map(|v| (v.name(), v));
     let kinds: Vec<_> = kinds.into_iter().filter(|(_, v)| *v != Values::Wide).collect();
-    walk.choice(node, "`activations`", &kinds).map(|values| (values, node.place))
+    let values = walk.choice(node, "`activations`", &kinds)?;
+    Some((Activations::Synthetic(values), node.place))
 }
 
-fn default_activations(weights: &Source) -> Values {
-    match weights {
+fn default_activations(weights: &Source) -> Activations {
+    Activations::Synthetic(match weights {
         Source::Synthetic(Values::Wide) => Values::Ternary,
         Source::Synthetic(values) => *values,
+        Source::Drawn(_) => return Activations::Drawn,
         Source::File { .. } | Source::Hub { .. } => Values::Uniform,
-    }
+    })
 }
 
 fn rule(walk: &mut Walk, node: &Node) -> Option<Rule> {

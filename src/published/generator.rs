@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Error, Machine, uniform};
 use crate::backend::cuda::{NormalDraw, compiler_version, torch_normal};
+use crate::inputs::source::{Source, SourceError};
 
 /// How words become elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -88,11 +89,29 @@ impl Hardware {
         self.platform
     }
 
+    /// A (m x k) and then V (k x n) of a generator that was just seeded, both uniform.
+    pub fn uniform_inputs(
+        self,
+        seed: u64,
+        (m, k): (usize, usize),
+        n: usize,
+    ) -> Result<(Drawn, Drawn), Error> {
+        let mut generator = Generator::new(seed, self);
+        let a = generator.draw(Recipe::Uniform, (m, k))?;
+        Ok((a, generator.draw(Recipe::Uniform, (k, n))?))
+    }
+
     /// Threads that draw a tensor. With few elements, those of as many blocks as are needed.
     fn drawing(self, elements: usize) -> u32 {
         let needed = elements.div_ceil(Hardware::BLOCK as usize).max(1);
         let blocks = u32::try_from(needed).map_or(self.blocks_max, |n| n.min(self.blocks_max));
         blocks * Hardware::BLOCK
+    }
+}
+
+impl fmt::Display for Hardware {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} with {} blocks", self.platform, self.blocks_max)
     }
 }
 
@@ -226,5 +245,14 @@ impl Drawn {
         self.fill(first, &mut values, machine)?;
         let shape = (rows.len(), cols);
         Ok(Array2::from_shape_vec(shape, values).unwrap_or_else(|_| unreachable!("sized above")))
+    }
+}
+
+/// Uniform tensors only: they need no device.
+impl Source for Drawn {
+    fn read(&self, rows: Range<usize>, out: &mut [f32]) -> Result<(), SourceError> {
+        let first = rows.start * self.shape.1;
+        self.fill(first, out, &Machine::cpu(1))
+            .map_err(|error| SourceError::Refused(error.to_string()))
     }
 }

@@ -2,8 +2,8 @@
 //! only a few numbers matter. They show whether a published digest is that of the inputs it is said
 //! to be of.
 //!
-//! Nothing of ours is pinned on them. Left out: dtypes other than f32, tensors that PyTorch draws in
-//! parts, and normal draws of ROCm.
+//! Uniform ones are weights and activations of cases as well. Left out: dtypes other than f32, tensors
+//! that PyTorch draws in parts, and normal draws of ROCm.
 
 mod generator;
 mod known;

@@ -1,0 +1,329 @@
+//! Rules that look at one claim.
+
+use super::{Claim, EnergyMethod, Figure, Printed, Range, Subject, Tensor, ToleranceOf};
+use crate::digest::Digest;
+use crate::matrix::Dtype;
+use crate::published::{PREFIX_BYTES, Scope};
+
+/// A rule's name and what it found, in one line with its arithmetic.
+pub type Found = (&'static str, String);
+
+/// What the rules need beyond the claim.
+pub struct Context<'a> {
+    /// The manifest's platform.
+    pub platform: Option<&'a str>,
+    /// The dtype that the model's checkpoint ships in.
+    pub ships: Option<Dtype>,
+}
+
+pub fn of_claim(claim: &Claim, context: &Context<'_>) -> Vec<Found> {
+    let mut found = Vec::new();
+    found.extend(speedup(claim));
+    found.extend(tokens(claim));
+    found.extend(gflops(claim));
+    found.extend(energy(claim));
+    found.extend(roofline(claim, context.platform));
+    found.extend(live_rows(claim));
+    found.extend(faster_baseline(claim));
+    found.extend(memory(claim, context.ships));
+    found.extend(tolerance(claim));
+    found.extend(vacuous(claim));
+    found.extend(coverage(claim));
+    found.extend(factors(claim));
+    found
+}
+
+/// A number with four significant digits, or in full where it is an integer below a million.
+pub fn number(value: f64) -> String {
+    if !value.is_finite() {
+        return "infinity".into();
+    }
+    if value == value.trunc() && value.abs() < 1e6 {
+        return format!("{value}");
+    }
+    let magnitude = value.abs().log10().floor() as i32;
+    if !(-4..6).contains(&magnitude) {
+        return format!("{value:.3e}");
+    }
+    format!("{value:.*}", (3 - magnitude).max(0) as usize)
+}
+
+/// The ends of a range, or the one number that both print as.
+pub fn range(range: Range) -> String {
+    let (low, high) = (number(range.low), number(range.high));
+    if low == high { low } else { format!("{low} to {high}") }
+}
+
+/// Vendor's time over the operator's, by each pair of figures that gives it.
+fn speedup(claim: &Claim) -> Vec<Found> {
+    let Some(speedup) = claim.figure(Figure::Speedup) else { return Vec::new() };
+    let pairs = [
+        (Figure::VendorMs, Figure::OperatorMs, "ms"),
+        (Figure::VendorUsPerToken, Figure::UsPerToken, "us a token"),
+        (Figure::TokensPerS, Figure::VendorTokensPerS, "tokens/s"),
+    ];
+    let check = |(above, below, unit)| {
+        let (above, below): (&Printed, &Printed) = (claim.figure(above)?, claim.figure(below)?);
+        let ratio = above.range.over(below.range);
+        (!ratio.meets(speedup.range)).then(|| {
+            let ratio = range(ratio);
+            ("speedup", format!("{above} / {below} {unit} = {ratio}, printed {speedup}"))
+        })
+    };
+    pairs.into_iter().filter_map(check).collect()
+}
+
+/// Tokens a second times latency is the batch.
+fn tokens(claim: &Claim) -> Vec<Found> {
+    let Some(batch) = claim.subject.batch else { return Vec::new() };
+    let pairs =
+        [(Figure::TokensPerS, Figure::OperatorMs), (Figure::VendorTokensPerS, Figure::VendorMs)];
+    let check = |(tokens, ms)| {
+        let (tokens, ms) = (claim.figure(tokens)?, claim.figure(ms)?);
+        let product = tokens.range.times(ms.range).times(Range::exact(1e-3));
+        (!product.contains(batch as f64)).then(|| {
+            let product = range(product);
+            ("tokens", format!("{tokens} tokens/s x {ms} ms = {product} tokens, batch {batch}"))
+        })
+    };
+    pairs.into_iter().filter_map(check).collect()
+}
+
+/// What a mask drawn at random may have more or fewer non-zeros than the nominal count.
+const NNZ_SLACK: f64 = 0.005;
+
+/// Nominal non-zeros of A, and how they are written.
+fn nnz(subject: &Subject) -> Option<(Range, f64)> {
+    let ((m, k), sparsity) = (subject.shape?, subject.sparsity?);
+    let nnz = m as f64 * k as f64 * (1.0 - sparsity.as_f64());
+    Some((Range { low: nnz * (1.0 - NNZ_SLACK), high: nnz * (1.0 + NNZ_SLACK) }, nnz))
+}
+
+/// GFLOP/s on non-zeros is 2 nnz batch / latency.
+fn gflops(claim: &Claim) -> Vec<Found> {
+    let Subject { shape: Some((m, k)), batch: Some(batch), .. } = claim.subject else {
+        return Vec::new();
+    };
+    let Some((nnz, nominal)) = nnz(&claim.subject) else { return Vec::new() };
+    let pairs = [(Figure::Gflops, Figure::OperatorMs), (Figure::VendorGflops, Figure::VendorMs)];
+    let check = |(gflops, ms)| {
+        let (gflops, ms) = (claim.figure(gflops)?, claim.figure(ms)?);
+        // 1e9 operations a second are 1e6 a millisecond.
+        let rate = |nnz: Range| nnz.times(Range::exact(2.0 * batch as f64 / 1e6)).over(ms.range);
+        let at = rate(nnz);
+        (!at.meets(gflops.range)).then(|| {
+            let dense = Range::exact((m * k) as f64);
+            let hint = match rate(dense).meets(gflops.range) && nominal < dense.low {
+                true => format!(" (with all {} elements: {})", number(dense.low), range(rate(dense))),
+                false => String::new(),
+            };
+            let (at, nominal) = (range(at), number(nominal));
+            (
+                "gflops",
+                format!("2 x {nominal} non-zeros x {batch} / {ms} ms = {at} GFLOP/s, printed {gflops}{hint}"),
+            )
+        })
+    };
+    pairs.into_iter().filter_map(check).collect()
+}
+
+/// Energy that is said to be measured and is the time ratio to the printed digit; or said to be the
+/// time ratio, and is not.
+fn energy(claim: &Claim) -> Option<Found> {
+    let (energy, speedup) =
+        (claim.figure(Figure::EnergySavedPercent)?, claim.figure(Figure::Speedup)?);
+    if !energy.is_one() || !speedup.is_one() {
+        return None;
+    }
+    let ratio = Range::exact(1.0).over(speedup.range).complement().times(Range::exact(100.0));
+    let meets = ratio.meets(energy.range);
+    // A whole percent is met by chance.
+    let is_fine = energy.range.high - energy.range.low < 0.5;
+    let line =
+        |what: &str| format!("1 - 1 / {speedup} = {} %, printed {energy} %{what}", range(ratio));
+    match claim.energy_method {
+        Some(EnergyMethod::TimeRatio) if !meets => Some(("energy", line(" as the ratio of times"))),
+        Some(EnergyMethod::TimeRatio) => None,
+        Some(EnergyMethod::Counter) if meets && is_fine => {
+            Some(("energy", line(" as measured: the figure of times alone")))
+        }
+        None if meets && is_fine => Some(("energy", line(": the figure of times alone"))),
+        _ => None,
+    }
+}
+
+/// Peak GFLOP/s of dense f32 and bf16 products, and GB/s of memory. Sources: the makers' data sheets of
+/// H200 SXM, B200 SXM, T4 and MI300X; f32 without tensor cores (MI300X: its matrix units).
+const PEAKS: [(&str, f64, f64, f64); 4] = [
+    ("NVIDIA H200", 66_900.0, 989_500.0, 4_800.0),
+    ("NVIDIA B200", 80_000.0, 2_250_000.0, 8_000.0),
+    ("NVIDIA Tesla T4", 8_100.0, 65_000.0, 320.0),
+    ("AMD Instinct MI300X", 163_400.0, 1_307_400.0, 5_300.0),
+];
+
+/// No time is shorter than the operations at the device's peak, or than its non-zeros, V and the rows of
+/// Y that live, moved once.
+fn roofline(claim: &Claim, platform: Option<&str>) -> Option<Found> {
+    let ms = claim.figure(Figure::OperatorMs)?;
+    let (_, f32_peak, bf16_peak, memory) =
+        PEAKS.into_iter().find(|(name, ..)| Some(*name) == platform)?;
+    let (_, k) = claim.subject.shape?;
+    let (batch, (nnz, _)) = (claim.subject.batch? as f64, nnz(&claim.subject)?);
+    let (peak, size) = match claim.subject.dtype? {
+        Dtype::F32 => (f32_peak, 4.0),
+        Dtype::Bf16 | Dtype::F16 => (bf16_peak, 2.0),
+    };
+    let layers = claim.figure(Figure::Layers).map_or(1.0, |layers| layers.range.low);
+    let flops = 2.0 * nnz.low * batch;
+    let bytes = size * (nnz.low + k as f64 * batch);
+    let (by_flops, by_bytes) = (layers * flops / peak / 1e6, layers * bytes / memory / 1e6);
+    let least = by_flops.max(by_bytes);
+    (ms.range.high < least).then(|| {
+        let line = match by_flops >= by_bytes {
+            true => format!("{} flops / {} GFLOP/s", number(flops), number(peak)),
+            false => format!("{} bytes / {} GB/s", number(bytes), number(memory)),
+        };
+        ("roofline", format!("{line} = {} ms at least, printed {ms} ms", number(least)))
+    })
+}
+
+/// Rows that live are those that were not pruned.
+fn live_rows(claim: &Claim) -> Option<Found> {
+    let printed = claim.figure(Figure::LiveRows)?;
+    let ((m, _), sparsity) = (claim.subject.shape?, claim.subject.sparsity?);
+    let live = m as f64 * (1.0 - sparsity.as_f64());
+    let around = Range { low: live - 1.0, high: live + 1.0 };
+    (!around.meets(printed.range)).then(|| {
+        let line =
+            format!("{m} rows x (1 - {}) = {}, printed {printed}", sparsity.as_f64(), number(live));
+        ("live rows", line)
+    })
+}
+
+/// A speedup over one baseline that is larger than that over another: the other is faster.
+fn faster_baseline(claim: &Claim) -> Vec<Found> {
+    let (Some(speedup), Some(baseline)) = (claim.figure(Figure::Speedup), &claim.baseline) else {
+        return Vec::new();
+    };
+    let slower = claim.over.iter().filter(|(_, over)| over.range.is_below(speedup.range));
+    slower
+        .map(|(other, over)| {
+            let ratio = range(speedup.range.over(over.range));
+            let line = format!(
+                "{speedup}x over {baseline} and {over}x over {other} on the same case: {other} is {ratio} \
+                 times as fast as {baseline}"
+            );
+            ("baseline", line)
+        })
+        .collect()
+}
+
+/// Bytes of live rows and of the dense matrix; and what the reduction is against the dtype that ships.
+fn memory(claim: &Claim, ships: Option<Dtype>) -> Vec<Found> {
+    let mut found = Vec::new();
+    let (Some((m, k)), Some(sparsity)) = (claim.subject.shape, claim.subject.sparsity) else {
+        return found;
+    };
+    let mb = |rows: u64, size: usize| Range::exact(rows as f64 * k as f64 * size as f64 / 1e6);
+    let live = sparsity.live_of(m);
+    let f32_size = Dtype::F32.size();
+    for (figure, rows) in [(Figure::MemoryMb, live), (Figure::DenseMemoryMb, m)] {
+        let Some(printed) = claim.figure(figure) else { continue };
+        let held = mb(rows, f32_size);
+        if !held.meets(printed.range) {
+            let line =
+                format!("{rows} x {k} x {f32_size} bytes = {} MB, printed {printed}", range(held));
+            found.push(("memory", line));
+        }
+    }
+    if let (Some(reduction), Some(ships)) = (claim.figure(Figure::MemoryReduction), ships)
+        && ships != Dtype::F32
+    {
+        let (held, shipped) = (mb(live, f32_size), mb(m, ships.size()));
+        let against = shipped.over(held);
+        if against.is_below(reduction.range) {
+            let line = format!(
+                "{m} x {k} {ships} weights as shipped, {} MB / {} MB held in f32 = {}, printed {reduction}",
+                range(shipped),
+                range(held),
+                range(against)
+            );
+            found.push(("memory", line));
+        }
+    }
+    found
+}
+
+/// A column of L live elements that was divided by its norm has the root mean square 1 / sqrt(L): zeros
+/// differ from it by that.
+fn tolerance(claim: &Claim) -> Option<Found> {
+    if claim.tolerance_of != Some(ToleranceOf::NormalisedColumns) {
+        return None;
+    }
+    let tolerance = claim.figure(Figure::Tolerance)?;
+    let ((m, _), sparsity) = (claim.subject.shape?, claim.subject.sparsity?);
+    let live = sparsity.live_of(m).max(1);
+    let size = 1.0 / (live as f64).sqrt();
+    (size < tolerance.range.low).then(|| {
+        let line = format!(
+            "a normalised column of {live} live rows has elements of 1 / sqrt({live}) = {} (root mean square), \
+             tolerance {tolerance}: an output of zeros lies within it",
+            number(size)
+        );
+        ("tolerance", line)
+    })
+}
+
+/// Digests of nothing: no bytes, or zeros.
+fn vacuous(claim: &Claim) -> Vec<Found> {
+    let zeros = |bytes: u64| Digest::of(&vec![0; bytes as usize]);
+    let empty = Digest::of(b"");
+    let prefix = zeros(PREFIX_BYTES as u64);
+    let mut found = Vec::new();
+    for published in &claim.digests {
+        let name = published.tensor.name();
+        let what = if published.matches(&empty) {
+            "no bytes".to_owned()
+        } else if published.matches(&prefix) {
+            format!("{PREFIX_BYTES} zero bytes")
+        } else {
+            continue;
+        };
+        let digits = &published.digits[..8];
+        found.push(("vacuous digest", format!("{digits}... of {name} is the SHA-256 of {what}")));
+    }
+    found
+}
+
+/// How much of each tensor its prefix covers.
+fn coverage(claim: &Claim) -> Option<Found> {
+    let Subject { shape: Some((m, k)), batch, .. } = claim.subject else { return None };
+    let elements = |tensor| match tensor {
+        Tensor::A => Some(m * k),
+        Tensor::V => batch.map(|n| k * n),
+        Tensor::Dense | Tensor::Operator => batch.map(|n| m * n),
+    };
+    let partial = claim.digests.iter().filter(|published| published.scope == Scope::Prefix);
+    let shares: Vec<String> = partial
+        .filter_map(|published| {
+            let bytes = 4 * elements(published.tensor)?;
+            (bytes > PREFIX_BYTES as u64).then(|| {
+                let percent = number(100.0 * PREFIX_BYTES as f64 / bytes as f64);
+                format!("{} ({percent} % of {bytes})", published.tensor.name())
+            })
+        })
+        .collect();
+    (!shares.is_empty()).then(|| {
+        ("prefix coverage", format!("{PREFIX_BYTES} bytes are hashed of {}", shares.join(", ")))
+    })
+}
+
+/// Models times layers times levels are the cases.
+fn factors(claim: &Claim) -> Option<Found> {
+    let cases = claim.figure(Figure::Cases)?;
+    let product: u64 = claim.factors.iter().product();
+    (!claim.factors.is_empty() && !cases.range.contains(product as f64)).then(|| {
+        let factors: Vec<String> = claim.factors.iter().map(u64::to_string).collect();
+        ("totals", format!("{} = {product}, printed {cases} cases", factors.join(" x ")))
+    })
+}

@@ -1,0 +1,293 @@
+//! What is published of a section or of everything: claims, counts, a model's configuration.
+
+use super::tree::{Node, Value};
+use super::walk::{Fields, Walk};
+use super::{Case, section};
+use crate::claims::{
+    Claim, EnergyMethod, Figure, ModelConfig, Printed, Published, PublishedDigest, Subject, Tensor,
+    ToleranceOf,
+};
+use crate::inputs::spec::Pattern;
+use crate::published::Scope;
+
+/// Largest count of anything.
+const COUNT_MAX: u64 = 1 << 40;
+
+/// `published` of a section.
+pub(super) fn published(walk: &mut Walk, node: &Node) -> Option<Published> {
+    let keys = ["title", "cases", "chosen"];
+    let fields = walk.fields(node, "`published`", &keys)?;
+    let title = fields.require(walk, "title").and_then(|node| walk.text(node, "a title"));
+    let cases = fields
+        .require(walk, "cases")
+        .and_then(|node| walk.integer(node, "the number of published cases", 1, COUNT_MAX));
+    let chosen = texts(walk, &fields, "chosen", "choice");
+    Some(Published { title: title?.to_owned(), cases: cases?, chosen })
+}
+
+/// A list of lines; a missing key is an empty one.
+fn texts(walk: &mut Walk, fields: &Fields<'_>, key: &str, noun: &str) -> Vec<String> {
+    let Some(node) = fields.get(key) else { return Vec::new() };
+    let items = walk.list(node, noun);
+    let what = format!("a {noun}");
+    items.iter().filter_map(|item| walk.text(item, &what)).map(str::to_owned).collect()
+}
+
+/// `config` of a section.
+pub(super) fn config(walk: &mut Walk, node: &Node) -> Option<ModelConfig> {
+    let counts =
+        ["hidden_size", "intermediate_size", "attention_heads", "key_value_heads", "vocabulary"];
+    let mut keys = vec!["source", "dtype"];
+    keys.extend(counts);
+    let fields = walk.fields(node, "a model's configuration", &keys)?;
+    let source = fields.require(walk, "source").and_then(|node| walk.text(node, "a source"));
+    let dtype = fields.require(walk, "dtype").and_then(|node| section::dtype(walk, node));
+    let [hidden_size, intermediate_size, attention_heads, key_value_heads, vocabulary] = counts
+        .map(|key| {
+            fields
+                .require(walk, key)
+                .and_then(|node| walk.integer(node, "a count", 1, COUNT_MAX >> 20))
+        });
+    Some(ModelConfig {
+        source: source?.to_owned(),
+        hidden_size: hidden_size?,
+        intermediate_size: intermediate_size?,
+        attention_heads: attention_heads?,
+        key_value_heads: key_value_heads?,
+        vocabulary: vocabulary?,
+        dtype: dtype?,
+    })
+}
+
+/// What a claim is about.
+enum About<'a> {
+    /// Cases of a section, which stand in `cases`.
+    Section {
+        name: &'a str,
+        cases: &'a [Case],
+    },
+    Everything,
+}
+
+/// The claims of a section whose cases are those given.
+pub(super) fn of_section(walk: &mut Walk, node: &Node, name: &str, cases: &[Case]) -> Vec<Claim> {
+    list(walk, node, &About::Section { name, cases })
+}
+
+/// The claims of a manifest that are about no section.
+pub(super) fn of_everything(walk: &mut Walk, node: &Node) -> Vec<Claim> {
+    list(walk, node, &About::Everything)
+}
+
+fn list(walk: &mut Walk, node: &Node, about: &About<'_>) -> Vec<Claim> {
+    walk.list(node, "claim").iter().filter_map(|item| claim(walk, item, about)).collect()
+}
+
+const KEYS: [&str; 10] = [
+    "id",
+    "factors",
+    "case",
+    "sources",
+    "baseline",
+    "over",
+    "energy_method",
+    "tolerance_of",
+    "digests",
+    "scope",
+];
+
+fn claim(walk: &mut Walk, node: &Node, about: &About<'_>) -> Option<Claim> {
+    let keys: Vec<&str> = KEYS.into_iter().chain(Figure::ALL.iter().map(|(key, _)| *key)).collect();
+    let fields = walk.fields(node, "a claim", &keys)?;
+    let id = fields.require(walk, "id").and_then(|node| {
+        walk.name(node, "a claim's id", "A-Z, a-z, 0-9, `.`, `_`, `-`", section::name_char)
+    });
+    let (subject, cases) = subject(walk, &fields, about);
+    let sources = texts(walk, &fields, "sources", "source");
+    fields.require(walk, "sources");
+    let baseline = fields.get("baseline").and_then(|node| walk.text(node, "a baseline's name"));
+    let mut figures = Vec::new();
+    for (key, figure) in Figure::ALL {
+        if let Some(printed) = fields.get(key).and_then(|node| printed(walk, node, figure)) {
+            figures.push((figure, printed));
+        }
+    }
+    let factors = match fields.get("factors") {
+        Some(node) => walk
+            .list(node, "count")
+            .iter()
+            .filter_map(|item| walk.integer(item, "a count", 1, 1_000_000))
+            .collect(),
+        None => Vec::new(),
+    };
+    let methods = [("counter", EnergyMethod::Counter), ("time-ratio", EnergyMethod::TimeRatio)];
+    let energy_method =
+        fields.get("energy_method").and_then(|node| walk.choice(node, "`energy_method`", &methods));
+    let compared =
+        [("output", ToleranceOf::Output), ("normalised-columns", ToleranceOf::NormalisedColumns)];
+    let tolerance_of =
+        fields.get("tolerance_of").and_then(|node| walk.choice(node, "`tolerance_of`", &compared));
+    let (section, line) = match about {
+        About::Section { name, .. } => (Some((*name).to_owned()), node.place.0),
+        About::Everything => (None, node.place.0),
+    };
+    Some(Claim {
+        id: id?.to_owned(),
+        section,
+        subject,
+        cases,
+        sources,
+        baseline: baseline.map(str::to_owned),
+        figures,
+        factors,
+        over: over(walk, &fields),
+        energy_method,
+        tolerance_of,
+        digests: digests(walk, &fields),
+        line,
+    })
+}
+
+/// A figure as it is printed.
+fn printed(walk: &mut Walk, node: &Node, figure: Figure) -> Option<Printed> {
+    let text = walk.text(node, "a figure")?;
+    if figure.is_count() {
+        return Printed::count(text).or_else(|| walk.expected(node, "a count", ""));
+    }
+    match Printed::parse(text) {
+        Some(printed) => Some(printed),
+        None => {
+            let hint = "write it as it is printed: 9.53, 3.9e-6, 7.6 to 9.2 or over 100";
+            walk.expected(node, "a figure", hint)
+        }
+    }
+}
+
+fn over(walk: &mut Walk, fields: &Fields<'_>) -> Vec<(String, Printed)> {
+    let Some(node) = fields.get("over") else { return Vec::new() };
+    let Value::Map(entries) = &node.value else {
+        walk.expected::<()>(node, "`over`: a mapping of baselines and speedups", "");
+        return Vec::new();
+    };
+    let mut all: Vec<(String, Printed)> = Vec::new();
+    for (key, value) in entries {
+        let (name, speedup) =
+            (walk.text(key, "a baseline's name"), printed(walk, value, Figure::Speedup));
+        let (Some(name), Some(speedup)) = (name, speedup) else { continue };
+        if all.iter().any(|(known, _)| known == name) {
+            walk.fail(key.place, format!("baseline `{name}` given twice"), "");
+        } else {
+            all.push((name.to_owned(), speedup));
+        }
+    }
+    all
+}
+
+fn digests(walk: &mut Walk, fields: &Fields<'_>) -> Vec<PublishedDigest> {
+    let scopes = [("whole", Scope::WholeTensor), ("prefix", Scope::Prefix)];
+    let scope = match fields.get("scope") {
+        Some(node) => walk.choice(node, "`scope`", &scopes),
+        None => Some(Scope::WholeTensor),
+    };
+    let Some(node) = fields.get("digests") else {
+        if let Some(node) = fields.get("scope") {
+            walk.fail(node.place, "`scope` given without `digests`", "");
+        }
+        return Vec::new();
+    };
+    let tensors = Tensor::ALL;
+    let keys = tensors.map(|(key, _)| key);
+    let Some(fields) = walk.fields(node, "published digests", &keys) else { return Vec::new() };
+    let mut all = Vec::new();
+    for (key, tensor) in tensors {
+        let Some(node) = fields.get(key) else { continue };
+        let Some(text) = walk.text(node, "a digest") else { continue };
+        let is_hex = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if !is_hex || !(8..=64).contains(&text.len()) {
+            let hint = "quote it where it has digits only";
+            walk.expected::<()>(node, "8 to 64 lower-case hexadecimal digits", hint);
+            continue;
+        }
+        all.extend(scope.map(|scope| PublishedDigest { tensor, digits: text.to_owned(), scope }));
+    }
+    all
+}
+
+/// What a claim's figures are of, and the section's cases that stand for it.
+fn subject(walk: &mut Walk, fields: &Fields<'_>, about: &About<'_>) -> (Subject, Vec<String>) {
+    let node = fields.get("case");
+    let errors = walk.errors.len();
+    let wanted = node.and_then(|node| selector(walk, node, about)).unwrap_or_default();
+    let (name, cases) = match about {
+        About::Everything => return (wanted.subject, Vec::new()),
+        About::Section { name, cases } => (name, cases),
+    };
+    let matched: Vec<&Case> = cases.iter().filter(|case| wanted.accepts(case)).collect();
+    // A section that was refused has no cases, and was reported.
+    if matched.is_empty() && !cases.is_empty() && walk.errors.len() == errors {
+        let place = node.map_or(fields.place, |node| node.place);
+        walk.fail(place, format!("no case of section `{name}` is the claim's"), "");
+    }
+    let subject = Subject {
+        shape: common(&matched, |case| (case.m as u64, case.k as u64)),
+        batch: common(&matched, |case| case.n as u64),
+        sparsity: common(&matched, |case| case.sparsity),
+        dtype: common(&matched, |case| case.dtype),
+    };
+    (subject, matched.into_iter().map(|case| case.id.clone()).collect())
+}
+
+/// What is the same in all cases.
+fn common<T: PartialEq>(cases: &[&Case], of: impl Fn(&Case) -> T) -> Option<T> {
+    let (first, rest) = cases.split_first()?;
+    let value = of(first);
+    rest.iter().all(|case| of(case) == value).then_some(value)
+}
+
+/// Which cases: those that agree in everything that is given.
+#[derive(Default)]
+struct Selector {
+    layer: Option<String>,
+    pattern: Option<Pattern>,
+    subject: Subject,
+}
+
+impl Selector {
+    fn accepts(&self, case: &Case) -> bool {
+        fn fits<T: PartialEq>(wanted: &Option<T>, got: T) -> bool {
+            wanted.as_ref().is_none_or(|wanted| *wanted == got)
+        }
+        let Subject { shape, batch, sparsity, dtype } = self.subject;
+        self.layer.as_ref().is_none_or(|layer| *layer == case.layer)
+            && fits(&self.pattern, case.pattern)
+            && fits(&shape, (case.m as u64, case.k as u64))
+            && fits(&batch, case.n as u64)
+            && fits(&sparsity, case.sparsity)
+            && fits(&dtype, case.dtype)
+    }
+}
+
+fn selector(walk: &mut Walk, node: &Node, about: &About<'_>) -> Option<Selector> {
+    let fields = match about {
+        About::Section { .. } => {
+            let keys = ["layer", "pattern", "sparsity", "batch", "dtype"];
+            walk.fields(node, "`case`", &keys)?
+        }
+        About::Everything => {
+            walk.fields(node, "`case`", &["shape", "sparsity", "batch", "dtype"])?
+        }
+    };
+    let layer = fields.get("layer").and_then(|node| walk.text(node, "a layer's name"));
+    let batch =
+        fields.get("batch").and_then(|node| walk.integer(node, "a batch size", 1, COUNT_MAX));
+    Some(Selector {
+        layer: layer.map(str::to_owned),
+        pattern: fields.get("pattern").and_then(|node| section::pattern(walk, node)),
+        subject: Subject {
+            shape: fields.get("shape").and_then(|node| section::shape(walk, node)),
+            batch,
+            sparsity: fields.get("sparsity").and_then(|node| section::sparsity(walk, node)),
+            dtype: fields.get("dtype").and_then(|node| section::dtype(walk, node)),
+        },
+    })
+}
