@@ -12,12 +12,17 @@ use crate::baseline::Missing;
 use crate::check::bits::Structure;
 use crate::check::compare::{BoundReport, Difference};
 use crate::check::verdict::{DigestRow, Verdict};
+use crate::claims::{Claim, JudgedClaim, PublishedInput};
 use crate::digest::Digest;
 use crate::doctor::Environment;
+use crate::manifest::SectionInfo;
 use crate::measure::CaseTimings;
 
-/// The version of the record's format. 2 has devices, and what they say of samples.
-pub const FORMAT: &str = "sparse-verify-record/2";
+/// The version of the record's format. 2 has devices, and what they say of samples; 3 has what is published, and how
+/// it was judged.
+pub const FORMAT: &str = "sparse-verify-record/3";
+/// Versions that are read: what 2 lacks is empty.
+const READ: [&str; 2] = ["sparse-verify-record/2", FORMAT];
 
 /// One run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,6 +39,12 @@ pub struct Record {
     /// CUDA devices that cases ran on.
     pub devices: Vec<DeviceRecord>,
     pub cases: Vec<CaseRecord>,
+    /// Inputs that claims publish digests of, made again.
+    #[serde(default)]
+    pub published_inputs: Vec<PublishedInput>,
+    /// The manifests' claims, judged by all of the above.
+    #[serde(default)]
+    pub judged: Vec<JudgedClaim>,
 }
 
 /// A device, and the machine code that ran on it.
@@ -54,7 +65,7 @@ pub struct RunOptions {
     pub measure: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ManifestRecord {
     pub name: String,
     pub title: String,
@@ -63,6 +74,12 @@ pub struct ManifestRecord {
     pub sha256: Digest,
     /// Of the committed digests' file; `None` where there is none.
     pub expected_sha256: Option<Digest>,
+    /// All of the manifest's, in its order.
+    #[serde(default)]
+    pub sections: Vec<SectionInfo>,
+    /// All that the manifest publishes.
+    #[serde(default)]
+    pub claims: Vec<Claim>,
 }
 
 /// One case: what it is, what was found, what was measured.
@@ -152,7 +169,7 @@ impl Record {
         let value: serde_json::Value =
             serde_json::from_slice(&text).map_err(|error| malformed(error.to_string()))?;
         match value.get("format").and_then(|format| format.as_str()) {
-            Some(FORMAT) => {}
+            Some(known) if READ.contains(&known) => {}
             Some(other) => {
                 return Err(malformed(format!("its format is `{other}`, expected `{FORMAT}`")));
             }

@@ -112,9 +112,13 @@ fn record() -> Record {
             platform: Some("NVIDIA B200".into()),
             sha256: Digest::of(b"manifest"),
             expected_sha256: None,
+            sections: Vec::new(),
+            claims: Vec::new(),
         }],
         devices: Vec::new(),
         cases,
+        published_inputs: Vec::new(),
+        judged: Vec::new(),
     }
 }
 

@@ -1,7 +1,14 @@
 //! Which figures a claim may have.
 
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::Printed;
+
 /// A published quantity. The key in manifests says its unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Figure {
     VendorMs,
     OperatorMs,
@@ -59,9 +66,45 @@ impl Figure {
         ("iterations", Figure::Iterations),
     ];
 
+    /// Its key in manifests.
+    pub fn key(self) -> &'static str {
+        let known = Figure::ALL.iter().find(|(_, figure)| *figure == self);
+        known.map_or("", |(key, _)| key)
+    }
+
+    /// Reads what is printed of it.
+    pub fn read(self, text: &str) -> Option<Printed> {
+        if self.is_count() { Printed::count(text) } else { Printed::parse(text) }
+    }
+
     /// Whether it is counted, so that what is printed is all there is.
     pub fn is_count(self) -> bool {
         use Figure::{Cases, CasesPassed, Iterations, Layers, LiveRows};
         matches!(self, Layers | LiveRows | Cases | CasesPassed | Iterations)
+    }
+}
+
+/// Figures in records: their keys, and what is printed.
+pub(super) mod as_map {
+    use super::*;
+
+    pub fn serialize<S: Serializer>(
+        figures: &[(Figure, Printed)],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(figures.iter().map(|(figure, printed)| (figure.key(), printed)))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<(Figure, Printed)>, D::Error> {
+        use serde::de::Error as _;
+        let texts: BTreeMap<Figure, String> = BTreeMap::deserialize(deserializer)?;
+        let read = |(figure, text): (Figure, String)| {
+            let printed = figure.read(&text);
+            let why = || D::Error::custom(format!("`{text}` is no {}", figure.key()));
+            Ok((figure, printed.ok_or_else(why)?))
+        };
+        texts.into_iter().map(read).collect()
     }
 }

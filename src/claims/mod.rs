@@ -4,14 +4,18 @@
 //! reported cannot be an effect of rounding. Knows no device, no record and no clock.
 
 mod figure;
+mod judge;
 mod lint;
 mod printed;
 mod rules;
 mod totals;
 
 pub use figure::Figure;
+pub use judge::{JudgedClaim, PublishedInput, Row, Word};
 pub use lint::{Finding, Linted, lint};
 pub use printed::{Printed, Range};
+
+use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::inputs::spec::Sparsity;
@@ -19,7 +23,7 @@ use crate::matrix::Dtype;
 use crate::published::Scope;
 
 /// Something published, of some cases of a section or of all there is.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Claim {
     /// Unique in the manifest.
     pub id: String,
@@ -33,6 +37,7 @@ pub struct Claim {
     pub sources: Vec<String>,
     /// The baseline's name, as published.
     pub baseline: Option<String>,
+    #[serde(with = "figure::as_map")]
     pub figures: Vec<(Figure, Printed)>,
     /// Counts of models, layers and levels whose product the cases should be.
     pub factors: Vec<u64>,
@@ -53,7 +58,7 @@ impl Claim {
 }
 
 /// What a claim's figures are of; `None` where it is about several or does not say.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Subject {
     /// Rows and columns of A.
     pub shape: Option<(u64, u64)>,
@@ -65,7 +70,8 @@ pub struct Subject {
 }
 
 /// How published energy came about, as far as the publisher says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum EnergyMethod {
     /// From a counter or a sensor of the device.
     Counter,
@@ -74,7 +80,8 @@ pub enum EnergyMethod {
 }
 
 /// What a tolerance is compared with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ToleranceOf {
     /// The largest difference of two output elements.
     Output,
@@ -83,21 +90,56 @@ pub enum ToleranceOf {
 }
 
 /// A digest of a tensor, or its first digits.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PublishedDigest {
     pub tensor: Tensor,
-    /// Lower-case hexadecimal, 8 to 64 digits.
-    pub digits: String,
+    pub digits: Digits,
     pub scope: Scope,
 }
 
 impl PublishedDigest {
     pub fn matches(&self, digest: &Digest) -> bool {
-        digest.to_string().starts_with(&self.digits)
+        digest.to_string().starts_with(self.digits.as_str())
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// The first digits of a SHA-256 digest: lower-case hexadecimal, 8 to 64.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digits(String);
+
+impl Digits {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The first eight, for messages.
+    pub fn short(&self) -> &str {
+        &self.0[..8]
+    }
+}
+
+impl TryFrom<String> for Digits {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Digits, &'static str> {
+        let is_hex = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if is_hex && (8..=64).contains(&text.len()) {
+            Ok(Digits(text))
+        } else {
+            Err("8 to 64 lower-case hexadecimal digits")
+        }
+    }
+}
+
+impl From<Digits> for String {
+    fn from(digits: Digits) -> String {
+        digits.0
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Tensor {
     A,
     V,
@@ -125,7 +167,7 @@ impl Tensor {
 }
 
 /// A section of what was published, and the manifest's section that stands for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Published {
     /// The publisher's name for the section.
     pub title: String,
@@ -136,7 +178,7 @@ pub struct Published {
 }
 
 /// What a model's own configuration says of its shapes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelConfig {
     pub source: String,
     pub hidden_size: u64,

@@ -2,11 +2,14 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// A published number, or a range of numbers.
 ///
 /// `9.53` is every value from 9.525 to 9.535, `600` from 599.5 to 600.5, `7.6 to 9.2` from 7.55 to 9.25, and
 /// `over 100` everything from 100 on: a figure says no more than its digits.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Printed {
     text: String,
     pub range: Range,
@@ -44,6 +47,20 @@ impl Printed {
 impl fmt::Display for Printed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.text)
+    }
+}
+
+impl TryFrom<String> for Printed {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Printed, String> {
+        Printed::parse(&text).ok_or_else(|| format!("`{text}` is no figure"))
+    }
+}
+
+impl From<Printed> for String {
+    fn from(printed: Printed) -> String {
+        printed.text
     }
 }
 

@@ -107,7 +107,7 @@ fn one_digest_for_several_levels(index: usize, manifest: &Manifest, found: &mut 
             let line = format!(
                 "one digest of {} ({}...) for {} levels of sparsity, {} to {} %",
                 published.tensor.name(),
-                &published.digits[..8],
+                published.digits.short(),
                 levels.len(),
                 levels[0],
                 levels[levels.len() - 1]
@@ -138,7 +138,7 @@ fn unpruned(index: usize, manifest: &Manifest, found: &mut Vec<Placed>) {
             {
                 let line = format!(
                     "{}... is the digest of A as it was drawn, before {} % of it were pruned",
-                    &published.digits[..8],
+                    published.digits.short(),
                     pruned.sparsity
                 );
                 found.push(at_claim(index, claim, ("unpruned digest", line)));

@@ -167,6 +167,8 @@ fn begin(args: &RunArgs, selected: &[Selected]) -> Result<Record, Failure> {
             platform: selected.manifest.platform.clone(),
             sha256: selected.manifest.sha256,
             expected_sha256: std::fs::read(&selected.expected_path).ok().map(|b| Digest::of(&b)),
+            sections: selected.manifest.sections.clone(),
+            claims: selected.manifest.claims.clone(),
         })
         .collect::<Vec<_>>();
     let fresh = Record {
@@ -179,6 +181,8 @@ fn begin(args: &RunArgs, selected: &[Selected]) -> Result<Record, Failure> {
         manifests,
         devices: Vec::new(),
         cases: Vec::new(),
+        published_inputs: Vec::new(),
+        judged: Vec::new(),
     };
     match &args.json {
         Some(path) if args.resume && path.exists() => {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// A distribution of synthetic values. VERIFY.md has the formulas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Values {
@@ -71,7 +73,8 @@ impl fmt::Display for Pattern {
 }
 
 /// The fraction of zeros asked for: an exact decimal in [0, 1].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
 pub struct Sparsity {
     /// Billionths.
     billionths: u32,
@@ -111,6 +114,24 @@ impl Sparsity {
         let (floor, rest) = (product / one, product % one);
         let up = 2 * rest > one || (2 * rest == one && floor % 2 == 1);
         (floor + u128::from(up)) as u64
+    }
+}
+
+/// Billionths, as records hold them.
+impl TryFrom<u32> for Sparsity {
+    type Error = String;
+
+    fn try_from(billionths: u32) -> Result<Sparsity, String> {
+        if billionths > Sparsity::ONE {
+            return Err(format!("a sparsity of {billionths} billionths is above 1"));
+        }
+        Ok(Sparsity { billionths })
+    }
+}
+
+impl From<Sparsity> for u32 {
+    fn from(sparsity: Sparsity) -> u32 {
+        sparsity.billionths
     }
 }
 

@@ -4,8 +4,8 @@ use super::tree::{Node, Value};
 use super::walk::{Fields, Walk};
 use super::{Case, section};
 use crate::claims::{
-    Claim, EnergyMethod, Figure, ModelConfig, Printed, Published, PublishedDigest, Subject, Tensor,
-    ToleranceOf,
+    Claim, Digits, EnergyMethod, Figure, ModelConfig, Printed, Published, PublishedDigest, Subject,
+    Tensor, ToleranceOf,
 };
 use crate::inputs::spec::Pattern;
 use crate::published::Scope;
@@ -151,11 +151,9 @@ fn claim(walk: &mut Walk, node: &Node, about: &About<'_>) -> Option<Claim> {
 /// A figure as it is printed.
 fn printed(walk: &mut Walk, node: &Node, figure: Figure) -> Option<Printed> {
     let text = walk.text(node, "a figure")?;
-    if figure.is_count() {
-        return Printed::count(text).or_else(|| walk.expected(node, "a count", ""));
-    }
-    match Printed::parse(text) {
+    match figure.read(text) {
         Some(printed) => Some(printed),
+        None if figure.is_count() => walk.expected(node, "a count", ""),
         None => {
             let hint = "write it as it is printed: 9.53, 3.9e-6, 7.6 to 9.2 or over 100";
             walk.expected(node, "a figure", hint)
@@ -202,13 +200,12 @@ fn digests(walk: &mut Walk, fields: &Fields<'_>) -> Vec<PublishedDigest> {
     for (key, tensor) in tensors {
         let Some(node) = fields.get(key) else { continue };
         let Some(text) = walk.text(node, "a digest") else { continue };
-        let is_hex = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        if !is_hex || !(8..=64).contains(&text.len()) {
-            let hint = "quote it where it has digits only";
-            walk.expected::<()>(node, "8 to 64 lower-case hexadecimal digits", hint);
-            continue;
+        match Digits::try_from(text.to_owned()) {
+            Ok(digits) => all.extend(scope.map(|scope| PublishedDigest { tensor, digits, scope })),
+            Err(what) => {
+                walk.expected::<()>(node, what, "quote it where it has digits only");
+            }
         }
-        all.extend(scope.map(|scope| PublishedDigest { tensor, digits: text.to_owned(), scope }));
     }
     all
 }

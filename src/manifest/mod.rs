@@ -15,6 +15,7 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 pub use errors::{ManifestError, ManifestErrors};
+use serde::{Deserialize, Serialize};
 
 use crate::arithmetic::Arithmetic;
 use crate::claims::{Claim, ModelConfig, Published};
@@ -47,7 +48,7 @@ pub struct Manifest {
 }
 
 /// What a section says of itself beyond its cases.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SectionInfo {
     pub name: String,
     /// Where it begins.

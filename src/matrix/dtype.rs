@@ -4,13 +4,15 @@ use std::fmt;
 
 use half::slice::HalfFloatSliceExt as _;
 use half::{bf16, f16};
+use serde::{Deserialize, Serialize};
 
 /// An element type of A, V or Y.
 ///
 /// In memory every element is the binary32 of the same value (each bf16 and f16 is one), so
 /// that one set of kernels serves all; the dtype says which values may occur and how they
 /// are laid out as bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Dtype {
     F32,
     Bf16,
