@@ -84,6 +84,7 @@ impl Bench {
             threads,
             nonce: None,
             measure: false,
+            any_platform: false,
             device: None,
             weights: Resolver::new(weights, true),
             operator: &skip_operator,

@@ -1,6 +1,7 @@
 //! One case from manifest to record: inputs, bits, verdict, measurement.
 
 mod device;
+mod published_inputs;
 mod timing;
 
 use std::collections::HashMap;
@@ -51,6 +52,8 @@ pub struct Auditor<'a> {
     pub nonce: Option<String>,
     /// `false`: bits only.
     pub measure: bool,
+    /// Measure on other hardware than a manifest names as well.
+    pub any_platform: bool,
     /// Where our own operator runs instead of on the CPU.
     pub device: Option<Arc<Device>>,
     pub weights: inputs::weights::Resolver,
@@ -343,10 +346,11 @@ impl Auditor<'_> {
 
     /// Whether timings of a platform cannot be had where the operator runs.
     fn is_other_hardware(&self, platform: &str) -> bool {
-        match &self.device {
-            Some(device) => device.info.name != platform,
-            None => timing::needs_accelerator(platform),
-        }
+        !self.any_platform
+            && match &self.device {
+                Some(device) => device.info.name != platform,
+                None => crate::manifest::names_accelerator(platform),
+            }
     }
 }
 
@@ -443,6 +447,11 @@ pub fn model_status(case: &Case) -> Option<String> {
         Arithmetic::TensorCore(model) => Some(model.status()),
         _ => None,
     }
+}
+
+/// What a case is, as [`CaseRecord::recipe_text`] says it of one that was run.
+pub fn recipe_text(manifest: &Manifest, case: &Case) -> String {
+    blank(manifest, case).recipe_text()
 }
 
 fn blank(manifest: &Manifest, case: &Case) -> CaseRecord {

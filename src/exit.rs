@@ -1,6 +1,7 @@
 //! Exit codes: stable, documented, one constant each.
 
 use crate::check::verdict::Verdict;
+use crate::claims::{JudgedClaim, Word};
 use crate::record::CaseRecord;
 
 /// Everything required was verified.
@@ -71,6 +72,17 @@ pub fn of_run<'a>(
         };
         let unmeasured = require_measurements && counts && case.measurement.is_none();
         worse(code, if unmeasured { worse(own, NOT_VERIFIED) } else { own })
+    })
+}
+
+/// The code of judged claims, where they are required: what does not hold by its own rule is refuted, what could not
+/// be judged was not verified. Whether the open operator attains a published speed is neither.
+pub fn of_claims(judged: &[JudgedClaim]) -> u8 {
+    let words = judged.iter().flat_map(|claim| &claim.rows).map(|row| row.word);
+    words.fold(VERIFIED, |code, word| match word {
+        Word::NotJudged => worse(code, NOT_VERIFIED),
+        word if word.refutes() => worse(code, REFUTED),
+        _ => code,
     })
 }
 

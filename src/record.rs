@@ -12,7 +12,7 @@ use crate::baseline::Missing;
 use crate::check::bits::Structure;
 use crate::check::compare::{BoundReport, Difference};
 use crate::check::verdict::{DigestRow, Verdict};
-use crate::claims::{Claim, JudgedClaim, PublishedInput};
+use crate::claims::{self, Claim, JudgedClaim, PublishedInput};
 use crate::digest::Digest;
 use crate::doctor::Environment;
 use crate::manifest::SectionInfo;
@@ -63,6 +63,9 @@ pub struct RunOptions {
     pub device: Option<String>,
     pub nonce: Option<String>,
     pub measure: bool,
+    /// Measured on other hardware than the manifests name as well.
+    #[serde(default)]
+    pub any_platform: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -80,6 +83,9 @@ pub struct ManifestRecord {
     /// All that the manifest publishes.
     #[serde(default)]
     pub claims: Vec<Claim>,
+    /// Of the manifest file that sections and claims are of, where it is not the one that was run.
+    #[serde(default)]
+    pub claims_sha256: Option<Digest>,
 }
 
 /// One case: what it is, what was found, what was measured.
@@ -121,6 +127,14 @@ pub struct CaseRecord {
     /// Those that could not be run, with the reason.
     pub baselines_missing: Vec<Missing>,
     pub seconds: f64,
+}
+
+impl CaseRecord {
+    /// What the case is, beyond its id.
+    pub fn recipe_text(&self) -> String {
+        let CaseRecord { m, k, n, seed, weights, activations, .. } = self;
+        format!("A {m} x {k} from {weights}, V {k} x {n} from {activations}, seed {seed}")
+    }
 }
 
 /// What was found about the bits.
@@ -189,6 +203,11 @@ impl Record {
             path: path.display().to_string(),
             error,
         })
+    }
+
+    /// Judges the claims by what is in the record now.
+    pub fn judge(&mut self) {
+        self.judged = claims::judge(self);
     }
 
     pub fn case(&self, manifest: &str, id: &str) -> Option<&CaseRecord> {

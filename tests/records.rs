@@ -105,6 +105,7 @@ fn record() -> Record {
             device: None,
             nonce: None,
             measure: false,
+            any_platform: false,
         },
         manifests: vec![ManifestRecord {
             name: "small".into(),
@@ -114,6 +115,7 @@ fn record() -> Record {
             expected_sha256: None,
             sections: Vec::new(),
             claims: Vec::new(),
+            claims_sha256: None,
         }],
         devices: Vec::new(),
         cases,

@@ -21,11 +21,6 @@ use crate::operator::Operator;
 /// Cases with fewer dense operations than this are measured quickly: there are many of them.
 const SMALL_FLOPS: f64 = 3e8;
 
-/// Whether the timings of a platform are about something other than a processor.
-pub fn needs_accelerator(platform: &str) -> bool {
-    ["NVIDIA", "AMD Instinct", "AMD MI"].iter().any(|maker| platform.starts_with(maker))
-}
-
 /// What all cases are measured with; made once.
 struct Bench {
     baselines: Baselines,

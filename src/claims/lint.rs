@@ -38,8 +38,9 @@ pub fn lint(manifests: &[&Manifest]) -> Linted {
                 platform: manifest.platform.as_deref(),
                 ships: section.and_then(|section| Some(section.config.as_ref()?.dtype)),
             };
-            for found in rules::of_claim(claim, &context) {
-                push(manifest, claim.line, &claim.id, found);
+            let checked = rules::of_claim(claim, &context);
+            for found in checked.into_iter().filter(|checked| !checked.holds) {
+                push(manifest, claim.line, &claim.id, (found.rule, found.line));
             }
         }
     }

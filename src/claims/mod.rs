@@ -1,7 +1,7 @@
 //! What publishers say of cases: figures as they are printed, and whether they agree with each other.
 //!
 //! A printed figure stands for all values that round to it, so every rule computes with intervals: what is
-//! reported cannot be an effect of rounding. Knows no device, no record and no clock.
+//! reported cannot be an effect of rounding. Knows no device and no clock; only `judge` looks at records.
 
 mod figure;
 mod judge;
@@ -11,7 +11,7 @@ mod rules;
 mod totals;
 
 pub use figure::Figure;
-pub use judge::{JudgedClaim, PublishedInput, Row, Word};
+pub use judge::{JudgedClaim, PublishedInput, Row, Word, judge};
 pub use lint::{Finding, Linted, lint};
 pub use printed::{Printed, Range};
 
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::inputs::spec::Sparsity;
 use crate::matrix::Dtype;
-use crate::published::Scope;
+use crate::published::{Hardware, Recipe, Scope};
 
 /// Something published, of some cases of a section or of all there is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,6 +47,9 @@ pub struct Claim {
     /// What a published tolerance is compared with.
     pub tolerance_of: Option<ToleranceOf>,
     pub digests: Vec<PublishedDigest>,
+    /// How the V of the published digest was drawn, first of a generator with the case's seed; `None` where it is the
+    /// case's own V, or not known.
+    pub v_recipe: Option<(Recipe, Hardware)>,
     /// Line of the claim in the manifest.
     pub line: u32,
 }

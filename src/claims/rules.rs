@@ -8,6 +8,21 @@ use crate::published::{PREFIX_BYTES, Scope};
 /// A rule's name and what it found, in one line with its arithmetic.
 pub type Found = (&'static str, String);
 
+/// A rule that was applied, and whether what is printed agrees with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    pub rule: &'static str,
+    pub holds: bool,
+    /// One line, with the arithmetic.
+    pub line: String,
+}
+
+impl Checked {
+    fn new(rule: &'static str, holds: bool, line: String) -> Checked {
+        Checked { rule, holds, line }
+    }
+}
+
 /// What the rules need beyond the claim.
 pub struct Context<'a> {
     /// The manifest's platform.
@@ -16,7 +31,8 @@ pub struct Context<'a> {
     pub ships: Option<Dtype>,
 }
 
-pub fn of_claim(claim: &Claim, context: &Context<'_>) -> Vec<Found> {
+/// Every rule that a claim has the figures for.
+pub fn of_claim(claim: &Claim, context: &Context<'_>) -> Vec<Checked> {
     let mut found = Vec::new();
     found.extend(speedup(claim));
     found.extend(tokens(claim));
@@ -55,7 +71,7 @@ pub fn range(range: Range) -> String {
 }
 
 /// Vendor's time over the operator's, by each pair of figures that gives it.
-fn speedup(claim: &Claim) -> Vec<Found> {
+fn speedup(claim: &Claim) -> Vec<Checked> {
     let Some(speedup) = claim.figure(Figure::Speedup) else { return Vec::new() };
     let pairs = [
         (Figure::VendorMs, Figure::OperatorMs, "ms"),
@@ -65,26 +81,23 @@ fn speedup(claim: &Claim) -> Vec<Found> {
     let check = |(above, below, unit)| {
         let (above, below): (&Printed, &Printed) = (claim.figure(above)?, claim.figure(below)?);
         let ratio = above.range.over(below.range);
-        (!ratio.meets(speedup.range)).then(|| {
-            let ratio = range(ratio);
-            ("speedup", format!("{above} / {below} {unit} = {ratio}, printed {speedup}"))
-        })
+        let line = format!("{above} / {below} {unit} = {}, printed {speedup}", range(ratio));
+        Some(Checked::new("speedup", ratio.meets(speedup.range), line))
     };
     pairs.into_iter().filter_map(check).collect()
 }
 
 /// Tokens a second times latency is the batch.
-fn tokens(claim: &Claim) -> Vec<Found> {
+fn tokens(claim: &Claim) -> Vec<Checked> {
     let Some(batch) = claim.subject.batch else { return Vec::new() };
     let pairs =
         [(Figure::TokensPerS, Figure::OperatorMs), (Figure::VendorTokensPerS, Figure::VendorMs)];
     let check = |(tokens, ms)| {
         let (tokens, ms) = (claim.figure(tokens)?, claim.figure(ms)?);
         let product = tokens.range.times(ms.range).times(Range::exact(1e-3));
-        (!product.contains(batch as f64)).then(|| {
-            let product = range(product);
-            ("tokens", format!("{tokens} tokens/s x {ms} ms = {product} tokens, batch {batch}"))
-        })
+        let shown = range(product);
+        let line = format!("{tokens} tokens/s x {ms} ms = {shown} tokens, batch {batch}");
+        Some(Checked::new("tokens", product.contains(batch as f64), line))
     };
     pairs.into_iter().filter_map(check).collect()
 }
@@ -100,7 +113,7 @@ fn nnz(subject: &Subject) -> Option<(Range, f64)> {
 }
 
 /// GFLOP/s on non-zeros is 2 nnz batch / latency.
-fn gflops(claim: &Claim) -> Vec<Found> {
+fn gflops(claim: &Claim) -> Vec<Checked> {
     let Subject { shape: Some((m, k)), batch: Some(batch), .. } = claim.subject else {
         return Vec::new();
     };
@@ -111,25 +124,24 @@ fn gflops(claim: &Claim) -> Vec<Found> {
         // 1e9 operations a second are 1e6 a millisecond.
         let rate = |nnz: Range| nnz.times(Range::exact(2.0 * batch as f64 / 1e6)).over(ms.range);
         let at = rate(nnz);
-        (!at.meets(gflops.range)).then(|| {
-            let dense = Range::exact((m * k) as f64);
-            let hint = match rate(dense).meets(gflops.range) && nominal < dense.low {
-                true => format!(" (with all {} elements: {})", number(dense.low), range(rate(dense))),
-                false => String::new(),
-            };
-            let (at, nominal) = (range(at), number(nominal));
-            (
-                "gflops",
-                format!("2 x {nominal} non-zeros x {batch} / {ms} ms = {at} GFLOP/s, printed {gflops}{hint}"),
-            )
-        })
+        let holds = at.meets(gflops.range);
+        let dense = Range::exact(m as f64 * k as f64);
+        let hint = match !holds && rate(dense).meets(gflops.range) && nominal < dense.low {
+            true => format!(" (with all {} elements: {})", number(dense.low), range(rate(dense))),
+            false => String::new(),
+        };
+        let (at, nominal) = (range(at), number(nominal));
+        let line = format!(
+            "2 x {nominal} non-zeros x {batch} / {ms} ms = {at} GFLOP/s, printed {gflops}{hint}"
+        );
+        Some(Checked::new("gflops", holds, line))
     };
     pairs.into_iter().filter_map(check).collect()
 }
 
 /// Energy that is said to be measured and is the time ratio to the printed digit; or said to be the
 /// time ratio, and is not.
-fn energy(claim: &Claim) -> Option<Found> {
+fn energy(claim: &Claim) -> Option<Checked> {
     let (energy, speedup) =
         (claim.figure(Figure::EnergySavedPercent)?, claim.figure(Figure::Speedup)?);
     if !energy.is_one() || !speedup.is_one() {
@@ -141,15 +153,15 @@ fn energy(claim: &Claim) -> Option<Found> {
     let is_fine = energy.range.high - energy.range.low < 0.5;
     let line =
         |what: &str| format!("1 - 1 / {speedup} = {} %, printed {energy} %{what}", range(ratio));
-    match claim.energy_method {
-        Some(EnergyMethod::TimeRatio) if !meets => Some(("energy", line(" as the ratio of times"))),
-        Some(EnergyMethod::TimeRatio) => None,
+    let (holds, what) = match claim.energy_method {
+        Some(EnergyMethod::TimeRatio) => (meets, " as the ratio of times"),
         Some(EnergyMethod::Counter) if meets && is_fine => {
-            Some(("energy", line(" as measured: the figure of times alone")))
+            (false, " as measured: the figure of times alone")
         }
-        None if meets && is_fine => Some(("energy", line(": the figure of times alone"))),
-        _ => None,
-    }
+        None if meets && is_fine => (false, ": the figure of times alone"),
+        _ => return None,
+    };
+    Some(Checked::new("energy", holds, line(what)))
 }
 
 /// Peak GFLOP/s of dense f32 and bf16 products, and GB/s of memory. Sources: the makers' data sheets of
@@ -161,9 +173,12 @@ const PEAKS: [(&str, f64, f64, f64); 4] = [
     ("AMD Instinct MI300X", 163_400.0, 1_307_400.0, 5_300.0),
 ];
 
+/// What breaks it cannot be.
+pub const ROOFLINE: &str = "roofline";
+
 /// No time is shorter than the operations at the device's peak, or than its non-zeros, V and the rows of
 /// Y that live, moved once.
-fn roofline(claim: &Claim, platform: Option<&str>) -> Option<Found> {
+fn roofline(claim: &Claim, platform: Option<&str>) -> Option<Checked> {
     let ms = claim.figure(Figure::OperatorMs)?;
     let (_, f32_peak, bf16_peak, memory) =
         PEAKS.into_iter().find(|(name, ..)| Some(*name) == platform)?;
@@ -178,48 +193,43 @@ fn roofline(claim: &Claim, platform: Option<&str>) -> Option<Found> {
     let bytes = size * (nnz.low + k as f64 * batch);
     let (by_flops, by_bytes) = (layers * flops / peak / 1e6, layers * bytes / memory / 1e6);
     let least = by_flops.max(by_bytes);
-    (ms.range.high < least).then(|| {
-        let line = match by_flops >= by_bytes {
-            true => format!("{} flops / {} GFLOP/s", number(flops), number(peak)),
-            false => format!("{} bytes / {} GB/s", number(bytes), number(memory)),
-        };
-        ("roofline", format!("{line} = {} ms at least, printed {ms} ms", number(least)))
-    })
+    let work = match by_flops >= by_bytes {
+        true => format!("{} flops / {} GFLOP/s", number(flops), number(peak)),
+        false => format!("{} bytes / {} GB/s", number(bytes), number(memory)),
+    };
+    let line = format!("{work} = {} ms at least, printed {ms} ms", number(least));
+    Some(Checked::new(ROOFLINE, ms.range.high >= least, line))
 }
 
 /// Rows that live are those that were not pruned.
-fn live_rows(claim: &Claim) -> Option<Found> {
+fn live_rows(claim: &Claim) -> Option<Checked> {
     let printed = claim.figure(Figure::LiveRows)?;
     let ((m, _), sparsity) = (claim.subject.shape?, claim.subject.sparsity?);
     let live = m as f64 * (1.0 - sparsity.as_f64());
     let around = Range { low: live - 1.0, high: live + 1.0 };
-    (!around.meets(printed.range)).then(|| {
-        let line =
-            format!("{m} rows x (1 - {}) = {}, printed {printed}", sparsity.as_f64(), number(live));
-        ("live rows", line)
-    })
+    let line =
+        format!("{m} rows x (1 - {}) = {}, printed {printed}", sparsity.as_f64(), number(live));
+    Some(Checked::new("live rows", around.meets(printed.range), line))
 }
 
 /// A speedup over one baseline that is larger than that over another: the other is faster.
-fn faster_baseline(claim: &Claim) -> Vec<Found> {
+fn faster_baseline(claim: &Claim) -> Vec<Checked> {
     let (Some(speedup), Some(baseline)) = (claim.figure(Figure::Speedup), &claim.baseline) else {
         return Vec::new();
     };
-    let slower = claim.over.iter().filter(|(_, over)| over.range.is_below(speedup.range));
-    slower
-        .map(|(other, over)| {
-            let ratio = range(speedup.range.over(over.range));
-            let line = format!(
-                "{speedup}x over {baseline} and {over}x over {other} on the same case: {other} is {ratio} \
-                 times as fast as {baseline}"
-            );
-            ("baseline", line)
-        })
-        .collect()
+    let compare = |(other, over): &(String, Printed)| {
+        let ratio = range(speedup.range.over(over.range));
+        let line = format!(
+            "{speedup}x over {baseline} and {over}x over {other} on the same case: {other} is {ratio} \
+             times as fast as {baseline}"
+        );
+        Checked::new("baseline", !over.range.is_below(speedup.range), line)
+    };
+    claim.over.iter().map(compare).collect()
 }
 
 /// Bytes of live rows and of the dense matrix; and what the reduction is against the dtype that ships.
-fn memory(claim: &Claim, ships: Option<Dtype>) -> Vec<Found> {
+fn memory(claim: &Claim, ships: Option<Dtype>) -> Vec<Checked> {
     let mut found = Vec::new();
     let (Some((m, k)), Some(sparsity)) = (claim.subject.shape, claim.subject.sparsity) else {
         return found;
@@ -230,33 +240,29 @@ fn memory(claim: &Claim, ships: Option<Dtype>) -> Vec<Found> {
     for (figure, rows) in [(Figure::MemoryMb, live), (Figure::DenseMemoryMb, m)] {
         let Some(printed) = claim.figure(figure) else { continue };
         let held = mb(rows, f32_size);
-        if !held.meets(printed.range) {
-            let line =
-                format!("{rows} x {k} x {f32_size} bytes = {} MB, printed {printed}", range(held));
-            found.push(("memory", line));
-        }
+        let line =
+            format!("{rows} x {k} x {f32_size} bytes = {} MB, printed {printed}", range(held));
+        found.push(Checked::new("memory", held.meets(printed.range), line));
     }
     if let (Some(reduction), Some(ships)) = (claim.figure(Figure::MemoryReduction), ships)
         && ships != Dtype::F32
     {
         let (held, shipped) = (mb(live, f32_size), mb(m, ships.size()));
         let against = shipped.over(held);
-        if against.is_below(reduction.range) {
-            let line = format!(
-                "{m} x {k} {ships} weights as shipped, {} MB / {} MB held in f32 = {}, printed {reduction}",
-                range(shipped),
-                range(held),
-                range(against)
-            );
-            found.push(("memory", line));
-        }
+        let line = format!(
+            "{m} x {k} {ships} weights as shipped, {} MB / {} MB held in f32 = {}, printed {reduction}",
+            range(shipped),
+            range(held),
+            range(against)
+        );
+        found.push(Checked::new("memory", !against.is_below(reduction.range), line));
     }
     found
 }
 
 /// A column of L live elements that was divided by its norm has the root mean square 1 / sqrt(L): zeros
 /// differ from it by that.
-fn tolerance(claim: &Claim) -> Option<Found> {
+fn tolerance(claim: &Claim) -> Option<Checked> {
     if claim.tolerance_of != Some(ToleranceOf::NormalisedColumns) {
         return None;
     }
@@ -264,18 +270,18 @@ fn tolerance(claim: &Claim) -> Option<Found> {
     let ((m, _), sparsity) = (claim.subject.shape?, claim.subject.sparsity?);
     let live = sparsity.live_of(m).max(1);
     let size = 1.0 / (live as f64).sqrt();
-    (size < tolerance.range.low).then(|| {
-        let line = format!(
-            "a normalised column of {live} live rows has elements of 1 / sqrt({live}) = {} (root mean square), \
-             tolerance {tolerance}: an output of zeros lies within it",
-            number(size)
-        );
-        ("tolerance", line)
-    })
+    let holds = size >= tolerance.range.low;
+    let line = format!(
+        "a normalised column of {live} live rows has elements of 1 / sqrt({live}) = {} (root mean square), \
+         tolerance {tolerance}: an output of zeros lies {} it",
+        number(size),
+        if holds { "outside of" } else { "within" }
+    );
+    Some(Checked::new("tolerance", holds, line))
 }
 
 /// Digests of nothing: no bytes, or zeros.
-fn vacuous(claim: &Claim) -> Vec<Found> {
+fn vacuous(claim: &Claim) -> Vec<Checked> {
     let zeros = |bytes: u64| Digest::of(&vec![0; bytes as usize]);
     let empty = Digest::of(b"");
     let prefix = zeros(PREFIX_BYTES as u64);
@@ -290,40 +296,45 @@ fn vacuous(claim: &Claim) -> Vec<Found> {
             continue;
         };
         let digits = published.digits.short();
-        found.push(("vacuous digest", format!("{digits}... of {name} is the SHA-256 of {what}")));
+        let line = format!("{digits}... of {name} is the SHA-256 of {what}");
+        found.push(Checked::new("vacuous digest", false, line));
     }
     found
 }
 
+pub const COVERAGE: &str = "prefix coverage";
+
 /// How much of each tensor its prefix covers.
-fn coverage(claim: &Claim) -> Option<Found> {
+fn coverage(claim: &Claim) -> Option<Checked> {
     let Subject { shape: Some((m, k)), batch, .. } = claim.subject else { return None };
     let elements = |tensor| match tensor {
-        Tensor::A => Some(m * k),
-        Tensor::V => batch.map(|n| k * n),
-        Tensor::Dense | Tensor::Operator => batch.map(|n| m * n),
+        Tensor::A => Some(m.saturating_mul(k)),
+        Tensor::V => batch.map(|n| k.saturating_mul(n)),
+        Tensor::Dense | Tensor::Operator => batch.map(|n| m.saturating_mul(n)),
     };
     let partial = claim.digests.iter().filter(|published| published.scope == Scope::Prefix);
     let shares: Vec<String> = partial
         .filter_map(|published| {
-            let bytes = 4 * elements(published.tensor)?;
+            let bytes = elements(published.tensor)?.saturating_mul(4);
             (bytes > PREFIX_BYTES as u64).then(|| {
                 let percent = number(100.0 * PREFIX_BYTES as f64 / bytes as f64);
                 format!("{} ({percent} % of {bytes})", published.tensor.name())
             })
         })
         .collect();
-    (!shares.is_empty()).then(|| {
-        ("prefix coverage", format!("{PREFIX_BYTES} bytes are hashed of {}", shares.join(", ")))
-    })
+    let line = format!("{PREFIX_BYTES} bytes are hashed of {}", shares.join(", "));
+    (!shares.is_empty()).then(|| Checked::new(COVERAGE, false, line))
 }
 
 /// Models times layers times levels are the cases.
-fn factors(claim: &Claim) -> Option<Found> {
+fn factors(claim: &Claim) -> Option<Checked> {
     let cases = claim.figure(Figure::Cases)?;
-    let product: u64 = claim.factors.iter().product();
-    (!claim.factors.is_empty() && !cases.range.contains(product as f64)).then(|| {
-        let factors: Vec<String> = claim.factors.iter().map(u64::to_string).collect();
-        ("totals", format!("{} = {product}, printed {cases} cases", factors.join(" x ")))
-    })
+    let product =
+        claim.factors.iter().fold(1u64, |product, &factor| product.saturating_mul(factor));
+    if claim.factors.is_empty() {
+        return None;
+    }
+    let factors: Vec<String> = claim.factors.iter().map(u64::to_string).collect();
+    let line = format!("{} = {product}, printed {cases} cases", factors.join(" x "));
+    Some(Checked::new("totals", cases.range.contains(product as f64), line))
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::DeviceChoice;
-use crate::backend::cuda::{Device, device_names};
+use crate::backend::cuda::{CudaError, Device, device_names};
 use crate::exit::Failure;
 use crate::record::DeviceRecord;
 
@@ -45,6 +45,30 @@ impl Devices {
                 Ok(None)
             }
             Err(error) => Err(Failure::environment(error)),
+        }
+    }
+
+    /// Any CUDA device, for what any of them computes alike: the one asked for, or the first; why there is none.
+    pub fn any(&mut self) -> Result<Arc<Device>, CudaError> {
+        let ordinal = match self.choice {
+            Some(DeviceChoice::Cpu) => {
+                let asked = "`--device cpu`";
+                return Err(CudaError::new(
+                    "opening a device",
+                    "only the CPU was to be used",
+                    asked,
+                ));
+            }
+            Some(DeviceChoice::Cuda(ordinal)) => ordinal,
+            None => 0,
+        };
+        match self.open.get(&ordinal) {
+            Some(device) => Ok(device.clone()),
+            None => {
+                let device = Device::open(ordinal)?;
+                self.open.insert(ordinal, device.clone());
+                Ok(device)
+            }
         }
     }
 

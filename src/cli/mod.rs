@@ -4,6 +4,7 @@ pub mod device;
 pub mod doctor;
 pub mod explain;
 pub mod inputs;
+pub mod judge;
 pub mod lint;
 pub mod list;
 pub mod pin;
@@ -59,6 +60,13 @@ pub enum Action {
     /// Each finding is a line with the figures as they are printed, the rule and the arithmetic. A printed figure
     /// stands for all values that round to it. Exit code 1: there are findings.
     Lint(LintArgs),
+    /// Judge published claims by a record that was made earlier; runs no case
+    ///
+    /// The record keeps what was found and measured; sections and claims are those of the manifests now. Each figure
+    /// is a line: the rule, a word, the arithmetic. A published speed is `attained` or `not-attained` by the open
+    /// operator, and neither changes the exit code. Exit code 1: something does not hold by its own rule; 3: something
+    /// could not be judged.
+    Judge(JudgeArgs),
     /// Write A and V of a case as .npy and safetensors
     Inputs(InputsArgs),
     /// Say why digests in a record differ
@@ -205,6 +213,9 @@ pub struct RunArgs {
     /// Verify bits only
     #[arg(long)]
     pub no_measure: bool,
+    /// Measure on other hardware than a manifest names as well; claims about times are not judged by that
+    #[arg(long, conflicts_with = "no_measure")]
+    pub any_platform: bool,
     /// Only cases that are not verified, and the summary
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
@@ -244,6 +255,20 @@ pub struct LintArgs {
     /// One JSON document instead of text
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct JudgeArgs {
+    #[command(flatten)]
+    pub selection: Selection,
+    /// The record, written with --json
+    #[arg(long, value_name = "RECORD")]
+    pub record: PathBuf,
+    /// Write the record with its claims judged here
+    #[arg(long, value_name = "PATH")]
+    pub json: Option<PathBuf>,
+    #[command(flatten)]
+    pub resources: Resources,
 }
 
 #[derive(Args, Debug, Clone)]

@@ -24,6 +24,7 @@ pub fn run(args: &PinArgs) -> Result<u8, Failure> {
         threads: args.resources.threads(),
         nonce: None,
         measure: false,
+        any_platform: false,
         device: None,
         weights: args.resources.resolver(false),
         operator: &audit::skip_operator,

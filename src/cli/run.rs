@@ -15,6 +15,7 @@ use crate::digest::Digest;
 use crate::doctor::environment;
 use crate::exit::{self, Failure};
 use crate::manifest::Case;
+use crate::published::{Machine, Recipe};
 use crate::record::{FORMAT, ManifestRecord, Record, RecordError, RunOptions, is_stream};
 use crate::report::{junit, terminal};
 
@@ -47,6 +48,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
         threads: args.resources.threads(),
         nonce: args.nonce.clone(),
         measure: !args.no_measure,
+        any_platform: args.any_platform,
         device: None,
         weights: args.resources.resolver(args.quiet),
         operator: &audit::skip_operator,
@@ -105,6 +107,14 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
         }
     }
 
+    if failures.is_empty() {
+        make_published_inputs(&selected, &mut auditor, &mut devices, &mut record)?;
+        record.judge();
+        if let Some(Err(error)) = file.map(|path| record.save(path)) {
+            failures.push(error.into());
+        }
+        say(&terminal::claims(&record, detail));
+    }
     if let Some(Err(error)) = stream.map(|path| record.save(path)) {
         failures.push(error.into());
     }
@@ -118,8 +128,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     let measurements = args.require != Require::Bits;
     let mut code = exit::of_run(record.cases.iter(), args.strict, measurements);
     if args.require == Require::Claims {
-        // No claim can be judged yet, so none counts as judged.
-        code = exit::worse(code, exit::NOT_VERIFIED);
+        code = exit::worse(code, exit::of_claims(&record.judged));
     }
     for failure in failures {
         anstream::eprintln!("error: {failure}");
@@ -127,6 +136,36 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     }
     say(&terminal::summary(&record, code));
     Ok(code)
+}
+
+/// The inputs that the selected cases' claims publish digests of. What an earlier run made stays.
+pub(super) fn make_published_inputs(
+    selected: &[Selected],
+    auditor: &mut Auditor<'_>,
+    devices: &mut Devices,
+    record: &mut Record,
+) -> Result<(), Failure> {
+    record.published_inputs.retain(|input| input.compared.is_some());
+    for selected in selected {
+        let manifest = &selected.manifest;
+        auditor.device = devices.for_platform(manifest.platform.as_deref())?;
+        for claim in &manifest.claims {
+            if record.published_inputs.iter().any(|input| input.is_of(&manifest.name, claim)) {
+                continue;
+            }
+            let cases: Vec<&Case> =
+                selected.cases().filter(|case| claim.cases.contains(&case.id)).collect();
+            let threads = auditor.threads;
+            let machine = match claim.v_recipe {
+                Some((Recipe::Normal, _)) => Machine { threads, device: devices.any() },
+                _ => Machine::cpu(threads),
+            };
+            record
+                .published_inputs
+                .extend(auditor.published_inputs(manifest, claim, &cases, &machine));
+        }
+    }
+    Ok(())
 }
 
 /// A bar for the rows of a case, on a terminal, once it takes long enough to be wanted.
@@ -158,6 +197,7 @@ fn begin(args: &RunArgs, selected: &[Selected]) -> Result<Record, Failure> {
         device: args.resources.device_text(),
         nonce: args.nonce.clone(),
         measure: !args.no_measure,
+        any_platform: args.any_platform,
     };
     let manifests = selected
         .iter()
@@ -169,6 +209,7 @@ fn begin(args: &RunArgs, selected: &[Selected]) -> Result<Record, Failure> {
             expected_sha256: std::fs::read(&selected.expected_path).ok().map(|b| Digest::of(&b)),
             sections: selected.manifest.sections.clone(),
             claims: selected.manifest.claims.clone(),
+            claims_sha256: None,
         })
         .collect::<Vec<_>>();
     let fresh = Record {

@@ -8,7 +8,7 @@ use crate::claims::{
     Tensor, ToleranceOf,
 };
 use crate::inputs::spec::Pattern;
-use crate::published::Scope;
+use crate::published::{Hardware, Recipe, Scope};
 
 /// Largest count of anything.
 const COUNT_MAX: u64 = 1 << 40;
@@ -83,7 +83,7 @@ fn list(walk: &mut Walk, node: &Node, about: &About<'_>) -> Vec<Claim> {
     walk.list(node, "claim").iter().filter_map(|item| claim(walk, item, about)).collect()
 }
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "id",
     "factors",
     "case",
@@ -94,6 +94,7 @@ const KEYS: [&str; 10] = [
     "tolerance_of",
     "digests",
     "scope",
+    "v_recipe",
 ];
 
 fn claim(walk: &mut Walk, node: &Node, about: &About<'_>) -> Option<Claim> {
@@ -144,6 +145,7 @@ fn claim(walk: &mut Walk, node: &Node, about: &About<'_>) -> Option<Claim> {
         energy_method,
         tolerance_of,
         digests: digests(walk, &fields),
+        v_recipe: fields.get("v_recipe").and_then(|node| v_recipe(walk, node)),
         line,
     })
 }
@@ -208,6 +210,26 @@ fn digests(walk: &mut Walk, fields: &Fields<'_>) -> Vec<PublishedDigest> {
         }
     }
     all
+}
+
+/// How a published V was drawn.
+fn v_recipe(walk: &mut Walk, node: &Node) -> Option<(Recipe, Hardware)> {
+    let recipes =
+        [("torch-device-uniform", Recipe::Uniform), ("torch-device-normal", Recipe::Normal)];
+    let fields = walk.fields(node, "`v_recipe`", &recipes.map(|(name, _)| name))?;
+    let mut given = recipes.into_iter().filter(|(name, _)| fields.has(name));
+    let Some((name, recipe)) = given.next() else {
+        return walk.expected(
+            node,
+            "a recipe of V",
+            "write {torch-device-normal: {platform: cuda, multiprocessors: N}}",
+        );
+    };
+    if given.next().is_some() {
+        walk.fail(node.place, "one V has one recipe", "");
+        return None;
+    }
+    Some((recipe, section::hardware(walk, fields.get(name)?)?))
 }
 
 /// What a claim's figures are of, and the section's cases that stand for it.

@@ -47,6 +47,11 @@ pub struct Manifest {
     pub claims: Vec<Claim>,
 }
 
+/// Whether a platform is something other than a processor.
+pub fn names_accelerator(platform: &str) -> bool {
+    ["NVIDIA", "AMD Instinct", "AMD MI"].iter().any(|maker| platform.starts_with(maker))
+}
+
 /// What a section says of itself beyond its cases.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SectionInfo {
@@ -55,8 +60,8 @@ pub struct SectionInfo {
     pub line: u32,
     /// What of the publication it stands for.
     pub published: Option<Published>,
-    /// The section whose shapes it has with synthetic weights.
-    pub twin_of: Option<String>,
+    /// The sections whose shapes it has with synthetic weights.
+    pub twin_of: Vec<String>,
     /// Of the model that its shapes are said to be of.
     pub config: Option<ModelConfig>,
 }
@@ -316,7 +321,7 @@ fn read(walk: &mut Walk, root: &Node) -> Option<Content> {
                 name: section.name,
                 line: section.line,
                 published: section.published.map(|(published, _)| published),
-                twin_of: section.twin_of.map(|(name, _)| name),
+                twin_of: section.twin_of.into_iter().map(|(name, _)| name).collect(),
                 config: section.config,
             });
         }

@@ -41,7 +41,7 @@ pub(super) struct Section {
     /// Where the section begins.
     pub line: u32,
     pub published: Option<Placed<Published>>,
-    pub twin_of: Option<Placed<String>>,
+    pub twin_of: Vec<Placed<String>>,
     pub config: Option<ModelConfig>,
 }
 
@@ -166,9 +166,12 @@ pub(super) fn read(walk: &mut Walk, node: &Node) -> Option<Section> {
     });
     let published =
         fields.get("published").and_then(|node| Some((claims::published(walk, node)?, node.place)));
-    let twin_of = fields
-        .get("twin_of")
-        .and_then(|node| Some((walk.text(node, "a section's name")?.to_owned(), node.place)));
+    let twin_of = match fields.get("twin_of") {
+        Some(node) => walk.distinct(node, "section", |walk, node| {
+            walk.text(node, "a section's name").map(str::to_owned)
+        }),
+        None => Vec::new(),
+    };
     let config = fields.get("config").and_then(|node| claims::config(walk, node));
     Some(Section {
         name: name?.to_owned(),
@@ -230,7 +233,7 @@ fn source(walk: &mut Walk, node: &Node) -> Option<Source> {
     }
     if has("torch-device-uniform") {
         let fields = walk.fields(node, "drawn weights", &["torch-device-uniform"])?;
-        return drawn(walk, fields.get("torch-device-uniform")?);
+        return hardware(walk, fields.get("torch-device-uniform")?).map(Source::Drawn);
     }
     if has("hub") {
         let keys = ["hub", "revision", "file", "sha256"];
@@ -257,7 +260,7 @@ fn source(walk: &mut Walk, node: &Node) -> Option<Source> {
 }
 
 /// The device whose generator draws.
-fn drawn(walk: &mut Walk, node: &Node) -> Option<Source> {
+pub(super) fn hardware(walk: &mut Walk, node: &Node) -> Option<Hardware> {
     let keys = ["platform", "multiprocessors", "threads"];
     let fields = walk.fields(node, "the device that draws", &keys)?;
     let platforms = [("cuda", Platform::Cuda), ("rocm", Platform::Rocm)];
@@ -273,7 +276,7 @@ fn drawn(walk: &mut Walk, node: &Node) -> Option<Source> {
     };
     // Both are at most u32::MAX.
     match Hardware::new(platform?, multiprocessors? as u32, threads? as u32) {
-        Ok(hardware) => Some(Source::Drawn(hardware)),
+        Ok(hardware) => Some(hardware),
         Err(error) => {
             walk.fail(node.place, error.to_string(), "");
             None

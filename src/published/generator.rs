@@ -36,7 +36,8 @@ impl fmt::Display for Recipe {
 }
 
 /// Whose random library PyTorch was built with: they place words alike and scale them differently.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Platform {
     /// cuRAND.
     Cuda,
@@ -53,8 +54,9 @@ impl fmt::Display for Platform {
     }
 }
 
-/// What of a device decides its random numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// What of a device decides its random numbers. In records: the platform, and blocks that PyTorch starts at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "(Platform, u32)", into = "(Platform, u32)")]
 pub struct Hardware {
     platform: Platform,
     /// Blocks that PyTorch starts at most.
@@ -106,6 +108,20 @@ impl Hardware {
         let needed = elements.div_ceil(Hardware::BLOCK as usize).max(1);
         let blocks = u32::try_from(needed).map_or(self.blocks_max, |n| n.min(self.blocks_max));
         blocks * Hardware::BLOCK
+    }
+}
+
+impl TryFrom<(Platform, u32)> for Hardware {
+    type Error = Error;
+
+    fn try_from((platform, blocks_max): (Platform, u32)) -> Result<Hardware, Error> {
+        Hardware::new(platform, blocks_max, Hardware::BLOCK)
+    }
+}
+
+impl From<Hardware> for (Platform, u32) {
+    fn from(hardware: Hardware) -> (Platform, u32) {
+        (hardware.platform, hardware.blocks_max)
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 
 use crate::check::verdict::{Verdict, difference_in_words};
+use crate::claims::Word;
 use crate::measure::{Rule, Speedup};
 use crate::record::{CaseRecord, Record};
 
@@ -120,6 +121,40 @@ fn percent(part: u64, whole: u64) -> String {
 
 fn seconds(seconds: f64) -> String {
     if seconds < 1.0 { format!("{:.0} ms", seconds * 1e3) } else { format!("{seconds:.1} s") }
+}
+
+/// A line for each claim, with its words counted; below it what does not hold by its own rule, or with
+/// [`Detail::Verbose`] everything.
+pub fn claims(record: &Record, detail: Detail) -> String {
+    let mut text = String::new();
+    if detail == Detail::Quiet || record.judged.is_empty() {
+        return text;
+    }
+    let width = record.judged.iter().map(|claim| claim.id.len()).max().unwrap_or(0);
+    text.push_str("\nclaims\n");
+    for claim in &record.judged {
+        let mut counts: Vec<(Word, usize)> = Vec::new();
+        for row in &claim.rows {
+            match counts.iter_mut().find(|(word, _)| *word == row.word) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((row.word, 1)),
+            }
+        }
+        counts.sort();
+        let counts: Vec<String> =
+            counts.into_iter().map(|(word, count)| format!("{count} {}", word.name())).collect();
+        let twin = claim.twin.as_ref();
+        let twin =
+            twin.map(|twin| format!(" (by its synthetic twin `{twin}`)")).unwrap_or_default();
+        let _ = writeln!(text, "{:<width$}  {}{twin}", claim.id, counts.join(", "));
+        for row in &claim.rows {
+            if detail == Detail::Verbose || row.word.refutes() {
+                let line = row.line.replace('\n', "\n        ");
+                let _ = writeln!(text, "    {}: {}: {line}", row.rule, row.word.name());
+            }
+        }
+    }
+    text
 }
 
 /// Counts by verdict, and what the exit code means.

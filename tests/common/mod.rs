@@ -122,6 +122,7 @@ pub fn audit_all(
         threads: how.threads,
         nonce: how.nonce.map(str::to_owned),
         measure: false,
+        any_platform: false,
         device: None,
         weights: Resolver::new(None, true),
         operator: how.operator,

@@ -1,0 +1,74 @@
+//! `verify judge`: published claims beside a record that was made earlier. Runs no case.
+
+use super::JudgeArgs;
+use super::device::Devices;
+use super::list::print;
+use super::run::make_published_inputs;
+use super::select::{Selected, select};
+use crate::audit::{self, Auditor, HeldWeights, SharedOutputs, recipe_text};
+use crate::exit::{self, Failure};
+use crate::record::{FORMAT, Record, is_stream};
+use crate::report::terminal::{self, Detail};
+
+pub fn run(args: &JudgeArgs) -> Result<u8, Failure> {
+    let selected = select(&args.selection)?;
+    let mut record = Record::load(&args.record)?;
+    let mut found = 0;
+    for selected in &selected {
+        found += adopt(&mut record, selected)?;
+    }
+    if found == 0 {
+        let path = args.record.display();
+        return Err(Failure::bad_input(format!("{path} has none of the cases asked for")));
+    }
+    let mut auditor = Auditor {
+        isa: args.resources.isa(),
+        threads: args.resources.threads(),
+        nonce: None,
+        measure: false,
+        any_platform: false,
+        device: None,
+        weights: args.resources.resolver(false),
+        operator: &audit::skip_operator,
+        held: HeldWeights::default(),
+        seen: SharedOutputs::default(),
+    };
+    let mut devices = Devices::new(args.resources.device);
+    make_published_inputs(&selected, &mut auditor, &mut devices, &mut record)?;
+    record.format = FORMAT.to_owned();
+    record.judge();
+    print(&terminal::claims(&record, Detail::Verbose));
+    if let Some(path) = &args.json {
+        record.save(path)?;
+        if !is_stream(path) {
+            anstream::eprintln!("wrote {}", path.display());
+        }
+    }
+    Ok(exit::of_claims(&record.judged))
+}
+
+/// Takes a manifest's sections and claims into the record of a run of it; how many of its cases are there.
+/// A run of other cases under the same names is refused.
+fn adopt(record: &mut Record, selected: &Selected) -> Result<usize, Failure> {
+    let manifest = &selected.manifest;
+    let mut found = 0;
+    for case in selected.cases() {
+        let Some(ran) = record.case(&manifest.name, &case.id) else { continue };
+        found += 1;
+        let (wanted, got) = (recipe_text(manifest, case), ran.recipe_text());
+        if wanted != got {
+            return Err(Failure::bad_input(format!(
+                "case `{}` of the record is another than the manifest's\n  expected {wanted}\n  got      {got}",
+                case.id
+            )));
+        }
+    }
+    let Some(ran) = record.manifests.iter_mut().find(|ran| ran.name == manifest.name) else {
+        return Ok(found);
+    };
+    ran.platform.clone_from(&manifest.platform);
+    ran.sections.clone_from(&manifest.sections);
+    ran.claims.clone_from(&manifest.claims);
+    ran.claims_sha256 = (ran.sha256 != manifest.sha256).then_some(manifest.sha256);
+    Ok(found)
+}
