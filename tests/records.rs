@@ -175,15 +175,15 @@ fn refused(text: &str) -> String {
 fn a_record_of_another_version_is_refused() {
     let text = serde_json::to_string(&record()).expect("a record");
     assert_eq!(
-        refused(&text.replace(FORMAT, "sparse-verify-record/3")),
-        "PATH is not a record: its format is `sparse-verify-record/3`, expected \
-         `sparse-verify-record/2`"
+        refused(&text.replace(FORMAT, "sparse-verify-record/4")),
+        "PATH is not a record: its format is `sparse-verify-record/4`, expected \
+         `sparse-verify-record/3`"
     );
     // A newer one may have other keys: the version is what is wrong with it.
     assert_eq!(
-        refused(r#"{"format": "sparse-verify-record/3", "runs": []}"#),
-        "PATH is not a record: its format is `sparse-verify-record/3`, expected \
-         `sparse-verify-record/2`"
+        refused(r#"{"format": "sparse-verify-record/4", "runs": []}"#),
+        "PATH is not a record: its format is `sparse-verify-record/4`, expected \
+         `sparse-verify-record/3`"
     );
     assert_eq!(refused("{}"), "PATH is not a record: it has no `format`");
     assert_eq!(refused("[]"), "PATH is not a record: it has no `format`");

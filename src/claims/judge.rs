@@ -13,7 +13,7 @@ use crate::manifest::names_accelerator;
 use crate::matrix::Dtype;
 use crate::measure::{self, CaseTimings, Rule, Timed};
 use crate::published::{Comparison, Scope};
-use crate::record::{CaseRecord, ManifestRecord, Record};
+use crate::record::{BitsRecord, CaseRecord, ManifestRecord, Record};
 
 /// What became of one figure or digest of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -273,6 +273,10 @@ struct Judging<'r> {
     ships: Option<Dtype>,
 }
 
+fn verified_bits(case: &CaseRecord) -> Option<&BitsRecord> {
+    case.bits.as_ref().filter(|_| case.verdict.satisfies())
+}
+
 /// Milliseconds of a timing that may be compared.
 fn ms(timed: &Timed) -> Option<f64> {
     let timing = timed.timing.as_ref()?;
@@ -300,6 +304,9 @@ impl<'r> Judging<'r> {
 
     /// A case's timings, or why they say nothing about the claim.
     fn timings(&self, case: &'r CaseRecord) -> Result<&'r CaseTimings, String> {
+        if !case.verdict.satisfies() {
+            return Err(format!("the case is {}", case.verdict.name()));
+        }
         let Some(timings) = &case.measurement else {
             let reason = case.measurement_reason.as_deref();
             return Err(reason.unwrap_or("not measured").to_owned());
@@ -342,7 +349,7 @@ impl<'r> Judging<'r> {
         let (Some(printed), [case]) = (self.figure(Figure::LiveRows), self.cases) else {
             return Vec::new();
         };
-        let Some(bits) = &case.bits else { return Vec::new() };
+        let Some(bits) = verified_bits(case) else { return Vec::new() };
         let live = case.m.saturating_sub(bits.structure.dead_rows);
         let line = format!(
             "{} rows - {} dead = {live}, printed {printed}",
@@ -358,7 +365,7 @@ impl<'r> Judging<'r> {
         let here: Vec<(f64, u64)> = self
             .cases
             .iter()
-            .filter_map(|case| Some(&case.bits.as_ref()?.difference))
+            .filter_map(|case| Some(&verified_bits(case)?.difference))
             .map(|difference| (difference.error_max.unwrap_or(0.0), difference.differing))
             .collect();
         let Some(error) = here.iter().map(|(error, _)| *error).reduce(f64::max) else {

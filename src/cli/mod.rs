@@ -182,7 +182,7 @@ pub enum Require {
     Bits,
     /// And every required case was measured
     Measurements,
-    /// And every published claim was judged
+    /// And every published claim was judged and holds by its own rule, attained by our operator or not
     Claims,
 }
 

@@ -125,7 +125,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
             failures.push(Failure::environment(message));
         }
     }
-    let measurements = args.require != Require::Bits;
+    let measurements = args.require == Require::Measurements;
     let mut code = exit::of_run(record.cases.iter(), args.strict, measurements);
     if args.require == Require::Claims {
         code = exit::worse(code, exit::of_claims(&record.judged));
