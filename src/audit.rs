@@ -507,6 +507,8 @@ fn fill(record: &mut CaseRecord, case: &Case, prepared: Prepared, judgement: Jud
         recomputed: bits.recomputed,
         negative_zeros_operator: bits.negative_zeros[0],
         negative_zeros_dense: bits.negative_zeros[1],
+        // Numbers that are not finite have no place in JSON; such outputs are refused.
+        dense_max: Some(bits.dense_max).filter(|max| max.is_finite()),
         certificate: bits.certificate,
         perturbation: bits.perturbation,
         broken: bits.broken.into_iter().chain(bits.out_of_bound).collect(),

@@ -155,6 +155,9 @@ pub struct BitsRecord {
     pub recomputed: u64,
     pub negative_zeros_operator: u64,
     pub negative_zeros_dense: u64,
+    /// The largest magnitude of the dense output; `None` in records that did not note it.
+    #[serde(default)]
+    pub dense_max: Option<f32>,
     pub certificate: Option<u64>,
     pub perturbation: String,
     /// Promises that broke, each in words.

@@ -51,6 +51,8 @@ fn with_claims(record: &mut Record, claims: &[&str], pattern: &str) {
     let ran = &mut record.manifests[0];
     ran.sections = manifest.sections;
     ran.claims = manifest.claims;
+    // The record is older than this.
+    record.cases[0].bits.as_mut().expect("it was run").dense_max = Some(3.0);
 }
 
 #[test]
@@ -103,6 +105,8 @@ fn each_figure_earns_its_word() {
         ("memory_reduction: 5", "memory", Differs),
         ("operator_ms: 0.30", "roofline", Impossible),
         ("operator_ms: 0.36", "roofline", Agrees),
+        ("tolerance: 0.001, tolerance_of: output", "tolerance here", Agrees),
+        ("tolerance: 3.0, tolerance_of: output", "tolerance here", Differs),
         ("live_rows: 2867", "live rows here", Agrees),
         ("live_rows: 2868", "live rows here", Differs),
         ("max_abs_error: 0.000", "max error here", Attained),
@@ -148,6 +152,7 @@ fn what_was_not_measured_on_the_claims_hardware_judges_no_time() {
     );
     let host = |record: &mut Record| {
         record.cases[0].measurement.as_mut().expect("measured").device = None;
+        record.environment.cpu_model = "a CPU".into();
     };
     assert_eq!(times(&host), not_judged("measured on a CPU, and the claim is about NVIDIA H200"));
     let not_at_all = |record: &mut Record| {

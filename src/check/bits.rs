@@ -131,6 +131,8 @@ pub struct Bits {
     pub recomputed: u64,
     /// -0 made +0 in the operator's and the dense output.
     pub negative_zeros: [u64; 2],
+    /// The largest magnitude of the dense output: how far an output of zeros is from it.
+    pub dense_max: f32,
     /// `exact`: the certified bound on every sum.
     pub certificate: Option<u64>,
     /// What changed in the perturbation test, in words.
@@ -185,6 +187,12 @@ pub fn positive_zeros(y: &mut Array2<f32>) -> u64 {
         part.iter_mut().for_each(|x| *x += 0.0);
     }
     count
+}
+
+/// The largest magnitude; outputs that are not finite are refused elsewhere.
+fn magnitude_max(y: &Array2<f32>) -> f32 {
+    // As integers, magnitudes have the order of their values, and the loop is vectorised.
+    f32::from_bits(y.iter().map(|x| x.to_bits() & !(1 << 31)).max().unwrap_or(0))
 }
 
 /// Bytes of A that a thread works on at once, at most.
@@ -404,6 +412,7 @@ impl Job<'_> {
         let reference = &self.reference;
         reference.operator.build(a.view())?.apply(v, &reference.staged, dense.view_mut(), 1)?;
         tally.negative_zeros[1] = positive_zeros(&mut dense);
+        tally.dense_max = magnitude_max(&dense);
         if let Some((at, _)) = dense.indexed_iter().find(|(_, x)| !x.is_finite()) {
             tally.not_finite = Some((first + at.0, at.1));
         }
@@ -610,5 +619,20 @@ impl Samples {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_magnitude_has_no_sign() {
+        let of = |values: [f32; 4]| {
+            magnitude_max(&Array2::from_shape_vec((2, 2), values.to_vec()).expect("four"))
+        };
+        assert_eq!(of([1.0, -3.5, 2.0, -0.0]), 3.5);
+        assert_eq!(of([-0.0, 0.0, f32::MIN_POSITIVE / 2.0, 0.0]), f32::MIN_POSITIVE / 2.0);
+        assert_eq!(magnitude_max(&Array2::zeros((0, 3))), 0.0);
     }
 }

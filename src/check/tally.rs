@@ -25,6 +25,7 @@ pub(super) struct Tally {
     pub bound: BoundReport,
     pub recomputed: u64,
     pub negative_zeros: [u64; 2],
+    pub dense_max: f32,
     pub row_bound_max: u64,
     pub a_max: u64,
     pub v_max: u64,
@@ -182,6 +183,7 @@ impl Tally {
         self.recomputed += other.recomputed;
         self.negative_zeros[0] += other.negative_zeros[0];
         self.negative_zeros[1] += other.negative_zeros[1];
+        self.dense_max = self.dense_max.max(other.dense_max);
         self.row_bound_max = self.row_bound_max.max(other.row_bound_max);
         self.a_max = self.a_max.max(other.a_max);
         self.off_grid = self.off_grid.or(other.off_grid);
@@ -267,6 +269,7 @@ impl Tally {
             bound: (!case.arithmetic.has_bit_contract()).then_some(self.bound),
             recomputed: self.recomputed,
             negative_zeros: self.negative_zeros,
+            dense_max: self.dense_max,
             certificate,
             perturbation,
             changes: None,

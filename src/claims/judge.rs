@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::rules::{self, Context, number, range};
-use super::{Claim, Figure, Printed, PublishedDigest, Range, Subject, Tensor};
+use super::{Claim, Figure, Printed, PublishedDigest, Range, Subject, Tensor, ToleranceOf};
 use crate::baseline::Kind;
 use crate::manifest::names_accelerator;
 use crate::matrix::Dtype;
@@ -167,6 +167,7 @@ fn judge_one(record: &Record, manifest: &ManifestRecord, claim: &Claim) -> Optio
         .collect();
     rows.extend(subject.structure());
     rows.extend(subject.errors());
+    rows.extend(subject.tolerance());
     rows.extend(subject.times());
     rows.extend(subject.digests(&manifest.name));
     if rows.is_empty() {
@@ -315,8 +316,13 @@ impl<'r> Judging<'r> {
             (Some(platform), Some(device)) if device != platform => {
                 Err(format!("measured on {device}, and the claim is about {platform}"))
             }
-            (Some(platform), None) if names_accelerator(platform) => {
-                Err(format!("measured on a CPU, and the claim is about {platform}"))
+            (Some(platform), None) => {
+                let cpu = &self.record.environment.cpu_model;
+                let names = |word: &str| word == "CPU" || cpu.contains(word);
+                if !names_accelerator(platform) && platform.split_whitespace().all(names) {
+                    return Ok(timings);
+                }
+                Err(format!("measured on {cpu}, and the claim is about {platform}"))
             }
             _ => Ok(timings),
         }
@@ -378,6 +384,24 @@ impl<'r> Judging<'r> {
         );
         let word = attained(error <= printed.range.high);
         vec![Row::new("max error here", word, printed, error, line)]
+    }
+
+    /// Whether an output of zeros would pass, by the outputs' largest element. (Of normalised columns a rule knows
+    /// without the outputs.)
+    fn tolerance(&self) -> Option<Row> {
+        let printed = self.figure(Figure::Tolerance)?;
+        if self.claim.tolerance_of != Some(ToleranceOf::Output) {
+            return None;
+        }
+        let largest = self.cases.iter().filter_map(|case| verified_bits(case)?.dense_max);
+        let here = f64::from(largest.reduce(f32::min)?);
+        let passes = here <= printed.range.high;
+        let line = format!(
+            "an output of zeros is off by {} at most, tolerance {printed}: {}",
+            number(here),
+            if passes { "it passes" } else { "it does not pass" }
+        );
+        Some(Row::new("tolerance here", agrees(!passes), printed, here, line))
     }
 
     /// Figures that need a clock, in the order in which they are printed.

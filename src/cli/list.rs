@@ -3,11 +3,16 @@
 use std::io::Write as _;
 
 use super::ListArgs;
-use super::select::select;
+use super::select::{Selected, select};
+use crate::claims::Claim;
 use crate::exit::{Failure, VERIFIED};
+use crate::manifest::Manifest;
 
 pub fn run(args: &ListArgs) -> Result<u8, Failure> {
     let selected = select(&args.selection)?;
+    if args.claims {
+        return list_claims(&selected, args.json);
+    }
     let mut text = String::new();
     let mut json = Vec::new();
     let mut count = 0;
@@ -83,6 +88,54 @@ pub fn run(args: &ListArgs) -> Result<u8, Failure> {
     text.push('\n');
     if args.json {
         text = format!("{:#}\n", serde_json::Value::Array(json));
+    }
+    print(&text);
+    Ok(VERIFIED)
+}
+
+/// A line for each claim that is about everything or about a selected case.
+fn list_claims(selected: &[Selected], json: bool) -> Result<u8, Failure> {
+    let is_asked_for = |selected: &Selected, claim: &Claim| {
+        claim.cases.is_empty() || selected.cases().any(|case| claim.cases.contains(&case.id))
+    };
+    let claims: Vec<(&Manifest, &Claim)> = selected
+        .iter()
+        .flat_map(|selected| {
+            let claims = selected.manifest.claims.iter();
+            let claims = claims.filter(|claim| is_asked_for(selected, claim));
+            claims.map(|claim| (&selected.manifest, claim))
+        })
+        .collect();
+    if json {
+        let document: Vec<serde_json::Value> = claims
+            .iter()
+            .map(|(manifest, claim)| serde_json::json!({"manifest": manifest.name, "claim": claim}))
+            .collect();
+        print(&format!("{:#}\n", serde_json::Value::Array(document)));
+        return Ok(VERIFIED);
+    }
+    let width = claims.iter().map(|(_, claim)| claim.id.len()).max().unwrap_or(5);
+    let mut text = format!("{:<10}  {:<width$}  figures [cases]\n", "manifest", "claim");
+    for (manifest, claim) in &claims {
+        let figures =
+            claim.figures.iter().map(|(figure, printed)| format!("{} {printed}", figure.key()));
+        let digests = claim.digests.iter().map(|published| {
+            format!("digest of {} {}", published.tensor.name(), published.digits.short())
+        });
+        let figures: Vec<String> = figures.chain(digests).collect();
+        let cases = match &claim.cases[..] {
+            [] => "everything".to_owned(),
+            [case] => case.clone(),
+            cases => {
+                format!("{} cases of {}", cases.len(), claim.section.as_deref().unwrap_or("-"))
+            }
+        };
+        text.push_str(&format!(
+            "{:<10}  {:<width$}  {} [{cases}]\n",
+            manifest.name,
+            claim.id,
+            figures.join(", ")
+        ));
     }
     print(&text);
     Ok(VERIFIED)

@@ -245,6 +245,9 @@ pub struct ListArgs {
     /// One JSON document instead of a table
     #[arg(long)]
     pub json: bool,
+    /// Published claims instead of cases: their figures as printed, and the cases that stand for them
+    #[arg(long)]
+    pub claims: bool,
 }
 
 #[derive(Args, Debug, Clone)]
