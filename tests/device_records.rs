@@ -12,18 +12,30 @@ fn root() -> &'static Path {
 }
 
 fn records() -> Vec<(PathBuf, Record)> {
+    of_device("h200")
+}
+
+/// Cases in general, and those of the manifest h200.
+fn of_device(folder: &str) -> Vec<(PathBuf, Record)> {
     ["bits.json", "h200.json"]
-        .map(|name| root().join("tests/records/h200").join(name))
+        .map(|name| root().join("tests/records").join(folder).join(name))
         .map(|path| (path.clone(), Record::load(&path).unwrap_or_else(|error| panic!("{error}"))))
         .into()
 }
 
 #[test]
 fn what_a_device_gave_is_what_is_committed() {
+    assert_eq!(compare_with_committed("h200", "NVIDIA H200"), 225);
+    // All that can be run of h200 without its gated weights, quickstart but for the bounded, and t4.
+    assert_eq!(compare_with_committed("h100", "NVIDIA H100 80GB HBM3"), 71 + 132 + 24);
+}
+
+/// How many verified cases of the records of a device have the committed digests. None may have others.
+fn compare_with_committed(folder: &str, name: &str) -> usize {
     let mut compared = 0;
-    for (path, record) in records() {
+    for (path, record) in of_device(folder) {
         assert_eq!(record.devices.len(), 1, "{}", path.display());
-        assert_eq!(record.devices[0].device.name, "NVIDIA H200");
+        assert_eq!(record.devices[0].device.name, name);
         assert!(!record.devices[0].kernels.is_empty());
         for manifest in &record.manifests {
             let file = root().join("expected-hashes").join(format!("{}.yaml", manifest.name));
@@ -31,7 +43,7 @@ fn what_a_device_gave_is_what_is_committed() {
             for case in record.cases.iter().filter(|case| case.manifest == manifest.name) {
                 assert!(!case.verdict.refutes(), "{}", case.id);
                 let Some(bits) = &case.bits else { continue };
-                assert_eq!(case.device.as_deref(), Some("NVIDIA H200"), "{}", case.id);
+                assert_eq!(case.device.as_deref(), Some(name), "{}", case.id);
                 assert_eq!(bits.operator, "skip-cuda", "{}", case.id);
                 let entry = &expected.cases[&case.id];
                 let got = |name: &str| bits.digests.iter().find(|row| row.name == name)?.got;
@@ -46,7 +58,23 @@ fn what_a_device_gave_is_what_is_committed() {
             }
         }
     }
-    assert_eq!(compared, 225);
+    compared
+}
+
+#[test]
+fn published_inputs_were_made_on_devices() {
+    for (folder, made) in [("h200", 3), ("h100", 3)] {
+        let [_, (_, record)] = &of_device(folder)[..] else { panic!("two records") };
+        let compared: Vec<_> =
+            record.published_inputs.iter().filter_map(|input| input.compared).collect();
+        assert_eq!(compared.len(), made, "{folder}");
+        assert!(compared.iter().all(|compared| compared.matches));
+        let v = record.published_inputs.iter().find(|input| input.device.is_some());
+        let compared = v.and_then(|input| input.compared).expect("V of LLaMA was drawn");
+        assert_eq!(compared.digits, 64);
+        let whole = "32d38b5291bb7e2fdfb5df26616d3da6f7209f45e0f53d0ad89388a8811adf7e";
+        assert_eq!(compared.got.to_string(), whole);
+    }
 }
 
 /// Cases of h200.json and what `baseline` was found to follow in each.

@@ -11,6 +11,7 @@ use super::select::{Selected, select};
 use super::{Require, RunArgs};
 use crate::audit::{self, Auditor, HeldWeights, SharedOutputs};
 use crate::check::verdict::Verdict;
+use crate::claims::PublishedInput;
 use crate::digest::Digest;
 use crate::doctor::environment;
 use crate::exit::{self, Failure};
@@ -150,9 +151,12 @@ pub(super) fn make_published_inputs(
         let manifest = &selected.manifest;
         auditor.device = devices.for_platform(manifest.platform.as_deref())?;
         for claim in &manifest.claims {
-            if record.published_inputs.iter().any(|input| input.is_of(&manifest.name, claim)) {
-                continue;
-            }
+            let is_made = |tensor| {
+                let mut made = record.published_inputs.iter();
+                made.any(|input| input.is_of(&manifest.name, claim) && input.tensor == tensor)
+            };
+            let mut claim = claim.clone();
+            claim.digests.retain(|published| !is_made(published.tensor));
             let cases: Vec<&Case> =
                 selected.cases().filter(|case| claim.cases.contains(&case.id)).collect();
             let threads = auditor.threads;
@@ -162,9 +166,17 @@ pub(super) fn make_published_inputs(
             };
             record
                 .published_inputs
-                .extend(auditor.published_inputs(manifest, claim, &cases, &machine));
+                .extend(auditor.published_inputs(manifest, &claim, &cases, &machine));
         }
     }
+    // In the manifests' order, whichever was made first.
+    let place = |input: &PublishedInput| {
+        let manifest = selected.iter().position(|s| s.manifest.name == input.manifest);
+        let claims = manifest.map(|at| &selected[at].manifest.claims);
+        let claim = claims.and_then(|all| all.iter().position(|claim| claim.id == input.claim));
+        (manifest, claim, input.tensor)
+    };
+    record.published_inputs.sort_by_key(place);
     Ok(())
 }
 
