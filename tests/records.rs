@@ -105,6 +105,7 @@ fn record() -> Record {
             device: None,
             nonce: None,
             measure: false,
+            shard: None,
         },
         manifests: vec![ManifestRecord {
             name: "small".into(),
@@ -114,11 +115,13 @@ fn record() -> Record {
             expected_sha256: None,
             sections: Vec::new(),
             claims: Vec::new(),
+            selected: Vec::new(),
         }],
         devices: Vec::new(),
         cases,
         published_inputs: Vec::new(),
         judged: Vec::new(),
+        shards: Vec::new(),
     }
 }
 
@@ -173,15 +176,15 @@ fn refused(text: &str) -> String {
 fn a_record_of_another_version_is_refused() {
     let text = serde_json::to_string(&record()).expect("a record");
     assert_eq!(
-        refused(&text.replace(FORMAT, "sparse-verify-record/3")),
-        "PATH is not a record: its format is `sparse-verify-record/3`, expected \
-         `sparse-verify-record/2`"
+        refused(&text.replace(FORMAT, "sparse-verify-record/9")),
+        "PATH is not a record: its format is `sparse-verify-record/9`, expected \
+         `sparse-verify-record/3`"
     );
     // A newer one may have other keys: the version is what is wrong with it.
     assert_eq!(
-        refused(r#"{"format": "sparse-verify-record/3", "runs": []}"#),
-        "PATH is not a record: its format is `sparse-verify-record/3`, expected \
-         `sparse-verify-record/2`"
+        refused(r#"{"format": "sparse-verify-record/9", "runs": []}"#),
+        "PATH is not a record: its format is `sparse-verify-record/9`, expected \
+         `sparse-verify-record/3`"
     );
     assert_eq!(refused("{}"), "PATH is not a record: it has no `format`");
     assert_eq!(refused("[]"), "PATH is not a record: it has no `format`");
