@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::hint::black_box;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use ndarray::Array2;
@@ -94,6 +95,16 @@ impl Prediction {
     pub fn seconds(&self) -> f64 {
         (self.hash_s + self.flops_s) / self.cores.max(1) as f64
     }
+
+    /// What it took in words, beside this.
+    pub fn beside(&self, took_s: f64, processor_s: Option<f64>) -> String {
+        let ratio = took_s / self.seconds();
+        let processor = processor_s.map_or(String::new(), |processor_s| {
+            let ratio = processor_s / (self.hash_s + self.flops_s);
+            format!("; {} of processor time, {ratio:.2} times", seconds(processor_s))
+        });
+        format!("{}, {ratio:.2} times what was predicted{processor}", seconds(took_s))
+    }
 }
 
 impl fmt::Display for Prediction {
@@ -136,12 +147,24 @@ pub fn seconds(seconds: f64) -> String {
     }
 }
 
+/// Seconds of processor time that this process has taken so far, all threads together, where the system tells. On a
+/// machine with other work it says more than the clock does.
+pub fn processor_s() -> Option<f64> {
+    // What Linux counts in for programs, whatever its own clock.
+    const TICKS_PER_S: f64 = 100.0;
+    let text = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The second field is the program's name in parentheses, and may hold anything.
+    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at)?.parse::<f64>().ok();
+    Some((ticks(11)? + ticks(12)?) / TICKS_PER_S)
+}
+
 /// Of the predicted time, at most this part is spent to find the rates, ...
 const SHARE_MAX: f64 = 0.02;
 /// ... and at most this.
 const BUDGET_S_MAX: f64 = 2.0;
 /// Operations of a slab at most.
-const SLAB_FLOPS_MAX: f64 = 2e8;
+const SLAB_FLOPS_MAX: f64 = 4e8;
 /// Rates of the dense kernels, for what there is no time to find out: of one core with AVX2.
 const FLOPS_PER_S: f64 = 5e10;
 const FLOPS_PER_S_TENSOR_CORE: f64 = 1.5e10;
@@ -267,17 +290,18 @@ struct Slabs {
 impl Slabs {
     /// Times both kernels of a case on a slab of it that takes about `slab_s` each; `None` where they refuse it.
     fn time(&mut self, case: &Case, slab_s: f64) -> Option<Seconds> {
-        const COLUMNS_MAX: usize = 256;
-        const ROWS_MIN: usize = 32;
-        let rate = 1.0 / guess(case).dense;
-        let flops = (slab_s * rate).min(SLAB_FLOPS_MAX);
+        const COLUMNS: Range<usize> = 64..256;
+        // As many as an audit works on at once: kernels for single elements are slow with fewer.
+        const ROWS: usize = 192;
+        let flops = (slab_s / guess(case).dense).min(SLAB_FLOPS_MAX);
+        // All of k: slices and groups are of the whole.
         let k = case.k;
-        // All of k: slices and groups are of the whole. Columns first go, so that kernels have rows to work on.
-        let columns = |rows: usize| (flops / (2.0 * rows as f64 * k.max(1) as f64)) as usize;
-        let m = case.m.min(ROWS_MIN);
-        let n = columns(m.max(1)).clamp(16, COLUMNS_MAX).min(case.n);
-        let rows = (flops / (2.0 * n.max(1) as f64 * k.max(1) as f64)) as usize;
-        let m = rows.clamp(m, case.m);
+        let of_k = 2.0 * k.max(1) as f64;
+        // Whole panels of V, up to four; then as many rows as there is time for.
+        let n = (flops / (of_k * ROWS as f64)) as usize / 64 * 64;
+        let n = n.clamp(COLUMNS.start, COLUMNS.end).min(case.n);
+        let m = (flops / (of_k * n.max(1) as f64)) as usize;
+        let m = m.clamp(8, 4 * ROWS).min(case.m);
         let flops = 2.0 * m as f64 * k as f64 * n as f64;
         if flops == 0.0 {
             return None;

@@ -18,7 +18,7 @@ use crate::digest::Digest;
 use crate::doctor::environment;
 use crate::exit::{self, Failure};
 use crate::manifest::Case;
-use crate::predict::{self, predict};
+use crate::predict::{predict, processor_s};
 use crate::record::{FORMAT, ManifestRecord, Record, RecordError, RunOptions, is_stream};
 use crate::report::{junit, terminal};
 use crate::shard::{self, Shard};
@@ -107,13 +107,13 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
             selected.cases().filter(is_new).map(|case| (case, device.is_some()))
         })
         .collect();
-    let predicted_s = (!args.quiet && !to_do.is_empty()).then(|| {
+    let prediction = (!args.quiet && !to_do.is_empty()).then(|| {
         let prediction = predict(&to_do, auditor.isa, auditor.threads);
         let measuring = if args.no_measure { "" } else { ", and measuring on top of it" };
         anstream::eprintln!("predicted: {prediction}{measuring}");
-        prediction.seconds()
+        prediction
     });
-    let started = Instant::now();
+    let (started, processor_before_s) = (Instant::now(), processor_s());
     'cases: for (selected, device) in selected.iter().zip(device_of) {
         let manifest = &selected.manifest;
         auditor.device = device;
@@ -151,6 +151,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     }
 
     let took_s = started.elapsed().as_secs_f64();
+    let processor_s = processor_s().zip(processor_before_s).map(|(after, before)| after - before);
     if let Some(Err(error)) = stream.map(|path| record.save(path)) {
         failures.push(error.into());
     }
@@ -163,9 +164,8 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
         code = exit::worse(code, failure.code);
     }
     say(&terminal::summary(&record, code));
-    if let Some(predicted_s) = predicted_s.filter(|_| args.no_measure) {
-        let took = predict::seconds(took_s);
-        anstream::eprintln!("took: {took}, {:.2} times what was predicted", took_s / predicted_s);
+    if let Some(prediction) = prediction.filter(|_| args.no_measure) {
+        anstream::eprintln!("took: {}", prediction.beside(took_s, processor_s));
     }
     Ok(code)
 }
