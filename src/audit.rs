@@ -95,6 +95,11 @@ impl HeldWeights {
 /// Drawn weights up to this many bytes are held: parts of them cost four times as much as the whole.
 const DRAWN_BYTES_MAX: usize = 512 << 20;
 
+/// How the reason begins that [`SharedOutputs`] gives.
+pub const VACUOUS: &str = "vacuous output: ";
+/// Why there are no timings of a case that is refuted.
+pub const NOT_RIGHT: &str = "not measured: the output is not right";
+
 /// (manifest-independent) V and output digests -> A digest and case.
 #[derive(Default)]
 pub struct SharedOutputs(HashMap<(Digest, Digest), (Digest, String)>);
@@ -108,7 +113,7 @@ impl SharedOutputs {
         }
         match self.0.get(&(v, output)) {
             Some((other_a, other)) if *other_a != a => Some(format!(
-                "vacuous output: `{other}` has other weights, the same activations and the same \
+                "{VACUOUS}`{other}` has other weights, the same activations and the same \
                  output digest {output}"
             )),
             Some(_) => None,
@@ -119,13 +124,10 @@ impl SharedOutputs {
         }
     }
 
-    /// Notes a case of an earlier run.
-    pub fn note_record(&mut self, case: &CaseRecord) {
-        let Some(bits) = &case.bits else { return };
-        let digest = |name| bits.digests.iter().find(|row| row.name == name)?.got;
-        if let (Some(a), Some(v), Some(y)) = (digest("a"), digest("v"), digest("operator")) {
-            self.note(&case.id, a, v, y);
-        }
+    /// Notes a case of an earlier run, or of another machine's; says so as above.
+    pub fn note_record(&mut self, case: &CaseRecord) -> Option<String> {
+        let digest = |name| case.bits.as_ref()?.digests.iter().find(|row| row.name == name)?.got;
+        self.note(&case.id, digest("a")?, digest("v")?, digest("operator")?)
     }
 }
 
@@ -317,7 +319,7 @@ impl Auditor<'_> {
             (true, Some(platform)) if self.is_other_hardware(platform) => {
                 Some(format!("not measured (needs {platform})"))
             }
-            _ if !is_right => Some("not measured: the output is not right".to_owned()),
+            _ if !is_right => Some(NOT_RIGHT.to_owned()),
             _ => None,
         };
         let Prepared { weights, v, bits, .. } = prepared;

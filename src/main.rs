@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use sparse_verify::cli::{Action, Cli, doctor, explain, inputs, judge, lint, list, pin, run};
+use sparse_verify::cli::{
+    Action, Cli, doctor, explain, inputs, judge, lint, list, merge, pin, run,
+};
 use sparse_verify::exit::BAD_INPUT;
 
 fn main() -> ExitCode {
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
         Some(Action::Lint(args)) => lint::run(&args),
         Some(Action::Judge(args)) => judge::run(&args),
         Some(Action::Inputs(args)) => inputs::run(&args),
+        Some(Action::Merge(args)) => merge::run(&args),
         Some(Action::Explain(args)) => explain::run(&args),
         Some(Action::Doctor(args)) => doctor::run(&args),
     };

@@ -17,6 +17,7 @@ use crate::digest::Digest;
 use crate::doctor::Environment;
 use crate::manifest::SectionInfo;
 use crate::measure::CaseTimings;
+use crate::shard::Shard;
 
 /// The version of the record's format. 2 has devices, and what they say of samples; 3 has what is published, and how
 /// it was judged.
@@ -33,6 +34,7 @@ pub struct Record {
     pub arguments: Vec<String>,
     /// RFC 3339, UTC.
     pub started: String,
+    /// The machine; of a record that was joined, that of the first shard.
     pub environment: Environment,
     pub options: RunOptions,
     pub manifests: Vec<ManifestRecord>,
@@ -45,6 +47,18 @@ pub struct Record {
     /// The manifests' claims, judged by all of the above.
     #[serde(default)]
     pub judged: Vec<JudgedClaim>,
+    /// What it was joined from; empty for a run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shards: Vec<ShardRecord>,
+}
+
+/// One shard of a run that was dealt out: where and how it was run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShardRecord {
+    pub shard: Shard,
+    pub arguments: Vec<String>,
+    pub started: String,
+    pub environment: Environment,
 }
 
 /// A device, and the machine code that ran on it.
@@ -66,6 +80,9 @@ pub struct RunOptions {
     /// Measured on other hardware than the manifests name as well.
     #[serde(default)]
     pub any_platform: bool,
+    /// The part of the selected cases that was run; `None` for all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -86,6 +103,9 @@ pub struct ManifestRecord {
     /// Of the manifest file that sections and claims are of, where it is not the one that was run.
     #[serde(default)]
     pub claims_sha256: Option<Digest>,
+    /// Ids of the cases that were asked for, in order, those of other shards included.
+    #[serde(default)]
+    pub selected: Vec<String>,
 }
 
 /// One case: what it is, what was found, what was measured.

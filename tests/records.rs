@@ -106,6 +106,7 @@ fn record() -> Record {
             nonce: None,
             measure: false,
             any_platform: false,
+            shard: None,
         },
         manifests: vec![ManifestRecord {
             name: "small".into(),
@@ -116,11 +117,13 @@ fn record() -> Record {
             sections: Vec::new(),
             claims: Vec::new(),
             claims_sha256: None,
+            selected: Vec::new(),
         }],
         devices: Vec::new(),
         cases,
         published_inputs: Vec::new(),
         judged: Vec::new(),
+        shards: Vec::new(),
     }
 }
 
@@ -175,14 +178,14 @@ fn refused(text: &str) -> String {
 fn a_record_of_another_version_is_refused() {
     let text = serde_json::to_string(&record()).expect("a record");
     assert_eq!(
-        refused(&text.replace(FORMAT, "sparse-verify-record/4")),
-        "PATH is not a record: its format is `sparse-verify-record/4`, expected \
+        refused(&text.replace(FORMAT, "sparse-verify-record/9")),
+        "PATH is not a record: its format is `sparse-verify-record/9`, expected \
          `sparse-verify-record/3`"
     );
     // A newer one may have other keys: the version is what is wrong with it.
     assert_eq!(
-        refused(r#"{"format": "sparse-verify-record/4", "runs": []}"#),
-        "PATH is not a record: its format is `sparse-verify-record/4`, expected \
+        refused(r#"{"format": "sparse-verify-record/9", "runs": []}"#),
+        "PATH is not a record: its format is `sparse-verify-record/9`, expected \
          `sparse-verify-record/3`"
     );
     assert_eq!(refused("{}"), "PATH is not a record: it has no `format`");

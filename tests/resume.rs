@@ -258,6 +258,6 @@ fn a_damaged_record_is_not_continued() {
         bench.write("record.json", &whole[..length]);
         refused(&bench, &QUICK, "record.json is not a record");
     }
-    bench.write("record.json", &whole.replace("sparse-verify-record/2", "sparse-verify-record/9"));
+    bench.write("record.json", &whole.replace("sparse-verify-record/3", "sparse-verify-record/9"));
     refused(&bench, &QUICK, "its format is `sparse-verify-record/9`");
 }

@@ -7,6 +7,7 @@ pub mod inputs;
 pub mod judge;
 pub mod lint;
 pub mod list;
+pub mod merge;
 pub mod pin;
 pub mod run;
 pub mod select;
@@ -17,7 +18,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
 use crate::backend::cpu::Isa;
+use crate::exit;
 use crate::inputs::weights::Resolver;
+use crate::record::Record;
+use crate::shard::Shard;
 use crate::words::quote;
 
 /// Verify performance claims about sparse operators, bit for bit.
@@ -69,6 +73,11 @@ pub enum Action {
     Judge(JudgeArgs),
     /// Write A and V of a case as .npy and safetensors
     Inputs(InputsArgs),
+    /// Join the records of a run's shards into the record of the whole, and exit as the whole would have
+    ///
+    /// Refuses records of other versions, options, manifests or committed digests, cases that two records have
+    /// differently, and an incomplete set of shards.
+    Merge(MergeArgs),
     /// Say why digests in a record differ
     Explain(ExplainArgs),
     /// Say what this machine can verify and measure, and what is missing
@@ -186,10 +195,39 @@ pub enum Require {
     Claims,
 }
 
+/// What the exit code goes by.
+#[derive(Args, Debug, Clone)]
+pub struct Gate {
+    /// What must be shown for exit code 0
+    #[arg(long, value_enum, default_value_t)]
+    pub require: Require,
+    /// Sections marked `required: false` count too
+    #[arg(long)]
+    pub strict: bool,
+}
+
+impl Gate {
+    /// The code of a run, or of what was joined.
+    pub fn code(&self, record: &Record) -> u8 {
+        let measurements = self.require == Require::Measurements;
+        let code = exit::of_run(record.cases.iter(), self.strict, measurements);
+        match self.require {
+            Require::Claims => exit::worse(code, exit::of_claims(&record.judged)),
+            Require::Bits | Require::Measurements => code,
+        }
+    }
+}
+
 #[derive(Args, Debug, Clone)]
 pub struct RunArgs {
     #[command(flatten)]
     pub selection: Selection,
+    /// Run the I-th of N shards of the selected cases; `verify merge` joins their records
+    ///
+    /// Shards are disjoint, complete, the same on every machine, and balanced by an estimate of their work. Cases on
+    /// the same weights stay together. A shard without cases succeeds.
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<Shard>,
     /// Write the record of the run here, case by case
     #[arg(long, value_name = "PATH")]
     pub json: Option<PathBuf>,
@@ -202,12 +240,8 @@ pub struct RunArgs {
     /// Continue the run whose record is at --json
     #[arg(long, requires = "json")]
     pub resume: bool,
-    /// What must be shown for exit code 0
-    #[arg(long, value_enum, default_value_t)]
-    pub require: Require,
-    /// Sections marked `required: false` count too
-    #[arg(long)]
-    pub strict: bool,
+    #[command(flatten)]
+    pub gate: Gate,
     #[command(flatten)]
     pub resources: Resources,
     /// Verify bits only
@@ -283,6 +317,24 @@ pub struct InputsArgs {
     /// Folder to write to
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct MergeArgs {
+    /// Records written with --shard and --json
+    #[arg(value_name = "RECORD", required = true)]
+    pub records: Vec<PathBuf>,
+    /// Write the record of the whole here
+    #[arg(long, value_name = "PATH")]
+    pub json: PathBuf,
+    /// Write a JUnit report of the whole here
+    #[arg(long, value_name = "PATH")]
+    pub junit: Option<PathBuf>,
+    /// Join an incomplete set: what is missing is named, and the exit code is 3 at best
+    #[arg(long)]
+    pub partial: bool,
+    #[command(flatten)]
+    pub gate: Gate,
 }
 
 #[derive(Args, Debug, Clone)]

@@ -3,22 +3,27 @@
 use std::collections::{HashMap, HashSet};
 use std::io::{IsTerminal, Write as _};
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::RunArgs;
 use super::device::Devices;
 use super::select::{Selected, select};
-use super::{Require, RunArgs};
 use crate::audit::{self, Auditor, HeldWeights, SharedOutputs};
+use crate::backend::cuda::Device;
 use crate::check::verdict::Verdict;
 use crate::claims::PublishedInput;
 use crate::digest::Digest;
 use crate::doctor::environment;
 use crate::exit::{self, Failure};
 use crate::manifest::Case;
+use crate::predict::{predict, processor_s};
 use crate::published::{Machine, Recipe};
 use crate::record::{FORMAT, ManifestRecord, Record, RecordError, RunOptions, is_stream};
 use crate::report::{junit, terminal};
+use crate::shard::{self, Shard};
 
 impl From<RecordError> for Failure {
     fn from(error: RecordError) -> Failure {
@@ -30,8 +35,13 @@ impl From<RecordError> for Failure {
 }
 
 pub fn run(args: &RunArgs) -> Result<u8, Failure> {
-    let selected = select(&args.selection)?;
-    let mut record = begin(args, &selected)?;
+    let mut selected = select(&args.selection)?;
+    let manifests = describe(&selected);
+    let all: usize = selected.iter().map(|s| s.chosen.len()).sum();
+    if let Some(shard) = args.shard {
+        keep(&mut selected, shard);
+    }
+    let mut record = begin(args, &selected, manifests)?;
     let done: HashSet<(String, String)> =
         record.cases.iter().map(|case| (case.manifest.clone(), case.id.clone())).collect();
     // A stream gets the record once, when it is complete.
@@ -56,7 +66,10 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
         held: HeldWeights::default(),
         seen: SharedOutputs::default(),
     };
-    record.cases.iter().for_each(|case| auditor.seen.note_record(case));
+    record.cases.iter().for_each(|case| {
+        // What was shared is in its reasons already.
+        let _ = auditor.seen.note_record(case);
+    });
 
     let detail = match (args.quiet, args.verbose) {
         (true, _) => terminal::Detail::Quiet,
@@ -72,9 +85,41 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
         let _ = out.flush();
     };
     let mut devices = Devices::new(args.resources.device);
-    'cases: for selected in &selected {
+    let device_of: Vec<Option<Arc<Device>>> = selected
+        .iter()
+        .map(|selected| match selected.chosen.is_empty() {
+            true => Ok(None),
+            false => devices.for_platform(selected.manifest.platform.as_deref()),
+        })
+        .collect::<Result<_, Failure>>()?;
+    if let Some(shard) = args.shard.filter(|_| !args.quiet) {
+        let own: usize = selected.iter().map(|s| s.chosen.len()).sum();
+        say(&match own {
+            0 => {
+                format!("shard {shard}: none of the {all} cases, which are fewer than the shards\n")
+            }
+            _ => format!("shard {shard}: {own} of {all} cases\n"),
+        });
+    }
+    let to_do: Vec<(&Case, bool)> = selected
+        .iter()
+        .zip(&device_of)
+        .flat_map(|(selected, device)| {
+            let name = &selected.manifest.name;
+            let is_new = |case: &&Case| !done.contains(&(name.clone(), case.id.clone()));
+            selected.cases().filter(is_new).map(|case| (case, device.is_some()))
+        })
+        .collect();
+    let prediction = (!args.quiet && !to_do.is_empty()).then(|| {
+        let prediction = predict(&to_do, auditor.isa, auditor.threads);
+        let measuring = if args.no_measure { "" } else { ", and measuring on top of it" };
+        anstream::eprintln!("predicted: {prediction}{measuring}");
+        prediction
+    });
+    let (started, processor_before_s) = (Instant::now(), processor_s());
+    'cases: for (selected, device) in selected.iter().zip(device_of) {
         let manifest = &selected.manifest;
-        auditor.device = devices.for_platform(manifest.platform.as_deref())?;
+        auditor.device = device;
         if detail != terminal::Detail::Quiet && !selected.chosen.is_empty() {
             say(&format!("{}: {}\n", manifest.name, manifest.title));
             say(&terminal::head(width));
@@ -116,26 +161,23 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
         }
         say(&terminal::claims(&record, detail));
     }
+    let took_s = started.elapsed().as_secs_f64();
+    let processor_s = processor_s().zip(processor_before_s).map(|(after, before)| after - before);
     if let Some(Err(error)) = stream.map(|path| record.save(path)) {
         failures.push(error.into());
     }
     if let Some(path) = &args.junit {
-        let report = junit::render(&record, args.strict);
-        if let Err(error) = crate::record::replace(path, report.as_bytes()) {
-            let message = format!("failed to write {}: {error}", path.display());
-            failures.push(Failure::environment(message));
-        }
+        failures.extend(write_junit(&record, path, args.gate.strict).err());
     }
-    let measurements = args.require == Require::Measurements;
-    let mut code = exit::of_run(record.cases.iter(), args.strict, measurements);
-    if args.require == Require::Claims {
-        code = exit::worse(code, exit::of_claims(&record.judged));
-    }
+    let mut code = args.gate.code(&record);
     for failure in failures {
         anstream::eprintln!("error: {failure}");
         code = exit::worse(code, failure.code);
     }
     say(&terminal::summary(&record, code));
+    if let Some(prediction) = prediction.filter(|_| args.no_measure) {
+        anstream::eprintln!("took: {}", prediction.beside(took_s, processor_s));
+    }
     Ok(code)
 }
 
@@ -180,6 +222,22 @@ pub(super) fn make_published_inputs(
     Ok(())
 }
 
+/// Writes the JUnit report of a run, or of what was joined.
+pub fn write_junit(record: &Record, path: &Path, strict: bool) -> Result<(), Failure> {
+    crate::record::replace(path, junit::render(record, strict).as_bytes()).map_err(|error| {
+        Failure::environment(format!("failed to write {}: {error}", path.display()))
+    })
+}
+
+/// Leaves the cases of one shard.
+fn keep(selected: &mut [Selected], shard: Shard) {
+    let mut is_own = shard::chosen(selected.iter().flat_map(Selected::cases), shard).into_iter();
+    for selected in selected {
+        // One answer a case, in the same order.
+        selected.chosen.retain(|_| is_own.next().unwrap_or(false));
+    }
+}
+
 /// A bar for the rows of a case, on a terminal, once it takes long enough to be wanted.
 fn progress_bar(case: &Case, quiet: bool) -> ProgressBar {
     const LONG_FLOPS: f64 = 2e9;
@@ -201,17 +259,9 @@ fn places(selected: &[Selected]) -> HashMap<(String, String), usize> {
     cases.enumerate().map(|(at, (name, id))| ((name.clone(), id.clone()), at)).collect()
 }
 
-/// A new record, or the one to be continued.
-fn begin(args: &RunArgs, selected: &[Selected]) -> Result<Record, Failure> {
-    let options = RunOptions {
-        threads: args.resources.threads(),
-        isa: args.resources.isa().to_string(),
-        device: args.resources.device_text(),
-        nonce: args.nonce.clone(),
-        measure: !args.no_measure,
-        any_platform: args.any_platform,
-    };
-    let manifests = selected
+/// The manifests as records hold them, with all cases that were asked for.
+fn describe(selected: &[Selected]) -> Vec<ManifestRecord> {
+    selected
         .iter()
         .map(|selected| ManifestRecord {
             name: selected.manifest.name.clone(),
@@ -222,8 +272,26 @@ fn begin(args: &RunArgs, selected: &[Selected]) -> Result<Record, Failure> {
             sections: selected.manifest.sections.clone(),
             claims: selected.manifest.claims.clone(),
             claims_sha256: None,
+            selected: selected.cases().map(|case| case.id.clone()).collect(),
         })
-        .collect::<Vec<_>>();
+        .collect()
+}
+
+/// A new record, or the one to be continued. `selected` are the cases to run.
+fn begin(
+    args: &RunArgs,
+    selected: &[Selected],
+    manifests: Vec<ManifestRecord>,
+) -> Result<Record, Failure> {
+    let options = RunOptions {
+        threads: args.resources.threads(),
+        isa: args.resources.isa().to_string(),
+        device: args.resources.device_text(),
+        nonce: args.nonce.clone(),
+        measure: !args.no_measure,
+        any_platform: args.any_platform,
+        shard: args.shard,
+    };
     let fresh = Record {
         format: FORMAT.to_owned(),
         tool: audit::tool(),
@@ -236,11 +304,14 @@ fn begin(args: &RunArgs, selected: &[Selected]) -> Result<Record, Failure> {
         cases: Vec::new(),
         published_inputs: Vec::new(),
         judged: Vec::new(),
+        shards: Vec::new(),
     };
     match &args.json {
         Some(path) if args.resume && path.exists() => {
             let mut record = Record::load(path)?;
             continues(&record, &fresh, path)?;
+            // Other cases may be asked for than before.
+            record.manifests = fresh.manifests;
             let wanted = places(selected);
             // What could not be run may be by now.
             record.cases.retain(|case| {
@@ -260,8 +331,13 @@ fn continues(old: &Record, new: &Record, path: &Path) -> Result<(), Failure> {
     } else if old.options != new.options {
         Some(format!("it was made with other options: {:?}, now {:?}", old.options, new.options))
     } else {
-        let changed = old.manifests.iter().find(|old| !new.manifests.contains(old));
-        let changed = changed.or_else(|| new.manifests.iter().find(|m| !old.manifests.contains(m)));
+        let is_in = |manifest: &ManifestRecord, record: &Record| {
+            record.manifests.iter().any(|other| {
+                *manifest == ManifestRecord { selected: manifest.selected.clone(), ..other.clone() }
+            })
+        };
+        let changed = old.manifests.iter().find(|manifest| !is_in(manifest, new));
+        let changed = changed.or_else(|| new.manifests.iter().find(|m| !is_in(m, old)));
         changed.map(|m| format!("manifest `{}` or its committed digests changed", m.name))
     };
     match differs {

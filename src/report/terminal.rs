@@ -186,8 +186,9 @@ pub fn summary(record: &Record, exit_code: u8) -> String {
     };
     let _ = writeln!(
         text,
-        "\n{} cases: {}; {}\n{meaning} (exit code {exit_code})",
+        "\n{} cases{}{}; {}\n{meaning} (exit code {exit_code})",
         record.cases.len(),
+        if counts.is_empty() { "" } else { ": " },
         counts.join(", "),
         seconds(total)
     );

@@ -134,6 +134,14 @@ proptest! {
     ) {
         check(&case)?;
     }
+
+    /// Wide enough that panels are taken in parts.
+    #[test]
+    fn wide_products_follow_the_rule(
+        case in (1..60usize, 500..530usize, 250..530usize).prop_flat_map(|(m, k, n)| case_of(m, k, n))
+    ) {
+        check(&case)?;
+    }
 }
 
 proptest! {

@@ -1,0 +1,90 @@
+//! `verify merge`: the records of all shards of a run -> the record of the run, and its exit code.
+
+use super::list::print;
+use super::{MergeArgs, run};
+use crate::exit::{self, Failure};
+use crate::merge::{Merged, Part, Refusal, join};
+use crate::record::Record;
+use crate::report::terminal;
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Failure {
+        Failure::bad_input(refusal)
+    }
+}
+
+pub fn run(args: &MergeArgs) -> Result<u8, Failure> {
+    let Merged { record, duplicates, missing_shards, missing_cases } =
+        join(&load(args)?, std::env::args().skip(1).collect())?;
+    if !args.partial {
+        if !missing_shards.is_empty() {
+            return Err(Failure::bad_input(format!(
+                "no record of {}\nhint: --partial joins what is there, and exits with 3 at best",
+                listed("shard", &missing_shards)
+            )));
+        }
+        if !missing_cases.is_empty() {
+            return Err(Failure::bad_input(format!(
+                "no record has {}\nhint: a shard that was stopped goes on with --resume; --partial joins what is there",
+                listed("case", &missing_cases)
+            )));
+        }
+    }
+    if !duplicates.is_empty() {
+        let what = listed("case", &duplicates);
+        anstream::eprintln!("note: twice and alike, one is kept: {what}");
+    }
+    let mut code = args.gate.code(&record);
+    if !missing_cases.is_empty() {
+        code = exit::worse(code, exit::NOT_VERIFIED);
+    }
+    let width = record.cases.iter().map(|case| case.id.len()).max().unwrap_or(4);
+    let quiet = terminal::Detail::Quiet;
+    record.cases.iter().for_each(|case| print(&terminal::case(case, width, quiet)));
+    if !missing_shards.is_empty() {
+        print(&format!("missing: {}\n", listed("shard", &missing_shards)));
+    }
+    for id in &missing_cases {
+        print(&format!("missing: case `{id}` is in no record\n"));
+    }
+    let mut failures: Vec<Failure> = Vec::new();
+    failures.extend(record.save(&args.json).err().map(Failure::from));
+    if let Some(path) = &args.junit {
+        failures.extend(run::write_junit(&record, path, args.gate.strict).err());
+    }
+    for failure in failures {
+        anstream::eprintln!("error: {failure}");
+        code = exit::worse(code, failure.code);
+    }
+    print(&terminal::summary(&record, code));
+    Ok(code)
+}
+
+/// Reads all records; what is none is said of all at once.
+fn load(args: &MergeArgs) -> Result<Vec<Part>, Failure> {
+    let (mut parts, mut errors) = (Vec::new(), Vec::new());
+    for path in &args.records {
+        match Record::load(path) {
+            Ok(record) => parts.push(Part { name: path.display().to_string(), record }),
+            Err(error) => errors.push(Failure::from(error)),
+        }
+    }
+    if errors.is_empty() {
+        return Ok(parts);
+    }
+    let code = errors.iter().fold(exit::VERIFIED, |code, error| exit::worse(code, error.code));
+    let messages: Vec<String> = errors.into_iter().map(|error| error.message).collect();
+    Err(Failure { code, message: messages.join("\n") })
+}
+
+/// `shards 2/4, 3/4`; of many, the first.
+fn listed<T: std::fmt::Display>(what: &str, things: &[T]) -> String {
+    const SHOWN_MAX: usize = 10;
+    let shown: Vec<String> = things.iter().take(SHOWN_MAX).map(|thing| thing.to_string()).collect();
+    let plural = if things.len() == 1 { "" } else { "s" };
+    let rest = match things.len().saturating_sub(SHOWN_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{what}{plural} {}{rest}", shown.join(", "))
+}

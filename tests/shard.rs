@@ -1,0 +1,693 @@
+//! A run dealt out to many machines is the run of one: nothing is lost, nothing is done twice, and what one machine
+//! would have refused is refused.
+
+mod common;
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use common::{Ran, Section, Workbench, change_digit, text};
+use sparse_verify::check::verdict::Verdict;
+use sparse_verify::claims::{PublishedInput, Tensor};
+use sparse_verify::digest::Digest;
+use sparse_verify::manifest::{self, Case};
+use sparse_verify::merge::{Part, join};
+use sparse_verify::published::{Comparison, Scope};
+use sparse_verify::record::Record;
+use sparse_verify::shard::{Shard, chosen, work};
+
+fn repository(path: &str) -> String {
+    format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn cases(manifests: &[&str]) -> Vec<Case> {
+    let load =
+        |name: &&str| manifest::load(Path::new(&repository(&format!("manifests/{name}.yaml"))));
+    manifests.iter().flat_map(|name| load(name).expect("one of ours").cases).collect()
+}
+
+#[test]
+fn shards_are_a_partition_and_no_part_is_much_larger_than_the_others() {
+    for manifests in [&["quickstart"][..], &["b200"], &["mi300x"], &["h200", "minilm", "t4"]] {
+        let cases = cases(manifests);
+        let costs: Vec<u128> = cases.iter().map(work).collect();
+        let (total, largest): (u128, u128) =
+            (costs.iter().sum(), costs.iter().copied().max().unwrap_or(0));
+        for count in (1..=7).chain([cases.len() as u16 + 3]) {
+            let mut times_chosen = vec![0; cases.len()];
+            for shard in Shard::all(count) {
+                let is_own = chosen(cases.iter(), shard);
+                assert_eq!(is_own, chosen(cases.iter(), shard), "the same every time");
+                let mut cost = 0;
+                for (at, _) in is_own.iter().enumerate().filter(|(_, own)| **own) {
+                    times_chosen[at] += 1;
+                    cost += costs[at];
+                }
+                assert!(cost <= total / u128::from(count) + largest, "{manifests:?} {shard}");
+                // One stretch: what is on the same weights stays together.
+                let starts = is_own.windows(2).filter(|pair| pair[0] != pair[1]).count();
+                assert!(starts <= 2, "{manifests:?} {shard}");
+                let is_empty = !is_own.contains(&true);
+                assert_eq!(is_empty, usize::from(shard.index()) > cases.len());
+            }
+            assert!(times_chosen.iter().all(|&times| times == 1), "{manifests:?} of {count}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_shard_is_bad_usage() {
+    let bench = Workbench::new(&small());
+    for (shard, words) in [
+        ("0/4", "shard 0 is out of range: must be from 1 to 4"),
+        ("5/4", "shard 5 is out of range: must be from 1 to 4"),
+        ("1/0", "0 shards are out of range"),
+        ("x", "expected I/N"),
+        ("", "expected I/N"),
+    ] {
+        let ran = bench.verify(&["manifests", "--shard", shard]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{shard}: {ran:?}");
+        assert!(ran.stderr.contains(words), "{shard}: {}", ran.stderr);
+    }
+}
+
+/// Ten quick cases.
+fn small() -> Vec<Section<'static>> {
+    let first = Section {
+        shape: (70, 33),
+        patterns: "[uniform, row-magnitude]",
+        sparsity: "[0, 0.5, 0.8]",
+        batch: "3",
+        ..Section::default()
+    };
+    let second = Section {
+        name: "later",
+        seed: 4,
+        patterns: "uniform",
+        sparsity: "[0, 0.5, 0.8, 0.9]",
+        ..first.clone()
+    };
+    vec![first, second]
+}
+
+/// Runs shards of `count` to `record-I.json`, and gives their exit codes.
+fn run_shards(bench: &Workbench, path: &str, count: u16, more: &[&str]) -> Vec<i32> {
+    Shard::all(count).map(|shard| run_shard(bench, path, shard, more).code).collect()
+}
+
+fn run_shard(bench: &Workbench, path: &str, shard: Shard, more: &[&str]) -> Ran {
+    let (of, json) = (shard.to_string(), format!("record-{}.json", shard.index()));
+    let arguments = [path, "--no-measure", "--threads", "1", "--shard", &of, "--json", &json];
+    bench.verify(&[&arguments, more].concat())
+}
+
+fn merge(bench: &Workbench, indices: &[u16], more: &[&str]) -> Ran {
+    let names: Vec<String> = indices.iter().map(|i| format!("record-{i}.json")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    bench.verify(&[&["merge"], &names[..], &["--json", "merged.json"], more].concat())
+}
+
+/// What differs from one run to the next: times, and the command line. A merged record also says what it is from.
+fn timeless(mut record: Record) -> Record {
+    record.started = String::new();
+    record.arguments = Vec::new();
+    record.shards = Vec::new();
+    record.cases.iter_mut().for_each(|case| case.seconds = 0.0);
+    record
+}
+
+fn whole(bench: &Workbench, path: &str, more: &[&str]) -> (Record, i32) {
+    let arguments = [path, "--no-measure", "--threads", "1", "--json", "whole.json"];
+    let ran = bench.verify(&[&arguments, more].concat());
+    (bench.record("whole.json"), ran.code)
+}
+
+#[test]
+fn the_merged_record_is_that_of_the_whole_but_for_times() {
+    let bench = Workbench::new(&small());
+    let quickstart = repository("manifests/quickstart.yaml");
+    assert_eq!(run_shards(&bench, &quickstart, 4, &[]), [0; 4]);
+    // In any order.
+    let ran = merge(&bench, &[3, 1, 4, 2], &["--junit", "merged.xml"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{}", ran.stdout);
+    assert!(ran.stdout.contains("150 cases: 132 verified, 18 within-bound"), "{}", ran.stdout);
+    let (whole, code) = whole(&bench, &quickstart, &[]);
+    assert_eq!(code, 0);
+    let merged = bench.record("merged.json");
+    assert_eq!(timeless(merged.clone()), timeless(whole.clone()));
+    assert!(whole.shards.is_empty());
+
+    // Where and how each shard was run is kept.
+    assert_eq!(merged.arguments[0], "merge");
+    let shards: Vec<String> = merged.shards.iter().map(|s| s.shard.to_string()).collect();
+    assert_eq!(shards, ["1/4", "2/4", "3/4", "4/4"]);
+    for (shard, index) in merged.shards.iter().zip(1..) {
+        let record = bench.record(&format!("record-{index}.json"));
+        assert_eq!(
+            (&shard.arguments, &shard.started, &shard.environment),
+            (&record.arguments, &record.started, &record.environment)
+        );
+    }
+    assert!(bench.read("merged.xml").contains(r#"tests="150""#));
+}
+
+#[test]
+fn several_manifests_and_a_selection_are_dealt_as_one_run() {
+    let bench = Workbench::pinned(&small());
+    bench.write("manifests/again.yaml", &text(&small()[1..]));
+    let glob = ["--case", "*uniform*"];
+    assert_eq!(run_shards(&bench, "manifests", 3, &glob).iter().max(), Some(&3), "not pinned");
+    let ran = merge(&bench, &[1, 2, 3], &[]);
+    let (whole, code) = whole(&bench, "manifests", &glob);
+    assert_eq!((ran.code, code), (3, 3), "{ran:?}");
+    assert_eq!(whole.cases.len(), 4 + 3 + 4);
+    assert_eq!(timeless(bench.record("merged.json")), timeless(whole));
+}
+
+#[test]
+fn a_shard_without_cases_succeeds_and_says_so() {
+    let bench = Workbench::pinned(&small());
+    let ran = run_shard(&bench, "manifests", "12/12".parse().expect("a shard"), &[]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{}", ran.stdout);
+    assert!(ran.stdout.contains("shard 12/12: none of the 10 cases"), "{}", ran.stdout);
+    assert!(bench.record("record-12.json").cases.is_empty());
+    assert_eq!(run_shards(&bench, "manifests", 12, &[]), [0; 12]);
+    let ran = merge(&bench, &(1..=12).collect::<Vec<_>>(), &[]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.stdout.contains("10 cases: 10 verified"), "{}", ran.stdout);
+}
+
+#[test]
+fn merge_exits_as_the_whole_run_would() {
+    let bench = Workbench::pinned(&small());
+    let committed = bench.read("expected-hashes/small.yaml");
+    let id = "small/up/row-magnitude-50/b3/f32/f32-chain";
+    bench.write("expected-hashes/small.yaml", &change_digit(&committed, id, "    a: "));
+    let mut codes = run_shards(&bench, "manifests", 3, &[]);
+    codes.sort_unstable();
+    assert_eq!(codes, [0, 0, 1]);
+    let ran = merge(&bench, &[1, 2, 3], &[]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.stdout.contains("A (pruned weights) digest mismatch"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("10 cases: 9 verified, 1 mismatch"), "{}", ran.stdout);
+
+    // The flags of a run.
+    let optional = Section { required: false, name: "may", ..small()[1].clone() };
+    let bench = Workbench::new(&[optional]);
+    run_shards(&bench, "manifests", 2, &[]);
+    assert_eq!(merge(&bench, &[1, 2], &[]).code, 0);
+    assert_eq!(merge(&bench, &[1, 2], &["--strict"]).code, 3);
+    let bench = Workbench::pinned(&small());
+    run_shards(&bench, "manifests", 2, &[]);
+    assert_eq!(merge(&bench, &[1, 2], &[]).code, 0);
+    assert_eq!(merge(&bench, &[1, 2], &["--require", "measurements"]).code, 3);
+}
+
+/// Refused with 2, in these words, and nothing is written.
+fn refused(bench: &Workbench, indices: &[u16], words: &[&str]) {
+    let ran = merge(bench, indices, &[]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{}", ran.stderr);
+    for words in words {
+        assert!(ran.stderr.contains(words), "no `{words}` in\n{}", ran.stderr);
+    }
+    assert!(!bench.path("merged.json").exists());
+}
+
+/// A bench with the records of three shards.
+fn three() -> Workbench {
+    let bench = Workbench::pinned(&small());
+    assert_eq!(run_shards(&bench, "manifests", 3, &[]), [0; 3]);
+    bench
+}
+
+/// Three shards of which one was changed.
+fn changed(change: impl Fn(&mut Record)) -> Workbench {
+    let bench = three();
+    let mut record = bench.record("record-2.json");
+    change(&mut record);
+    record.save(&bench.path("record-2.json")).expect("the folder is there");
+    bench
+}
+
+#[test]
+fn records_of_other_runs_are_refused() {
+    let both = "record-1.json and record-2.json are not of one run: ";
+    let bench = changed(|record| record.tool = "sparse-verify 0.0.9".into());
+    refused(&bench, &[1, 2, 3], &[both, "the other by sparse-verify 0.0.9"]);
+    let bench = changed(|record| record.options.threads = 7);
+    refused(&bench, &[1, 2, 3], &[both, "--threads is 1 and 7", "hint: what was not given"]);
+    let bench = changed(|record| record.options.isa = "other".into());
+    refused(&bench, &[1, 2, 3], &["--isa is"]);
+    let bench = changed(|record| record.options.nonce = Some("x".into()));
+    refused(&bench, &[1, 2, 3], &["--nonce is not given and x"]);
+    let bench = changed(|record| record.options.device = Some("cpu".into()));
+    refused(&bench, &[1, 2, 3], &["--device is not given and cpu"]);
+    let bench = changed(|record| record.options.measure = true);
+    refused(&bench, &[1, 2, 3], &["measuring is false and true"]);
+    let bench = changed(|record| record.options.shard = "2/4".parse().ok());
+    refused(&bench, &[1, 2, 3], &["one is of 3 shards, the other of 4"]);
+    let bench = changed(|record| record.manifests[0].sha256 = Digest::of(b"other"));
+    refused(&bench, &[1, 2, 3], &[both, "manifest `small` has sha256"]);
+    let bench = changed(|record| record.manifests[0].expected_sha256 = None);
+    refused(&bench, &[1, 2, 3], &["the committed digests of manifest `small` differ"]);
+    let bench = changed(|record| record.manifests[0].name = "large".into());
+    refused(&bench, &[1, 2, 3], &["one is of the manifests small, the other of large"]);
+    let bench = changed(|record| drop(record.manifests[0].selected.pop()));
+    refused(&bench, &[1, 2, 3], &["10 and 9 cases of manifest `small` were asked for"]);
+    let bench = changed(|record| record.options.shard = None);
+    refused(&bench, &[1, 2, 3], &["record-2.json is no record of a shard"]);
+    let bench = changed(|record| record.cases[0].id = "other".into());
+    refused(&bench, &[1, 2, 3], &["record-2.json has case `other`, which is not among"]);
+}
+
+#[test]
+fn files_that_are_no_records_are_refused_all_at_once() {
+    let bench = three();
+    bench.write("record-1.json", "{}");
+    bench.write("record-3.json", "no");
+    let words =
+        ["record-1.json is not a record: it has no `format`", "record-3.json is not a record"];
+    refused(&bench, &[1, 2, 3], &words);
+    let ran = merge(&bench, &[2, 9], &[]);
+    assert_eq!(ran.code, 4, "{ran:?}");
+    assert!(ran.stderr.contains("failed to read the record record-9.json"), "{ran:?}");
+}
+
+#[test]
+fn missing_shards_are_named_and_never_pass() {
+    let bench = three();
+    refused(&bench, &[1], &["no record of shards 2/3, 3/3", "hint: --partial"]);
+    let ran = merge(&bench, &[1, 3], &["--partial"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (3, ""), "{}", ran.stdout);
+    assert!(ran.stdout.contains("missing: shard 2/3\n"), "{}", ran.stdout);
+    for case in bench.record("record-2.json").cases {
+        let words = format!("missing: case `{}` is in no record\n", case.id);
+        assert!(ran.stdout.contains(&words), "{}", ran.stdout);
+    }
+    // What was joined can be joined with the rest.
+    std::fs::rename(bench.path("merged.json"), bench.path("record-4.json")).expect("just written");
+    let ran = merge(&bench, &[4, 2], &[]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let joined = bench.record("merged.json");
+    assert_eq!(merge(&bench, &[1, 2, 3], &[]).code, 0);
+    let at_once = bench.record("merged.json");
+    assert_eq!(joined.shards, at_once.shards);
+    assert_eq!(timeless(joined), timeless(at_once));
+}
+
+#[test]
+fn a_case_in_two_records_is_kept_once_if_they_agree() {
+    let bench = three();
+    std::fs::copy(bench.path("record-2.json"), bench.path("record-4.json")).expect("there");
+    let mut again = bench.record("record-4.json");
+    again.cases.iter_mut().for_each(|case| case.seconds += 1.0);
+    again.save(&bench.path("record-4.json")).expect("there");
+    let ran = merge(&bench, &[1, 2, 3, 4], &[]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.stderr.contains("note: twice and alike, one is kept: case"), "{}", ran.stderr);
+    assert!(ran.stdout.contains("10 cases: 10 verified"), "{}", ran.stdout);
+
+    let bench = three();
+    let mut record = bench.record("record-2.json");
+    let id = record.cases[0].id.clone();
+    record.cases[0].bits.as_mut().expect("verified").recomputed += 1;
+    record.save(&bench.path("record-4.json")).expect("there");
+    let words = format!("record-2.json and record-4.json differ in case `{id}`: what was found");
+    refused(&bench, &[1, 2, 3, 4], &[&words]);
+    let mut worse = record;
+    worse.cases[0].verdict = Verdict::Mismatch;
+    worse.save(&bench.path("record-4.json")).expect("there");
+    refused(&bench, &[1, 2, 3, 4], &["verified and mismatch"]);
+}
+
+/// Two shards that hold a case each, changed as records of machines that were fooled alike.
+fn two_parts(change: impl Fn(usize, &mut Record)) -> Vec<Part> {
+    let one = Section { sparsity: "0.5", patterns: "uniform", ..small()[0].clone() };
+    let bench = Workbench::pinned(&[one.clone(), Section { seed: 4, name: "later", ..one }]);
+    assert_eq!(run_shards(&bench, "manifests", 2, &[]), [0; 2]);
+    (1..=2)
+        .map(|index| {
+            let name = format!("record-{index}.json");
+            let mut record = bench.record(&name);
+            assert_eq!(record.cases.len(), 1);
+            change(index, &mut record);
+            Part { name, record }
+        })
+        .collect()
+}
+
+#[test]
+fn one_output_digest_of_two_machines_is_noticed() {
+    let honest = join(&two_parts(|_, _| {}), Vec::new()).expect("one run").record;
+    assert!(honest.cases.iter().all(|case| case.verdict == Verdict::Verified));
+    let parts = two_parts(|_, record| {
+        let bits = record.cases[0].bits.as_mut().expect("verified");
+        for row in
+            bits.digests.iter_mut().filter(|row| ["v", "operator"].contains(&row.name.as_str()))
+        {
+            row.got = Some(Digest::of(row.name.as_bytes()));
+        }
+    });
+    let merged = join(&parts, Vec::new()).expect("one run").record;
+    assert_eq!(merged.cases[0].verdict, Verdict::Verified, "the first of them");
+    let second = &merged.cases[1];
+    assert_eq!((second.verdict, second.exit_code), (Verdict::Mismatch, 1));
+    let words = format!("vacuous output: `{}` has other weights", merged.cases[0].id);
+    assert!(second.reasons[0].starts_with(&words), "{:?}", second.reasons);
+}
+
+#[test]
+fn published_inputs_are_joined_and_must_agree() {
+    let input = |claim: &str, tensor, got: Option<&[u8]>| PublishedInput {
+        device: None,
+        manifest: "small".into(),
+        claim: claim.into(),
+        tensor,
+        compared: got.map(|bytes| {
+            Comparison::new(Scope::WholeTensor, 1, false, Digest::of(bytes), "0123456789abcdef")
+        }),
+        reason: got.is_none().then(|| "needs a CUDA device".into()),
+    };
+    let parts = two_parts(|index, record| {
+        record.published_inputs = match index {
+            1 => vec![input("x", Tensor::V, None), input("x", Tensor::A, Some(b"a"))],
+            _ => vec![input("x", Tensor::A, Some(b"a")), input("x", Tensor::V, Some(b"v"))],
+        };
+    });
+    let merged = join(&parts, Vec::new()).expect("one run").record;
+    let want = [input("x", Tensor::A, Some(b"a")), input("x", Tensor::V, Some(b"v"))];
+    assert_eq!(merged.published_inputs, want);
+
+    // A shard without the case does not find that A was pruned before it was hashed.
+    let pruned = |matches| {
+        let got = Digest::of(b"a");
+        let published = if matches { got.to_string() } else { "0123456789abcdef".into() };
+        let compared = Comparison::new(Scope::WholeTensor, 1, matches, got, &published);
+        PublishedInput { compared: Some(compared), ..input("x", Tensor::A, None) }
+    };
+    for first in [true, false] {
+        let parts = two_parts(|index, record| {
+            record.published_inputs = vec![pruned((index == 1) == first)];
+        });
+        let merged = join(&parts, Vec::new()).expect("one run").record;
+        assert_eq!(merged.published_inputs, [pruned(true)]);
+    }
+
+    let parts = two_parts(|index, record| {
+        record.published_inputs = vec![input("x", Tensor::A, Some(&[index as u8]))];
+    });
+    let message = join(&parts, Vec::new()).expect_err("two answers").to_string();
+    assert!(
+        message.contains("differ in what they made of the published A of claim `x`"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_shard_that_was_killed_goes_on_and_is_merged() {
+    // Ten quick cases, then one of minutes which --case leaves out when the run goes on.
+    let long = Section {
+        name: "long",
+        shape: (262_144, 4096),
+        patterns: "uniform",
+        sparsity: "0.5",
+        batch: "2048",
+        ..Section::default()
+    };
+    let bench = Workbench::new(&[small(), vec![long]].concat());
+    let quick = ["--case", "small/*", "--case", "later/*"];
+    let ran = bench.verify(&[&["pin", "manifests", "--yes"], &quick[..]].concat());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let arguments = [
+        "manifests",
+        "--no-measure",
+        "--threads",
+        "1",
+        "--shard",
+        "1/1",
+        "--json",
+        "record-1.json",
+    ];
+    let mut child = bench
+        .command(&arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program was built");
+    let started = Instant::now();
+    while !bench.path("record-1.json").exists() || bench.record("record-1.json").cases.len() < 10 {
+        assert!(started.elapsed() < Duration::from_secs(120), "no ten cases in two minutes");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().expect("still running");
+    child.wait().expect("our child");
+
+    // A stopped shard is no whole one.
+    let ran = merge(&bench, &[1], &[]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.stderr.contains("no record has case long/"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("goes on with --resume"), "{}", ran.stderr);
+
+    // Another shard does not go on from this one.
+    let before = bench.read("record-1.json");
+    let other = [
+        "manifests",
+        "--no-measure",
+        "--threads",
+        "1",
+        "--shard",
+        "1/2",
+        "--json",
+        "record-1.json",
+        "--resume",
+    ];
+    let ran = bench.verify(&[&other, &quick[..]].concat());
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.stderr.contains("other options"), "{}", ran.stderr);
+    assert_eq!(bench.read("record-1.json"), before);
+
+    let ran = bench.verify(&[&arguments[..], &["--resume"], &quick].concat());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let ran = merge(&bench, &[1], &[]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let (whole, _) = whole(&bench, "manifests", &quick);
+    assert_eq!(timeless(bench.record("merged.json")), timeless(whole));
+}
+
+/// A small manifest of two sections, a folder for programs that the examples call, and what they find in the
+/// environment.
+struct Ci {
+    bench: Workbench,
+    path: String,
+}
+
+impl Ci {
+    fn new(refuted: bool) -> Ci {
+        let bench = Workbench::pinned(&small());
+        if refuted {
+            let committed = bench.read("expected-hashes/small.yaml");
+            let id = "later/up/uniform-50/b3/f32/f32-chain";
+            bench.write("expected-hashes/small.yaml", &change_digit(&committed, id, "    a: "));
+        }
+        std::fs::create_dir(bench.path("bin")).expect("new");
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_verify"), bench.path("bin/verify"))
+            .expect("new");
+        let inherited = std::env::var("PATH").unwrap_or_default();
+        let path = format!("{}:{inherited}", bench.path("bin").display());
+        Ci { bench, path }
+    }
+
+    /// As a runner does: `bash -e`, in the folder.
+    fn shell(&self, script: &str, env: &[(&str, String)]) -> Ran {
+        let mut command = std::process::Command::new("bash");
+        command.args(["-e", "-c", script]).current_dir(self.bench.path(""));
+        command.env("PATH", &self.path).envs(env.iter().map(|(key, value)| (key, value)));
+        common::ran(&mut command)
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Workflow {
+    jobs: HashMap<String, Job>,
+}
+
+#[derive(serde::Deserialize)]
+struct Job {
+    strategy: Option<Strategy>,
+    #[serde(default)]
+    env: HashMap<String, String>,
+    steps: Vec<Step>,
+}
+
+#[derive(serde::Deserialize)]
+struct Strategy {
+    matrix: HashMap<String, Vec<u16>>,
+}
+
+#[derive(serde::Deserialize)]
+struct Step {
+    name: Option<String>,
+    uses: Option<String>,
+    run: Option<String>,
+    #[serde(default)]
+    with: HashMap<String, serde_json::Value>,
+}
+
+fn workflow() -> Workflow {
+    let text =
+        std::fs::read_to_string(repository("examples/ci/github-actions.yml")).expect("there");
+    serde_saphyr::from_str(&text).expect("a workflow")
+}
+
+/// The steps of a job that are commands, but for that which builds the program.
+fn commands(job: &Job) -> Vec<&str> {
+    let own = job.steps.iter().filter(|step| step.name.as_deref() != Some("Build"));
+    own.filter_map(|step| step.run.as_deref()).collect()
+}
+
+/// Whether this version of the program has a command; what it has not is said, not passed over.
+fn has_command(name: &str) -> bool {
+    use clap::CommandFactory as _;
+    let cli = sparse_verify::cli::Cli::command();
+    let has = cli.get_subcommands().any(|command| command.get_name() == name);
+    if !has {
+        let _ = std::io::Write::write_all(
+            &mut std::io::stderr(),
+            format!("not run: this version has no `verify {name}`\n").as_bytes(),
+        );
+    }
+    has
+}
+
+/// `text` with the expressions of a runner replaced, none of which may be left.
+fn evaluate(text: &str, index: u16, count: usize) -> String {
+    let text = text
+        .replace("${{ matrix.index }}", &index.to_string())
+        .replace("${{ strategy.job-total }}", &count.to_string());
+    assert!(!text.contains("${{"), "{text}");
+    text
+}
+
+/// The exit codes of the shards and of the gate, as the workflow's steps give them.
+fn run_workflow(ci: &Ci) -> (Vec<i32>, i32) {
+    let workflow = workflow();
+    let (shard, gate) = (&workflow.jobs["shard"], &workflow.jobs["gate"]);
+    let indices = &shard.strategy.as_ref().expect("a matrix").matrix["index"];
+    let records = ci.bench.path("records");
+    std::fs::create_dir(&records).expect("new");
+    let mut codes = Vec::new();
+    for &index in indices {
+        let evaluate = |text: &str| evaluate(text, index, indices.len());
+        let env: Vec<(&str, String)> =
+            shard.env.iter().map(|(key, value)| (key.as_str(), evaluate(value))).collect();
+        for command in commands(shard) {
+            codes.push(ci.shell(command, &env).code);
+        }
+        // What the upload and the download do.
+        let upload = shard
+            .steps
+            .iter()
+            .find(|step| step.uses.as_deref().is_some_and(|uses| uses.contains("upload-artifact")))
+            .expect("records are uploaded");
+        let path = evaluate(upload.with["path"].as_str().expect("a path"));
+        std::fs::rename(ci.bench.path(&path), records.join(&path)).expect("it was written");
+    }
+    let mut summary =
+        vec![("GITHUB_STEP_SUMMARY", ci.bench.path("summary.md").display().to_string())];
+    summary.extend(gate.env.iter().map(|(key, value)| (key.as_str(), value.clone())));
+    let mut code = 0;
+    for command in commands(gate) {
+        if command.contains("verify report") && !has_command("report") {
+            continue;
+        }
+        let ran = ci.shell(command, &summary);
+        if command.contains("verify merge") {
+            code = ran.code;
+        } else {
+            assert_eq!(ran.code, 0, "{command}: {ran:?}");
+        }
+    }
+    (codes, code)
+}
+
+#[test]
+fn the_example_for_github_actions_passes_and_fails_as_it_should() {
+    let ci = Ci::new(false);
+    assert_eq!(run_workflow(&ci), (vec![0; 4], 0));
+    assert!(ci.bench.read("report.xml").contains(r#"tests="10""#));
+    let ci = Ci::new(true);
+    let (mut codes, gate) = run_workflow(&ci);
+    codes.sort_unstable();
+    assert_eq!((codes, gate), (vec![0, 0, 0, 1], 1));
+}
+
+#[test]
+fn the_commands_of_the_examples_are_ones_that_the_program_knows() {
+    use clap::Parser as _;
+    let workflow = workflow();
+    let mut seen = Vec::new();
+    let slurm = std::fs::read_to_string(repository("examples/ci/slurm.sh")).expect("there");
+    let slurm = slurm.replace("\\\n", " ");
+    let lines = workflow.jobs.values().flat_map(commands).chain(slurm.lines());
+    for line in lines.map(str::trim).filter(|line| line.starts_with("verify ")) {
+        let line = line.split(" >> ").next().unwrap_or_default();
+        // As a shell would leave them, with numbers for variables.
+        let line = line
+            .replace("${SLURM_CPUS_PER_TASK:-1}", "1")
+            .replace("$SLURM_ARRAY_TASK_COUNT", "4")
+            .replace("$COUNT", "4")
+            .replace("$INDEX", "2")
+            .replace("$index", "2")
+            .replace('"', "");
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if words[1] == "report" && !has_command("report") {
+            continue;
+        }
+        if let Err(error) = sparse_verify::cli::Cli::try_parse_from(&words) {
+            panic!("{line}: {error}");
+        }
+        let mut text = String::new();
+        let _ = write!(text, "{} {}", words[0], words[1]);
+        seen.push(text);
+    }
+    assert!(seen.len() >= 4 && seen.contains(&"verify merge".to_owned()), "{seen:?}");
+}
+
+/// The exit codes of the jobs that the script submits, in order.
+fn run_slurm(ci: &Ci) -> Vec<i32> {
+    std::fs::copy(repository("examples/ci/slurm.sh"), ci.bench.path("slurm.sh")).expect("there");
+    // Runs what it is given at once, an array task by task, and notes each exit code.
+    let sbatch = r#"#!/usr/bin/env bash
+array=1-1
+while [[ "$1" == --* ]]; do
+    case "$1" in --array=*) array=${1#--array=} ;; --dependency=afterany:77) ;; --dependency=*) exit 9 ;; esac
+    shift
+done
+for index in $(seq "${array%-*}" "${array#*-}"); do
+    SLURM_ARRAY_TASK_ID=$index SLURM_ARRAY_TASK_COUNT=${array#*-} SLURM_CPUS_PER_TASK=1 bash "$@" >/dev/null
+    echo $? >>codes
+done
+echo 77
+"#;
+    ci.bench.write("bin/sbatch", sbatch);
+    let path = ci.bench.path("bin/sbatch");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(path, mode).expect("ours");
+    let ran = ci.shell("./slurm.sh", &[]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    ci.bench.read("codes").lines().map(|line| line.parse().expect("a code")).collect()
+}
+
+#[test]
+fn the_example_for_slurm_passes_and_fails_as_it_should() {
+    let ci = Ci::new(false);
+    assert_eq!(run_slurm(&ci), [0; 5]);
+    assert_eq!(ci.bench.record("record.json").cases.len(), 10);
+    let ci = Ci::new(true);
+    let codes = run_slurm(&ci);
+    assert_eq!(codes.iter().filter(|&&code| code == 1).count(), 2, "{codes:?}");
+    assert_eq!(codes.last(), Some(&1), "the gate");
+}
