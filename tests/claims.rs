@@ -12,6 +12,7 @@ use sparse_verify::exit;
 use sparse_verify::manifest;
 use sparse_verify::published::{Hardware, Machine, Platform, Scope};
 use sparse_verify::record::Record;
+use sparse_verify::report::junit;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -170,6 +171,28 @@ fn what_was_not_measured_on_the_claims_hardware_judges_no_time() {
     let wrong = |record: &mut Record| record.cases[0].verdict = Verdict::Mismatch;
     let (word, _) = times(&wrong).expect("a row");
     assert_eq!(word, Word::NotJudged);
+}
+
+#[test]
+fn required_claims_are_test_cases_of_their_own() {
+    let mut record = h200();
+    with_claims(
+        &mut record,
+        &["operator_ms: 0.1", "vendor_ms: 99", "live_rows: 2867", "iterations: 1"],
+        "row-magnitude",
+    );
+    record.judge();
+    let without = junit::render(&record, false, false);
+    assert!(!without.contains("claims"), "{without}");
+    let text = junit::render(&record, false, true);
+    let suite = text.split("<testsuite name=\"h200: claims\"").nth(1).expect("a suite");
+    // 0.1 ms is impossible by the roofline, 99 ms is no time of cuSPARSE; one cannot be judged.
+    assert!(
+        suite.starts_with(" tests=\"4\" skipped=\"0\" errors=\"1\" failures=\"2\""),
+        "{suite}"
+    );
+    assert!(suite.contains("roofline: impossible: 2.393e10 flops"), "{suite}");
+    assert!(suite.contains("vendor time: differs: "), "{suite}");
 }
 
 #[test]

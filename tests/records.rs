@@ -234,12 +234,12 @@ fn golden(name: &str, text: &str) {
 
 #[test]
 fn junit_to_the_byte() {
-    golden("junit.xml", &junit::render(&record(), false));
+    golden("junit.xml", &junit::render(&record(), false, false));
 }
 
 #[test]
 fn junit_strict_counts_what_is_not_required() {
-    let [plain, strict] = [false, true].map(|strict| junit::render(&record(), strict));
+    let [plain, strict] = [false, true].map(|strict| junit::render(&record(), strict, false));
     assert!(plain.contains(r#"tests="4" skipped="1" errors="1" failures="1""#), "{plain}");
     assert!(strict.contains(r#"errors="2" failures="1""#), "{strict}");
     assert!(!strict.contains("<skipped"), "{strict}");
@@ -249,7 +249,7 @@ fn junit_strict_counts_what_is_not_required() {
 fn junit_is_one_document_whatever_the_reasons_hold() {
     let mut record = record();
     record.cases[1].reasons = vec!["]]> \u{1b}[31m\u{0} <a> & \"b\" \u{fffe}".into()];
-    let text = junit::render(&record, false);
+    let text = junit::render(&record, false, false);
     assert!(!text.contains('\u{1b}') && !text.contains('\u{0}'), "{text:?}");
     let report = quick_junit::Report::deserialize_from_str(&text).expect("well formed");
     assert_eq!(report.test_suites[0].test_cases.len(), 4);

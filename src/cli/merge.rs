@@ -50,7 +50,7 @@ pub fn run(args: &MergeArgs) -> Result<u8, Failure> {
     let mut failures: Vec<Failure> = Vec::new();
     failures.extend(record.save(&args.json).err().map(Failure::from));
     if let Some(path) = &args.junit {
-        failures.extend(run::write_junit(&record, path, args.gate.strict).err());
+        failures.extend(run::write_junit(&record, path, &args.gate).err());
     }
     for failure in failures {
         anstream::eprintln!("error: {failure}");

@@ -8,9 +8,9 @@ use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::RunArgs;
 use super::device::Devices;
 use super::select::{Selected, select};
+use super::{Gate, Require, RunArgs};
 use crate::audit::{self, Auditor, HeldWeights, SharedOutputs};
 use crate::backend::cuda::Device;
 use crate::check::verdict::Verdict;
@@ -167,7 +167,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
         failures.push(error.into());
     }
     if let Some(path) = &args.junit {
-        failures.extend(write_junit(&record, path, args.gate.strict).err());
+        failures.extend(write_junit(&record, path, &args.gate).err());
     }
     let mut code = args.gate.code(&record);
     for failure in failures {
@@ -223,8 +223,9 @@ pub(super) fn make_published_inputs(
 }
 
 /// Writes the JUnit report of a run, or of what was joined.
-pub fn write_junit(record: &Record, path: &Path, strict: bool) -> Result<(), Failure> {
-    crate::record::replace(path, junit::render(record, strict).as_bytes()).map_err(|error| {
+pub fn write_junit(record: &Record, path: &Path, gate: &Gate) -> Result<(), Failure> {
+    let report = junit::render(record, gate.strict, gate.require == Require::Claims);
+    crate::record::replace(path, report.as_bytes()).map_err(|error| {
         Failure::environment(format!("failed to write {}: {error}", path.display()))
     })
 }
