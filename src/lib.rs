@@ -19,6 +19,7 @@ pub mod inputs;
 pub mod manifest;
 pub mod matrix;
 pub mod measure;
+pub mod numbers;
 pub mod operator;
 pub mod published;
 pub mod record;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use sparse_verify::cli::{Action, Cli, doctor, explain, inputs, lint, list, pin, run};
+use sparse_verify::cli::{Action, Cli, doctor, explain, inputs, lint, list, pin, report, run};
 use sparse_verify::exit::BAD_INPUT;
 
 fn main() -> ExitCode {
@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Some(Action::Pin(args)) => pin::run(&args),
         Some(Action::List(args)) => list::run(&args),
         Some(Action::Lint(args)) => lint::run(&args),
+        Some(Action::Report(args)) => report::run(&args),
         Some(Action::Inputs(args)) => inputs::run(&args),
         Some(Action::Explain(args)) => explain::run(&args),
         Some(Action::Doctor(args)) => doctor::run(&args),

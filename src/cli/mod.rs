@@ -7,6 +7,7 @@ pub mod inputs;
 pub mod lint;
 pub mod list;
 pub mod pin;
+pub mod report;
 pub mod run;
 pub mod select;
 
@@ -61,6 +62,11 @@ pub enum Action {
     Lint(LintArgs),
     /// Write A and V of a case as .npy and safetensors
     Inputs(InputsArgs),
+    /// Render records as one HTML page or as Markdown; several are set side by side
+    ///
+    /// Reads the records only. Without --html and --markdown, Markdown goes to stdout. Exit code 1: two records of
+    /// one case differ in a digest, or one verifies what another refutes; the words of a single record change nothing.
+    Report(ReportArgs),
     /// Say why digests in a record differ
     Explain(ExplainArgs),
     /// Say what this machine can verify and measure, and what is missing
@@ -255,6 +261,19 @@ pub struct InputsArgs {
     /// Folder to write to
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct ReportArgs {
+    /// Records written with --json
+    #[arg(value_name = "RECORD", required = true)]
+    pub records: Vec<PathBuf>,
+    /// Write one self-contained page here: no scripts, nothing fetched
+    #[arg(long, value_name = "OUT")]
+    pub html: Option<PathBuf>,
+    /// Write Markdown for a pull request or a summary here, or to stdout (`-`, or without OUT)
+    #[arg(long, value_name = "OUT", num_args = 0..=1, default_missing_value = "-")]
+    pub markdown: Option<PathBuf>,
 }
 
 #[derive(Args, Debug, Clone)]
