@@ -87,7 +87,10 @@ pub fn compare<'a>(records: &'a [(String, Record)]) -> Compared<'a> {
         let verdicts: Vec<(usize, Verdict)> = here().map(|(at, case)| (at, case.verdict)).collect();
         if verdicts.iter().any(|(_, v)| v.satisfies()) && verdicts.iter().any(|(_, v)| v.refutes())
         {
-            differs("verdicts differ", verdicts.iter().map(|(at, v)| (*at, v.name().into())).collect());
+            differs(
+                "verdicts differ",
+                verdicts.iter().map(|(at, v)| (*at, v.name().into())).collect(),
+            );
         }
         let digests = DIGESTS.map(|name| {
             let got: Vec<(usize, Option<Digest>)> =
@@ -173,7 +176,10 @@ fn manifests(records: &[(String, Record)]) -> Vec<String> {
                 ("the file of committed digests of", expected != manifest.expected_sha256),
             ] {
                 if differs {
-                    notes.push(format!("{what} `{}` is not the same in {other} and {name}", manifest.name));
+                    notes.push(format!(
+                        "{what} `{}` is not the same in {other} and {name}",
+                        manifest.name
+                    ));
                 }
             }
         }

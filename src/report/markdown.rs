@@ -44,6 +44,12 @@ fn line(text: &mut String, line: &str) {
 fn one(text: &mut String, record: &Record) {
     line(text, &format!("**{}**\n", sentence(&overview::sentence(record))));
     line(text, &format!("{}.\n", overview::counts_in_words(record)));
+    let only = overview::selection(record);
+    if !only.is_empty() {
+        let globs: Vec<String> = only.iter().take(SUBJECTS_MAX).map(|glob| cell(glob)).collect();
+        let more = if only.len() > SUBJECTS_MAX { ", ..." } else { "" };
+        line(text, &format!("Only cases that match were asked for: {}{more}.\n", globs.join(", ")));
+    }
     let open: Vec<&CaseRecord> =
         record.cases.iter().filter(|case| !case.verdict.satisfies()).collect();
     if !open.is_empty() {
@@ -96,7 +102,11 @@ fn table<const N: usize>(
 
 /// Folded away on hosts that know how to. `summary` holds no text from outside.
 fn details(text: &mut String, summary: &str, inside: &str) {
-    let _ = write!(text, "<details>\n<summary>{summary}</summary>\n\n{}\n\n</details>\n\n", inside.trim_end());
+    let _ = write!(
+        text,
+        "<details>\n<summary>{summary}</summary>\n\n{}\n\n</details>\n\n",
+        inside.trim_end()
+    );
 }
 
 /// Text from outside, as text in a table's cell or a line: no Markdown, no HTML, no line break.
@@ -150,19 +160,19 @@ fn claims(text: &mut String, record: &Record) {
     const HEADS: [&str; 6] = ["claim", "of", "word", "printed", "here", "arithmetic"];
     let all = || record.judged.iter().flat_map(|claim| claim.rows.iter().map(move |r| (claim, r)));
     let (refuted, others): (Vec<_>, Vec<_>) = all().partition(|(_, row)| row.word.refutes());
-    let words: Vec<String> = overview::words(record)
-        .into_iter()
-        .map(|(word, count)| format!("{count} {}", word.name()))
-        .collect();
+    let words = overview::words_in_words(record);
     if !words.is_empty() {
-        line(text, &format!("{}: {}.\n", count(record.judged.len(), "claim"), words.join(", ")));
+        line(text, &format!("{}: {}.\n", count(record.judged.len(), "claim"), words));
     }
     if !refuted.is_empty() {
         table(text, HEADS, refuted.into_iter().map(|(claim, r)| row(claim, r)));
     }
     if !others.is_empty() {
         let mut inside = String::new();
-        let summary = format!("{} that hold, are attained or not, or were not judged", count(others.len(), "figure"));
+        let summary = format!(
+            "{} that hold, are attained or not, or were not judged",
+            count(others.len(), "figure")
+        );
         table(&mut inside, HEADS, others.into_iter().map(|(claim, r)| row(claim, r)));
         details(text, &summary, &inside);
     }
@@ -170,7 +180,9 @@ fn claims(text: &mut String, record: &Record) {
         let rows = record.published_inputs.iter().map(|input| {
             let said = match (&input.compared, &input.reason) {
                 (Some(compared), _) => compared.to_string(),
-                (None, reason) => format!("not made: {}", reason.as_deref().unwrap_or("no reason is given")),
+                (None, reason) => {
+                    format!("not made: {}", reason.as_deref().unwrap_or("no reason is given"))
+                }
             };
             [cell(&input.claim), input.tensor.name().to_owned(), cell(&said)]
         });
@@ -190,7 +202,9 @@ fn measured(text: &mut String, record: &Record) {
     }
     let rows = measured.iter().map(|(case, timings, timing)| {
         let speedup = |rule| match timings.speedups.iter().find(|s| s.rule == rule) {
-            Some(speedup) => format!("{} {}", numbers::ratio(speedup.ratio), cell(&speedup.baseline)),
+            Some(speedup) => {
+                format!("{} {}", numbers::ratio(speedup.ratio), cell(&speedup.baseline))
+            }
             None => "-".into(),
         };
         [
@@ -256,7 +270,10 @@ fn side_by_side(text: &mut String, records: &[(String, Record)], compared: &Comp
         line(&mut inside, &format!("| {} | {} |", cell(row.id), cells.join(" | ")));
     }
     if compared.rows.len() > ROWS_MAX {
-        line(&mut inside, &format!("\n{} more are not shown here.", compared.rows.len() - ROWS_MAX));
+        line(
+            &mut inside,
+            &format!("\n{} more are not shown here.", compared.rows.len() - ROWS_MAX),
+        );
     }
     details(text, &format!("All {}", count(compared.rows.len(), "case")), &inside);
 }

@@ -34,6 +34,12 @@ pub fn meaning(exit_code: u8) -> &'static str {
     }
 }
 
+/// The same without the word before it.
+pub fn meaning_alone(exit_code: u8) -> &'static str {
+    let meaning = meaning(exit_code);
+    meaning.split_once(": ").map_or(meaning, |(_, rest)| rest)
+}
+
 /// The exit code that the record's cases give under the options of its command line; `None` of a record without
 /// cases, which verifies nothing.
 pub fn exit_code(record: &Record) -> Option<u8> {
@@ -50,6 +56,29 @@ pub fn exit_code(record: &Record) -> Option<u8> {
     let code = exit::of_run(record.cases.iter(), has("--strict"), measurements);
     let judged = record.judged.iter().any(|claim| !claim.rows.is_empty());
     Some(if claims && !judged { exit::worse(code, exit::NOT_VERIFIED) } else { code })
+}
+
+/// The globs that chose cases on the command line; empty where all were asked for.
+pub fn selection(record: &Record) -> Vec<&str> {
+    let arguments = &record.arguments;
+    let apart =
+        arguments.windows(2).filter(|pair| pair[0] == "--case").map(|pair| pair[1].as_str());
+    let joined = arguments.iter().filter_map(|argument| argument.strip_prefix("--case="));
+    apart.chain(joined).collect()
+}
+
+/// What is to be known first, without its full stop.
+pub fn lead(record: &Record) -> String {
+    let total = record.cases.len();
+    let refuted = record.cases.iter().filter(|case| case.verdict.refutes()).count();
+    match exit_code(record) {
+        Some(exit::VERIFIED) => "Verified".into(),
+        Some(exit::REFUTED) => format!("Refuted: {refuted} of {}", count(total, "case")),
+        Some(exit::BAD_INPUT) => "Bad input: not everything could be looked at".into(),
+        Some(exit::NOT_VERIFIED) => "Not verified".into(),
+        Some(_) => "The environment failed".into(),
+        None => "Nothing was verified: the record holds no case".into(),
+    }
 }
 
 /// The record in one sentence.
@@ -75,6 +104,13 @@ pub fn words(record: &Record) -> Vec<(Word, usize)> {
         *words.entry(row.word).or_insert(0) += 1;
     }
     words.into_iter().collect()
+}
+
+/// `2 attained, 1 differs`.
+pub fn words_in_words(record: &Record) -> String {
+    let words: Vec<String> =
+        words(record).iter().map(|(word, count)| format!("{count} {}", word.name())).collect();
+    words.join(", ")
 }
 
 /// `1 case`, `2 cases`.
@@ -180,7 +216,9 @@ pub fn gaps(record: &Record) -> Vec<Gap> {
         Gap::new(
             "Cases whose bits were computed on a CPU, which credits no other device",
             cases(&|case| match (&case.device, &case.bits, platform(case)) {
-                (None, Some(_), Some(platform)) => vec![format!("the manifest is about {platform}")],
+                (None, Some(_), Some(platform)) => {
+                    vec![format!("the manifest is about {platform}")]
+                }
                 _ => Vec::new(),
             }),
         ),
@@ -222,13 +260,19 @@ pub fn gaps(record: &Record) -> Vec<Gap> {
                 (format!("{}, {}", input.claim, input.tensor.name()), why)
             })
         }),
-        Gap::new("Synthetic weights in place of a model's", sections(record, |_, section| {
-            let twin = section.twin_of.iter();
-            twin.map(|of| format!("shapes are those of section {of}")).collect()
-        })),
-        Gap::new("What is not published and was chosen here", sections(record, |_, section| {
-            section.published.iter().flat_map(|published| published.chosen.clone()).collect()
-        })),
+        Gap::new(
+            "Synthetic weights in place of a model's",
+            sections(record, |_, section| {
+                let twin = section.twin_of.iter();
+                twin.map(|of| format!("shapes are those of section {of}")).collect()
+            }),
+        ),
+        Gap::new(
+            "What is not published and was chosen here",
+            sections(record, |_, section| {
+                section.published.iter().flat_map(|published| published.chosen.clone()).collect()
+            }),
+        ),
     ]);
     gaps.retain(|gap| !gap.reasons.is_empty());
     gaps
@@ -237,9 +281,9 @@ pub fn gaps(record: &Record) -> Vec<Gap> {
 /// Why a case has no timing of the operator.
 fn unmeasured(case: &CaseRecord) -> Vec<String> {
     match &case.measurement {
-        None => vec![
-            case.measurement_reason.clone().unwrap_or_else(|| "no reason is given".into()),
-        ],
+        None => {
+            vec![case.measurement_reason.clone().unwrap_or_else(|| "no reason is given".into())]
+        }
         Some(timings) if timings.operator.timing.is_none() => {
             let failure = timings.operator.failure.clone();
             vec![failure.unwrap_or_else(|| "the operator was not timed".into())]
@@ -266,9 +310,8 @@ fn sections(
 fn published_cases(record: &Record) -> Vec<(String, String)> {
     sections(record, |manifest, section| {
         let Some(published) = &section.published else { return Vec::new() };
-        let is_of = |case: &&CaseRecord| {
-            case.manifest == manifest.name && case.section == section.name
-        };
+        let is_of =
+            |case: &&CaseRecord| case.manifest == manifest.name && case.section == section.name;
         let here = record.cases.iter().filter(is_of).count() as u64;
         match here < published.cases {
             true => vec![format!("{here} of {} cases are here", published.cases)],

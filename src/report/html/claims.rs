@@ -14,10 +14,7 @@ const OPEN_MAX: usize = 12;
 
 pub fn claims(part: &Part<'_>) -> Markup {
     let record = part.record;
-    let words: Vec<String> = overview::words(record)
-        .into_iter()
-        .map(|(word, count)| format!("{count} {}", word.name()))
-        .collect();
+    let words = overview::words_in_words(record);
     let published: usize = record.manifests.iter().map(|manifest| manifest.claims.len()).sum();
     html! {
         @if record.judged.is_empty() && record.published_inputs.is_empty() {
@@ -25,7 +22,7 @@ pub fn claims(part: &Part<'_>) -> Markup {
             @else { (nothing("The record holds claims, and no judgement of them.")) }
         }
         @if !words.is_empty() {
-            p { (count(record.judged.len(), "claim")) ": " (words.join(", ")) "." }
+            p { (count(record.judged.len(), "claim")) ": " (words) "." }
             p.note {
                 "A published speed was measured with the publisher's operator. Another one stands in its place here: "
                 "its speed is attained or not attained, and neither refutes the publisher. What is published of "
@@ -56,13 +53,8 @@ fn said(claim: &JudgedClaim) -> String {
 }
 
 fn block(part: &Part<'_>, judged: &JudgedClaim) -> Markup {
-    const COLUMNS: [Column; 5] = [
-        plain("of"),
-        plain("word"),
-        number("printed"),
-        number("here"),
-        prose("arithmetic"),
-    ];
+    const COLUMNS: [Column; 5] =
+        [plain("of"), plain("word"), number("printed"), number("here"), prose("arithmetic")];
     let manifest = part.record.manifests.iter().find(|known| known.name == judged.manifest);
     let claim = manifest.and_then(|m| m.claims.iter().find(|claim| claim.id == judged.id));
     let rows = judged.rows.iter().map(|row| {

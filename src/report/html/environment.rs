@@ -17,20 +17,37 @@ pub fn environment(part: &Part<'_>) -> Markup {
         ("revision", optional(&machine.git_revision)),
         ("arguments", record.arguments.join(" ")),
         ("started", record.started.clone()),
-        ("system", format!("{}, kernel {}, {}", machine.os, optional(&machine.kernel), machine.architecture)),
+        (
+            "system",
+            format!(
+                "{}, kernel {}, {}",
+                machine.os,
+                optional(&machine.kernel),
+                machine.architecture
+            ),
+        ),
         ("processor", format!("{}, {} logical", machine.cpu_model, machine.cores)),
         ("memory", machine.memory_bytes.map_or("unknown".into(), |b| bytes(b as f64))),
         ("caches", bytes(machine.cache_bytes as f64)),
         ("kernels", format!("{} (can run: {})", machine.isa, machine.isa_available.join(", "))),
-        ("floating point", if machine.float_environment_is_ieee { "IEEE" } else { "not IEEE" }.into()),
-        ("options", format!(
-            "{} threads, {}, device {}, {}, {}",
-            options.threads,
-            options.isa,
-            options.device.as_deref().unwrap_or("by the manifest's platform"),
-            options.nonce.as_ref().map_or("no nonce".into(), |nonce| format!("nonce `{nonce}`")),
-            if options.measure { "measured" } else { "bits only" },
-        )),
+        (
+            "floating point",
+            if machine.float_environment_is_ieee { "IEEE" } else { "not IEEE" }.into(),
+        ),
+        (
+            "options",
+            format!(
+                "{} threads, {}, device {}, {}, {}",
+                options.threads,
+                options.isa,
+                options.device.as_deref().unwrap_or("by the manifest's platform"),
+                options
+                    .nonce
+                    .as_ref()
+                    .map_or("no nonce".into(), |nonce| format!("nonce `{nonce}`")),
+                if options.measure { "measured" } else { "bits only" },
+            ),
+        ),
         ("record", record.format.clone()),
     ];
     html! {
@@ -98,7 +115,9 @@ fn libraries(part: &Part<'_>) -> Markup {
         return html! {};
     }
     const COLUMNS: [Column; 3] = [wide("name"), plain("library"), plain("version")];
-    let rows = seen.iter().map(|(name, library, version)| vec![text(name), text(library), text(version)]);
-    let table = Table { caption: "Libraries that were timed", columns: &COLUMNS, rows: rows.collect() };
+    let rows =
+        seen.iter().map(|(name, library, version)| vec![text(name), text(library), text(version)]);
+    let table =
+        Table { caption: "Libraries that were timed", columns: &COLUMNS, rows: rows.collect() };
     folded(false, html! { "Libraries that were timed: " (seen.len()) }, table.render())
 }

@@ -179,22 +179,23 @@ impl Part<'_> {
             Some(1) => "bad",
             _ => "open",
         };
-        let meaning = match code {
-            Some(0) => "Everything required was verified",
-            Some(1) => "Refuted: something does not hold",
-            Some(2) => "Bad input: some cases could not be looked at",
-            Some(3) => "Nothing was refuted, but something required was not verified",
-            Some(_) => "The environment failed: some cases could not be run",
-            None => "Nothing was verified: the record holds no case",
-        };
+        let (words, only) =
+            (overview::words_in_words(self.record), overview::selection(self.record));
         let not_required = self.record.cases.iter().filter(|c| !c.required).count();
         html! {
             div class={ "banner " (class) } {
-                p.lead { (meaning) "." }
+                p.lead { (overview::lead(self.record)) "." }
                 p {
-                    @if let Some(code) = code { "Exit code " (code) " of the run: " (overview::meaning(code)) ". " }
-                    (overview::counts_in_words(self.record)) "."
-                    @if not_required > 0 { " " (count(not_required, "case")) " not required." }
+                    @if let Some(code) = code { "Exit code " (code) ": " (overview::meaning_alone(code)) ". " }
+                    (overview::counts_in_words(self.record))
+                    @if not_required > 0 { " (" (not_required) " not required)" }
+                    "."
+                }
+                @if !words.is_empty() { p { "What is published: " (words) "." } }
+                @if !only.is_empty() {
+                    p { "Not all cases of the manifests were asked for, only " @for (at, glob) in only.iter().enumerate() {
+                        @if at > 0 { ", " } code { (text(glob)) }
+                    } "." }
                 }
             }
             p.what {

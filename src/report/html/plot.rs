@@ -7,7 +7,7 @@ use crate::numbers::three_digits;
 /// Of a plot, in units of its view box, which are CSS pixels at the narrowest screen.
 const WIDTH: f64 = 320.0;
 const HEIGHT: f64 = 220.0;
-const LEFT: f64 = 46.0;
+const LEFT: f64 = 52.0;
 const RIGHT: f64 = 12.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 40.0;
@@ -39,7 +39,8 @@ impl Look {
 
     fn marker(self, x: f64, y: f64, title: &str) -> Markup {
         const R: f64 = 4.0;
-        let side = 2.0 * R - 1.0;
+        // A hollow square shows around a filled one in the same place.
+        let side = if self == Look::Published { 2.0 * R } else { 2.0 * R - 2.0 };
         let (left, top) = (px(x - side / 2.0), px(y - side / 2.0));
         html! {
             @match self {
@@ -85,7 +86,11 @@ pub struct Axis {
 
 impl Axis {
     /// An axis on which all values have a place. Values that no logarithm can show are left out.
-    pub fn of(label: &'static str, is_log: bool, values: impl Iterator<Item = f64>) -> Option<Axis> {
+    pub fn of(
+        label: &'static str,
+        is_log: bool,
+        values: impl Iterator<Item = f64>,
+    ) -> Option<Axis> {
         let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
         for value in values.filter(|value| is_shown(is_log, *value)) {
             (low, high) = (low.min(value), high.max(value));
@@ -106,7 +111,12 @@ impl Axis {
             let room = (high - low) * 0.05;
             (low, high) = (low - room, high + room);
         }
-        (low.is_finite() && high.is_finite() && low < high).then_some(Axis { label, is_log, low, high })
+        (low.is_finite() && high.is_finite() && low < high).then_some(Axis {
+            label,
+            is_log,
+            low,
+            high,
+        })
     }
 
     /// From 0 at `low` to 1 at `high`.
@@ -167,7 +177,7 @@ fn tick_text(value: f64) -> String {
     let size = value.abs();
     if size < 1e-9 {
         "0".into()
-    } else if (1e-3..1e5).contains(&size) {
+    } else if (1e-3..1e4).contains(&size) {
         let text = three_digits(value);
         match text.contains('.') {
             true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
@@ -231,7 +241,7 @@ impl Plot<'_> {
                     (self.x.label)
                 }
                 text class="label" text-anchor="middle"
-                    transform={ "translate(11 " (px((TOP + bottom) / 2.0)) ") rotate(-90)" } { (self.y.label) }
+                    transform={ "translate(12 " (px((TOP + bottom) / 2.0)) ") rotate(-90)" } { (self.y.label) }
                 g clip-path={ "url(#" (self.id) "-c)" } {
                     @for line in &self.lines { (self.line(line)) }
                     @for series in &self.series { @if series.is_line { (self.joined(series)) } }
@@ -313,9 +323,14 @@ mod tests {
 
     #[test]
     fn ticks_are_short() {
-        for (value, text) in
-            [(0.0, "0"), (80.0, "80"), (0.5, "0.5"), (1024.0, "1024"), (1e6, "1e6"), (2.5e-7, "2.5e-7")]
-        {
+        for (value, text) in [
+            (0.0, "0"),
+            (80.0, "80"),
+            (0.5, "0.5"),
+            (1024.0, "1024"),
+            (1e6, "1e6"),
+            (2.5e-7, "2.5e-7"),
+        ] {
             assert_eq!(tick_text(value), text);
         }
     }

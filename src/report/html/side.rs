@@ -4,9 +4,9 @@ use maud::{Markup, html};
 
 use super::table::{Column, Table, plain, wide};
 use super::{folded, id, text};
+use crate::record::Record;
 use crate::report::compare::{Agreement, Compared, DIGESTS};
 use crate::report::overview::{self, count};
-use crate::record::Record;
 
 /// Differences that are named before the rest is folded away.
 const NAMED_MAX: usize = 20;

@@ -1,16 +1,16 @@
 //! What was measured: plots of speedups, roofline and energy, and what building the operator costs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use maud::{Markup, html};
 
 use super::plot::{Axis, Line, Look, Plot, Point, Series, legend};
 use super::table::{Column, Table, number, plain, wide};
 use super::{Part, folded, id, nothing, speedup_of, text, visible};
-use crate::backend::cuda::DeviceInfo;
-use crate::measure::{CaseTimings, EnergyBasis, Roofline, Rule, Timed, Timing, device_roofline};
 use crate::arithmetic::{Architecture, Arithmetic, Slices, TensorCoreModel, tensor_core::Format};
+use crate::backend::cuda::DeviceInfo;
 use crate::matrix::Dtype;
+use crate::measure::{CaseTimings, EnergyBasis, Roofline, Rule, Timed, Timing, device_roofline};
 use crate::numbers;
 use crate::record::{CaseRecord, Record};
 use crate::report::overview::count;
@@ -87,7 +87,7 @@ impl Over {
         };
         let place = match self {
             Over::Size => case.manifest.clone(),
-            _ => format!("{}/{layer}", case.section),
+            _ => format!("{}: {}/{layer}", case.manifest, case.section),
         };
         let mut parts = vec![place];
         parts.extend(match self {
@@ -147,18 +147,14 @@ pub fn speedups(part: &Part<'_>) -> Markup {
     let measured: Vec<Measured<'_>> = measured(part.record);
     let of = |rule| measured.iter().filter_map(move |of| speedup_of(Some(of.timings), rule));
     let ratios = of(Rule::Best).chain(of(Rule::Published)).map(|speedup| speedup.ratio);
-    // One axis for all, so that plots can be compared; parity is on it.
-    let Some(y) = Axis::of("speedup, times", true, ratios.chain([1.0])) else {
-        return nothing("No speedup was measured.");
-    };
-    if of(Rule::Best).chain(of(Rule::Published)).next().is_none() {
+    if !ratios.into_iter().any(|ratio| ratio > 0.0) {
         return nothing("No speedup was measured.");
     }
     html! {
         (legend(&[(Look::Best, "over the fastest of all baselines"), (Look::Published, "over the published rule's baseline")]))
-        p.note { "Below the dashed line the operator is slower than the baseline. All plots have one vertical axis." }
+        p.note { "Below the dashed line the operator is slower than the baseline. Plots beside each other have the same vertical axis." }
         @for over in Over::ALL {
-            @let plots = speedups_over(part, over, &measured, &y);
+            @let plots = speedups_over(part, over, &measured);
             (super::heading(part.level + 1, None, html! { "Speedup " (over.title()) }))
             @if plots.is_empty() { (nothing("No two measured cases differ in this alone.")) }
             @else { (gallery(plots)) }
@@ -166,20 +162,22 @@ pub fn speedups(part: &Part<'_>) -> Markup {
     }
 }
 
-fn speedups_over(
-    part: &Part<'_>,
-    over: Over,
-    measured: &[Measured<'_>],
-    y: &Axis,
-) -> Vec<(String, Markup)> {
-    let groups = over.groups(measured).into_iter().enumerate();
+fn speedups_over(part: &Part<'_>, over: Over, measured: &[Measured<'_>]) -> Vec<(String, Markup)> {
+    let groups = over.groups(measured);
+    let shown = groups.iter().flat_map(|(_, group)| group).flat_map(|of| &of.timings.speedups);
+    // One axis for all, so that plots can be compared; parity is on it.
+    let ratios = shown.map(|speedup| speedup.ratio).chain([1.0]);
+    let Some(y) = Axis::of("speedup, times", true, ratios) else { return Vec::new() };
     groups
+        .into_iter()
+        .enumerate()
         .filter_map(|(at, (title, group))| {
             let points = |rule| {
                 let of = |of: &Measured<'_>| {
                     let speedup = speedup_of(Some(of.timings), rule)?;
                     let ratio = numbers::ratio(speedup.ratio);
-                    let title = visible(&format!("{}: {ratio} over {}", of.case.id, speedup.baseline));
+                    let title =
+                        visible(&format!("{}: {ratio} over {}", of.case.id, speedup.baseline));
                     Some(Point { x: over.x(of), y: speedup.ratio, title })
                 };
                 group.iter().filter_map(of).collect::<Vec<_>>()
@@ -277,18 +275,21 @@ fn roofline(part: &Part<'_>, at: usize, title: &str, group: &[Measured<'_>]) -> 
             numbers::three_digits(of.timings.work.flops / of.timings.work.bytes)
         )),
     };
-    let operator: Vec<Point> = group.iter().map(|of| point(of, of.timing.gflops, "reaches")).collect();
+    let operator: Vec<Point> =
+        group.iter().map(|of| point(of, of.timing.gflops, "reaches")).collect();
     let limit: Vec<Point> = group
         .iter()
         .map(|of| point(of, of.timings.work.flops / of.timings.minimum_time_ns, "limit"))
         .collect();
-    let all = || operator.iter().chain(&limit).filter(|p| p.x.is_finite() && p.x > 0.0 && p.y > 0.0);
+    let all =
+        || operator.iter().chain(&limit).filter(|p| p.x.is_finite() && p.x > 0.0 && p.y > 0.0);
     let x = Axis::of("flops a byte", true, all().map(|point| point.x))?;
     let y = Axis::of("GFLOP/s on non-zeros", true, all().map(|point| point.y))?;
     let mut lines = Vec::new();
     if let Some(roofs) = roofs(part.record, group[0].case) {
         let peak = roofs.peak_flops_per_s / 1e9;
-        let slopes = [("caches", roofs.cache_bytes_per_s / 1e9), ("memory", roofs.memory_bytes_per_s / 1e9)];
+        let slopes =
+            [("caches", roofs.cache_bytes_per_s / 1e9), ("memory", roofs.memory_bytes_per_s / 1e9)];
         for (what, slope) in slopes {
             // Up to the ridge, where the peak takes over.
             let end = (peak / slope).min(x.high);
@@ -337,15 +338,17 @@ pub fn energy(part: &Part<'_>) -> Markup {
     }
     let (counted, others): (Vec<&Measured<'_>>, Vec<&Measured<'_>>) =
         measured.iter().partition(|of| joules(Some(&of.timings.operator)).is_some());
-    let reasons: std::collections::BTreeSet<&str> =
+    let reasons: BTreeSet<&str> =
         others.iter().filter_map(|of| of.timings.operator.energy_reason.as_deref()).collect();
     let plots = energy_over_sparsity(part, &counted);
     html! {
         p {
             "Of " (count(measured.len(), "measured case")) ", " (counted.len()) " have joules from a counter."
             @if !others.is_empty() {
-                " The others' ratio is a proxy: the ratio of times, as if power were equal."
-                @for reason in &reasons { " (" (text(reason)) ")" }
+                " Of the others the ratio is a proxy: the ratio of times, as if power were equal."
+                @if !reasons.is_empty() { " Why there are no joules: " }
+                @for (at, reason) in reasons.iter().enumerate() { @if at > 0 { "; " } (text(reason)) }
+                @if !reasons.is_empty() { "." }
             }
         }
         @if !plots.is_empty() {
@@ -368,7 +371,8 @@ fn energy_over_sparsity(part: &Part<'_>, counted: &[&Measured<'_>]) -> Vec<(Stri
         _ => joules(Some(&of.timings.operator)),
     };
     const LOOKS: [Look; 3] = [Look::Published, Look::Best, Look::Operator];
-    let all = || counted.iter().flat_map(|of| LOOKS.map(|look| who(of, look)).into_iter().flatten());
+    let all =
+        || counted.iter().flat_map(|of| LOOKS.map(|look| who(of, look)).into_iter().flatten());
     let Some(y) = Axis::of("joules a call", true, all()) else { return Vec::new() };
     let groups = Over::Sparsity.groups(&counted).into_iter().enumerate();
     groups
@@ -381,12 +385,17 @@ fn energy_over_sparsity(part: &Part<'_>, counted: &[&Measured<'_>]) -> Vec<(Stri
                 };
                 series(look, group.iter().filter_map(of).collect())
             };
-            let description = format!("Joules a call over sparsity, of {}", count(group.len(), "case"));
+            let description =
+                format!("Joules a call over sparsity, of {}", count(group.len(), "case"));
             let plot = Plot {
                 id: part.id(&format!("energy-{at}")),
                 title: &visible(&title),
                 description: &description,
-                x: Axis::of(Over::Sparsity.axis(), false, group.iter().map(|of| Over::Sparsity.x(of)))?,
+                x: Axis::of(
+                    Over::Sparsity.axis(),
+                    false,
+                    group.iter().map(|of| Over::Sparsity.x(of)),
+                )?,
                 y: y.clone(),
                 series: LOOKS.into_iter().map(points).collect(),
                 lines: Vec::new(),
@@ -425,8 +434,10 @@ fn energy_table(part: &Part<'_>) -> Markup {
             @if let Some(timed) = timed { span.why { (text(&timed.name)) } }
         }
     };
-    part.by_section(|_| part.is_short(), |cases, section| {
-        let rows: Vec<Vec<Markup>> = cases
+    part.by_section(
+        |_| part.is_short(),
+        |cases, section| {
+            let rows: Vec<Vec<Markup>> = cases
             .iter()
             .filter_map(|case| Some((case, case.measurement.as_ref()?)))
             .filter(|(_, timings)| !timings.speedups.is_empty())
@@ -441,9 +452,11 @@ fn energy_table(part: &Part<'_>) -> Markup {
                 ]
             })
             .collect();
-        let caption = format!("Energy of {section}");
-        (!rows.is_empty()).then(|| Table { caption: &caption, columns: &COLUMNS, rows }.render())
-    })
+            let caption = format!("Energy of {section}");
+            (!rows.is_empty())
+                .then(|| Table { caption: &caption, columns: &COLUMNS, rows }.render())
+        },
+    )
 }
 
 /// The dtype that the checkpoint behind a case ships in: of its section, or of the one that it is the twin of.
