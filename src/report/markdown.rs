@@ -116,6 +116,7 @@ fn cell(text: &str) -> String {
     let mut cell = String::new();
     for (at, c) in text.char_indices().take(CELL_MAX) {
         let next = text[at..].chars().nth(1);
+        let after_digit = text[..at].ends_with(|c: char| c.is_ascii_digit());
         match c {
             '\n' => cell.push_str("<br>"),
             '&' => cell.push_str("&amp;"),
@@ -127,7 +128,9 @@ fn cell(text: &str) -> String {
             // No mention of people, no issue, no address that becomes a link.
             '@' => cell.push_str("&#64;"),
             '#' => cell.push_str("&#35;"),
-            ':' if next.is_some_and(|next| next != ' ' && next != '\n') => cell.push_str("&#58;"),
+            ':' if !after_digit && next.is_some_and(|next| next != ' ' && next != '\n') => {
+                cell.push_str("&#58;")
+            }
             '.' if text[..at].ends_with("www") => cell.push_str("&#46;"),
             '\\' | '*' | '_' | '[' | ']' | '~' | '$' | '!' => {
                 cell.push('\\');

@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use super::table::{Column, Table, plain, wide};
 use super::{Part, folded, text};
 use crate::numbers::bytes;
+use crate::report::overview::count;
 
 pub fn environment(part: &Part<'_>) -> Markup {
     let record = part.record;
@@ -83,7 +84,7 @@ fn devices(part: &Part<'_>) -> Markup {
                 (text(&device.driver)) "."
             }
             @if !used.kernels.is_empty() {
-                (folded(false, html! { (used.kernels.len()) " kernels" }, {
+                (folded(false, html! { (count(used.kernels.len(), "kernel")) }, {
                     const COLUMNS: [Column; 4] =
                         [wide("source"), plain("compiled"), plain("source sha256"), plain("machine code sha256")];
                     let rows = used.kernels.iter().map(|kernel| vec![

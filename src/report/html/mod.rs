@@ -27,6 +27,8 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src dat
 const OPEN_MAX: usize = 60;
 /// Digits of a digest in a table.
 const DIGITS: usize = 16;
+/// Refuted cases that are explained before the rest is folded away.
+const REFUTED_MAX: usize = 5;
 /// Reasons with fewer subjects name them in line.
 const SUBJECTS_MAX: usize = 4;
 
@@ -112,7 +114,7 @@ fn id(id: &str) -> Markup {
 fn digest(digest: Option<String>) -> Markup {
     html! {
         @match digest {
-            Some(digest) => code { (digest.chars().take(DIGITS).collect::<String>()) },
+            Some(digest) => code.short { (digest.chars().take(DIGITS).collect::<String>()) },
             None => "-",
         }
     }
@@ -198,6 +200,7 @@ impl Part<'_> {
                     } "." }
                 }
             }
+            (self.refuted())
             p.what {
                 @for (at, manifest) in self.record.manifests.iter().enumerate() {
                     @if at > 0 { br; }
@@ -208,6 +211,29 @@ impl Part<'_> {
                 (text(&self.record.tool)) ", started " (text(&self.record.started)) ", on "
                 (text(&self.record.environment.cpu_model))
                 @for device in &self.record.devices { ", " (text(&device.device.name)) }
+            }
+        }
+    }
+
+    /// Why cases are refuted, at the top: nothing on the page matters more.
+    fn refuted(&self) -> Markup {
+        let refuted: Vec<&CaseRecord> =
+            self.record.cases.iter().filter(|case| case.verdict.refutes()).collect();
+        let (first, rest) = refuted.split_at(refuted.len().min(REFUTED_MAX));
+        let one = |case: &CaseRecord| {
+            html! {
+                div.refuted {
+                    p { strong { (id(&case.id)) } " " (verdict(case.verdict)) }
+                    pre tabindex="0" { (visible(&case.reasons.join("\n"))) }
+                }
+            }
+        };
+        html! {
+            @for case in first { (one(case)) }
+            @if !rest.is_empty() {
+                (folded(false, html! { (rest.len()) " more that are refuted" }, html! {
+                    @for case in rest { (one(case)) }
+                }))
             }
         }
     }
@@ -246,35 +272,21 @@ impl Part<'_> {
         }
     }
 
-    /// The record's cases by manifest and section, in its order.
-    fn groups(&self) -> Vec<(&str, Vec<(&str, Vec<&CaseRecord>)>)> {
-        let mut manifests: Vec<(&str, Vec<(&str, Vec<&CaseRecord>)>)> = Vec::new();
-        for case in &self.record.cases {
-            if manifests.last().is_none_or(|(name, _)| *name != case.manifest) {
-                manifests.push((&case.manifest, Vec::new()));
-            }
-            let Some((_, sections)) = manifests.last_mut() else { continue };
-            match sections.last_mut() {
-                Some((name, cases)) if *name == case.section => cases.push(case),
-                _ => sections.push((&case.section, vec![case])),
-            }
-        }
-        manifests
-    }
-
     /// Something of each section of each manifest, folded away where it is long.
     fn by_section(
         &self,
-        is_open: impl Fn(&[&CaseRecord]) -> bool,
-        inside: impl Fn(&[&CaseRecord], &str) -> Option<Markup>,
+        is_open: impl Fn(&[CaseRecord]) -> bool,
+        inside: impl Fn(&[CaseRecord], &str) -> Option<Markup>,
     ) -> Markup {
-        let groups = self.groups();
+        let manifests: Vec<&[CaseRecord]> =
+            self.record.cases.chunk_by(|a, b| a.manifest == b.manifest).collect();
         html! {
-            @for (manifest, sections) in &groups {
-                @if groups.len() > 1 {
-                    (heading(self.level + 1, None, html! { "Manifest " (text(manifest)) }))
+            @for of_manifest in &manifests {
+                @if manifests.len() > 1 {
+                    (heading(self.level + 1, None, html! { "Manifest " (text(&of_manifest[0].manifest)) }))
                 }
-                @for (section, cases) in sections {
+                @for cases in of_manifest.chunk_by(|a, b| a.section == b.section) {
+                    @let section = &cases[0].section;
                     @if let Some(inside) = inside(cases, section) {
                         (folded(
                             is_open(cases),
@@ -288,7 +300,7 @@ impl Part<'_> {
     }
 
     fn cases(&self) -> Markup {
-        let is_open = |cases: &[&CaseRecord]| {
+        let is_open = |cases: &[CaseRecord]| {
             self.is_short() || cases.iter().any(|case| !case.verdict.satisfies())
         };
         const COLUMNS: [Column; 7] = [
@@ -323,7 +335,7 @@ impl Part<'_> {
         vec![
             html! {
                 (id(&case.id))
-                @for reason in &case.reasons { span.why { (text(reason)) } }
+                @if !case.verdict.refutes() { @for reason in &case.reasons { span.why { (text(reason)) } } }
                 @if timing.is_none() { @if let Some(reason) = &case.measurement_reason {
                     span.why { (text(reason)) }
                 } }
@@ -396,7 +408,7 @@ impl Part<'_> {
 }
 
 /// `5 cases: 4 verified, 1 mismatch`.
-fn in_words(cases: &[&CaseRecord]) -> String {
+fn in_words(cases: &[CaseRecord]) -> String {
     let mut counts: Vec<(&str, usize)> = Vec::new();
     for case in cases {
         match counts.iter_mut().find(|(name, _)| *name == case.verdict.name()) {

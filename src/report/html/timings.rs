@@ -524,7 +524,7 @@ pub fn build(part: &Part<'_>) -> Markup {
             "not known."
         }
         (part.by_section(|_| part.is_short(), |cases, section| {
-            let of = |case: &&CaseRecord| -> Option<Vec<Markup>> {
+            let of = |case: &CaseRecord| -> Option<Vec<Markup>> {
                 let timings = case.measurement.as_ref()?;
                 let timing = timings.operator.timing.as_ref()?;
                 Some(row(&Measured { case, timings, timing }))
