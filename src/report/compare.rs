@@ -48,7 +48,7 @@ pub struct Row<'a> {
 
 /// Records side by side.
 pub struct Compared<'a> {
-    /// By manifest and id.
+    /// In the order in which the records name them.
     pub rows: Vec<Row<'a>>,
     /// In words, each with its case; empty where the records agree.
     pub differences: Vec<String>,
@@ -56,20 +56,34 @@ pub struct Compared<'a> {
     pub notes: Vec<String>,
 }
 
+/// Manifest and id.
+type Key<'a> = (&'a str, &'a str);
+
 /// Sets named records side by side.
 pub fn compare<'a>(records: &'a [(String, Record)]) -> Compared<'a> {
-    let mut cases: BTreeMap<(&str, &str), Vec<Option<&CaseRecord>>> = BTreeMap::new();
-    let (mut differences, mut notes) = (Vec::new(), manifests(records));
+    let mut cases: Vec<(Key<'_>, Vec<Option<&CaseRecord>>)> = Vec::new();
+    let mut known: BTreeMap<Key<'_>, usize> = BTreeMap::new();
+    let (mut differences, mut notes) = (Vec::new(), other_manifests(records));
     for (at, (name, record)) in records.iter().enumerate() {
         for case in &record.cases {
-            let known = cases.entry((&case.manifest, &case.id));
-            let places = known.or_insert_with(|| vec![None; records.len()]);
+            let key = (case.manifest.as_str(), case.id.as_str());
+            let place = *known.entry(key).or_insert_with(|| {
+                cases.push((key, vec![None; records.len()]));
+                cases.len() - 1
+            });
+            let places = &mut cases[place].1;
             if places[at].is_some() {
                 notes.push(format!("{name} holds `{}` twice: its first is compared", case.id));
             }
             places[at].get_or_insert(case);
         }
     }
+    // A manifest's cases stay together where a later record has more of them.
+    let mut manifests: BTreeMap<&str, usize> = BTreeMap::new();
+    for (at, ((manifest, _), _)) in cases.iter().enumerate() {
+        manifests.entry(manifest).or_insert(at);
+    }
+    cases.sort_by_key(|((manifest, _), _)| manifests.get(manifest).copied());
     let nonces: Vec<Option<&str>> =
         records.iter().map(|(_, record)| record.options.nonce.as_deref()).collect();
     let rows = cases.into_iter().map(|((manifest, id), places)| {
@@ -160,7 +174,7 @@ fn description(case: &CaseRecord) -> String {
 }
 
 /// Manifests and committed digests that are not the same in all records.
-fn manifests(records: &[(String, Record)]) -> Vec<String> {
+fn other_manifests(records: &[(String, Record)]) -> Vec<String> {
     let mut notes = Vec::new();
     let mut seen: BTreeMap<&str, (&str, Digest, Option<Digest>)> = BTreeMap::new();
     for (name, record) in records {

@@ -53,7 +53,7 @@ fn said(claim: &JudgedClaim) -> String {
 }
 
 fn block(part: &Part<'_>, judged: &JudgedClaim) -> Markup {
-    const COLUMNS: [Column; 5] =
+    const COLUMNS: [Column<'_>; 5] =
         [plain("of"), plain("word"), number("printed"), number("here"), prose("arithmetic")];
     let manifest = part.record.manifests.iter().find(|known| known.name == judged.manifest);
     let claim = manifest.and_then(|m| m.claims.iter().find(|claim| claim.id == judged.id));
@@ -105,7 +105,7 @@ fn link(source: &str) -> Markup {
 }
 
 fn inputs(inputs: &[PublishedInput]) -> Markup {
-    const COLUMNS: [Column; 7] = [
+    const COLUMNS: [Column<'_>; 7] = [
         wide("claim"),
         plain("tensor"),
         plain("made again"),

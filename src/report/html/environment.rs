@@ -60,7 +60,7 @@ pub fn environment(part: &Part<'_>) -> Markup {
 }
 
 fn manifests(part: &Part<'_>) -> Markup {
-    const COLUMNS: [Column; 4] =
+    const COLUMNS: [Column<'_>; 4] =
         [wide("manifest"), plain("platform"), plain("sha256"), plain("committed digests' sha256")];
     let rows = part.record.manifests.iter().map(|manifest| {
         vec![
@@ -85,7 +85,7 @@ fn devices(part: &Part<'_>) -> Markup {
             }
             @if !used.kernels.is_empty() {
                 (folded(false, html! { (count(used.kernels.len(), "kernel")) }, {
-                    const COLUMNS: [Column; 4] =
+                    const COLUMNS: [Column<'_>; 4] =
                         [wide("source"), plain("compiled"), plain("source sha256"), plain("machine code sha256")];
                     let rows = used.kernels.iter().map(|kernel| vec![
                         text(&kernel.source),
@@ -115,7 +115,7 @@ fn libraries(part: &Part<'_>) -> Markup {
     if seen.is_empty() {
         return html! {};
     }
-    const COLUMNS: [Column; 3] = [wide("name"), plain("library"), plain("version")];
+    const COLUMNS: [Column<'_>; 3] = [wide("name"), plain("library"), plain("version")];
     let rows =
         seen.iter().map(|(name, library, version)| vec![text(name), text(library), text(version)]);
     let table =

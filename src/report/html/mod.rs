@@ -303,7 +303,7 @@ impl Part<'_> {
         let is_open = |cases: &[CaseRecord]| {
             self.is_short() || cases.iter().any(|case| !case.verdict.satisfies())
         };
-        const COLUMNS: [Column; 7] = [
+        const COLUMNS: [Column<'_>; 7] = [
             wide("case"),
             plain("verdict"),
             number("non-zeros"),
@@ -341,7 +341,15 @@ impl Part<'_> {
                 } }
             },
             verdict(case.verdict),
-            html! { (structure.map_or("-".into(), |s| numbers::percent(s.nnz, s.elements))) },
+            html! {
+                @match structure {
+                    Some(found) => {
+                        (numbers::percent(found.nnz, found.elements))
+                        span.why { (found.nnz) }
+                    }
+                    None => "-",
+                }
+            },
             digest(overview::operator_digest(case)),
             html! {
                 @match timing {

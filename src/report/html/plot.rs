@@ -73,6 +73,9 @@ pub struct Series {
 pub struct Line {
     pub from: (f64, f64),
     pub to: (f64, f64),
+    /// Beside the line; may be empty.
+    pub name: &'static str,
+    /// For whoever points at it.
     pub label: String,
 }
 
@@ -261,9 +264,19 @@ impl Plot<'_> {
     fn line(&self, line: &Line) -> Markup {
         let ((x0, y0), (x1, y1)) =
             (self.at(line.from.0, line.from.1), self.at(line.to.0, line.to.1));
+        // Where the line enters the plot, with room for the name under it.
+        let along = (1..20).map(|step| f64::from(step) / 20.0);
+        let mut places = along.map(|t| (x0 + t * (x1 - x0), y0 + t * (y1 - y0)));
+        let has_room = |(x, y): &(f64, f64)| {
+            (LEFT..WIDTH - RIGHT - 50.0).contains(x) && (TOP..HEIGHT - BOTTOM - 16.0).contains(y)
+        };
+        let place = places.find(has_room).filter(|_| !line.name.is_empty());
         html! {
             path class="roof" d={ "M" (px(x0)) " " (px(y0)) "L" (px(x1)) " " (px(y1)) } {
                 title { (line.label) }
+            }
+            @if let Some((x, y)) = place {
+                text x=(px(x + 4.0)) y=(px(y + 13.0)) { (line.name) }
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::table::{Column, Table, plain, wide};
+use super::table::{Table, plain, wide};
 use super::{folded, id, text};
 use crate::record::Record;
 use crate::report::compare::{Agreement, Compared, DIGESTS};
@@ -24,7 +24,8 @@ pub fn verdict(records: &[(String, Record)], compared: &Compared<'_>) -> Markup 
             }
         } @else {
             div class="banner bad" {
-                p.lead { "The records differ: " (count(differences.len(), "difference")) "." }
+                p.lead { "The records differ." }
+                p { (count(differences.len(), "difference")) ":" }
                 ul { @for difference in named { li { (text(difference)) } } }
             }
             @if !rest.is_empty() {
@@ -47,30 +48,20 @@ pub fn verdict(records: &[(String, Record)], compared: &Compared<'_>) -> Markup 
 }
 
 pub fn table(records: &[(String, Record)], compared: &Compared<'_>) -> Markup {
-    const COLUMNS: [Column; 8] = [
-        wide("case"),
-        plain("verdicts"),
-        plain("A"),
-        plain("V"),
-        plain("dense"),
-        plain("operator"),
-        plain("rebuilt"),
-        plain("shifted"),
-    ];
-    const { assert!(COLUMNS.len() == 2 + DIGESTS.len()) };
+    const NAMES: [&str; 6] = ["A", "V", "dense", "operator", "rebuilt", "shifted"];
+    const { assert!(NAMES.len() == DIGESTS.len()) };
+    let mut columns = vec![wide("case")];
+    columns.extend(records.iter().map(|(name, _)| plain(name)));
+    columns.extend(NAMES.map(plain));
     let agreement = |agreement: Agreement| {
-        let class = match agreement {
-            Agreement::Agrees => Some("verdict good"),
-            Agreement::Differs => Some("verdict bad"),
-            _ => None,
-        };
+        let class = (agreement == Agreement::Differs).then_some("verdict bad");
         html! { span class=[class] { (agreement.name()) } }
     };
     html! {
         section {
             h2 id="side-by-side" { "Side by side" }
             p.note {
-                "Per case the verdict in each record, in the order above, and whether the digests are the same. "
+                "Per case the verdict in each record, and whether the digests are the same in all that have them. "
                 "Digests without a bit contract, and perturbed ones under another nonce, need not be."
             }
             @for rows in compared.rows.chunk_by(|a, b| a.manifest == b.manifest) {
@@ -80,13 +71,12 @@ pub fn table(records: &[(String, Record)], compared: &Compared<'_>) -> Markup {
                     html! { (text(rows[0].manifest)) ": " (count(rows.len(), "case")) ", " (differ) " with a digest that differs" },
                     Table {
                         caption: &format!("{} in {}", rows[0].manifest, count(records.len(), "record")),
-                        columns: &COLUMNS,
+                        columns: &columns,
                         rows: rows.iter().map(|row| {
-                            let mut cells = vec![id(row.id), html! {
-                                @for found in &row.verdicts {
-                                    span.each { @match found { Some(found) => (super::verdict(*found)), None => "-" } }
-                                }
-                            }];
+                            let mut cells = vec![id(row.id)];
+                            cells.extend(row.verdicts.iter().map(|found| html! {
+                                @match found { Some(found) => (super::verdict(*found)), None => "-" }
+                            }));
                             cells.extend(row.digests.map(agreement));
                             cells
                         }).collect(),

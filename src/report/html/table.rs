@@ -5,35 +5,35 @@ use maud::{Markup, html};
 use super::visible;
 
 #[derive(Clone, Copy)]
-pub struct Column {
-    pub head: &'static str,
+pub struct Column<'a> {
+    pub head: &'a str,
     class: Option<&'static str>,
 }
 
 /// Words.
-pub const fn plain(head: &'static str) -> Column {
+pub const fn plain(head: &str) -> Column<'_> {
     Column { head, class: None }
 }
 
 /// Right-aligned, not broken.
-pub const fn number(head: &'static str) -> Column {
+pub const fn number(head: &str) -> Column<'_> {
     Column { head, class: Some("number") }
 }
 
 /// A name that may be long.
-pub const fn wide(head: &'static str) -> Column {
+pub const fn wide(head: &str) -> Column<'_> {
     Column { head, class: Some("wide") }
 }
 
 /// Sentences.
-pub const fn prose(head: &'static str) -> Column {
+pub const fn prose(head: &str) -> Column<'_> {
     Column { head, class: Some("prose") }
 }
 
 pub struct Table<'a> {
     pub caption: &'a str,
     /// The first names the row.
-    pub columns: &'a [Column],
+    pub columns: &'a [Column<'a>],
     pub rows: Vec<Vec<Markup>>,
 }
 
@@ -47,7 +47,7 @@ impl Table<'_> {
                     thead role="rowgroup" {
                         tr role="row" {
                             @for column in self.columns {
-                                th scope="col" role="columnheader" class=[column.class] { (column.head) }
+                                th scope="col" role="columnheader" class=[column.class] { (visible(column.head)) }
                             }
                         }
                     }
@@ -58,7 +58,7 @@ impl Table<'_> {
                                     @if at == 0 {
                                         th scope="row" role="rowheader" class=[column.class] { (cell) }
                                     } @else {
-                                        td role="cell" class=[column.class] data-label=(column.head) { div { (cell) } }
+                                        td role="cell" class=[column.class] data-label=(visible(column.head)) { div { (cell) } }
                                     }
                                 }
                             }

@@ -185,7 +185,8 @@ fn speedups_over(part: &Part<'_>, over: Over, measured: &[Measured<'_>]) -> Vec<
             let (best, published) = (points(Rule::Best), points(Rule::Published));
             let xs = best.iter().chain(&published).map(|point| point.x);
             let x = Axis::of(over.axis(), !matches!(over, Over::Sparsity), xs)?;
-            let parity = Line { from: (x.low, 1.0), to: (x.high, 1.0), label: "as fast".into() };
+            let (from, to) = ((x.low, 1.0), (x.high, 1.0));
+            let parity = Line { from, to, name: "", label: "as fast".into() };
             let name = format!("{}-{}", over.title().replace(' ', "-"), at);
             let description = format!(
                 "Speedup {} of {}; the table of cases has the numbers",
@@ -295,12 +296,13 @@ fn roofline(part: &Part<'_>, at: usize, title: &str, group: &[Measured<'_>]) -> 
             let end = (peak / slope).min(x.high);
             if end > x.low && slope > 0.0 {
                 let label = format!("{what}: {} GB/s", numbers::three_digits(slope));
-                lines.push(Line { from: (x.low, slope * x.low), to: (end, slope * end), label });
+                let (from, to) = ((x.low, slope * x.low), (end, slope * end));
+                lines.push(Line { from, to, name: what, label });
             }
         }
         let start = slopes.iter().map(|(_, slope)| peak / slope).fold(x.high, f64::min).max(x.low);
         let label = format!("peak: {} GFLOP/s", numbers::three_digits(peak));
-        lines.push(Line { from: (start, peak), to: (x.high, peak), label });
+        lines.push(Line { from: (start, peak), to: (x.high, peak), name: "peak", label });
     }
     let points = |look, points| Series { look, points, is_line: false };
     let description = format!(
@@ -406,7 +408,7 @@ fn energy_over_sparsity(part: &Part<'_>, counted: &[&Measured<'_>]) -> Vec<(Stri
 }
 
 fn energy_table(part: &Part<'_>) -> Markup {
-    const COLUMNS: [Column; 6] = [
+    const COLUMNS: [Column<'_>; 6] = [
         wide("case"),
         number("operator, a call"),
         number("best baseline"),
@@ -472,7 +474,7 @@ pub fn build(part: &Part<'_>) -> Markup {
     if measured(part.record).is_empty() {
         return nothing("Nothing was measured.");
     }
-    const COLUMNS: [Column; 7] = [
+    const COLUMNS: [Column<'_>; 7] = [
         wide("case"),
         number("build"),
         number("pays after"),
