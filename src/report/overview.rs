@@ -239,7 +239,7 @@ pub fn gaps(record: &Record) -> Vec<Gap> {
             }),
         ),
         Gap::new(
-            "Baselines that did not run",
+            "Baselines that are missing, or were not verified",
             cases(&|case| {
                 let missing = case.baselines_missing.iter();
                 let missing = missing.map(|m| format!("{}: {}", m.name, m.reason));

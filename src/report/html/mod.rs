@@ -25,6 +25,8 @@ use crate::record::{CaseRecord, Record};
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
 /// Cases up to which tables are open from the start.
 const OPEN_MAX: usize = 60;
+/// The same for tables that say more of what a plot shows.
+const TINY_MAX: usize = 12;
 /// Digits of a digest in a table.
 const DIGITS: usize = 16;
 /// Refuted cases that are explained before the rest is folded away.
@@ -168,6 +170,11 @@ impl Part<'_> {
                 (inside)
             }
         }
+    }
+
+    /// Few enough for tables of detail to be open as well.
+    fn is_tiny(&self) -> bool {
+        self.record.cases.len() <= TINY_MAX
     }
 
     fn is_short(&self) -> bool {

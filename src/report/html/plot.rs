@@ -270,7 +270,8 @@ impl Plot<'_> {
         let has_room = |(x, y): &(f64, f64)| {
             (LEFT..WIDTH - RIGHT - 50.0).contains(x) && (TOP..HEIGHT - BOTTOM - 16.0).contains(y)
         };
-        let place = places.find(has_room).filter(|_| !line.name.is_empty());
+        let is_long = x1 - x0 > 70.0 && !line.name.is_empty();
+        let place = places.find(has_room).filter(|_| is_long);
         html! {
             path class="roof" d={ "M" (px(x0)) " " (px(y0)) "L" (px(x1)) " " (px(y1)) } {
                 title { (line.label) }

@@ -525,7 +525,7 @@ pub fn build(part: &Part<'_>) -> Markup {
             "dense matrix is how many times the operator's they are; \"-\" where the dtype that the weights ship in is "
             "not known."
         }
-        (part.by_section(|_| part.is_short(), |cases, section| {
+        (part.by_section(|_| part.is_tiny(), |cases, section| {
             let of = |case: &CaseRecord| -> Option<Vec<Markup>> {
                 let timings = case.measurement.as_ref()?;
                 let timing = timings.operator.timing.as_ref()?;
