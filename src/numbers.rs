@@ -21,10 +21,10 @@ fn digits(value: f64, count: i32) -> String {
     if value == 0.0 {
         return "0".into();
     }
-    let magnitude = value.abs().log10().floor() as i32;
-    if !(-4..6).contains(&magnitude) {
-        return format!("{value:.*e}", (count - 1) as usize);
-    }
+    // Rounding can make a digit more, so that the exponent is that of the rounded value.
+    let scientific = format!("{value:.*e}", (count - 1) as usize);
+    let magnitude = scientific.split_once('e').and_then(|(_, exponent)| exponent.parse().ok());
+    let Some(magnitude @ -4..6) = magnitude else { return scientific };
     format!("{value:.*}", (count - 1 - magnitude).max(0) as usize)
 }
 

@@ -130,6 +130,19 @@ fn records_that_agree_say_so() {
         "{text}"
     );
     assert!(page.contains("The records agree."));
+    assert!(text.contains("in 3 cases that more than one record has"), "{text}");
+}
+
+#[test]
+fn records_without_a_common_case_do_not_agree() {
+    let (mut a, mut b) = (record(), record());
+    a.cases.truncate(1);
+    b.cases.remove(0);
+    let records = vec![("a.json".to_owned(), a), ("b.json".to_owned(), b)];
+    assert_eq!(compare(&records).differences, [""; 0]);
+    let (text, page) = (markdown::render(&records), html::render(&records));
+    assert!(text.contains("**Nothing can be compared**"), "{text}");
+    assert!(page.contains("Nothing can be compared.") && !page.contains("The records agree."));
 }
 
 #[test]

@@ -59,6 +59,14 @@ pub struct Compared<'a> {
 /// Manifest and id.
 type Key<'a> = (&'a str, &'a str);
 
+impl Compared<'_> {
+    /// Cases of which some digest was compared: without any, records neither agree nor differ.
+    pub fn compared(&self) -> usize {
+        let was = |found: &Agreement| matches!(found, Agreement::Agrees | Agreement::Differs);
+        self.rows.iter().filter(|row| row.digests.iter().any(was)).count()
+    }
+}
+
 /// Sets named records side by side.
 pub fn compare<'a>(records: &'a [(String, Record)]) -> Compared<'a> {
     let mut cases: Vec<(Key<'_>, Vec<Option<&CaseRecord>>)> = Vec::new();

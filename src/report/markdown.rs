@@ -246,7 +246,16 @@ fn not_verified(text: &mut String, record: &Record) {
 fn side_by_side(text: &mut String, records: &[(String, Record)], compared: &Compared<'_>) {
     line(text, "# sparse-verify: records side by side\n");
     match compared.differences.len() {
-        0 => line(text, "**No difference** in any digest or verdict that two records have.\n"),
+        0 if compared.compared() == 0 => {
+            line(
+                text,
+                "**Nothing can be compared**: no two records have digests of the same case.\n",
+            );
+        }
+        0 => {
+            let cases = count(compared.compared(), "case");
+            line(text, &format!("**No difference** in {cases} that more than one record has.\n"));
+        }
         n => {
             line(text, &format!("**{}:**\n", count(n, "difference")));
             for difference in compared.differences.iter().take(ROWS_MAX) {

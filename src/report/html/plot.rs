@@ -102,14 +102,15 @@ impl Axis {
             return None;
         }
         if is_log {
-            // Some room, and half a decade at least.
+            // Some room, and at least what always holds two of 1, 2, 5 and 10.
             let room = ((high.log10() - low.log10()) * 0.06).max(0.05);
             let (mut from, mut to) = (low.log10() - room, high.log10() + room);
-            let missing = (0.5 - (to - from)).max(0.0) / 2.0;
+            let missing = (0.71 - (to - from)).max(0.0) / 2.0;
             (from, to) = ((from - missing).max(-300.0), (to + missing).min(300.0));
             (low, high) = (10f64.powf(from), 10f64.powf(to));
         } else if high - low < 1e-9 * high.abs().max(1.0) {
-            (low, high) = (low - 1.0, high + 1.0);
+            let room = (1e-3 * high.abs()).max(1.0);
+            (low, high) = (low - room, high + room);
         } else {
             let room = (high - low) * 0.05;
             (low, high) = (low - room, high + room);

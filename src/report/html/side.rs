@@ -17,10 +17,18 @@ pub fn verdict(records: &[(String, Record)], compared: &Compared<'_>) -> Markup 
     let differences = &compared.differences;
     let (named, rest) = differences.split_at(differences.len().min(NAMED_MAX));
     html! {
-        @if differences.is_empty() {
+        @if differences.is_empty() && compared.compared() == 0 {
+            div class="banner open" {
+                p.lead { "Nothing can be compared." }
+                p { "No two records have digests of the same case." }
+            }
+        } @else if differences.is_empty() {
             div class="banner good" {
                 p.lead { "The records agree." }
-                p { "No digest and no verdict of a case differs between two records that have it." }
+                p {
+                    "No digest and no verdict differs in " (count(compared.compared(), "case"))
+                    " that more than one record has."
+                }
             }
         } @else {
             div class="banner bad" {
