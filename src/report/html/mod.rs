@@ -1,7 +1,7 @@
 //! Records as one page that needs nothing else: no script, no network, one file. Left out: anything that is not in
 //! the records.
 //!
-//! Every text of a record goes through [`text`]: the template escapes it, and what could hide or move other text
+//! Every text of a record goes through `text`: the template escapes it, and what could hide or move other text
 //! is written out.
 
 mod claims;
