@@ -1,8 +1,10 @@
 //! Exit codes: stable, documented, one constant each.
 
+use clap::ValueEnum;
+
 use crate::check::verdict::Verdict;
 use crate::claims::{JudgedClaim, Word};
-use crate::record::CaseRecord;
+use crate::record::{CaseRecord, Record};
 
 /// Everything required was verified.
 pub const VERIFIED: u8 = 0;
@@ -58,7 +60,7 @@ pub fn of_verdict(verdict: Verdict, failed: Option<u8>) -> u8 {
 
 /// The code of a run. A refutation and bad input count wherever they are; what is merely missing, or
 /// cannot be had here, counts in required sections, and everywhere under `--strict`.
-pub fn of_run<'a>(
+fn of_run<'a>(
     cases: impl Iterator<Item = &'a CaseRecord>,
     strict: bool,
     require_measurements: bool,
@@ -73,6 +75,27 @@ pub fn of_run<'a>(
         let unmeasured = require_measurements && counts && case.measurement.is_none();
         worse(code, if unmeasured { worse(own, NOT_VERIFIED) } else { own })
     })
+}
+
+/// What must be shown for exit code 0.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Require {
+    /// Every required case's bits are verified
+    #[default]
+    Bits,
+    /// And every required case was measured
+    Measurements,
+    /// And every published claim was judged and holds by its own rule, attained by our operator or not
+    Claims,
+}
+
+/// The code of a run, or of what was joined or is read again.
+pub fn of_record(record: &Record, strict: bool, require: Require) -> u8 {
+    let code = of_run(record.cases.iter(), strict, require == Require::Measurements);
+    match require {
+        Require::Claims => worse(code, of_claims(&record.judged)),
+        Require::Bits | Require::Measurements => code,
+    }
 }
 
 /// The code of judged claims, where they are required: what does not hold by its own rule is refuted, what could not

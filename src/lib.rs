@@ -20,6 +20,7 @@ pub mod manifest;
 pub mod matrix;
 pub mod measure;
 pub mod merge;
+pub mod numbers;
 pub mod operator;
 pub mod predict;
 pub mod published;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use sparse_verify::cli::{
-    Action, Cli, doctor, explain, inputs, judge, lint, list, merge, pin, run,
+    Action, Cli, doctor, explain, inputs, judge, lint, list, merge, pin, report, run,
 };
 use sparse_verify::exit::BAD_INPUT;
 
@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         Some(Action::List(args)) => list::run(&args),
         Some(Action::Lint(args)) => lint::run(&args),
         Some(Action::Judge(args)) => judge::run(&args),
+        Some(Action::Report(args)) => report::run(&args),
         Some(Action::Inputs(args)) => inputs::run(&args),
         Some(Action::Merge(args)) => merge::run(&args),
         Some(Action::Explain(args)) => explain::run(&args),

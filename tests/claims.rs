@@ -187,10 +187,7 @@ fn required_claims_are_test_cases_of_their_own() {
     let text = junit::render(&record, false, true);
     let suite = text.split("<testsuite name=\"h200: claims\"").nth(1).expect("a suite");
     // 0.1 ms is impossible by the roofline, 99 ms is no time of cuSPARSE; one cannot be judged.
-    assert!(
-        suite.starts_with(" tests=\"4\" skipped=\"0\" errors=\"1\" failures=\"2\""),
-        "{suite}"
-    );
+    assert!(suite.starts_with(" tests=\"4\" skipped=\"0\" errors=\"1\" failures=\"2\""), "{suite}");
     assert!(suite.contains("roofline: impossible: 2.393e10 flops"), "{suite}");
     assert!(suite.contains("vendor time: differs: "), "{suite}");
 }

@@ -4,128 +4,12 @@ mod common;
 
 use std::path::Path;
 
-use common::{How, Section, audit_all, manifest};
-use ndarray::ArrayView2;
-use sparse_verify::audit::Outcome;
-use sparse_verify::backend::cpu::Isa;
+use common::records::{golden, record};
 use sparse_verify::check::verdict::Verdict;
 use sparse_verify::cli::explain::explain;
-use sparse_verify::digest::Digest;
-use sparse_verify::doctor::Environment;
-use sparse_verify::expected::Expected;
-use sparse_verify::manifest::Case;
-use sparse_verify::operator::{Built, Error, Operator, Staged};
-use sparse_verify::record::{FORMAT, ManifestRecord, Record, RunOptions, replace};
+use sparse_verify::record::{FORMAT, Record, replace};
 use sparse_verify::report::junit;
 use sparse_verify::report::terminal::{self, Detail};
-
-/// Writes the row's index everywhere, and nothing in the last column: wrong in a way that is
-/// the same on every machine.
-struct RowIndex;
-
-impl Operator for RowIndex {
-    fn name(&self) -> String {
-        "row-index".into()
-    }
-
-    fn build<'a>(&self, _a: ArrayView2<'a, f32>) -> Result<Box<dyn Built + 'a>, Error> {
-        Ok(Box::new(RowIndex))
-    }
-}
-
-impl Built for RowIndex {
-    fn apply(
-        &self,
-        _v: ArrayView2<'_, f32>,
-        _staged: &Staged,
-        mut y: ndarray::ArrayViewMut2<'_, f32>,
-        _threads: usize,
-    ) -> Result<(), Error> {
-        let last = y.ncols() - 1;
-        y.indexed_iter_mut().filter(|((_, j), _)| *j != last).for_each(|((i, _), y)| *y = i as f32);
-        Ok(())
-    }
-
-    fn bytes_held(&self) -> usize {
-        0
-    }
-}
-
-/// A record with a verified, a refuted, an unpinned and a case that was not run, in this order.
-/// Nothing in it depends on the machine or the clock.
-fn record() -> Record {
-    let small = Section {
-        weights: "binomial",
-        arithmetic: "exact",
-        shape: (4, 8),
-        batch: "3",
-        patterns: "none",
-        sparsity: "",
-        operator: "dense",
-        ..Section::default()
-    };
-    let section = |name, required| Section { name, required, ..small.clone() };
-    let manifest = manifest(&[
-        section("good", true),
-        section("wrong", true),
-        section("new", false),
-        Section { seed: 4, ..section("gone", true) },
-    ]);
-    let wrong = |case: &Case, isa: Isa| -> Box<dyn Operator> {
-        match case.section.as_str() {
-            "wrong" => Box::new(RowIndex),
-            _ => sparse_verify::audit::skip_operator(case, isa),
-        }
-    };
-    let how = How { operator: &wrong, ..How::default() };
-    let honest = audit_all(&manifest, &manifest.cases[..2], &Expected::default(), &How::default());
-    let entry = |outcome: Outcome| (outcome.record.id, outcome.entry.expect("can be pinned"));
-    let expected =
-        Expected { cases: honest.into_iter().map(entry).collect(), ..Expected::default() };
-    let outcomes = audit_all(&manifest, &manifest.cases, &expected, &how);
-    let mut cases: Vec<_> = outcomes.into_iter().map(|outcome| outcome.record).collect();
-    for (case, seconds) in cases.iter_mut().zip([0.25, 1.5, 0.0, 62.04]) {
-        case.seconds = seconds;
-        case.measurement = None;
-        case.measurement_reason = Some("not measured (--no-measure)".into());
-    }
-    cases[3].verdict = Verdict::NotRun;
-    cases[3].exit_code = 4;
-    cases[3].bits = None;
-    cases[3].reasons = vec!["out of memory: <&> 64 GiB\nhint: a larger machine".into()];
-    Record {
-        format: FORMAT.into(),
-        tool: "sparse-verify 0.0.0".into(),
-        arguments: vec!["manifests".into(), "--no-measure".into()],
-        started: "2026-01-02T03:04:05Z".into(),
-        environment: machine(),
-        options: RunOptions {
-            threads: 2,
-            isa: "portable".into(),
-            device: None,
-            nonce: None,
-            measure: false,
-            any_platform: false,
-            shard: None,
-        },
-        manifests: vec![ManifestRecord {
-            name: "small".into(),
-            title: "For tests".into(),
-            platform: Some("NVIDIA B200".into()),
-            sha256: Digest::of(b"manifest"),
-            expected_sha256: None,
-            sections: Vec::new(),
-            claims: Vec::new(),
-            claims_sha256: None,
-            selected: Vec::new(),
-        }],
-        devices: Vec::new(),
-        cases,
-        published_inputs: Vec::new(),
-        judged: Vec::new(),
-        shards: Vec::new(),
-    }
-}
 
 #[test]
 fn the_hand_made_record_is_what_the_tests_take_it_for() {
@@ -221,17 +105,6 @@ fn a_file_that_cannot_be_replaced_is_left_as_it_was() {
     assert_eq!(left.len(), 1, "no temporary file is left behind");
 }
 
-/// The text must be that of the file. With UPDATE_GOLDEN set the file becomes the text, for
-/// somebody to read in a diff.
-fn golden(name: &str, text: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(&path, text).expect("part of the repository");
-    }
-    let expected = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{name}: {e}"));
-    assert!(text == expected, "{name} is no longer what is rendered:\n{text}");
-}
-
 #[test]
 fn junit_to_the_byte() {
     golden("junit.xml", &junit::render(&record(), false, false));
@@ -319,25 +192,5 @@ fn every_exit_code_has_its_meaning_in_the_summary() {
         (4, "the environment failed (exit code 4)"),
     ] {
         assert_eq!(last(code).as_deref(), Some(meaning));
-    }
-}
-
-/// A machine that is written down, so that records of it can be compared to the byte.
-fn machine() -> Environment {
-    Environment {
-        tool_version: "0.1.0".into(),
-        tool_sha256: None,
-        git_revision: None,
-        os: "an operating system".into(),
-        kernel: None,
-        architecture: "x86_64".into(),
-        cpu_model: "a processor".into(),
-        cores: 2,
-        memory_bytes: Some(1 << 34),
-        cache_bytes: 1 << 25,
-        isa: "avx2".into(),
-        isa_available: vec!["portable".into(), "avx2".into()],
-        sha_instructions: true,
-        float_environment_is_ieee: true,
     }
 }

@@ -6,12 +6,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::rules::{self, Context, number, range};
+use super::rules::{self, Context, range};
 use super::{Claim, Figure, Printed, PublishedDigest, Range, Subject, Tensor, ToleranceOf};
 use crate::baseline::Kind;
 use crate::manifest::names_accelerator;
 use crate::matrix::Dtype;
 use crate::measure::{self, CaseTimings, Rule, Timed};
+use crate::numbers::number;
 use crate::published::{Comparison, Scope};
 use crate::record::{BitsRecord, CaseRecord, ManifestRecord, Record};
 

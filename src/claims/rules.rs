@@ -3,6 +3,7 @@
 use super::{Claim, EnergyMethod, Figure, Printed, Range, Subject, Tensor, ToleranceOf};
 use crate::digest::Digest;
 use crate::matrix::Dtype;
+use crate::numbers::number;
 use crate::published::{PREFIX_BYTES, Scope};
 
 /// A rule's name and what it found, in one line with its arithmetic.
@@ -47,21 +48,6 @@ pub fn of_claim(claim: &Claim, context: &Context<'_>) -> Vec<Checked> {
     found.extend(coverage(claim));
     found.extend(factors(claim));
     found
-}
-
-/// A number with four significant digits, or in full where it is an integer below a million.
-pub fn number(value: f64) -> String {
-    if !value.is_finite() {
-        return "infinity".into();
-    }
-    if value == value.trunc() && value.abs() < 1e6 {
-        return format!("{value}");
-    }
-    let magnitude = value.abs().log10().floor() as i32;
-    if !(-4..6).contains(&magnitude) {
-        return format!("{value:.3e}");
-    }
-    format!("{value:.*}", (3 - magnitude).max(0) as usize)
 }
 
 /// The ends of a range, or the one number that both print as.

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::rules::{Found, number, range};
+use super::rules::{Found, range};
 use super::{Claim, Figure, Printed, Range, Tensor};
 use crate::inputs::spec::Sparsity;
 use crate::manifest::{Case, Manifest, Weights};
+use crate::numbers::number;
 use crate::published::{Machine, Scope};
 
 /// A finding at a line of a manifest.

@@ -7,6 +7,7 @@ use super::select::{Selected, select};
 use crate::claims::Claim;
 use crate::exit::{Failure, VERIFIED};
 use crate::manifest::Manifest;
+use crate::numbers::bytes;
 
 pub fn run(args: &ListArgs) -> Result<u8, Failure> {
     let selected = select(&args.selection)?;
@@ -45,8 +46,8 @@ pub fn run(args: &ListArgs) -> Result<u8, Failure> {
                 selected.manifest.name,
                 case.id,
                 format!("{m} x {k} x {n}"),
-                bytes(a_bytes),
-                bytes(v_bytes + y_bytes),
+                bytes(a_bytes as f64),
+                bytes((v_bytes + y_bytes) as f64),
                 flops as f64 / 1e9,
                 case.arithmetic.to_string(),
             ));
@@ -146,17 +147,4 @@ pub fn print(text: &str) {
     let mut out = anstream::stdout();
     let _ = out.write_all(text.as_bytes());
     let _ = out.flush();
-}
-
-/// Decimal units, three digits.
-fn bytes(bytes: u64) -> String {
-    let mut value = bytes as f64;
-    for unit in ["B", "kB", "MB", "GB"] {
-        if value < 1000.0 {
-            let decimals = if unit == "B" { 0 } else { 2 - (value.log10() as usize).min(2) };
-            return format!("{value:.decimals$} {unit}");
-        }
-        value /= 1000.0;
-    }
-    format!("{value:.2} TB")
 }

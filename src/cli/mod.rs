@@ -9,16 +9,17 @@ pub mod lint;
 pub mod list;
 pub mod merge;
 pub mod pin;
+pub mod report;
 pub mod run;
 pub mod select;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
 use crate::backend::cpu::Isa;
-use crate::exit;
+use crate::exit::{self, Require};
 use crate::inputs::weights::Resolver;
 use crate::record::Record;
 use crate::shard::Shard;
@@ -78,6 +79,11 @@ pub enum Action {
     /// Refuses records of other versions, options, manifests or committed digests, cases that two records have
     /// differently, and an incomplete set of shards.
     Merge(MergeArgs),
+    /// Render records as one HTML page or as Markdown; several are set side by side
+    ///
+    /// Reads the records only. Without --html and --markdown, Markdown goes to stdout. Exit code 1: two records of
+    /// one case differ in a digest, or one verifies what another refutes; the words of a single record change nothing.
+    Report(ReportArgs),
     /// Say why digests in a record differ
     Explain(ExplainArgs),
     /// Say what this machine can verify and measure, and what is missing
@@ -183,18 +189,6 @@ fn isa(text: &str) -> Result<Isa, String> {
     }
 }
 
-/// What must be shown for exit code 0.
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Require {
-    /// Every required case's bits are verified
-    #[default]
-    Bits,
-    /// And every required case was measured
-    Measurements,
-    /// And every published claim was judged and holds by its own rule, attained by our operator or not
-    Claims,
-}
-
 /// What the exit code goes by.
 #[derive(Args, Debug, Clone)]
 pub struct Gate {
@@ -209,12 +203,7 @@ pub struct Gate {
 impl Gate {
     /// The code of a run, or of what was joined.
     pub fn code(&self, record: &Record) -> u8 {
-        let measurements = self.require == Require::Measurements;
-        let code = exit::of_run(record.cases.iter(), self.strict, measurements);
-        match self.require {
-            Require::Claims => exit::worse(code, exit::of_claims(&record.judged)),
-            Require::Bits | Require::Measurements => code,
-        }
+        exit::of_record(record, self.strict, self.require)
     }
 }
 
@@ -335,6 +324,19 @@ pub struct MergeArgs {
     pub partial: bool,
     #[command(flatten)]
     pub gate: Gate,
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct ReportArgs {
+    /// Records written with --json
+    #[arg(value_name = "RECORD", required = true)]
+    pub records: Vec<PathBuf>,
+    /// Write one self-contained page here: no scripts, nothing fetched
+    #[arg(long, value_name = "OUT")]
+    pub html: Option<PathBuf>,
+    /// Write Markdown for a pull request or a summary here, or to stdout (`-`, or without OUT)
+    #[arg(long, value_name = "OUT", num_args = 0..=1, default_missing_value = "-")]
+    pub markdown: Option<PathBuf>,
 }
 
 #[derive(Args, Debug, Clone)]

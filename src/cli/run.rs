@@ -10,14 +10,14 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::device::Devices;
 use super::select::{Selected, select};
-use super::{Gate, Require, RunArgs};
+use super::{Gate, RunArgs};
 use crate::audit::{self, Auditor, HeldWeights, SharedOutputs};
 use crate::backend::cuda::Device;
 use crate::check::verdict::Verdict;
 use crate::claims::PublishedInput;
 use crate::digest::Digest;
 use crate::doctor::environment;
-use crate::exit::{self, Failure};
+use crate::exit::{self, Failure, Require};
 use crate::manifest::Case;
 use crate::predict::{predict, processor_s};
 use crate::published::{Machine, Recipe};

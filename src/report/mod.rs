@@ -1,4 +1,8 @@
 //! Renderings of a record: record in, bytes out. Reaches no device and decides nothing.
 
+pub mod compare;
+pub mod html;
 pub mod junit;
+pub mod markdown;
+pub mod overview;
 pub mod terminal;

@@ -4,9 +4,11 @@ use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 
+use super::overview;
 use crate::check::verdict::{Verdict, difference_in_words};
 use crate::claims::Word;
 use crate::measure::{Rule, Speedup};
+use crate::numbers::{narrow_time, percent, seconds};
 use crate::record::{CaseRecord, Record};
 
 /// How much to say.
@@ -96,7 +98,7 @@ fn measurement(case: &CaseRecord) -> String {
     let speedup = |s: &Speedup| format!("{:.2}x {} ({})", s.ratio, s.baseline, name(s.rule));
     let mut parts: Vec<String> = Vec::new();
     if let Some(timing) = &timings.operator.timing {
-        parts.push(milliseconds(timing.summary.time_ns_median));
+        parts.push(narrow_time(timing.summary.time_ns_median));
     }
     // The headline is against the best.
     let best_first = [Rule::Best, Rule::Published];
@@ -105,22 +107,6 @@ fn measurement(case: &CaseRecord) -> String {
     }));
     parts.extend(timings.no_speedup.iter().cloned());
     parts.join(", ")
-}
-
-fn milliseconds(ns: f64) -> String {
-    let ms = ns / 1e6;
-    if ms < 1.0 { format!("{:.0} us", ms * 1e3) } else { format!("{ms:.2} ms") }
-}
-
-fn percent(part: u64, whole: u64) -> String {
-    if whole == 0 {
-        return "-".into();
-    }
-    format!("{:.2} %", 100.0 * part as f64 / whole as f64)
-}
-
-fn seconds(seconds: f64) -> String {
-    if seconds < 1.0 { format!("{:.0} ms", seconds * 1e3) } else { format!("{seconds:.1} s") }
 }
 
 /// A line for each claim, with its words counted; below it what does not hold by its own rule, or with
@@ -160,37 +146,22 @@ pub fn claims(record: &Record, detail: Detail) -> String {
 /// Counts by verdict, and what the exit code means.
 pub fn summary(record: &Record, exit_code: u8) -> String {
     let mut text = String::new();
-    let all = [
-        Verdict::Verified,
-        Verdict::WithinBound,
-        Verdict::Mismatch,
-        Verdict::OutOfBound,
-        Verdict::Unpinned,
-        Verdict::NotRun,
-    ];
-    let counts: Vec<String> = all
+    let counts: Vec<String> = overview::counts(record)
         .into_iter()
-        .filter_map(|verdict| {
-            let count = record.cases.iter().filter(|case| case.verdict == verdict).count();
+        .map(|(verdict, count)| {
             let style = style(verdict);
-            (count > 0).then(|| format!("{count} {style}{}{style:#}", verdict.name()))
+            format!("{count} {style}{}{style:#}", verdict.name())
         })
         .collect();
     let total: f64 = record.cases.iter().map(|case| case.seconds).sum();
-    let meaning = match exit_code {
-        0 => "verified: everything required was verified",
-        1 => "refuted: something does not hold",
-        2 => "bad input",
-        3 => "not verified: nothing was refuted, but something required was not verified",
-        _ => "the environment failed",
-    };
     let _ = writeln!(
         text,
         "\n{} cases{}{}; {}\n{meaning} (exit code {exit_code})",
         record.cases.len(),
         if counts.is_empty() { "" } else { ": " },
         counts.join(", "),
-        seconds(total)
+        seconds(total),
+        meaning = overview::meaning(exit_code)
     );
     text
 }

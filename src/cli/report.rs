@@ -1,0 +1,72 @@
+//! `verify report`: records as a page or as Markdown. Reads records only.
+
+use std::io::{ErrorKind, Write as _};
+use std::path::Path;
+
+use super::ReportArgs;
+use crate::exit::{Failure, REFUTED, VERIFIED};
+use crate::record::{Record, is_stream, replace};
+use crate::report::overview::visible;
+use crate::report::{compare, html, markdown};
+
+pub fn run(args: &ReportArgs) -> Result<u8, Failure> {
+    let mut records: Vec<(String, Record)> = Vec::new();
+    for path in &args.records {
+        records.push((path.display().to_string(), Record::load(path)?));
+    }
+    shorten(&mut records);
+    if let Some(path) = &args.html {
+        write(path, &html::render(&records))?;
+    }
+    match &args.markdown {
+        Some(path) if path != Path::new("-") => write(path, &markdown::render(&records))?,
+        None if args.html.is_some() => {}
+        _ => say(&markdown::render(&records))?,
+    }
+    let differences = compare::compare(&records).differences;
+    if let (Some(first), more) = (differences.first(), differences.len().saturating_sub(1)) {
+        let more = if more > 0 { format!("\n  and {more} more") } else { String::new() };
+        anstream::eprintln!("the records differ: {}{more}", visible(first));
+    }
+    Ok(if differences.is_empty() { VERIFIED } else { REFUTED })
+}
+
+/// Data to stdout: a reader that went away is no failure, a full disk is one.
+fn say(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::environment(format!("failed to write to stdout: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    // `--markdown a.json b.json` is a slip that would cost a record.
+    if !is_stream(path) && Record::load(path).is_ok() {
+        return Err(Failure::bad_input(format!(
+            "{} is a record, and would be written over\nhint: records come before --markdown, or after --markdown=OUT",
+            path.display()
+        )));
+    }
+    replace(path, text.as_bytes()).map_err(|error| {
+        Failure::environment(format!("failed to write {}: {error}", path.display()))
+    })
+}
+
+/// Records go by the names of their files where those are all different: the same record gives the same report
+/// wherever it lies.
+fn shorten(records: &mut [(String, Record)]) {
+    let short: Vec<String> = records
+        .iter()
+        .map(|(path, _)| {
+            let name = Path::new(path).file_name();
+            name.map_or_else(|| path.clone(), |name| name.to_string_lossy().into_owned())
+        })
+        .collect();
+    let is_unique = |name: &String| short.iter().filter(|other| *other == name).count() == 1;
+    if short.iter().all(is_unique) {
+        records.iter_mut().zip(short).for_each(|((name, _), short)| *name = short);
+    }
+}

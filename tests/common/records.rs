@@ -1,0 +1,448 @@
+//! Records made by hand, of which nothing depends on the machine or the clock, and files to compare reports with.
+
+use std::path::Path;
+
+use ndarray::ArrayView2;
+use sparse_verify::audit::Outcome;
+use sparse_verify::backend::cpu::Isa;
+use sparse_verify::backend::cuda::{DeviceInfo, KernelRecord};
+use sparse_verify::baseline::{Kind, Missing};
+use sparse_verify::check::verdict::Verdict;
+use sparse_verify::claims::{
+    Claim, JudgedClaim, ModelConfig, Printed, Published, PublishedInput, Row, Subject, Tensor, Word,
+};
+use sparse_verify::digest::Digest;
+use sparse_verify::doctor::Environment;
+use sparse_verify::expected::Expected;
+use sparse_verify::manifest::{Case, SectionInfo};
+use sparse_verify::matrix::Dtype;
+use sparse_verify::measure::{
+    CaseTimings, Energy, EnergyBasis, EnergyRatio, Interval, Rule, Speedup, Summary, Timed, Timing,
+    Warmup, Window, Work,
+};
+use sparse_verify::operator::{Built, Error, Operator, Staged};
+use sparse_verify::published::{Comparison, Scope};
+use sparse_verify::record::{CaseRecord, DeviceRecord, FORMAT, ManifestRecord, Record, RunOptions};
+
+use super::{How, Section, audit_all, manifest};
+
+/// Writes the row's index everywhere, and nothing in the last column: wrong in a way that is
+/// the same on every machine.
+struct RowIndex;
+
+impl Operator for RowIndex {
+    fn name(&self) -> String {
+        "row-index".into()
+    }
+
+    fn build<'a>(&self, _a: ArrayView2<'a, f32>) -> Result<Box<dyn Built + 'a>, Error> {
+        Ok(Box::new(RowIndex))
+    }
+}
+
+impl Built for RowIndex {
+    fn apply(
+        &self,
+        _v: ArrayView2<'_, f32>,
+        _staged: &Staged,
+        mut y: ndarray::ArrayViewMut2<'_, f32>,
+        _threads: usize,
+    ) -> Result<(), Error> {
+        let last = y.ncols() - 1;
+        y.indexed_iter_mut().filter(|((_, j), _)| *j != last).for_each(|((i, _), y)| *y = i as f32);
+        Ok(())
+    }
+
+    fn bytes_held(&self) -> usize {
+        0
+    }
+}
+
+/// A record with a verified, a refuted, an unpinned and a case that was not run, in this order.
+/// Nothing in it depends on the machine or the clock.
+pub fn record() -> Record {
+    let small = Section {
+        weights: "binomial",
+        arithmetic: "exact",
+        shape: (4, 8),
+        batch: "3",
+        patterns: "none",
+        sparsity: "",
+        operator: "dense",
+        ..Section::default()
+    };
+    let section = |name, required| Section { name, required, ..small.clone() };
+    let manifest = manifest(&[
+        section("good", true),
+        section("wrong", true),
+        section("new", false),
+        Section { seed: 4, ..section("gone", true) },
+    ]);
+    let wrong = |case: &Case, isa: Isa| -> Box<dyn Operator> {
+        match case.section.as_str() {
+            "wrong" => Box::new(RowIndex),
+            _ => sparse_verify::audit::skip_operator(case, isa),
+        }
+    };
+    let how = How { operator: &wrong, ..How::default() };
+    let honest = audit_all(&manifest, &manifest.cases[..2], &Expected::default(), &How::default());
+    let entry = |outcome: Outcome| (outcome.record.id, outcome.entry.expect("can be pinned"));
+    let expected =
+        Expected { cases: honest.into_iter().map(entry).collect(), ..Expected::default() };
+    let outcomes = audit_all(&manifest, &manifest.cases, &expected, &how);
+    let mut cases: Vec<_> = outcomes.into_iter().map(|outcome| outcome.record).collect();
+    for (case, seconds) in cases.iter_mut().zip([0.25, 1.5, 0.0, 62.04]) {
+        case.seconds = seconds;
+        case.measurement = None;
+        case.measurement_reason = Some("not measured (--no-measure)".into());
+    }
+    cases[3].verdict = Verdict::NotRun;
+    cases[3].exit_code = 4;
+    cases[3].bits = None;
+    cases[3].reasons = vec!["out of memory: <&> 64 GiB\nhint: a larger machine".into()];
+    Record {
+        format: FORMAT.into(),
+        tool: "sparse-verify 0.0.0".into(),
+        arguments: vec!["manifests".into(), "--no-measure".into()],
+        started: "2026-01-02T03:04:05Z".into(),
+        environment: machine(),
+        options: RunOptions {
+            threads: 2,
+            isa: "portable".into(),
+            device: None,
+            nonce: None,
+            measure: false,
+            any_platform: false,
+            shard: None,
+        },
+        manifests: vec![ManifestRecord {
+            name: "small".into(),
+            title: "For tests".into(),
+            platform: Some("NVIDIA B200".into()),
+            sha256: Digest::of(b"manifest"),
+            expected_sha256: None,
+            sections: Vec::new(),
+            claims: Vec::new(),
+            claims_sha256: None,
+            selected: Vec::new(),
+        }],
+        devices: Vec::new(),
+        cases,
+        published_inputs: Vec::new(),
+        judged: Vec::new(),
+        shards: Vec::new(),
+    }
+}
+
+/// The text must be that of the file. With UPDATE_GOLDEN set the file becomes the text, for
+/// somebody to read in a diff.
+pub fn golden(name: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, text).expect("part of the repository");
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{name}: {e}"));
+    assert!(text == expected, "{name} is no longer what is rendered:\n{text}");
+}
+
+/// A machine that is written down, so that records of it can be compared to the byte.
+fn machine() -> Environment {
+    Environment {
+        tool_version: "0.1.0".into(),
+        tool_sha256: None,
+        git_revision: None,
+        os: "an operating system".into(),
+        kernel: None,
+        architecture: "x86_64".into(),
+        cpu_model: "a processor".into(),
+        cores: 2,
+        memory_bytes: Some(1 << 34),
+        cache_bytes: 1 << 25,
+        isa: "avx2".into(),
+        isa_available: vec!["portable".into(), "avx2".into()],
+        sha_instructions: true,
+        float_environment_is_ieee: true,
+    }
+}
+
+/// [`record`] with more cases, measured on a device, and with claims in every word.
+pub fn full() -> Record {
+    let mut record = record();
+    let verified = record.cases[0].clone();
+    for (percent, ms) in [("50", 2.0), ("80", 0.9), ("95", 0.25)] {
+        let mut case = verified.clone();
+        case.section = "sweep".into();
+        case.id = format!("sweep/up/row-magnitude-{percent}/b3/f32/f32-chain");
+        (case.pattern, case.sparsity_percent) = ("row-magnitude".into(), percent.into());
+        (case.m, case.k, case.n) = (4096, 1024, 64);
+        case.arithmetic = "f32-chain".into();
+        case.seconds = 2.5;
+        case.device = Some("NVIDIA B200".into());
+        case.measurement_reason = None;
+        case.measurement = Some(timings(&case, ms));
+        case.baselines_missing = vec![Missing {
+            name: "onemkl-csr".into(),
+            reason: "not installed: looked for libmkl_rt.so.2".into(),
+        }];
+        record.cases.push(case);
+    }
+    // No counter for one, no speedup for another.
+    let energyless = record.cases[5].measurement.as_mut().expect("just measured");
+    energyless.operator.energy = None;
+    energyless.operator.energy_reason = Some("no permission to read the counter".into());
+    energyless.speedups.iter_mut().for_each(|speedup| {
+        speedup.energy = EnergyRatio { ratio: speedup.ratio, basis: EnergyBasis::Proxy };
+    });
+    record.options.measure = true;
+    record.options.nonce = Some("today's numbers".into());
+    record.devices = vec![device()];
+    let section = |name: &str, published, twin_of: Option<&str>, config| SectionInfo {
+        name: name.into(),
+        line: 4,
+        published,
+        twin_of: twin_of.into_iter().map(str::to_owned).collect(),
+        config,
+    };
+    let published = Published {
+        title: "A sweep".into(),
+        cases: 22,
+        chosen: vec!["sparsity levels".into(), "the seed".into()],
+    };
+    record.manifests[0].sections = vec![
+        section("good", None, None, None),
+        section("real", None, None, Some(model())),
+        section("sweep", Some(published), Some("real"), None),
+    ];
+    record.manifests[0].claims = ["sweep-80", "sweep-95", "unjudged"].map(claim).to_vec();
+    record.judged = judged(&record);
+    record.published_inputs = published_inputs();
+    record
+}
+
+fn timings(case: &CaseRecord, ms: f64) -> CaseTimings {
+    let nnz = (case.m * case.k) as f64 * ms / 4.0;
+    let work = Work { flops: 2.0 * nnz * case.n as f64, bytes: 4.0 * nnz + 2e6 };
+    let timed = |name: &str, kind, ms: f64, joules: f64| {
+        let ns = ms * 1e6;
+        Timed {
+            name: name.into(),
+            kind,
+            library: if kind.is_some() { "cuBLAS" } else { "sparse-verify" }.into(),
+            version: "13.1.0".into(),
+            threads: 1,
+            verified: Some(true),
+            failure: None,
+            plan: Some("rows: least of the estimates".into()),
+            build_ns: vec![44_000_000],
+            bytes_held: (4.0 * nnz) as usize,
+            warmup: Warmup { calls: 10, settled: true },
+            calls_per_sample: 1,
+            samples_ns: vec![ns as u64; 3],
+            checked_samples: vec![1],
+            cold_samples_ns: Vec::new(),
+            device_samples: Vec::new(),
+            device_cold_samples: Vec::new(),
+            float_environment_changes: 0,
+            timing: Some(Timing {
+                summary: Summary {
+                    count: 3,
+                    discarded: 0,
+                    time_ns_median: ns,
+                    time_ns_interval: Interval { low: 0.99 * ns, high: 1.01 * ns },
+                    time_ns_min: ns,
+                    time_ns_mean: ns,
+                    coefficient_of_variation: 0.0,
+                    is_noisy: false,
+                },
+                time_ns_median_with_discarded: ns,
+                cold_time_ns_median: None,
+                build_time_ns_median: 44e6,
+                gflops: work.flops / ns,
+                tokens_per_s: case.n as f64 * 1e9 / ns,
+                impossible: false,
+                clock_disagreement: None,
+            }),
+            energy: Some(Energy {
+                joules_per_call: joules,
+                joules_per_call_above_idle: joules / 2.0,
+                idle_power_w: 100.0,
+                window: Window {
+                    seconds: 2.0,
+                    calls: 100,
+                    energy_j: 100.0 * joules,
+                    power_w: 50.0 * joules,
+                },
+                is_valid: true,
+            }),
+            energy_reason: None,
+        }
+    };
+    let dense = timed("cublas", Some(Kind::Dense), 2.2, 1.1);
+    let sparse = timed("cusparse-alg2", Some(Kind::Sparse), 9.0 * ms, 3.0 * ms);
+    let sparsity = case.sparsity_percent.parse::<f64>().expect("a number") / 100.0;
+    let rivals = [if sparsity < 0.7 { (&dense, 2.2) } else { (&sparse, 9.0 * ms) }, (&dense, 2.2)];
+    let speedup = |(rule, (timed, rival_ms)): (Rule, (&Timed, f64))| Speedup {
+        rule,
+        baseline: timed.name.clone(),
+        ratio: rival_ms / ms,
+        interval: Interval { low: 0.99 * rival_ms / ms, high: 1.01 * rival_ms / ms },
+        energy: EnergyRatio { ratio: 1.25 * rival_ms / ms, basis: EnergyBasis::Measured },
+    };
+    CaseTimings {
+        m: case.m,
+        k: case.k,
+        n: case.n,
+        nnz: nnz as usize,
+        sparsity,
+        sparsity_measured: sparsity,
+        device: Some("NVIDIA B200".into()),
+        threads: 1,
+        rounds: 3,
+        spent: None,
+        work,
+        minimum_time_ns: 1e5 * ms,
+        operator: timed("skip-cuda", None, ms, 0.4 * ms),
+        speedups: [Rule::Published, Rule::Best].into_iter().zip(rivals).map(speedup).collect(),
+        baselines: vec![dense, sparse],
+        no_speedup: Vec::new(),
+        break_even_calls: Some(35.0),
+    }
+}
+
+fn device() -> DeviceRecord {
+    DeviceRecord {
+        device: DeviceInfo {
+            ordinal: 0,
+            name: "NVIDIA B200".into(),
+            uuid: "GPU-0".into(),
+            compute_capability: "10.0".into(),
+            multiprocessors: 148,
+            memory_bytes: 192_000_000_000,
+            l2_bytes: 132_000_000,
+            clock_khz_max: 1_965_000,
+            memory_clock_khz: 3_996_000,
+            memory_bus_bits: 8192,
+            driver: "13.0".into(),
+        },
+        kernels: vec![KernelRecord {
+            source: "rows.cu".into(),
+            source_sha256: Digest::of(b"source"),
+            options: "-fmad=false".into(),
+            compiler: "NVRTC 13.0".into(),
+            cubin_sha256: Digest::of(b"cubin"),
+        }],
+    }
+}
+
+fn model() -> ModelConfig {
+    ModelConfig {
+        source: "https://example.com/config.json".into(),
+        hidden_size: 4096,
+        intermediate_size: 14336,
+        attention_heads: 32,
+        key_value_heads: 8,
+        vocabulary: 128_256,
+        dtype: Dtype::Bf16,
+    }
+}
+
+fn claim(id: &str) -> Claim {
+    Claim {
+        v_recipe: None,
+        id: id.into(),
+        section: Some("sweep".into()),
+        subject: Subject::default(),
+        cases: Vec::new(),
+        sources: vec!["https://example.com/paper".into(), "javascript:alert(1)".into()],
+        baseline: Some("cuSPARSE".into()),
+        figures: vec![(
+            sparse_verify::claims::Figure::Speedup,
+            Printed::parse("9.53").expect("a figure"),
+        )],
+        factors: Vec::new(),
+        over: Vec::new(),
+        energy_method: None,
+        tolerance_of: None,
+        digests: Vec::new(),
+        line: 12,
+    }
+}
+
+/// Two claims, which have every word between them.
+fn judged(record: &Record) -> Vec<JudgedClaim> {
+    let row = |rule: &str, word, printed: Option<&str>, here, line: &str| Row {
+        rule: rule.into(),
+        word,
+        printed: printed.map(str::to_owned),
+        here,
+        line: line.into(),
+    };
+    let judged = |id: &str, twin: Option<&str>, case: usize, rows| JudgedClaim {
+        manifest: "small".into(),
+        id: id.into(),
+        section: Some("sweep".into()),
+        twin: twin.map(str::to_owned),
+        cases: vec![record.cases[case].id.clone()],
+        rows,
+    };
+    vec![
+        judged(
+            "sweep-80",
+            Some("sweep"),
+            5,
+            vec![
+                row("speedup", Word::Attained, Some("9.53"), Some(9.0), "8.1 ms / 0.9 ms = 9"),
+                row("energy", Word::NotAttained, Some("89.6"), Some(60.0), "1 - 1 / 2.5 = 60 %"),
+                row("vendor time", Word::Agrees, Some("8.1"), Some(8.1), "8.1 ms here"),
+                row(
+                    "speedup figures",
+                    Word::Differs,
+                    Some("9.53"),
+                    Some(8.75),
+                    "4.9 / 0.56 = 8.75",
+                ),
+                row("roofline", Word::Impossible, Some("0.01"), Some(0.02), "0.02 ms at least"),
+            ],
+        ),
+        judged(
+            "sweep-95",
+            None,
+            6,
+            vec![
+                row("best baseline", Word::Holds, Some("7"), Some(8.8), "2.2 ms / 0.25 ms = 8.8"),
+                row("compacted", Word::Lower, Some("7"), Some(1.1), "0.275 ms / 0.25 ms = 1.1"),
+                row("digest of A", Word::Match, Some("e3b0c442"), None, "64 of 64 digits"),
+                row(
+                    "digest of V",
+                    Word::PrefixMatch,
+                    Some("e3b0c442"),
+                    None,
+                    "8 of 64 digits, 1 % of it",
+                ),
+                row("digest of Y", Word::Mismatch, Some("01234567"), None, "got e3b0c442"),
+                row("tokens", Word::NotJudged, Some("19.3e6"), None, "nothing was measured"),
+            ],
+        ),
+    ]
+}
+
+fn published_inputs() -> Vec<PublishedInput> {
+    let got = Digest::of(b"");
+    let input = |tensor, compared, reason: Option<&str>| PublishedInput {
+        device: None,
+        manifest: "small".into(),
+        claim: "sweep-95".into(),
+        tensor,
+        compared,
+        reason: reason.map(str::to_owned),
+    };
+    let compared = |scope, pruned, digits: &str| {
+        Some(Comparison::new(scope, 100_000_000, pruned, got, digits))
+    };
+    vec![
+        input(Tensor::A, compared(Scope::Prefix, false, "e3b0c442"), None),
+        input(Tensor::V, compared(Scope::WholeTensor, true, &got.to_string()), None),
+        input(Tensor::Dense, compared(Scope::Prefix, false, "e3b0c443"), None),
+        input(Tensor::Operator, None, Some("needs an NVIDIA GPU")),
+    ]
+}
