@@ -90,15 +90,19 @@ pub fn join(parts: &[Part], arguments: Vec<String>) -> Result<Merged, Refusal> {
     let count = shards.first().map_or(0, |shard| shard.shard.count());
     let missing_shards = Shard::all(count).filter(|shard| !present.contains(shard)).collect();
 
+    let Some(one) = shards.first() else { unreachable!("every part is a shard or has some") };
     let mut record = Record {
         format: FORMAT.to_owned(),
         tool: first.record.tool.clone(),
         arguments,
         started: shards.iter().map(|shard| shard.started.clone()).min().unwrap_or_default(),
-        environment: shards
-            .first()
-            .map_or_else(|| first.record.environment.clone(), |shard| shard.environment.clone()),
-        options: RunOptions { shard: None, ..first.record.options.clone() },
+        environment: one.environment.clone(),
+        options: RunOptions {
+            shard: None,
+            threads: one.threads,
+            isa: one.isa.clone(),
+            ..first.record.options.clone()
+        },
         manifests: first.record.manifests.clone(),
         devices: join_devices(parts),
         cases,
@@ -117,6 +121,8 @@ fn shards_of(part: &Part) -> Result<Vec<ShardRecord>, Refusal> {
     match options.shard {
         Some(shard) => Ok(vec![ShardRecord {
             shard,
+            threads: options.threads,
+            isa: options.isa.clone(),
             arguments: arguments.clone(),
             started: started.clone(),
             environment: environment.clone(),
@@ -136,22 +142,15 @@ fn differs(first: &Record, second: &Record) -> Option<String> {
         return Some(format!("one was made by {}, the other by {}", first.tool, second.tool));
     }
     let (one, other) = (&first.options, &second.options);
+    // Threads and dispatch path are each machine's own: they change no bit.
     let options = [
-        ("--threads", one.threads.to_string(), other.threads.to_string()),
-        ("--isa", one.isa.clone(), other.isa.clone()),
         ("--device", text(&one.device), text(&other.device)),
         ("--nonce", text(&one.nonce), text(&other.nonce)),
         ("measuring", one.measure.to_string(), other.measure.to_string()),
         ("--any-platform", one.any_platform.to_string(), other.any_platform.to_string()),
     ];
     if let Some((name, one, other)) = options.into_iter().find(|(_, one, other)| one != other) {
-        let hint = match name {
-            "--threads" | "--isa" => {
-                "\nhint: what was not given is chosen by each machine: give all shards the same"
-            }
-            _ => "",
-        };
-        return Some(format!("they have other options: {name} is {one} and {other}{hint}"));
+        return Some(format!("they have other options: {name} is {one} and {other}"));
     }
     let names = |record: &Record| -> Vec<String> {
         record.manifests.iter().map(|manifest| manifest.name.clone()).collect()

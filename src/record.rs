@@ -56,9 +56,18 @@ pub struct Record {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ShardRecord {
     pub shard: Shard,
+    pub threads: usize,
+    pub isa: String,
     pub arguments: Vec<String>,
     pub started: String,
     pub environment: Environment,
+}
+
+impl ShardRecord {
+    /// The processor, and how it was used: as a confirmation names it.
+    pub fn machine(&self) -> (&str, &str) {
+        (&self.isa, &self.environment.cpu_model)
+    }
 }
 
 /// A device, and the machine code that ran on it.

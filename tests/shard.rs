@@ -237,10 +237,6 @@ fn records_of_other_runs_are_refused() {
     let both = "record-1.json and record-2.json are not of one run: ";
     let bench = changed(|record| record.tool = "sparse-verify 0.0.9".into());
     refused(&bench, &[1, 2, 3], &[both, "the other by sparse-verify 0.0.9"]);
-    let bench = changed(|record| record.options.threads = 7);
-    refused(&bench, &[1, 2, 3], &[both, "--threads is 1 and 7", "hint: what was not given"]);
-    let bench = changed(|record| record.options.isa = "other".into());
-    refused(&bench, &[1, 2, 3], &["--isa is"]);
     let bench = changed(|record| record.options.nonce = Some("x".into()));
     refused(&bench, &[1, 2, 3], &["--nonce is not given and x"]);
     let bench = changed(|record| record.options.device = Some("cpu".into()));
@@ -690,4 +686,26 @@ fn the_example_for_slurm_passes_and_fails_as_it_should() {
     let codes = run_slurm(&ci);
     assert_eq!(codes.iter().filter(|&&code| code == 1).count(), 2, "{codes:?}");
     assert_eq!(codes.last(), Some(&1), "the gate");
+}
+
+#[test]
+fn shards_of_different_machines_are_joined_and_confirm_nothing_together() {
+    let bench = changed(|record| {
+        record.options.threads = 7;
+        record.options.isa = "other".into();
+        record.environment.cpu_model = "another processor".into();
+    });
+    let files = ["record-1.json", "record-2.json", "record-3.json"];
+    let merged = bench.verify(&[&["merge"], &files[..], &["--json", "whole.json"]].concat());
+    assert_eq!(merged.code, 0, "{merged:?}");
+    let record = bench.record("whole.json");
+    let machines: Vec<(&str, usize)> =
+        record.shards.iter().map(|shard| (shard.isa.as_str(), shard.threads)).collect();
+    assert_eq!(machines[1], ("other", 7));
+    assert_eq!(record.options.isa, machines[0].0);
+    assert_eq!(record.shards[1].environment.cpu_model, "another processor");
+    let pin = bench.verify(&["pin", "manifests", "--record", "whole.json", "--yes"]);
+    assert_eq!(pin.code, 2, "{pin:?}");
+    assert!(pin.stderr.contains("does not say which of them ran a case"), "{pin:?}");
+    assert_eq!(bench.verify(&["pin", "manifests", "--record", "record-1.json", "--yes"]).code, 0);
 }

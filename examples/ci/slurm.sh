@@ -11,7 +11,7 @@ submit)
     sbatch --dependency="afterany:$array" "$0" merge
     ;;
 shard)
-    # Requeued, it goes on where it was stopped. All shards must have one number of threads and one --isa.
+    # Requeued, it goes on where it was stopped, on a node with as many threads and the same instructions.
     index=$SLURM_ARRAY_TASK_ID
     verify manifests --no-measure --threads "${SLURM_CPUS_PER_TASK:-1}" \
         --shard "$index/$SLURM_ARRAY_TASK_COUNT" --json "record-$index.json" --resume

@@ -75,6 +75,6 @@ fn test_case(case: &CaseRecord, strict: bool) -> TestCase {
     }
     let mut test_case = TestCase::new(case.id.clone(), status);
     test_case.set_classname(case.manifest.clone());
-    test_case.set_time(Duration::from_secs_f64(case.seconds.max(0.0)));
+    test_case.set_time(Duration::try_from_secs_f64(case.seconds).unwrap_or_default());
     test_case
 }

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use super::compare::{Compared, DIGESTS, compare};
-use super::overview::{self, Gap, count, gaps, visible};
+use super::overview::{self, Gap, count, gaps, printed, visible};
 use crate::claims::JudgedClaim;
 use crate::measure::Rule;
 use crate::numbers;
@@ -155,7 +155,7 @@ fn claims(text: &mut String, record: &Record) {
             cell(&claim.id) + if claim.twin.is_some() { " (synthetic twin)" } else { "" },
             cell(&row.rule),
             row.word.name().to_owned(),
-            row.printed.as_deref().map_or("-".into(), cell),
+            printed(row).as_deref().map_or("-".into(), cell),
             row.here.map_or("-".into(), numbers::number),
             cell(&row.line),
         ]

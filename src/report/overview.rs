@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use clap::ValueEnum as _;
 
 use crate::check::verdict::Verdict;
-use crate::claims::Word;
+use crate::claims::{Row, Word};
 use crate::exit::{self, Require};
 use crate::record::{CaseRecord, ManifestRecord, Record};
 
@@ -117,6 +117,14 @@ pub fn words_in_words(record: &Record) -> String {
 /// `1 case`, `2 cases`.
 pub fn count(count: usize, thing: &str) -> String {
     format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
+/// What is printed, as tables show it: of a digest the first digits.
+pub fn printed(row: &Row) -> Option<String> {
+    const DIGITS: usize = 16;
+    let text = row.printed.as_deref()?;
+    let is_digest = text.len() > DIGITS && text.bytes().all(|b| b.is_ascii_hexdigit());
+    Some(if is_digest { format!("{}...", &text[..DIGITS]) } else { text.to_owned() })
 }
 
 /// `text` with every character that could hide or move others written out. Line breaks stay.

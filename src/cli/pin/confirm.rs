@@ -10,7 +10,7 @@ use crate::cli::select::Selected;
 use crate::exit::{self, Failure};
 use crate::expected::{Entry, Tensors};
 use crate::manifest::Case;
-use crate::record::{BitsRecord, CaseRecord, Record, RecordError};
+use crate::record::{BitsRecord, CaseRecord, Record, RecordError, ShardRecord};
 
 pub fn run(selected: &[Selected], path: &Path, yes: bool) -> Result<u8, Failure> {
     let record = Record::load(path).map_err(|error| match error {
@@ -21,6 +21,15 @@ pub fn run(selected: &[Selected], path: &Path, yes: bool) -> Result<u8, Failure>
         return Err(Failure::bad_input(format!(
             "{} was made with --nonce, so its perturbed digests are not the committed ones\n\
              hint: run again without --nonce",
+            path.display()
+        )));
+    }
+    let mut machines: Vec<_> = record.shards.iter().map(ShardRecord::machine).collect();
+    machines.dedup();
+    if machines.len() > 1 {
+        return Err(Failure::bad_input(format!(
+            "{} was joined from records of several machines, and does not say which of them ran a case\n\
+             hint: give the record of each shard",
             path.display()
         )));
     }

@@ -7,7 +7,7 @@ use super::{Part, folded, id, nothing, text};
 use crate::claims::{JudgedClaim, PublishedInput};
 use crate::numbers;
 use crate::published::Scope;
-use crate::report::overview::{self, count};
+use crate::report::overview::{self, count, printed};
 
 /// Claims up to which all are open.
 const OPEN_MAX: usize = 12;
@@ -61,7 +61,7 @@ fn block(part: &Part<'_>, judged: &JudgedClaim) -> Markup {
         vec![
             text(&row.rule),
             html! { span.word { (row.word.name()) } },
-            html! { @match &row.printed { Some(printed) => (text(printed)), None => "-" } },
+            html! { @match &printed(row) { Some(printed) => (text(printed)), None => "-" } },
             html! { (row.here.map_or("-".into(), numbers::number)) },
             text(&row.line),
         ]

@@ -46,17 +46,41 @@ pub fn environment(part: &Part<'_>) -> Markup {
                     .nonce
                     .as_ref()
                     .map_or("no nonce".into(), |nonce| format!("nonce `{nonce}`")),
-                if options.measure { "measured" } else { "bits only" },
+                match (options.measure, options.any_platform) {
+                    (true, true) => "measured on any hardware",
+                    (true, false) => "measured",
+                    (false, _) => "bits only",
+                },
             ),
         ),
         ("record", record.format.clone()),
     ];
     html! {
         dl { @for (name, fact) in &facts { dt { (name) } dd { (text(fact)) } } }
+        (shards(part))
         (manifests(part))
         (devices(part))
         (libraries(part))
     }
+}
+
+/// Where the shards were run of which the record was joined.
+fn shards(part: &Part<'_>) -> Markup {
+    if part.record.shards.is_empty() {
+        return html! {};
+    }
+    const COLUMNS: [Column<'_>; 4] =
+        [plain("shard"), wide("processor"), plain("kernels"), plain("started")];
+    let rows = part.record.shards.iter().map(|shard| {
+        let (isa, processor) = shard.machine();
+        vec![
+            html! { (shard.shard) },
+            html! { (text(processor)) },
+            html! { (text(&format!("{isa}, {} threads", shard.threads))) },
+            html! { (text(&shard.started)) },
+        ]
+    });
+    Table { caption: "Shards", columns: &COLUMNS, rows: rows.collect() }.render()
 }
 
 fn manifests(part: &Part<'_>) -> Markup {
