@@ -37,7 +37,8 @@ fn with_claims(record: &mut Record, claims: &[&str], pattern: &str) {
         .iter()
         .enumerate()
         .map(|(i, claim)| {
-            format!("      - {{id: c{i}, sources: [s], case: {{sparsity: 0.8}}, {claim}}}\n")
+            let case = if claim.contains("case:") { "" } else { "case: {sparsity: 0.8}, " };
+            format!("      - {{id: c{i}, sources: [s], {case}{claim}}}\n")
         })
         .collect();
     let text = format!(
@@ -126,6 +127,27 @@ fn each_figure_earns_its_word() {
             row.line
         );
     }
+}
+
+#[test]
+fn a_claim_of_several_cases_has_their_least_and_their_largest_speedup() {
+    use Word::*;
+    // 10.02 and 9.154 over cuSPARSE.
+    let about = "case: {layer: up_proj}, baseline: cuSPARSE";
+    for (figures, words) in [
+        ("speedup: 9.15", vec![("speedup here", Attained)]),
+        ("speedup: 9.17", vec![("speedup here", NotAttained)]),
+        ("speedup_max: 10.02", vec![("largest speedup here", Attained)]),
+        ("speedup_max: 10.03", vec![("largest speedup here", NotAttained)]),
+        ("vendor_ms: 5, speedup: 9.0", vec![("speedup here", Attained), ("times", NotJudged)]),
+    ] {
+        let judged = judged(&[&format!("{about}, {figures}")]);
+        let rows = judged[0].rows.iter().filter(|row| !row.line.contains("printed 9.0 "));
+        let rows: Vec<_> = rows.map(|row| (row.rule.as_str(), row.word)).collect();
+        assert_eq!(rows, words, "{figures}: {:?}", judged[0].rows);
+    }
+    let one = judged(&["baseline: cuSPARSE, speedup_max: 10"]);
+    assert_eq!(one[0].rows[0].word, Attained);
 }
 
 #[test]
@@ -259,6 +281,20 @@ fn digests_of_inputs_are_compared_in_a_run_and_claims_can_be_required() {
     assert_eq!(run(&required).code, 0);
     let compared = bench.record("run.json").published_inputs[0].compared.expect("made");
     assert!(compared.pruned && compared.matches);
+
+    // Over layers of several shapes, it may be any of theirs.
+    let two = drawn(&format!(
+        "      - {{id: a, sources: [s], digests: {{a: '{}'}}, scope: prefix}}\n",
+        &a[..8]
+    ));
+    let two = two.replace("layers: [", "layers: [{name: small, shape: [8, 24]}, ");
+    bench.write("manifests/small.yaml", &two);
+    assert_eq!(run(&["--require", "claims"]).code, 3, "the new layer is not pinned");
+    let compared = bench.record("run.json").published_inputs[0].compared.expect("made");
+    assert!(compared.matches && !compared.pruned);
+    let nobody = two.replace(&a[..8], other);
+    bench.write("manifests/small.yaml", &nobody);
+    assert_eq!(run(&["--require", "claims"]).code, 1);
 
     // One that is nobody's: refuted where claims are required, and there only.
     write(&format!("      - {{id: a, sources: [s], digests: {{a: '{other}'}}}}\n"));

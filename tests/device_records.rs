@@ -62,6 +62,23 @@ fn compare_with_committed(folder: &str, name: &str) -> usize {
 }
 
 #[test]
+fn records_of_a_cpu_and_two_devices_agree() {
+    let names = ["cpu", "h100", "h200"].map(|folder| format!("tests/records/{folder}/h200.json"));
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_verify"))
+        .arg("report")
+        .args(&names)
+        .current_dir(root())
+        .output()
+        .expect("the program was built");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(
+        text.contains("**No difference** in 71 cases that more than one record has."),
+        "{text}"
+    );
+}
+
+#[test]
 fn published_inputs_were_made_on_devices() {
     for (folder, made) in [("h200", 3), ("h100", 3)] {
         let [_, (_, record)] = &of_device(folder)[..] else { panic!("two records") };

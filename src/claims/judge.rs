@@ -266,6 +266,24 @@ fn agrees(does: bool) -> Word {
     if does { Word::Agrees } else { Word::Differs }
 }
 
+/// Figures that only a measurement can say something of.
+const TIMED: [Figure; 12] = [
+    Figure::VendorMs,
+    Figure::OperatorMs,
+    Figure::Speedup,
+    Figure::SpeedupMax,
+    Figure::EnergySavedPercent,
+    Figure::TokensPerS,
+    Figure::VendorTokensPerS,
+    Figure::Gflops,
+    Figure::VendorGflops,
+    Figure::UsPerToken,
+    Figure::VendorUsPerToken,
+    Figure::MemoryMb,
+];
+/// Those that are defined over several cases.
+const OF_SEVERAL: [Figure; 2] = [Figure::Speedup, Figure::SpeedupMax];
+
 /// What a claim is judged with.
 struct Judging<'r> {
     record: &'r Record,
@@ -407,26 +425,7 @@ impl<'r> Judging<'r> {
 
     /// Figures that need a clock, in the order in which they are printed.
     fn times(&self) -> Vec<Row> {
-        use Figure::*;
-        const TIMED: [Figure; 12] = [
-            VendorMs,
-            OperatorMs,
-            Speedup,
-            SpeedupMax,
-            EnergySavedPercent,
-            TokensPerS,
-            VendorTokensPerS,
-            Gflops,
-            VendorGflops,
-            UsPerToken,
-            VendorUsPerToken,
-            MemoryMb,
-        ];
-        let printed: Vec<&str> = TIMED
-            .into_iter()
-            .filter(|figure| self.figure(*figure).is_some())
-            .map(Figure::key)
-            .collect();
+        let printed = self.printed_of(&TIMED);
         if printed.is_empty() || self.claim.section.is_none() {
             return Vec::new();
         }
@@ -443,11 +442,28 @@ impl<'r> Judging<'r> {
                 let timings: Result<Vec<_>, _> =
                     cases.iter().map(|case| self.timings(case)).collect();
                 match timings {
-                    Ok(timings) => self.of_several(&timings),
+                    Ok(timings) => {
+                        let mut rows = self.of_several(&timings);
+                        let of_one =
+                            TIMED.into_iter().filter(|figure| !OF_SEVERAL.contains(figure));
+                        let of_one = self.printed_of(&of_one.collect::<Vec<_>>());
+                        if !of_one.is_empty() {
+                            let count = cases.len();
+                            let line = format!("{}: of {count} cases together", of_one.join(", "));
+                            rows.push(Row::not_judged("times", line));
+                        }
+                        rows
+                    }
                     Err(reason) => refused(&reason),
                 }
             }
         }
+    }
+
+    /// Keys of those that are printed.
+    fn printed_of(&self, figures: &[Figure]) -> Vec<&'static str> {
+        let printed = figures.iter().filter(|figure| self.figure(**figure).is_some());
+        printed.map(|figure| figure.key()).collect()
     }
 
     /// The least speedup over all of them, and the largest.
@@ -502,6 +518,9 @@ impl<'r> Judging<'r> {
             }
         }
         self.ratios(case, timings, &baseline, &mut rows);
+        if self.figure(Figure::SpeedupMax).is_some() {
+            rows.extend(self.of_several(&[timings]).pop());
+        }
         rows
     }
 
