@@ -100,7 +100,7 @@ fn run_shards(bench: &Workbench, path: &str, count: u16, more: &[&str]) -> Vec<i
 
 fn run_shard(bench: &Workbench, path: &str, shard: Shard, more: &[&str]) -> Ran {
     let (of, json) = (shard.to_string(), format!("record-{}.json", shard.index()));
-    let arguments = [path, "--no-measure", "--threads", "1", "--shard", &of, "--json", &json];
+    let arguments = [path, "--no-measure", "--threads", "2", "--shard", &of, "--json", &json];
     bench.verify(&[&arguments, more].concat())
 }
 
@@ -120,7 +120,7 @@ fn timeless(mut record: Record) -> Record {
 }
 
 fn whole(bench: &Workbench, path: &str, more: &[&str]) -> (Record, i32) {
-    let arguments = [path, "--no-measure", "--threads", "1", "--json", "whole.json"];
+    let arguments = [path, "--no-measure", "--threads", "2", "--json", "whole.json"];
     let ran = bench.verify(&[&arguments, more].concat());
     (bench.record("whole.json"), ran.code)
 }
@@ -421,7 +421,7 @@ fn a_shard_that_was_killed_goes_on_and_is_merged() {
         "manifests",
         "--no-measure",
         "--threads",
-        "1",
+        "2",
         "--shard",
         "1/1",
         "--json",
@@ -453,7 +453,7 @@ fn a_shard_that_was_killed_goes_on_and_is_merged() {
         "manifests",
         "--no-measure",
         "--threads",
-        "1",
+        "2",
         "--shard",
         "1/2",
         "--json",

@@ -381,7 +381,7 @@ impl Job<'_> {
         let built = operator.build(a.view())?;
         let (y, negative) = apply(&*built, v, &self.staged)?;
         let plan = built.plan();
-        tally.plans.insert(plan.strategy.name(), (1, plan.reason));
+        tally.plans.insert(plan.strategy.name(), (1, (first, plan.reason)));
         let y = Arc::new(y);
         tally.negative_zeros[0] = negative;
         self.lanes.push(OPERATOR, index, y.clone());

@@ -29,8 +29,9 @@ pub(super) struct Tally {
     pub row_bound_max: u64,
     pub a_max: u64,
     pub v_max: u64,
-    /// Kinds of plan chosen, with the number of chunks and the first reason given.
-    pub plans: BTreeMap<&'static str, (usize, String)>,
+    /// Kinds of plan chosen, with the number of chunks, and the first of them (by its row) and its reason: whichever
+    /// thread was first.
+    pub plans: BTreeMap<&'static str, (usize, (usize, String))>,
     pub off_grid: Option<(usize, usize)>,
     pub not_finite: Option<(usize, usize)>,
     /// (check, row, what), to report the first of its kind only.
@@ -186,12 +187,17 @@ impl Tally {
         self.dense_max = self.dense_max.max(other.dense_max);
         self.row_bound_max = self.row_bound_max.max(other.row_bound_max);
         self.a_max = self.a_max.max(other.a_max);
-        self.off_grid = self.off_grid.or(other.off_grid);
-        self.not_finite = self.not_finite.or(other.not_finite);
+        let first = |one: Option<_>, other: Option<_>| one.into_iter().chain(other).min();
+        self.off_grid = first(self.off_grid, other.off_grid);
+        self.not_finite = first(self.not_finite, other.not_finite);
         self.broken.extend(other.broken);
         self.out_of_bound.extend(other.out_of_bound);
-        for (name, (count, reason)) in other.plans {
-            self.plans.entry(name).or_insert((0, reason)).0 += count;
+        for (name, (count, first)) in other.plans {
+            let plan = self.plans.entry(name).or_insert_with(|| (0, first.clone()));
+            plan.0 += count;
+            if first.0 < plan.1.0 {
+                plan.1 = first;
+            }
         }
     }
 
@@ -247,7 +253,7 @@ impl Tally {
             dead_blocks: self.live_blocks.iter().filter(|live| !**live).count() as u64,
         };
         let chunks: usize = self.plans.values().map(|(count, _)| count).sum();
-        let plan = |(name, (count, reason)): (&'static str, (usize, String))| {
+        let plan = |(name, (count, (_, reason))): (&'static str, (usize, (usize, String)))| {
             let share = if count < chunks {
                 format!(" in {count} of {chunks} panels")
             } else {
