@@ -5,13 +5,15 @@
 
 mod figure;
 mod judge;
+mod judged;
 mod lint;
 mod printed;
 mod rules;
 mod totals;
 
 pub use figure::Figure;
-pub use judge::{JudgedClaim, PublishedInput, Row, Word, judge};
+pub use judge::judge;
+pub use judged::{JudgedClaim, PublishedInput, Row, Word};
 pub use lint::{Finding, Linted, lint};
 pub use printed::{Printed, Range};
 
