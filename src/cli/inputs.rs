@@ -8,7 +8,7 @@ use safetensors::tensor::{Dtype as FileDtype, TensorView};
 
 use super::InputsArgs;
 use super::select::select;
-use crate::audit::{self, Auditor, HeldWeights, SharedOutputs, Stop};
+use crate::audit::{self, Stop};
 use crate::digest::Digest;
 use crate::exit::{Failure, VERIFIED};
 use crate::manifest::Case;
@@ -16,18 +16,7 @@ use crate::matrix::Dtype;
 
 pub fn run(args: &InputsArgs) -> Result<u8, Failure> {
     let selected = select(&args.selection)?;
-    let mut auditor = Auditor {
-        isa: args.resources.isa(),
-        threads: args.resources.threads(),
-        nonce: None,
-        measure: false,
-        any_platform: false,
-        device: None,
-        weights: args.resources.resolver(false),
-        operator: &audit::skip_operator,
-        held: HeldWeights::default(),
-        seen: SharedOutputs::default(),
-    };
+    let mut auditor = args.resources.auditor(false);
     let io = |error: &dyn std::fmt::Display| {
         Failure::environment(format!("failed to write to {}: {error}", args.out.display()))
     };

@@ -5,7 +5,7 @@ use super::device::Devices;
 use super::list::print;
 use super::run::make_published_inputs;
 use super::select::{Selected, select};
-use crate::audit::{self, Auditor, HeldWeights, SharedOutputs, recipe_text};
+use crate::audit::recipe_text;
 use crate::exit::{self, Failure};
 use crate::record::{FORMAT, Record, is_stream};
 use crate::report::terminal::{self, Detail};
@@ -21,18 +21,7 @@ pub fn run(args: &JudgeArgs) -> Result<u8, Failure> {
         let path = args.record.display();
         return Err(Failure::bad_input(format!("{path} has none of the cases asked for")));
     }
-    let mut auditor = Auditor {
-        isa: args.resources.isa(),
-        threads: args.resources.threads(),
-        nonce: None,
-        measure: false,
-        any_platform: false,
-        device: None,
-        weights: args.resources.resolver(false),
-        operator: &audit::skip_operator,
-        held: HeldWeights::default(),
-        seen: SharedOutputs::default(),
-    };
+    let mut auditor = args.resources.auditor(false);
     let mut devices = Devices::new(args.resources.device);
     make_published_inputs(&selected, &mut auditor, &mut devices, &mut record)?;
     record.format = FORMAT.to_owned();

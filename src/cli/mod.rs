@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
+use crate::audit::{self, Auditor, HeldWeights, SharedOutputs};
 use crate::backend::cpu::Isa;
 use crate::exit::{self, Require};
 use crate::inputs::weights::Resolver;
@@ -148,6 +149,22 @@ impl Resources {
 
     pub fn isa(&self) -> Isa {
         self.isa.unwrap_or_else(Isa::best)
+    }
+
+    /// Audits our own operator's bits on the CPU, and measures nothing.
+    pub fn auditor(&self, quiet: bool) -> Auditor<'static> {
+        Auditor {
+            isa: self.isa(),
+            threads: self.threads(),
+            nonce: None,
+            measure: false,
+            any_platform: false,
+            device: None,
+            weights: self.resolver(quiet),
+            operator: &audit::skip_operator,
+            held: HeldWeights::default(),
+            seen: SharedOutputs::default(),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::io::{IsTerminal, Write as _};
 use super::PinArgs;
 use super::list::print;
 use super::select::{Selected, select};
-use crate::audit::{self, Auditor, HeldWeights, SharedOutputs};
+use crate::audit;
 use crate::doctor::environment;
 use crate::exit::{self, Failure};
 use crate::expected::{Entry, Expected};
@@ -19,18 +19,7 @@ pub fn run(args: &PinArgs) -> Result<u8, Failure> {
         return confirm::run(&selected, record, args.yes);
     }
     let isa = args.resources.isa();
-    let mut auditor = Auditor {
-        isa,
-        threads: args.resources.threads(),
-        nonce: None,
-        measure: false,
-        any_platform: false,
-        device: None,
-        weights: args.resources.resolver(false),
-        operator: &audit::skip_operator,
-        held: HeldWeights::default(),
-        seen: SharedOutputs::default(),
-    };
+    let mut auditor = args.resources.auditor(false);
     let confirmation = format!("skip on cpu {isa}: {}, {}", environment().cpu_model, audit::tool());
     let mut code = exit::VERIFIED;
     for selected in &selected {

@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::device::Devices;
 use super::select::{Selected, select};
 use super::{Gate, RunArgs};
-use crate::audit::{self, Auditor, HeldWeights, SharedOutputs};
+use crate::audit::{self, Auditor};
 use crate::backend::cuda::Device;
 use crate::check::verdict::Verdict;
 use crate::claims::PublishedInput;
@@ -55,16 +55,10 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     let mut failures: Vec<Failure> = Vec::new();
 
     let mut auditor = Auditor {
-        isa: args.resources.isa(),
-        threads: args.resources.threads(),
         nonce: args.nonce.clone(),
         measure: !args.no_measure,
         any_platform: args.any_platform,
-        device: None,
-        weights: args.resources.resolver(args.quiet),
-        operator: &audit::skip_operator,
-        held: HeldWeights::default(),
-        seen: SharedOutputs::default(),
+        ..args.resources.auditor(args.quiet)
     };
     record.cases.iter().for_each(|case| {
         // What was shared is in its reasons already.
