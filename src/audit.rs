@@ -18,7 +18,7 @@ use crate::exit;
 use crate::expected::{Entry, Expected, Tensors};
 use crate::inputs::source::{Checkpoint, Held, Source, is_moderate};
 use crate::inputs::weights::{FaultKind, WeightsError};
-use crate::inputs::{self, Recipe, Weights};
+use crate::inputs::{self, Recipe, RowRanking, Weights};
 use crate::manifest::{Activations, Case, Manifest, Weights as Origin};
 use crate::matrix::Dtype;
 use crate::operator::{DenseReference, OnDevice, Operator, SkipDevice, SkipOperator};
@@ -65,7 +65,11 @@ pub struct Auditor<'a> {
 
 /// The last weights read or drawn, for the cases on the same layer that follow each other.
 #[derive(Default)]
-pub struct HeldWeights(Option<(Of, Arc<Held>)>);
+pub struct HeldWeights {
+    values: Option<(Of, Arc<Held>)>,
+    /// Of the rows, which is the same at every sparsity.
+    ranking: Option<(Of, RowRanking)>,
+}
 
 /// Which unpruned weights: where from, rounded to what, drawn with which seed, and their shape.
 type Of = (Origin, Dtype, u64, (usize, usize));
@@ -78,17 +82,33 @@ impl HeldWeights {
         case: &Case,
         make: impl FnOnce() -> Result<Option<Held>, E>,
     ) -> Result<Option<Arc<Held>>, E> {
-        let of = (case.weights.clone(), case.dtype, case.seed, (case.m, case.k));
-        if let Some((last, held)) = &self.0
+        let of = HeldWeights::of(case);
+        if let Some((last, held)) = &self.values
             && *last == of
         {
             return Ok(Some(held.clone()));
         }
         // First the old ones go, then the new ones come: never two at once.
-        self.0 = None;
+        self.values = None;
         let held = make()?.map(Arc::new);
-        self.0 = held.clone().map(|held| (of, held));
+        self.values = held.clone().map(|held| (of, held));
         Ok(held)
+    }
+
+    fn of(case: &Case) -> Of {
+        (case.weights.clone(), case.dtype, case.seed, (case.m, case.k))
+    }
+
+    /// The ranking of a case's rows, if the last case was on the same weights.
+    fn ranking(&self, case: &Case) -> Option<RowRanking> {
+        let known = self.ranking.as_ref().filter(|(last, _)| *last == HeldWeights::of(case));
+        known.map(|(_, ranking)| ranking.clone())
+    }
+
+    fn keep_ranking(&mut self, case: &Case, ranking: Option<RowRanking>) {
+        if let Some(ranking) = ranking {
+            self.ranking = Some((HeldWeights::of(case), ranking));
+        }
     }
 }
 
@@ -199,6 +219,18 @@ impl Auditor<'_> {
 
     /// A and whether it is moderate (VERIFY.md section 6).
     pub fn weights(&mut self, manifest: &Manifest, case: &Case) -> Result<(Weights, bool), Stop> {
+        let mut ranking = self.held.ranking(case);
+        let weights = self.weights_by(manifest, case, &mut ranking);
+        self.held.keep_ranking(case, ranking);
+        weights
+    }
+
+    fn weights_by(
+        &mut self,
+        manifest: &Manifest,
+        case: &Case,
+        ranking: &mut Option<RowRanking>,
+    ) -> Result<(Weights, bool), Stop> {
         let recipe = recipe(case);
         match &case.weights {
             Origin::Drawn(hardware) => {
@@ -216,11 +248,12 @@ impl Auditor<'_> {
                     Some(held) => Box::new(held),
                     None => Box::new(a),
                 };
-                let weights = recipe.prune(source, threads).map_err(CaseError::from)?;
+                let weights = recipe.prune(source, ranking, threads).map_err(CaseError::from)?;
                 Ok((weights, true))
             }
             Origin::Synthetic(values) => {
-                let weights = recipe.synthetic(*values, self.threads).map_err(CaseError::from)?;
+                let weights =
+                    recipe.synthetic(*values, ranking, self.threads).map_err(CaseError::from)?;
                 Ok((weights, true))
             }
             origin => {
@@ -236,7 +269,8 @@ impl Auditor<'_> {
                     Some(held) => Box::new(held),
                     None => Box::new(checkpoint),
                 };
-                let weights = recipe.prune(source, self.threads).map_err(CaseError::from)?;
+                let weights =
+                    recipe.prune(source, ranking, self.threads).map_err(CaseError::from)?;
                 Ok((weights, moderate))
             }
         }

@@ -9,4 +9,5 @@ mod synthetic;
 pub mod weights;
 
 pub use pruned::{Recipe, Weights, activations};
+pub use pruning::RowRanking;
 pub use stream::Stream;

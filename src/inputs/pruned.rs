@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use ndarray::Array2;
 
-use super::pruning::Pruning;
+use super::pruning::{Pruning, RowRanking};
 use super::source::{Held, Source, SourceError, Synthetic};
 use super::spec::{Pattern, Sparsity, Values};
 use super::stream::Stream;
@@ -36,8 +36,14 @@ impl Recipe {
         Stream::new(self.seed, role, &[self.m, self.k], self.dtype, None)
     }
 
-    /// Synthetic weights. Errors are impossible but for the source's own.
-    pub fn synthetic(self, values: Values, threads: usize) -> Result<Weights, SourceError> {
+    /// Synthetic weights. Errors are impossible but for the source's own. `ranking` is that of their rows, if it is
+    /// known, and is filled in where it was needed.
+    pub fn synthetic(
+        self,
+        values: Values,
+        ranking: &mut Option<RowRanking>,
+        threads: usize,
+    ) -> Result<Weights, SourceError> {
         let source =
             Synthetic { values, stream: self.stream("A.values"), dtype: self.dtype, k: self.k };
         // To rank rows, values are made once more, which is faster than to hold them; to rank
@@ -50,16 +56,22 @@ impl Recipe {
             Some(held) => Box::new(held),
             None => Box::new(source),
         };
-        let mut weights = self.prune(source, threads)?;
+        let mut weights = self.prune(source, ranking, threads)?;
         weights.wide = (values == Values::Wide).then(|| self.stream("A.wide"));
         Ok(weights)
     }
 
-    /// Weights from elsewhere. Magnitude patterns read the source several times.
-    pub fn prune(self, source: Box<dyn Source>, threads: usize) -> Result<Weights, SourceError> {
+    /// Weights from elsewhere. Magnitude patterns read the source several times; `ranking` as above.
+    pub fn prune(
+        self,
+        source: Box<dyn Source>,
+        ranking: &mut Option<RowRanking>,
+        threads: usize,
+    ) -> Result<Weights, SourceError> {
         let Recipe { m, k, pattern, sparsity, .. } = self;
         let stream = |role: &str| self.stream(role);
-        let pruning = Pruning::decide(pattern, sparsity, (m, k), &stream, &*source, threads)?;
+        let pruning =
+            Pruning::decide(pattern, sparsity, (m, k), &stream, &*source, ranking, threads)?;
         Ok(Weights { recipe: self, source, pruning, wide: None })
     }
 }

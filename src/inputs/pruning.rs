@@ -1,6 +1,7 @@
 //! Which elements become zero (VERIFY.md section 3), decided once, applied row by row.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::source::{Source, SourceError};
 use super::spec::{Pattern, Sparsity};
@@ -36,18 +37,41 @@ pub enum Pruning {
     },
 }
 
+/// Rows of weights by descending sum of squares, of equal ones the lower index first: what `row-magnitude` prunes by,
+/// whatever the sparsity.
+#[derive(Clone, Debug)]
+pub struct RowRanking(Arc<Vec<usize>>);
+
+impl RowRanking {
+    /// Reads an m x k source once.
+    pub fn of(
+        (m, k): (usize, usize),
+        source: &dyn Source,
+        threads: usize,
+    ) -> Result<RowRanking, SourceError> {
+        let squares = fold_rows(m, k, source, threads, |sums: &mut Vec<f64>, rows| {
+            sums_of_squares(rows, sums);
+        })?;
+        let squares: Vec<f64> = squares.into_iter().flatten().collect();
+        let mut ranking: Vec<usize> = (0..m).collect();
+        ranking.sort_by(|&i, &j| squares[j].total_cmp(&squares[i]).then(i.cmp(&j)));
+        Ok(RowRanking(Arc::new(ranking)))
+    }
+}
+
 /// Rows read at once by the statistics passes.
 const ROWS_AT_ONCE: usize = 64;
 
 impl Pruning {
-    /// Decides. `stream(role)` gives the weights' streams. Magnitude patterns read the source:
-    /// rows once, elements three times.
+    /// Decides. `stream(role)` gives the weights' streams. Magnitude patterns read the source: rows once, unless
+    /// their `ranking` is known, elements three times.
     pub fn decide(
         pattern: Pattern,
         sparsity: Sparsity,
         (m, k): (usize, usize),
         stream: &dyn Fn(&str) -> Stream,
         source: &dyn Source,
+        ranking: &mut Option<RowRanking>,
         threads: usize,
     ) -> Result<Pruning, SourceError> {
         let threshold = sparsity.word_threshold();
@@ -70,14 +94,12 @@ impl Pruning {
                 Pruning::RowThresholds { mask: stream("A.mask"), thresholds }
             }
             Pattern::RowMagnitude => {
-                let squares = fold_rows(m, k, source, threads, |sums: &mut Vec<f64>, rows| {
-                    sums_of_squares(rows, sums);
-                })?;
-                let squares: Vec<f64> = squares.into_iter().flatten().collect();
-                let mut ranking: Vec<usize> = (0..m).collect();
-                ranking.sort_by(|&i, &j| squares[j].total_cmp(&squares[i]).then(i.cmp(&j)));
+                let ranking = match ranking {
+                    Some(known) => known,
+                    none => none.insert(RowRanking::of((m, k), source, threads)?),
+                };
                 let mut live = vec![false; m];
-                for &i in &ranking[..sparsity.live_of(m as u64) as usize] {
+                for &i in &ranking.0[..sparsity.live_of(m as u64) as usize] {
                     live[i] = true;
                 }
                 Pruning::Rows { live }
