@@ -321,6 +321,18 @@ fn digests_of_inputs_are_compared_in_a_run_and_claims_can_be_required() {
     let reason = input.reason.expect("it was not made");
     assert!(reason.starts_with("torch-device-normal was not run: "), "{reason}");
 
+    // Judged again beside another digest under the same id, what was compared before counts no more.
+    write(&prefix);
+    assert_eq!(run(&[]).code, 0);
+    let judge = |json: &str| {
+        bench.verify(&["judge", "manifests/small.yaml", "--record", "run.json", "--json", json])
+    };
+    assert_eq!(judge("same.json").code, 0);
+    write(&prefix.replace(&a[..8], other));
+    let judged = judge("other.json");
+    assert_eq!(judged.code, 1, "{judged:?}");
+    assert!(!bench.record("other.json").published_inputs[0].compared.expect("made").matches);
+
     // A run that is continued keeps what it made, and judges anew.
     write(&format!("{prefix}{whole}"));
     assert_eq!(run(&[]).code, 0);

@@ -6,6 +6,7 @@ use super::list::print;
 use super::run::make_published_inputs;
 use super::select::{Selected, select};
 use crate::audit::recipe_text;
+use crate::claims::Claim;
 use crate::exit::{self, Failure};
 use crate::record::{FORMAT, Record, is_stream};
 use crate::report::terminal::{self, Detail};
@@ -23,7 +24,7 @@ pub fn run(args: &JudgeArgs) -> Result<u8, Failure> {
     }
     let mut auditor = args.resources.auditor(false);
     let mut devices = Devices::new(args.resources.device);
-    make_published_inputs(&selected, &mut auditor, &mut devices, &mut record)?;
+    make_published_inputs(&selected, &mut auditor, &mut devices, &mut record);
     record.format = FORMAT.to_owned();
     record.judge();
     print(&terminal::claims(&record, Detail::Verbose));
@@ -55,6 +56,15 @@ fn adopt(record: &mut Record, selected: &Selected) -> Result<usize, Failure> {
     let Some(ran) = record.manifests.iter_mut().find(|ran| ran.name == manifest.name) else {
         return Ok(found);
     };
+    // What was compared with other digests than are published now is to be made again.
+    let known = std::mem::take(&mut ran.claims);
+    record.published_inputs.retain(|input| {
+        let of = |claims: &[Claim]| {
+            let claim = claims.iter().find(|claim| input.is_of(&manifest.name, claim))?;
+            Some((claim.digests.clone(), claim.v_recipe, claim.cases.clone()))
+        };
+        input.manifest != manifest.name || of(&known) == of(&manifest.claims)
+    });
     ran.platform.clone_from(&manifest.platform);
     ran.sections.clone_from(&manifest.sections);
     ran.claims.clone_from(&manifest.claims);

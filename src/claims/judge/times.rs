@@ -227,20 +227,10 @@ impl<'r> Judging<'r> {
             ));
         }
         let rates = [
-            (
-                Figure::TokensPerS,
-                "tokens/s here",
-                n / ours * 1e3,
-                format!("{n} tokens / {} ms", number(ours)),
-            ),
-            (
-                Figure::Gflops,
-                "GFLOP/s here",
-                timings.work.flops / ours / 1e6,
-                format!("2 x {} non-zeros x {n} / {} ms", timings.nnz, number(ours)),
-            ),
+            (Figure::TokensPerS, "tokens/s here", tokens_per_s(timings, ours)),
+            (Figure::Gflops, "GFLOP/s here", gflops(timings, ours)),
         ];
-        for (figure, rule, here, arithmetic) in rates {
+        for (figure, rule, (here, arithmetic)) in rates {
             let Some(printed) = self.figure(figure) else { continue };
             let line = format!("{arithmetic} = {}, printed {printed}", number(here));
             rows.push(Row::new(rule, attained(here >= printed.range.low), printed, here, line));
@@ -360,26 +350,15 @@ impl<'r> Judging<'r> {
             }
         }
         let rates = [
-            (
-                Figure::VendorTokensPerS,
-                "vendor tokens/s",
-                n / theirs * 1e3,
-                format!("{n} tokens / {} ms", number(theirs)),
-            ),
-            (
-                Figure::VendorGflops,
-                "vendor GFLOP/s",
-                timings.work.flops / theirs / 1e6,
-                format!("2 x {} non-zeros x {n} / {} ms", timings.nnz, number(theirs)),
-            ),
+            (Figure::VendorTokensPerS, "vendor tokens/s", tokens_per_s(timings, theirs)),
+            (Figure::VendorGflops, "vendor GFLOP/s", gflops(timings, theirs)),
             (
                 Figure::VendorUsPerToken,
                 "vendor us per token",
-                theirs / n * 1e3,
-                format!("{} ms / {n} tokens", number(theirs)),
+                (theirs / n * 1e3, format!("{} ms / {n} tokens", number(theirs))),
             ),
         ];
-        for (figure, rule, here, arithmetic) in rates {
+        for (figure, rule, (here, arithmetic)) in rates {
             let Some(printed) = self.figure(figure) else { continue };
             let line = format!("{name}: {arithmetic} = {}, printed {printed}", number(here));
             let word = agrees(distance(printed.range, here) <= VENDOR_MARGIN);
@@ -500,6 +479,18 @@ impl<'r> Judging<'r> {
         let best = rivals.min_by(|a, b| a.ms.total_cmp(&b.ms))?;
         Some((format!("{} ({ships})", best.timed.name), best.ms))
     }
+}
+
+/// Columns of V per second, and the arithmetic.
+fn tokens_per_s(timings: &CaseTimings, ms: f64) -> (f64, String) {
+    let n = timings.n as f64;
+    (n / ms * 1e3, format!("{n} tokens / {} ms", number(ms)))
+}
+
+/// 10^9 operations on non-zeros per second, and the arithmetic.
+fn gflops(timings: &CaseTimings, ms: f64) -> (f64, String) {
+    let CaseTimings { nnz, n, .. } = timings;
+    (timings.work.flops / ms / 1e6, format!("2 x {nnz} non-zeros x {n} / {} ms", number(ms)))
 }
 
 /// How far a value is from a range, as a share of the nearer end.
