@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use sparse_verify::audit::{Auditor, HeldWeights, SharedOutputs, skip_operator};
+use sparse_verify::audit::{Auditor, HeldInputs, SharedOutputs, skip_operator};
 use sparse_verify::backend::cpu::Isa;
 use sparse_verify::expected::Expected;
 use sparse_verify::inputs::weights::Resolver;
@@ -56,13 +56,13 @@ fn main() {
             device: None,
             weights: Resolver::new(weights.clone(), true),
             operator: &skip_operator,
-            held: HeldWeights::default(),
+            held: HeldInputs::default(),
             seen: SharedOutputs::default(),
         };
         let start = Instant::now();
         for (case, _) in &cases {
-            let outcome = auditor.audit(&manifest, case, &Expected::default(), "", &|_| {});
-            assert!(outcome.record.bits.is_some(), "{:?}", outcome.record.reasons);
+            let audited = auditor.audit(&manifest, case, &Expected::default(), "", &|_| {});
+            assert!(audited.bits.is_some(), "{:?}", audited.reasons);
         }
         let wall_s = start.elapsed().as_secs_f64();
         let limit_s = prediction.seconds();

@@ -8,6 +8,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use ndarray::Array2;
+
 use crate::arithmetic::Arithmetic;
 use crate::backend::cpu::Isa;
 use crate::backend::cuda::Device;
@@ -16,7 +18,7 @@ use crate::check::verdict::{self, Judgement, Verdict};
 use crate::digest::Digest;
 use crate::exit;
 use crate::expected::{Entry, Expected, Tensors};
-use crate::inputs::source::{Checkpoint, Held, Source, is_moderate};
+use crate::inputs::source::{Checkpoint, Held, Source, Synthetic, is_moderate};
 use crate::inputs::weights::{FaultKind, WeightsError};
 use crate::inputs::{self, Recipe, RowRanking, Weights};
 use crate::manifest::{Activations, Case, Manifest, Weights as Origin};
@@ -58,62 +60,79 @@ pub struct Auditor<'a> {
     pub device: Option<Arc<Device>>,
     pub weights: inputs::weights::Resolver,
     pub operator: &'a OperatorFor,
-    pub held: HeldWeights,
+    pub held: HeldInputs,
     /// Output digests seen, to find one that different weights share.
     pub seen: SharedOutputs,
 }
 
-/// The last weights read or drawn, for the cases on the same layer that follow each other.
+/// The last inputs read or drawn, for the cases on the same layer that follow each other.
 #[derive(Default)]
-pub struct HeldWeights {
-    values: Option<(Of, Arc<Held>)>,
+pub struct HeldInputs {
+    weights: Option<(OfWeights, Arc<Held>)>,
     /// Of the rows, which is the same at every sparsity.
-    ranking: Option<(Of, RowRanking)>,
+    ranking: Option<(OfWeights, RowRanking)>,
+    activations: Option<(OfActivations, Array2<f32>)>,
 }
 
 /// Which unpruned weights: where from, rounded to what, drawn with which seed, and their shape.
-type Of = (Origin, Dtype, u64, (usize, usize));
+type OfWeights = (Origin, Dtype, u64, (usize, usize));
+/// Which V: how, rounded to what, with which seed, its shape, and what was drawn before it where that matters.
+type OfActivations = (Activations, Dtype, u64, (usize, usize), Option<OfWeights>);
 
-impl HeldWeights {
-    /// Those of a case, made by `make` unless they are the last ones; `None` where they are too many to
-    /// be held.
-    fn get<E>(
+impl HeldInputs {
+    /// Unpruned weights of a case: the last ones if they are the same, else what `read` makes of `source`, else (they
+    /// are too many to be held) `source` itself.
+    fn source<S: Source + 'static, E>(
         &mut self,
         case: &Case,
-        make: impl FnOnce() -> Result<Option<Held>, E>,
-    ) -> Result<Option<Arc<Held>>, E> {
-        let of = HeldWeights::of(case);
-        if let Some((last, held)) = &self.values
+        source: S,
+        read: impl FnOnce(&S) -> Result<Option<Held>, E>,
+    ) -> Result<Box<dyn Source>, E> {
+        let of = of_weights(case);
+        if let Some((last, held)) = &self.weights
             && *last == of
         {
-            return Ok(Some(held.clone()));
+            return Ok(Box::new(held.clone()));
         }
         // First the old ones go, then the new ones come: never two at once.
-        self.values = None;
-        let held = make()?.map(Arc::new);
-        self.values = held.clone().map(|held| (of, held));
-        Ok(held)
-    }
-
-    fn of(case: &Case) -> Of {
-        (case.weights.clone(), case.dtype, case.seed, (case.m, case.k))
+        self.weights = None;
+        let Some(held) = read(&source)? else { return Ok(Box::new(source)) };
+        let held = Arc::new(held);
+        self.weights = Some((of, held.clone()));
+        Ok(Box::new(held))
     }
 
     /// The ranking of a case's rows, if the last case was on the same weights.
     fn ranking(&self, case: &Case) -> Option<RowRanking> {
-        let known = self.ranking.as_ref().filter(|(last, _)| *last == HeldWeights::of(case));
+        let known = self.ranking.as_ref().filter(|(last, _)| *last == of_weights(case));
         known.map(|(_, ranking)| ranking.clone())
     }
 
     fn keep_ranking(&mut self, case: &Case, ranking: Option<RowRanking>) {
         if let Some(ranking) = ranking {
-            self.ranking = Some((HeldWeights::of(case), ranking));
+            self.ranking = Some((of_weights(case), ranking));
         }
+    }
+
+    /// V of a case, if the last case had the same. It is held no more, whether it was or not.
+    fn take_activations(&mut self, case: &Case) -> Option<Array2<f32>> {
+        let last = self.activations.take().filter(|(last, _)| *last == of_activations(case));
+        last.map(|(_, v)| v)
+    }
+
+    fn keep_activations(&mut self, case: &Case, v: Array2<f32>) {
+        self.activations = Some((of_activations(case), v));
     }
 }
 
-/// Drawn weights up to this many bytes are held: parts of them cost four times as much as the whole.
-const DRAWN_BYTES_MAX: usize = 512 << 20;
+fn of_weights(case: &Case) -> OfWeights {
+    (case.weights.clone(), case.dtype, case.seed, (case.m, case.k))
+}
+
+fn of_activations(case: &Case) -> OfActivations {
+    let before = (case.activations == Activations::Drawn).then(|| of_weights(case));
+    (case.activations, case.dtype, case.seed, (case.k, case.n), before)
+}
 
 /// How the reason begins that [`SharedOutputs`] gives.
 pub const VACUOUS: &str = "vacuous output: ";
@@ -151,7 +170,7 @@ impl SharedOutputs {
     }
 }
 
-/// A case's outcome: the record, and the entry that `pin` would commit.
+/// A case's outcome: the record, and the entry to commit.
 pub struct Outcome {
     pub record: CaseRecord,
     /// `Err` says why the case must not be pinned.
@@ -167,11 +186,39 @@ impl Auditor<'_> {
         expected: &Expected,
         expected_file: &str,
         progress: &(dyn Fn(usize) + Sync),
+    ) -> CaseRecord {
+        self.conclude(manifest, case, expected, expected_file, progress, |_, _, _| Ok(())).0
+    }
+
+    /// Audits one case that is to be pinned. Whether its data show which arithmetic ran is asked here only: on cases
+    /// where they hardly do it takes longer than the audit.
+    pub fn audit_to_pin(
+        &mut self,
+        manifest: &Manifest,
+        case: &Case,
+        expected: &Expected,
+        expected_file: &str,
+        progress: &(dyn Fn(usize) + Sync),
     ) -> Outcome {
+        let (record, entry) =
+            self.conclude(manifest, case, expected, expected_file, progress, entry);
+        Outcome { record, entry }
+    }
+
+    /// The record of a case, and what else is made of what was found out: with what refutes it beyond its bits.
+    fn conclude<T>(
+        &mut self,
+        manifest: &Manifest,
+        case: &Case,
+        expected: &Expected,
+        expected_file: &str,
+        progress: &(dyn Fn(usize) + Sync),
+        make: impl FnOnce(&Case, &Prepared, Option<String>) -> Result<T, String>,
+    ) -> (CaseRecord, Result<T, String>) {
         let started = Instant::now();
         let mut record = blank(manifest, case);
         record.device = self.device.as_ref().map(|device| device.info.name.clone());
-        let entry = match self.bits(manifest, case, progress) {
+        let made = match self.bits(manifest, case, progress) {
             Ok(prepared) => {
                 let committed = expected.cases.get(&case.id);
                 let nonce = self.nonce.is_some();
@@ -184,11 +231,13 @@ impl Auditor<'_> {
                     judgement.reasons.push(reason);
                     judgement.verdict = Verdict::Mismatch;
                 }
-                let entry = self.entry(case, &prepared, shared_reason);
+                let made = make(case, &prepared, shared_reason);
                 record.verdict = judgement.verdict;
                 self.measure(manifest, case, &prepared, &mut record);
-                fill(&mut record, case, prepared, judgement);
-                entry
+                let Prepared { v, operator_name, bits, .. } = prepared;
+                self.held.keep_activations(case, v);
+                fill(&mut record, case, operator_name, bits, judgement);
+                made
             }
             Err(Stop::NotRun { code, reason }) => {
                 record.exit_code = exit::of_verdict(Verdict::NotRun, Some(code));
@@ -203,7 +252,7 @@ impl Auditor<'_> {
             }
         };
         record.seconds = started.elapsed().as_secs_f64();
-        Outcome { record, entry }
+        (record, made)
     }
 
     /// The operator under test, where it is to run.
@@ -232,48 +281,34 @@ impl Auditor<'_> {
         ranking: &mut Option<RowRanking>,
     ) -> Result<(Weights, bool), Stop> {
         let recipe = recipe(case);
-        match &case.weights {
+        let (shape, threads) = ((case.m, case.k), self.threads);
+        let (source, is_moderate) = match &case.weights {
             Origin::Drawn(hardware) => {
                 let (a, _) = drawn(case, *hardware)?;
-                let threads = self.threads;
-                let held = self.held.get(case, || {
-                    if a.elements() * size_of::<f32>() > DRAWN_BYTES_MAX {
-                        return Ok(None);
-                    }
-                    let mut values = vec![0.0; a.elements()];
-                    a.fill(0, &mut values, &Machine::cpu(threads))?;
-                    Ok::<_, published::Error>(Some(Held { values, k: case.k }))
-                })?;
-                let source: Box<dyn Source> = match held {
-                    Some(held) => Box::new(held),
-                    None => Box::new(a),
+                // Parts of it cost four times as much as the whole.
+                let whole = |a: &Drawn| {
+                    Held::filled(shape, |values| a.fill(0, values, &Machine::cpu(threads)))
                 };
-                let weights = recipe.prune(source, ranking, threads).map_err(CaseError::from)?;
-                Ok((weights, true))
+                (self.held.source(case, a, whole)?, true)
             }
             Origin::Synthetic(values) => {
-                let weights =
-                    recipe.synthetic(*values, ranking, self.threads).map_err(CaseError::from)?;
-                Ok((weights, true))
+                let read = |source: &Synthetic| Held::read(source, shape, threads);
+                let source = self.held.source(case, recipe.values(*values), read);
+                (source.map_err(CaseError::from)?, true)
             }
             origin => {
-                let source = self.weights.resolve(&manifest.path, origin, case.m, case.k)?;
-                let moderate = is_moderate(&source.stats);
-                let checkpoint = Checkpoint { tensor: source.tensor, dtype: case.dtype };
-                let (shape, threads) = ((case.m, case.k), self.threads);
-                let held = self
-                    .held
-                    .get(case, || Held::read(&checkpoint, shape, threads))
-                    .map_err(CaseError::from)?;
-                let source: Box<dyn Source> = match held {
-                    Some(held) => Box::new(held),
-                    None => Box::new(checkpoint),
-                };
-                let weights =
-                    recipe.prune(source, ranking, self.threads).map_err(CaseError::from)?;
-                Ok((weights, moderate))
+                let found = self.weights.resolve(&manifest.path, origin, case.m, case.k)?;
+                let checkpoint = Checkpoint { tensor: found.tensor, dtype: case.dtype };
+                let read = |source: &Checkpoint| Held::read(source, shape, threads);
+                let source = self.held.source(case, checkpoint, read);
+                (source.map_err(CaseError::from)?, is_moderate(&found.stats))
             }
-        }
+        };
+        let weights = match case.weights {
+            Origin::Synthetic(values) => recipe.synthetic(values, source, ranking, threads),
+            _ => recipe.prune(source, ranking, threads),
+        };
+        Ok((weights.map_err(CaseError::from)?, is_moderate))
     }
 
     fn bits(
@@ -282,8 +317,12 @@ impl Auditor<'_> {
         case: &Case,
         progress: &(dyn Fn(usize) + Sync),
     ) -> Result<Prepared, Stop> {
+        let known = self.held.take_activations(case);
         let (weights, weights_are_moderate) = self.weights(manifest, case)?;
-        let v = activations(case, self.threads)?;
+        let v = match known {
+            Some(v) => v,
+            None => activations(case, self.threads)?,
+        };
         let operator = self.operator_for(case);
         let reference =
             DenseReference { arithmetic: case.arithmetic, output: case.output, isa: self.isa };
@@ -299,44 +338,6 @@ impl Auditor<'_> {
         let bits = bits::run(&subject, progress)?;
         let Subject { v, .. } = subject;
         Ok(Prepared { weights, v, operator_name: operator.name(), bits })
-    }
-
-    /// What would be committed, or why it must not be.
-    fn entry(
-        &self,
-        case: &Case,
-        prepared: &Prepared,
-        shared: Option<String>,
-    ) -> Result<Entry, String> {
-        let bits = &prepared.bits;
-        let contract = case.arithmetic.has_bit_contract();
-        let broken = bits.broken.iter().chain(&bits.out_of_bound).cloned();
-        let reasons: Vec<String> =
-            shared.into_iter().chain(bits.disagreement()).chain(broken).collect();
-        if !reasons.is_empty() {
-            return Err(reasons.join("\n"));
-        }
-        if let Arithmetic::TensorCore(model) = case.arithmetic {
-            crate::check::distinct::distinguishes(model, case, &prepared.weights, &prepared.v)?;
-        }
-        let digest = |hashed: &Option<crate::check::lanes::Hashed>| {
-            hashed.as_ref().map(|h| h.digest).filter(|_| contract)
-        };
-        Ok(Entry {
-            a: bits.a.digest,
-            v: bits.v.digest,
-            dense: bits.dense.digest,
-            operator: contract.then_some(bits.operator.digest),
-            rebuilt: digest(&bits.rebuilt),
-            shifted: digest(&bits.shifted),
-            tensors: Tensors::of(case),
-            order: "row-major".into(),
-            arithmetic: case.arithmetic.to_string(),
-            model: model_status(case),
-            tool: tool(),
-            confirmed: Vec::new(),
-            panels: bits.dense.panels.clone(),
-        })
     }
 
     /// Measures what was verified; else says why not.
@@ -390,6 +391,39 @@ impl Auditor<'_> {
     }
 }
 
+/// What is to be committed, or why it must not be.
+fn entry(case: &Case, prepared: &Prepared, shared: Option<String>) -> Result<Entry, String> {
+    let bits = &prepared.bits;
+    let contract = case.arithmetic.has_bit_contract();
+    let broken = bits.broken.iter().chain(&bits.out_of_bound).cloned();
+    let reasons: Vec<String> =
+        shared.into_iter().chain(bits.disagreement()).chain(broken).collect();
+    if !reasons.is_empty() {
+        return Err(reasons.join("\n"));
+    }
+    if let Arithmetic::TensorCore(model) = case.arithmetic {
+        crate::check::distinct::distinguishes(model, case, &prepared.weights, &prepared.v)?;
+    }
+    let digest = |hashed: &Option<crate::check::lanes::Hashed>| {
+        hashed.as_ref().map(|h| h.digest).filter(|_| contract)
+    };
+    Ok(Entry {
+        a: bits.a.digest,
+        v: bits.v.digest,
+        dense: bits.dense.digest,
+        operator: contract.then_some(bits.operator.digest),
+        rebuilt: digest(&bits.rebuilt),
+        shifted: digest(&bits.shifted),
+        tensors: Tensors::of(case),
+        order: "row-major".into(),
+        arithmetic: case.arithmetic.to_string(),
+        model: model_status(case),
+        tool: tool(),
+        confirmed: Vec::new(),
+        panels: bits.dense.panels.clone(),
+    })
+}
+
 /// Why a case stops before there are bits.
 pub enum Stop {
     /// With the exit code that gives.
@@ -436,7 +470,7 @@ impl From<WeightsError> for Stop {
 
 struct Prepared {
     weights: Weights,
-    v: ndarray::Array2<f32>,
+    v: Array2<f32>,
     operator_name: String,
     bits: Bits,
 }
@@ -453,7 +487,7 @@ pub fn recipe(case: &Case) -> Recipe {
 }
 
 /// V, k x n.
-pub fn activations(case: &Case, threads: usize) -> Result<ndarray::Array2<f32>, Stop> {
+pub fn activations(case: &Case, threads: usize) -> Result<Array2<f32>, Stop> {
     let shape = (case.k, case.n);
     match (case.activations, &case.weights) {
         (Activations::Synthetic(values), _) => {
@@ -521,8 +555,13 @@ fn blank(manifest: &Manifest, case: &Case) -> CaseRecord {
     }
 }
 
-fn fill(record: &mut CaseRecord, case: &Case, prepared: Prepared, judgement: Judgement) {
-    let Prepared { operator_name, bits, .. } = prepared;
+fn fill(
+    record: &mut CaseRecord,
+    case: &Case,
+    operator_name: String,
+    bits: Bits,
+    judgement: Judgement,
+) {
     record.verdict = judgement.verdict;
     record.exit_code = exit::of_verdict(judgement.verdict, None);
     record.reasons = judgement.reasons;

@@ -312,7 +312,8 @@ impl Slabs {
             Weights::File { .. } | Weights::Hub { .. } => Values::HeavyTailed,
         };
         let recipe = Recipe { m, ..crate::audit::recipe(case) };
-        let weights = recipe.synthetic(values, &mut None, 1).ok()?;
+        let source = Box::new(recipe.values(values));
+        let weights = recipe.synthetic(values, source, &mut None, 1).ok()?;
         let a = weights.rows(0..m).ok()?;
         let of_v = match case.activations {
             Activations::Synthetic(values) => values,

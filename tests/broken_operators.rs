@@ -206,7 +206,8 @@ fn weights(section: &Section<'_>) -> Array2<f32> {
         unreachable!("sections of these tests are synthetic")
     };
     let recipe = sparse_verify::audit::recipe(case);
-    let weights = recipe.synthetic(values, &mut None, 1).expect("synthetic");
+    let source = Box::new(recipe.values(values));
+    let weights = recipe.synthetic(values, source, &mut None, 1).expect("synthetic");
     weights.rows(0..case.m).expect("synthetic")
 }
 

@@ -189,7 +189,7 @@ pub fn positive_zeros(y: &mut Array2<f32>) -> u64 {
     count
 }
 
-/// The largest magnitude; outputs that are not finite are refused elsewhere.
+/// The largest magnitude; not finite where any of them is not.
 fn magnitude_max(y: &Array2<f32>) -> f32 {
     // As integers, magnitudes have the order of their values, and the loop is vectorised.
     f32::from_bits(y.iter().map(|x| x.to_bits() & !(1 << 31)).max().unwrap_or(0))
@@ -413,8 +413,9 @@ impl Job<'_> {
         reference.operator.build(a.view())?.apply(v, &reference.staged, dense.view_mut(), 1)?;
         tally.negative_zeros[1] = positive_zeros(&mut dense);
         tally.dense_max = magnitude_max(&dense);
-        if let Some((at, _)) = dense.indexed_iter().find(|(_, x)| !x.is_finite()) {
-            tally.not_finite = Some((first + at.0, at.1));
+        if !tally.dense_max.is_finite() {
+            let at = dense.indexed_iter().find(|(_, x)| !x.is_finite());
+            tally.not_finite = at.map(|((i, j), _)| (first + i, j));
         }
         self.samples.recompute(case, first, &a, &dense, &mut tally);
         tally.difference.add(case.output, first, y.view(), dense.view());

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
-use crate::audit::{self, Auditor, HeldWeights, SharedOutputs};
+use crate::audit::{self, Auditor, HeldInputs, SharedOutputs};
 use crate::backend::cpu::Isa;
 use crate::exit::{self, Require};
 use crate::inputs::weights::Resolver;
@@ -162,7 +162,7 @@ impl Resources {
             device: None,
             weights: self.resolver(quiet),
             operator: &audit::skip_operator,
-            held: HeldWeights::default(),
+            held: HeldInputs::default(),
             seen: SharedOutputs::default(),
         }
     }

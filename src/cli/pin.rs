@@ -26,8 +26,8 @@ pub fn run(args: &PinArgs) -> Result<u8, Failure> {
         let mut after = selected.expected.clone();
         let mut changes = Vec::new();
         for case in selected.cases() {
-            let outcome =
-                auditor.audit(&selected.manifest, case, &Expected::default(), "", &|_| {});
+            let none = Expected::default();
+            let outcome = auditor.audit_to_pin(&selected.manifest, case, &none, "", &|_| {});
             match outcome.entry {
                 Err(reason) => {
                     changes.push(format!("! {}: refused: {reason}", case.id));

@@ -128,13 +128,13 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
                 continue;
             }
             let bar = progress_bar(case, args.quiet);
-            let outcome =
+            let audited =
                 auditor.audit(manifest, case, &selected.expected, &expected_file, &|rows| {
                     bar.inc(rows as u64);
                 });
             bar.finish_and_clear();
-            say(&terminal::case(&outcome.record, width, detail));
-            record.cases.push(outcome.record);
+            say(&terminal::case(&audited, width, detail));
+            record.cases.push(audited);
             record.devices = devices.records();
             // Already so, but where a resumed run fills a gap.
             record

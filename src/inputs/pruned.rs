@@ -5,7 +5,7 @@ use std::ops::Range;
 use ndarray::Array2;
 
 use super::pruning::{Pruning, RowRanking};
-use super::source::{Held, Source, SourceError, Synthetic};
+use super::source::{Source, SourceError, Synthetic};
 use super::spec::{Pattern, Sparsity, Values};
 use super::stream::Stream;
 use super::synthetic;
@@ -36,32 +36,26 @@ impl Recipe {
         Stream::new(self.seed, role, &[self.m, self.k], self.dtype, None)
     }
 
-    /// Synthetic weights. Errors are impossible but for the source's own. `ranking` is that of their rows, if it is
-    /// known, and is filled in where it was needed.
+    /// Values of synthetic weights before they are pruned.
+    pub fn values(self, values: Values) -> Synthetic {
+        Synthetic { values, stream: self.stream("A.values"), dtype: self.dtype, k: self.k }
+    }
+
+    /// Weights whose `source` are [`values`](Recipe::values), held or not; else like [`prune`](Recipe::prune).
     pub fn synthetic(
         self,
         values: Values,
+        source: Box<dyn Source>,
         ranking: &mut Option<RowRanking>,
         threads: usize,
     ) -> Result<Weights, SourceError> {
-        let source =
-            Synthetic { values, stream: self.stream("A.values"), dtype: self.dtype, k: self.k };
-        // To rank rows, values are made once more, which is faster than to hold them; to rank
-        // elements they would be made three times more.
-        let held = match self.pattern {
-            Pattern::ElementMagnitude => Held::read(&source, (self.m, self.k), threads)?,
-            _ => None,
-        };
-        let source: Box<dyn Source> = match held {
-            Some(held) => Box::new(held),
-            None => Box::new(source),
-        };
         let mut weights = self.prune(source, ranking, threads)?;
         weights.wide = (values == Values::Wide).then(|| self.stream("A.wide"));
         Ok(weights)
     }
 
-    /// Weights from elsewhere. Magnitude patterns read the source several times; `ranking` as above.
+    /// Weights from anywhere. Errors are the source's own. Magnitude patterns read it several times; `ranking` is
+    /// that of its rows, if it is known, and is filled in where it was needed.
     pub fn prune(
         self,
         source: Box<dyn Source>,

@@ -57,30 +57,38 @@ impl Source for Held {
 }
 
 impl Held {
-    /// Sources up to this many bytes are held.
-    pub const BYTES_MAX: usize = 256 << 20;
+    /// Sources up to this many bytes are held: a run stays within 2 GiB.
+    const BYTES_MAX: usize = 512 << 20;
 
-    /// Reads a whole m x k source, if it is small enough to be held.
+    /// A whole m x k source as `fill` fills it in, if it is small enough to be held.
+    pub fn filled<E>(
+        (m, k): (usize, usize),
+        fill: impl FnOnce(&mut [f32]) -> Result<(), E>,
+    ) -> Result<Option<Held>, E> {
+        if m * k * size_of::<f32>() > Held::BYTES_MAX || k == 0 {
+            return Ok(None);
+        }
+        let mut values = vec![0.0; m * k];
+        fill(&mut values)?;
+        Ok(Some(Held { values, k }))
+    }
+
+    /// The same, read some rows at a time.
     pub fn read(
         source: &dyn Source,
         (m, k): (usize, usize),
         threads: usize,
     ) -> Result<Option<Held>, SourceError> {
-        if m * k * size_of::<f32>() > Held::BYTES_MAX || k == 0 {
-            return Ok(None);
-        }
-        let mut values = vec![0.0; m * k];
-        let failure = Mutex::new(None);
-        threads::fill(threads, &mut values, 64 * k, |first, part| {
-            let rows = first / k..(first + part.len()) / k;
-            if let Err(error) = source.read(rows, part) {
-                failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-            }
-        });
-        match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            None => Ok(Some(Held { values, k })),
-            Some(error) => Err(error),
-        }
+        Held::filled((m, k), |values| {
+            let failure = Mutex::new(None);
+            threads::fill(threads, values, 64 * k, |first, part| {
+                let rows = first / k..(first + part.len()) / k;
+                if let Err(error) = source.read(rows, part) {
+                    failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                }
+            });
+            failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+        })
     }
 }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use sparse_verify::audit::{
-    Auditor, HeldWeights, OperatorFor, Outcome, SharedOutputs, skip_operator,
+    Auditor, HeldInputs, OperatorFor, Outcome, SharedOutputs, skip_operator,
 };
 use sparse_verify::backend::cpu::Isa;
 use sparse_verify::digest::Digest;
@@ -128,10 +128,10 @@ pub fn audit_all(
         device: None,
         weights: Resolver::new(None, true),
         operator: how.operator,
-        held: HeldWeights::default(),
+        held: HeldInputs::default(),
         seen: SharedOutputs::default(),
     };
-    let audit = |case| auditor.audit(manifest, case, expected, "expected.yaml", &|_| {});
+    let audit = |case| auditor.audit_to_pin(manifest, case, expected, "expected.yaml", &|_| {});
     cases.iter().map(audit).collect()
 }
 
