@@ -190,8 +190,8 @@ impl Auditor<'_> {
         self.conclude(manifest, case, expected, expected_file, progress, |_, _, _| Ok(())).0
     }
 
-    /// Audits one case that is to be pinned. Whether its data show which arithmetic ran is asked here only: on cases
-    /// where they hardly do it takes longer than the audit.
+    /// Audits one case that is to be pinned. Whether its data show which arithmetic ran is asked here only: it is asked
+    /// on one thread, by the scalar rule.
     pub fn audit_to_pin(
         &mut self,
         manifest: &Manifest,

@@ -57,7 +57,7 @@ impl Source for Held {
 }
 
 impl Held {
-    /// Sources up to this many bytes are held: a run stays within 2 GiB.
+    /// Sources up to this many bytes are held, so that a run can stay within 2 GiB.
     const BYTES_MAX: usize = 512 << 20;
 
     /// A whole m x k source as `fill` fills it in, if it is small enough to be held.
