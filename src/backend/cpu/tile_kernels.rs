@@ -7,6 +7,9 @@ use super::packed::PANEL;
 /// Tallest tile. 14 rows x 2 vectors leave 4 of the 32 AVX-512 registers for V and A.
 pub(super) const ROWS_MAX: usize = 14;
 
+/// Values in a cache line.
+const LINE: usize = 16;
+
 /// One tile against one k-block of one panel.
 pub(super) struct TileCall<'a> {
     pub isa: Isa,
@@ -23,6 +26,8 @@ pub(super) struct TileCall<'a> {
     pub chains: &'a mut [f32],
     /// Values that will be wanted next, to be brought into L2 meanwhile; may be empty.
     pub ahead: &'a [f32],
+    /// Rows of V that will be wanted after that, likewise: a line for each k.
+    pub ahead_v: &'a [f32],
     /// Start the chains at +0 instead of continuing them.
     pub fresh: bool,
 }
@@ -65,7 +70,7 @@ fn run_portable(call: TileCall<'_>) {
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{PANEL, TileCall};
+    use super::{LINE, PANEL, TileCall};
 
     /// # Safety
     ///
@@ -99,6 +104,7 @@ mod x86 {
         let mut values = call.values.as_ptr();
         // Prefetching what is in L1 costs next to nothing, a branch would.
         let mut ahead = if call.ahead.is_empty() { values } else { call.ahead.as_ptr() };
+        let mut ahead_v = if call.ahead_v.is_empty() { values } else { call.ahead_v.as_ptr() };
         let mut y = [[_mm512_setzero_ps(); Z]; H];
         // SAFETY: chains are `H x 32`, values `ks.len() x H`, each k a row of the panel; panel
         // and chains start on 64-byte boundaries and their rows are multiples of that.
@@ -114,6 +120,8 @@ mod x86 {
                 // One line an iteration covers the next tile: `H` values are less than a line.
                 _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
                 ahead = ahead.wrapping_add(H);
+                _mm_prefetch::<_MM_HINT_T1>(ahead_v.cast());
+                ahead_v = ahead_v.wrapping_add(LINE);
                 let row = panel.add(k as usize * PANEL);
                 let mut v = [_mm512_setzero_ps(); Z];
                 for z in 0..Z {
