@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use sparse_verify::audit::{Auditor, HeldInputs, SharedOutputs, skip_operator};
+use sparse_verify::audit::{Auditor, HeldInputs, SharedOutputs, Task, skip_operator};
 use sparse_verify::backend::cpu::Isa;
 use sparse_verify::expected::Expected;
 use sparse_verify::inputs::weights::Resolver;
@@ -61,7 +61,13 @@ fn main() {
         };
         let start = Instant::now();
         for (case, _) in &cases {
-            let audited = auditor.audit(&manifest, case, &Expected::default(), "", &|_| {});
+            let audited = auditor.audit(&Task {
+                manifest: &manifest,
+                case,
+                expected: &Expected::default(),
+                expected_file: "",
+                progress: &|_| {},
+            });
             assert!(audited.bits.is_some(), "{:?}", audited.reasons);
         }
         let wall_s = start.elapsed().as_secs_f64();

@@ -170,6 +170,17 @@ impl SharedOutputs {
     }
 }
 
+/// One case to audit.
+pub struct Task<'a> {
+    pub manifest: &'a Manifest,
+    pub case: &'a Case,
+    /// The committed digests, and the name of their file.
+    pub expected: &'a Expected,
+    pub expected_file: &'a str,
+    /// Told of rows done, of the case's m.
+    pub progress: &'a (dyn Fn(usize) + Sync),
+}
+
 /// A case's outcome: the record, and the entry to commit.
 pub struct Outcome {
     pub record: CaseRecord,
@@ -178,43 +189,25 @@ pub struct Outcome {
 }
 
 impl Auditor<'_> {
-    /// Audits one case. `progress` is told of rows done, of the case's m.
-    pub fn audit(
-        &mut self,
-        manifest: &Manifest,
-        case: &Case,
-        expected: &Expected,
-        expected_file: &str,
-        progress: &(dyn Fn(usize) + Sync),
-    ) -> CaseRecord {
-        self.conclude(manifest, case, expected, expected_file, progress, |_, _, _| Ok(())).0
+    /// Audits one case.
+    pub fn audit(&mut self, task: &Task<'_>) -> CaseRecord {
+        self.conclude(task, |_, _, _| Ok(())).0
     }
 
     /// Audits one case that is to be pinned. Whether its data show which arithmetic ran is asked here only: it is asked
     /// on one thread, by the scalar rule.
-    pub fn audit_to_pin(
-        &mut self,
-        manifest: &Manifest,
-        case: &Case,
-        expected: &Expected,
-        expected_file: &str,
-        progress: &(dyn Fn(usize) + Sync),
-    ) -> Outcome {
-        let (record, entry) =
-            self.conclude(manifest, case, expected, expected_file, progress, entry);
+    pub fn audit_to_pin(&mut self, task: &Task<'_>) -> Outcome {
+        let (record, entry) = self.conclude(task, entry);
         Outcome { record, entry }
     }
 
     /// The record of a case, and what else is made of what was found out: with what refutes it beyond its bits.
     fn conclude<T>(
         &mut self,
-        manifest: &Manifest,
-        case: &Case,
-        expected: &Expected,
-        expected_file: &str,
-        progress: &(dyn Fn(usize) + Sync),
+        task: &Task<'_>,
         make: impl FnOnce(&Case, &Prepared, Option<String>) -> Result<T, String>,
     ) -> (CaseRecord, Result<T, String>) {
+        let Task { manifest, case, expected, expected_file, progress } = *task;
         let started = Instant::now();
         let mut record = blank(manifest, case);
         record.device = self.device.as_ref().map(|device| device.info.name.clone());

@@ -8,7 +8,7 @@ use std::io::{IsTerminal, Write as _};
 use super::PinArgs;
 use super::list::print;
 use super::select::{Selected, select};
-use crate::audit;
+use crate::audit::{self, Task};
 use crate::doctor::environment;
 use crate::exit::{self, Failure};
 use crate::expected::{Entry, Expected};
@@ -26,8 +26,13 @@ pub fn run(args: &PinArgs) -> Result<u8, Failure> {
         let mut after = selected.expected.clone();
         let mut changes = Vec::new();
         for case in selected.cases() {
-            let none = Expected::default();
-            let outcome = auditor.audit_to_pin(&selected.manifest, case, &none, "", &|_| {});
+            let outcome = auditor.audit_to_pin(&Task {
+                manifest: &selected.manifest,
+                case,
+                expected: &Expected::default(),
+                expected_file: "",
+                progress: &|_| {},
+            });
             match outcome.entry {
                 Err(reason) => {
                     changes.push(format!("! {}: refused: {reason}", case.id));

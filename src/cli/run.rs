@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::device::Devices;
 use super::select::{Selected, select};
 use super::{Gate, RunArgs};
-use crate::audit::{self, Auditor};
+use crate::audit::{self, Auditor, Task};
 use crate::backend::cuda::Device;
 use crate::check::verdict::Verdict;
 use crate::claims::PublishedInput;
@@ -128,10 +128,13 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
                 continue;
             }
             let bar = progress_bar(case, args.quiet);
-            let audited =
-                auditor.audit(manifest, case, &selected.expected, &expected_file, &|rows| {
-                    bar.inc(rows as u64);
-                });
+            let audited = auditor.audit(&Task {
+                manifest,
+                case,
+                expected: &selected.expected,
+                expected_file: &expected_file,
+                progress: &|rows| bar.inc(rows as u64),
+            });
             bar.finish_and_clear();
             say(&terminal::case(&audited, width, detail));
             record.cases.push(audited);

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use sparse_verify::audit::{
-    Auditor, HeldInputs, OperatorFor, Outcome, SharedOutputs, skip_operator,
+    Auditor, HeldInputs, OperatorFor, Outcome, SharedOutputs, Task, skip_operator,
 };
 use sparse_verify::backend::cpu::Isa;
 use sparse_verify::digest::Digest;
@@ -131,7 +131,15 @@ pub fn audit_all(
         held: HeldInputs::default(),
         seen: SharedOutputs::default(),
     };
-    let audit = |case| auditor.audit_to_pin(manifest, case, expected, "expected.yaml", &|_| {});
+    let audit = |case| {
+        auditor.audit_to_pin(&Task {
+            manifest,
+            case,
+            expected,
+            expected_file: "expected.yaml",
+            progress: &|_| {},
+        })
+    };
     cases.iter().map(audit).collect()
 }
 
