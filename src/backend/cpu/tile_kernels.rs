@@ -5,7 +5,16 @@ use super::Isa;
 use super::packed::PANEL;
 
 /// Tallest tile. 14 rows x 2 vectors leave 4 of the 32 AVX-512 registers for V and A.
-pub(super) const ROWS_MAX: usize = 14;
+const ROWS_MAX: usize = 14;
+
+/// Tallest tile of a dispatch path.
+pub(super) fn rows_max(isa: Isa) -> usize {
+    match isa {
+        // Twice what its registers hold.
+        Isa::Avx2 => 12,
+        Isa::Avx512 | Isa::Portable => ROWS_MAX,
+    }
+}
 
 /// Values in a cache line.
 const LINE: usize = 16;
@@ -69,6 +78,7 @@ fn run_portable(call: TileCall<'_>) {
 #[allow(clippy::needless_range_loop)]
 mod x86 {
     use std::arch::x86_64::*;
+    use std::ops::Range;
 
     use super::{LINE, PANEL, TileCall};
 
@@ -150,25 +160,51 @@ mod x86 {
     pub unsafe fn run_avx2(mut call: TileCall<'_>) {
         // Six rows x two vectors leave 4 of the 16 registers for V and A.
         const ROWS: usize = 6;
-        for column in (0..call.width).step_by(16) {
-            for row in (0..call.height).step_by(ROWS) {
-                macro_rules! heights {
-                    ($($h:literal)*) => {
-                        match ROWS.min(call.height - row) {
-                            // SAFETY: handed on; `row + $h <= height` and `column + 16 <= 32`.
-                            $($h => unsafe { tile_avx2::<$h>(&mut call, row, column) },)*
-                            height => unreachable!("tile of {height} rows"),
+        // So many rows of V, 16 KiB of it, stay in L1 for all rows and both halves of a tile.
+        const KS: usize = 128;
+        if call.fresh && call.ks.is_empty() {
+            call.chains.fill(0.0);
+        }
+        let here = call.values.as_ptr();
+        for start in (0..call.ks.len()).step_by(KS) {
+            let ks = start..call.ks.len().min(start + KS);
+            // The first pass fetches the next values, the second the next rows of V, later ones what is there.
+            let mut passes = [(call.ahead, call.height), (call.ahead_v, LINE)].into_iter();
+            for column in (0..call.width).step_by(16) {
+                for row in (0..call.height).step_by(ROWS) {
+                    let ahead = match passes.next() {
+                        Some((ahead, step)) if !ahead.is_empty() => {
+                            (ahead.as_ptr().wrapping_add(start * step), step)
                         }
+                        _ => (here, 0),
                     };
+                    macro_rules! heights {
+                        ($($h:literal)*) => {
+                            match ROWS.min(call.height - row) {
+                                // SAFETY: handed on; `row + $h <= height`, `column + 16 <= 32`, and `ks` are the call's.
+                                $($h => unsafe {
+                                    tile_avx2::<$h>(&mut call, ks.clone(), row, column, ahead)
+                                },)*
+                                height => unreachable!("tile of {height} rows"),
+                            }
+                        };
+                    }
+                    heights!(1 2 3 4 5 6)
                 }
-                heights!(1 2 3 4 5 6)
             }
         }
     }
 
-    /// Rows `row..row + H` and columns `column..column + 16` of a call.
+    /// Positions `ks`, rows `row..row + H` and columns `column..column + 16` of a call; fetches a line for each k from
+    /// `ahead` on.
     #[target_feature(enable = "avx2,fma")]
-    unsafe fn tile_avx2<const H: usize>(call: &mut TileCall<'_>, row: usize, column: usize) {
+    unsafe fn tile_avx2<const H: usize>(
+        call: &mut TileCall<'_>,
+        ks: Range<usize>,
+        row: usize,
+        column: usize,
+        (mut ahead, step): (*const f32, usize),
+    ) {
         let stride = call.height;
         // SAFETY: the parts named above lie inside chains `height x 32` and values
         // `ks.len() x height`, and each k is a row of the panel; panel and chains start on
@@ -176,16 +212,18 @@ mod x86 {
         unsafe {
             let chains = call.chains.as_mut_ptr().add(row * PANEL + column);
             let panel = call.panel.as_ptr().add(column);
-            let mut values = call.values.as_ptr().wrapping_add(row);
+            let mut values = call.values.as_ptr().wrapping_add(ks.start * stride + row);
             let mut y = [[_mm256_setzero_ps(); 2]; H];
-            if !call.fresh {
+            if !call.fresh || ks.start > 0 {
                 for r in 0..H {
                     for z in 0..2 {
                         y[r][z] = _mm256_load_ps(chains.add(r * PANEL + z * 8));
                     }
                 }
             }
-            for &k in call.ks {
+            for &k in &call.ks[ks] {
+                _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
+                ahead = ahead.wrapping_add(step);
                 let v = panel.add(k as usize * PANEL);
                 let v = [_mm256_load_ps(v), _mm256_load_ps(v.add(8))];
                 for r in 0..H {

@@ -12,24 +12,35 @@ use super::order::Order;
 use super::packed::{PANEL, PackedV};
 use super::scratch::{Scratch, finish_rows};
 use super::threads::parallel_for;
-use super::tile_kernels::{ROWS_MAX, TileCall, run_tile};
+use super::tile_kernels::{TileCall, rows_max, run_tile};
 use super::tile_pack::interleave;
 use crate::arithmetic::Slices;
 
 /// Rows of A that a block-selection tile covers: block sizes are multiples of it.
 const BLOCK_ROWS: usize = 8;
 
-/// Positions in a k-block: 64 KiB of V a panel, half a typical L2 at n = 256.
+/// Positions in a k-block: 64 KiB of V a panel.
 const BLOCK_LEN: usize = 512;
 
-/// Panels that are finished before the next ones are begun: with them a k-block of V stays in L2 for all tiles of an
-/// item. With all panels of a wide V each tile would fetch the k-block from L3 again, at half the speed (n = 2500).
-const PANELS_AT_ONCE: usize = 8;
+/// What is worked on while a k-block of V is in L2.
+struct Blocking {
+    /// Panels that are finished before the next ones are begun. With all panels of a wide V each tile would fetch its
+    /// k-block from L3 again, at half the speed (n = 2500).
+    panels: usize,
+    /// Tiles that share the k-block. Their chains lie in L2 too: 128 bytes a row and panel.
+    tiles: usize,
+}
 
-/// Tiles that share a k-block of V while it is in L2. Their chains lie there too: 229 KB with eight panels, ...
-const TILES_PER_ITEM_MAX: usize = 16;
-/// ... or 573 KB, where processors have 1 MiB of it or more; a wide V (n = 2048) is then multiplied a tenth faster.
-const TILES_PER_ITEM_MAX_AVX512: usize = 40;
+impl Blocking {
+    fn of(isa: Isa) -> Blocking {
+        match isa {
+            // L2 is 1 MiB or more where there are such vectors: 512 KiB of V and 573 KB of chains.
+            Isa::Avx512 => Blocking { panels: 8, tiles: 40 },
+            // 512 KiB: 256 KiB of V and 98 KB of chains. With eight panels a wide V (n = 1024) is a tenth slower.
+            Isa::Avx2 | Isa::Portable => Blocking { panels: 4, tiles: 16 },
+        }
+    }
+}
 
 /// Items that each thread should find, so that a slow core holds the others up little.
 const ITEMS_PER_THREAD: usize = 8;
@@ -72,7 +83,7 @@ struct Tile {
 /// | `bounds` | lists x (blocks + 1) | where each k-block of each list starts in `ks` |
 ///
 /// Invariants: rows are below `m` and entries of `ks` below `k`; a tile's height is 1 to
-/// `ROWS_MAX`; the bounds of a list ascend and lie inside `ks`.
+/// [`rows_max`]; the bounds of a list ascend and lie inside `ks`.
 pub struct TiledA {
     isa: Isa,
     m: usize,
@@ -109,7 +120,7 @@ impl TiledA {
         };
         let groups = match selection {
             Selection::Blocks => aligned_groups(&rows),
-            _ => balanced_groups(rows.len()),
+            _ => balanced_groups(rows.len(), rows_max(isa)),
         };
         let mut tiled = TiledA {
             isa,
@@ -232,10 +243,7 @@ pub fn gemm_chain(a: &TiledA, v: &PackedV, mut y: ArrayViewMut2<'_, f32>, thread
     }
     let output = OutputRows::of(&mut y);
     let tiles = a.tiles.len();
-    let most = match a.isa {
-        Isa::Avx512 => TILES_PER_ITEM_MAX_AVX512,
-        Isa::Avx2 | Isa::Portable => TILES_PER_ITEM_MAX,
-    };
+    let most = Blocking::of(a.isa).tiles;
     let tiles_per_item = match threads {
         // Nobody to balance with: the fewer items, the fewer times V is fetched.
         0 | 1 => most,
@@ -263,8 +271,9 @@ fn run_item(
     range: std::ops::Range<usize>,
     output: OutputRows,
 ) {
-    for first in (0..v.panels()).step_by(PANELS_AT_ONCE) {
-        run_panels(a, v, tiles, first..v.panels().min(first + PANELS_AT_ONCE), output);
+    let at_once = Blocking::of(a.isa).panels;
+    for first in (0..v.panels()).step_by(at_once) {
+        run_panels(a, v, tiles, first..v.panels().min(first + at_once), output);
     }
     let mut next = range.start;
     for &i in tiles.iter().flat_map(|tile| &a.rows[tile.first_row..tile.first_row + tile.height]) {
@@ -338,7 +347,8 @@ fn v_ahead<'v>(
     (b, t): (usize, usize),
     p: usize,
 ) -> &'v [f32] {
-    let (b, p) = if b + 1 < a.order.blocks.len() { (b + 1, p) } else { (0, p + PANELS_AT_ONCE) };
+    let is_last = b + 1 == a.order.blocks.len();
+    let (b, p) = if is_last { (0, p + Blocking::of(a.isa).panels) } else { (b + 1, p) };
     let ks = a.block(tile, b).0;
     let (Some(&first), Some(&last)) = (ks.first(), ks.last()) else { return &[] };
     // Lines are fetched in a row: of a list with gaps many would be fetched for nothing.
@@ -383,8 +393,8 @@ fn live_columns(a: &CowArray<'_, f32, Ix2>, rows: &[u32]) -> Vec<bool> {
 }
 
 /// Tiles of nearly equal height: `(first packed row, height)`.
-fn balanced_groups(rows: usize) -> Vec<(usize, usize)> {
-    let tiles = rows.div_ceil(ROWS_MAX);
+fn balanced_groups(rows: usize, height_max: usize) -> Vec<(usize, usize)> {
+    let tiles = rows.div_ceil(height_max);
     (0..tiles).map(|t| (rows * t / tiles, rows * (t + 1) / tiles - rows * t / tiles)).collect()
 }
 
