@@ -1,6 +1,7 @@
 //! One case from manifest to record: inputs, bits, verdict, measurement.
 
 mod device;
+mod held;
 mod published_inputs;
 mod timing;
 
@@ -18,16 +19,16 @@ use crate::check::verdict::{self, Judgement, Verdict};
 use crate::digest::Digest;
 use crate::exit;
 use crate::expected::{Entry, Expected, Tensors};
-use crate::inputs::source::{Checkpoint, Held, Source, Synthetic, is_moderate};
+use crate::inputs::source::{Checkpoint, Held, Synthetic, is_moderate};
 use crate::inputs::weights::{FaultKind, WeightsError};
 use crate::inputs::{self, Recipe, RowRanking, Weights};
 use crate::manifest::{Activations, Case, Manifest, Weights as Origin};
-use crate::matrix::Dtype;
 use crate::operator::{DenseReference, OnDevice, Operator, SkipDevice, SkipOperator};
 use crate::published::{self, Drawn, Hardware, Machine};
 use crate::record::{BitsRecord, CaseRecord};
 
 pub use device::{BaselineRecord, Perturbed};
+pub use held::HeldInputs;
 
 /// Builds the operator under test for a case.
 pub type OperatorFor = dyn Fn(&Case, Isa) -> Box<dyn Operator> + Sync;
@@ -63,75 +64,6 @@ pub struct Auditor<'a> {
     pub held: HeldInputs,
     /// Output digests seen, to find one that different weights share.
     pub seen: SharedOutputs,
-}
-
-/// The last inputs read or drawn, for the cases on the same layer that follow each other.
-#[derive(Default)]
-pub struct HeldInputs {
-    weights: Option<(OfWeights, Arc<Held>)>,
-    /// Of the rows, which is the same at every sparsity.
-    ranking: Option<(OfWeights, RowRanking)>,
-    activations: Option<(OfActivations, Array2<f32>)>,
-}
-
-/// Which unpruned weights: where from, rounded to what, drawn with which seed, and their shape.
-type OfWeights = (Origin, Dtype, u64, (usize, usize));
-/// Which V: how, rounded to what, with which seed, its shape, and what was drawn before it where that matters.
-type OfActivations = (Activations, Dtype, u64, (usize, usize), Option<OfWeights>);
-
-impl HeldInputs {
-    /// Unpruned weights of a case: the last ones if they are the same, else what `read` makes of `source`, else (they
-    /// are too many to be held) `source` itself.
-    fn source<S: Source + 'static, E>(
-        &mut self,
-        case: &Case,
-        source: S,
-        read: impl FnOnce(&S) -> Result<Option<Held>, E>,
-    ) -> Result<Box<dyn Source>, E> {
-        let of = of_weights(case);
-        if let Some((last, held)) = &self.weights
-            && *last == of
-        {
-            return Ok(Box::new(held.clone()));
-        }
-        // First the old ones go, then the new ones come: never two at once.
-        self.weights = None;
-        let Some(held) = read(&source)? else { return Ok(Box::new(source)) };
-        let held = Arc::new(held);
-        self.weights = Some((of, held.clone()));
-        Ok(Box::new(held))
-    }
-
-    /// The ranking of a case's rows, if the last case was on the same weights.
-    fn ranking(&self, case: &Case) -> Option<RowRanking> {
-        let known = self.ranking.as_ref().filter(|(last, _)| *last == of_weights(case));
-        known.map(|(_, ranking)| ranking.clone())
-    }
-
-    fn keep_ranking(&mut self, case: &Case, ranking: Option<RowRanking>) {
-        if let Some(ranking) = ranking {
-            self.ranking = Some((of_weights(case), ranking));
-        }
-    }
-
-    /// V of a case, if the last case had the same. It is held no more, whether it was or not.
-    fn take_activations(&mut self, case: &Case) -> Option<Array2<f32>> {
-        let last = self.activations.take().filter(|(last, _)| *last == of_activations(case));
-        last.map(|(_, v)| v)
-    }
-
-    fn keep_activations(&mut self, case: &Case, v: Array2<f32>) {
-        self.activations = Some((of_activations(case), v));
-    }
-}
-
-fn of_weights(case: &Case) -> OfWeights {
-    (case.weights.clone(), case.dtype, case.seed, (case.m, case.k))
-}
-
-fn of_activations(case: &Case) -> OfActivations {
-    let before = (case.activations == Activations::Drawn).then(|| of_weights(case));
-    (case.activations, case.dtype, case.seed, (case.k, case.n), before)
 }
 
 /// How the reason begins that [`SharedOutputs`] gives.
