@@ -2,13 +2,14 @@
 //! must say by what, and `verify explain` must show it from the record alone.
 
 mod common;
+mod faulty;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use common::{How, Section, audit, audit_all, digest, manifest, pin};
-use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis};
+use faulty::{Faulty, bits, explains_first_element, refuted, with};
+use ndarray::{Array2, Axis};
 use sparse_verify::arithmetic::{Arithmetic, Slices};
 use sparse_verify::audit::Outcome;
 use sparse_verify::backend::cpu::Isa;
@@ -17,181 +18,8 @@ use sparse_verify::cli::explain::explain;
 use sparse_verify::expected::Expected;
 use sparse_verify::manifest::Case;
 use sparse_verify::matrix::Dtype;
-use sparse_verify::operator::{Built, Error, Operator, SkipOperator, Staged, Strategy};
+use sparse_verify::operator::Operator;
 use sparse_verify::record::{BitsRecord, CaseRecord};
-
-/// What a matrix is known by that is identified by where it lies.
-type Place = (usize, (usize, usize));
-
-type ChangeInput = dyn Fn(Place, &mut Array2<f32>) + Send + Sync;
-type ChangeOutput = dyn Fn(Call<'_>, ArrayViewMut2<'_, f32>) + Send + Sync;
-
-/// One call of `apply`, for a fault to look at.
-struct Call<'a> {
-    /// Counted from 0 over the life of the operator.
-    number: usize,
-    a: Place,
-    v: Place,
-    /// The output buffer as it was handed over.
-    before: &'a Array2<f32>,
-}
-
-/// The skip operator with something wrong about it.
-#[derive(Clone)]
-struct Faulty {
-    arithmetic: Arithmetic,
-    output: Dtype,
-    isa: Isa,
-    calls: Arc<AtomicUsize>,
-    weights: Arc<ChangeInput>,
-    activations: Arc<ChangeInput>,
-    result: Arc<ChangeOutput>,
-}
-
-impl Faulty {
-    /// Nothing is wrong yet.
-    fn new(case: &Case, isa: Isa) -> Faulty {
-        Faulty {
-            arithmetic: case.arithmetic,
-            output: case.output,
-            isa,
-            calls: Arc::default(),
-            weights: Arc::new(|_, _| {}),
-            activations: Arc::new(|_, _| {}),
-            result: Arc::new(|_, _| {}),
-        }
-    }
-
-    /// Works on other weights than it was given.
-    fn weights(mut self, f: impl Fn(Place, &mut Array2<f32>) + Send + Sync + 'static) -> Faulty {
-        self.weights = Arc::new(f);
-        self
-    }
-
-    /// Works on other activations than it was given.
-    fn activations(
-        mut self,
-        f: impl Fn(Place, &mut Array2<f32>) + Send + Sync + 'static,
-    ) -> Faulty {
-        self.activations = Arc::new(f);
-        self
-    }
-
-    /// Gives another result than it computed.
-    fn result(
-        mut self,
-        f: impl Fn(Call<'_>, ArrayViewMut2<'_, f32>) + Send + Sync + 'static,
-    ) -> Faulty {
-        self.result = Arc::new(f);
-        self
-    }
-
-    fn inner(&self) -> SkipOperator {
-        SkipOperator {
-            arithmetic: self.arithmetic,
-            output: self.output,
-            strategy: Strategy::Auto,
-            isa: self.isa,
-        }
-    }
-}
-
-fn place(x: ArrayView2<'_, f32>) -> Place {
-    (x.as_ptr() as usize, x.dim())
-}
-
-struct BuiltFaulty<'a> {
-    operator: Faulty,
-    a: ArrayView2<'a, f32>,
-}
-
-impl Operator for Faulty {
-    fn name(&self) -> String {
-        "faulty".into()
-    }
-
-    fn build<'a>(&self, a: ArrayView2<'a, f32>) -> Result<Box<dyn Built + 'a>, Error> {
-        Ok(Box::new(BuiltFaulty { operator: self.clone(), a }))
-    }
-}
-
-impl Built for BuiltFaulty<'_> {
-    fn apply(
-        &self,
-        v: ArrayView2<'_, f32>,
-        _staged: &Staged,
-        mut y: ArrayViewMut2<'_, f32>,
-        threads: usize,
-    ) -> Result<(), Error> {
-        let operator = &self.operator;
-        let (mut own_a, mut own_v) = (self.a.to_owned(), v.to_owned());
-        (operator.weights)(place(self.a), &mut own_a);
-        (operator.activations)(place(v), &mut own_v);
-        let inner = operator.inner();
-        let mut staged = Staged::default();
-        inner.stage(own_v.view(), &mut staged, threads)?;
-        let before = y.to_owned();
-        inner.build(own_a.view())?.apply(own_v.view(), &staged, y.view_mut(), threads)?;
-        let number = operator.calls.fetch_add(1, Ordering::Relaxed);
-        let call = Call { number, a: place(self.a), v: place(v), before: &before };
-        (operator.result)(call, y);
-        Ok(())
-    }
-
-    fn bytes_held(&self) -> usize {
-        0
-    }
-}
-
-/// Audits a section's only case with a faulty operator.
-fn with(section: Section<'_>, expected: &Expected, fault: fn(Faulty) -> Faulty) -> Outcome {
-    let operator = move |case: &Case, isa: Isa| -> Box<dyn Operator> {
-        Box::new(fault(Faulty::new(case, isa)))
-    };
-    audit(section, expected, &How { operator: &operator, ..How::default() })
-}
-
-/// The fault must be refuted with and without committed digests, in these words, and must not be
-/// pinned. Gives the record of the audit without committed digests.
-fn refuted(section: Section<'_>, fault: fn(Faulty) -> Faulty, words: &[&str]) -> CaseRecord {
-    let pinned = with(section.clone(), &pin(section.clone()), fault).record;
-    let Outcome { record, entry } = with(section, &Expected::default(), fault);
-    for record in [&pinned, &record] {
-        assert_eq!(record.verdict, Verdict::Mismatch, "{}", record.reasons.join("\n"));
-        assert_eq!(record.exit_code, 1);
-        assert!(!bits(record).implementations_agree);
-        let reasons = record.reasons.join("\n");
-        let explanation = explain(record);
-        for words in words {
-            assert!(reasons.contains(words), "`{words}` is not among the reasons\n{reasons}");
-            assert!(explanation.contains(words), "`{words}` is not explained\n{explanation}");
-        }
-        assert!(!reasons.contains("agree with each other"), "{reasons}");
-        assert!(explanation.contains("scalar rule): DISAGREE"), "{explanation}");
-    }
-    assert!(entry.is_err(), "a refuted case must not be pinned");
-    record
-}
-
-fn bits(record: &CaseRecord) -> &BitsRecord {
-    record.bits.as_ref().unwrap_or_else(|| panic!("no bits: {:?}", record.reasons))
-}
-
-/// `explain` must name the first differing element with its ULPs, and the panels.
-fn explains_first_element(record: &CaseRecord, row: usize, column: usize) {
-    let difference = &bits(record).difference;
-    let first = difference.first.expect("an element differs");
-    assert_eq!((first.row, first.column), (row, column));
-    let text = explain(record);
-    for part in [
-        format!("{} of {} elements differ", difference.differing, record.m * record.n),
-        format!("first at (row {row}, column {column}): {:#010x}", first.got),
-        format!("want {:#010x} ({} ULP)", first.want, first.ulps),
-        "row panels that differ: ".to_owned(),
-    ] {
-        assert!(text.contains(&part), "`{part}` is not in\n{text}");
-    }
-}
 
 /// Rows of A that hold a non-zero, by the digests' own inputs.
 fn live_rows(section: &Section<'_>) -> Vec<usize> {
@@ -592,7 +420,7 @@ fn sliced_sums_in_the_place_of_a_chain_are_refuted() {
     for slices in [Slices::Contiguous { count: 2, len: 48 }, Slices::Dealt { count: 4, group: 8 }] {
         let operator = move |case: &Case, isa: Isa| -> Box<dyn Operator> {
             let arithmetic = Arithmetic::F32Chain(slices);
-            Box::new(Faulty { arithmetic, ..Faulty::new(case, isa) })
+            Box::new(Faulty::new(case, isa).computing(arithmetic))
         };
         let section = Section { patterns: "uniform", weights: "uniform", ..Section::default() };
         let how = How { operator: &operator, ..How::default() };
@@ -612,7 +440,7 @@ fn another_tensor_core_is_refuted() {
     let other = manifest(&[Section { arithmetic: "{tensor-core: ampere}", ..section.clone() }]);
     let arithmetic = other.cases[0].arithmetic;
     let operator = move |case: &Case, isa: Isa| -> Box<dyn Operator> {
-        Box::new(Faulty { arithmetic, ..Faulty::new(case, isa) })
+        Box::new(Faulty::new(case, isa).computing(arithmetic))
     };
     let how = How { operator: &operator, ..How::default() };
     let record = audit(section, &Expected::default(), &how).record;
@@ -658,92 +486,6 @@ fn the_difference_of_a_refuted_operator_counts_each_element_once() {
         let refuted = bits.bound.as_ref().map_or(bits.difference.differing, |b| b.outside);
         assert_eq!((bits.difference.elements, refuted), (960, 1), "{arithmetic}");
     }
-}
-
-#[test]
-fn within_the_bound_any_order_is_right() {
-    for output in ["f32", "bf16", "f16"] {
-        let section = Section {
-            arithmetic: "bounded",
-            patterns: "uniform",
-            weights: "uniform",
-            output,
-            ..Section::default()
-        };
-        let record = with(section.clone(), &pin(section), |f| {
-            f.weights(|_, a| a.invert_axis(Axis(1))).activations(|_, v| v.invert_axis(Axis(0)))
-        })
-        .record;
-        assert_eq!(record.verdict, Verdict::WithinBound, "{:?}", record.reasons);
-        let bound = bits(&record).bound.as_ref().expect("bounded");
-        assert!(bound.used_max > 0.0 && bound.used_max < 1.0, "{bound:?}");
-        let difference = &bits(&record).difference;
-        assert_eq!(difference.error_max.is_some(), difference.differing > 0);
-        assert_eq!(difference.ulp_histogram.iter().sum::<u64>(), difference.differing);
-        assert!(output != "f32" || difference.differing > 0, "{difference:?}");
-    }
-}
-
-#[test]
-fn bf16_inside_is_out_of_bound() {
-    let section = Section { arithmetic: "bounded", weights: "uniform", ..Section::default() };
-    let expected = pin(section.clone());
-    for expected in [&expected, &Expected::default()] {
-        let Outcome { record, entry } = with(section.clone(), expected, |f| {
-            f.weights(|_, a| a.mapv_inplace(|x| Dtype::Bf16.round(x)))
-        });
-        assert_eq!(record.verdict, Verdict::OutOfBound, "{:?}", record.reasons);
-        assert_eq!(record.exit_code, 1);
-        let reasons = record.reasons.join("\n");
-        assert!(reasons.contains("outside the bound: "), "{reasons}");
-        let first = bits(&record).difference.first.expect("differs");
-        explains_first_element(&record, first.row, first.column);
-        assert!(explain(&record).contains("ULPs away: "));
-        assert!(entry.is_err());
-    }
-}
-
-#[test]
-fn weights_that_never_change_are_out_of_bound() {
-    let section = Section {
-        arithmetic: "bounded",
-        patterns: "uniform",
-        sparsity: "0",
-        weights: "uniform",
-        ..Section::default()
-    };
-    let record = with(section.clone(), &pin(section), |f| {
-        let first: Mutex<Option<Array2<f32>>> = Mutex::default();
-        f.weights(move |_, a| {
-            let mut first = first.lock().expect("not poisoned");
-            let first = first.get_or_insert_with(|| a.clone());
-            if first.dim() == a.dim() {
-                a.assign(first);
-            }
-        })
-    })
-    .record;
-    assert_eq!(record.verdict, Verdict::OutOfBound, "{:?}", record.reasons);
-    let reasons = record.reasons.join("\n");
-    assert!(reasons.contains("perturbation, rebuilt operator: outside the bound"), "{reasons}");
-}
-
-#[test]
-fn out_of_bound_from_the_second_call_on_is_out_of_bound() {
-    let section = Section { arithmetic: "bounded", weights: "uniform", ..Section::default() };
-    let record = with(section.clone(), &pin(section), |f| {
-        f.result(|call, mut y| {
-            if call.number > 0 {
-                y.mapv_inplace(|x| Dtype::Bf16.round(x));
-            }
-        })
-    })
-    .record;
-    assert_eq!(record.verdict, Verdict::OutOfBound, "{:?}", record.reasons);
-    let reasons = record.reasons.join("\n");
-    assert!(reasons.contains("perturbation, operator not rebuilt: outside the bound"), "{reasons}");
-    let bound = bits(&record).bound.as_ref().expect("bounded");
-    assert_eq!(bound.outside, 0, "the first call was right");
 }
 
 #[test]

@@ -259,3 +259,27 @@ pub fn change_digit(text: &str, id: &str, before: &str) -> String {
     let digit = if text[start..end].ends_with('0') { "1" } else { "0" };
     format!("{}{digit}{}", &text[..end - 1], &text[end..])
 }
+
+/// A path of the repository.
+pub fn repository(path: &str) -> String {
+    format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Ten quick cases.
+pub fn small() -> Vec<Section<'static>> {
+    let first = Section {
+        shape: (70, 33),
+        patterns: "[uniform, row-magnitude]",
+        sparsity: "[0, 0.5, 0.8]",
+        batch: "3",
+        ..Section::default()
+    };
+    let second = Section {
+        name: "later",
+        seed: 4,
+        patterns: "uniform",
+        sparsity: "[0, 0.5, 0.8, 0.9]",
+        ..first.clone()
+    };
+    vec![first, second]
+}

@@ -1,10 +1,22 @@
 //! A small hub on loopback: the hub itself, and the other server to which it redirects for bytes.
 
+// Each test file uses its own part of this.
+#![allow(dead_code)]
+
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
+
+use sparse_verify::digest::Digest;
+
+/// A commit of the model, ...
+pub const REVISION: &str = "0123456789abcdef0123456789abcdef01234567";
+/// ... its file, ...
+pub const FILE: &str = "model.safetensors";
+/// ... and a token that nobody else may see.
+pub const SECRET: &str = "hf_secretsecretsecret";
 
 /// What somebody asked for.
 #[derive(Clone, Debug)]
@@ -133,4 +145,31 @@ fn serve(stream: &TcpStream, answer: &dyn Fn(&Request) -> Reply, log: &Mutex<Log
     stream.flush().ok()?;
     std::thread::sleep(reply.stall);
     Some(())
+}
+
+/// A hub that redirects to another server for the bytes, as the real one does.
+pub struct TwoServers {
+    pub hub: Server,
+    pub bytes: Server,
+}
+
+impl TwoServers {
+    pub fn start(file: Vec<u8>) -> TwoServers {
+        let digest = Digest::of(&file);
+        let bytes = Server::start(move |request| part_of(&file, request));
+        let to = format!("{}/blob?signature=x", bytes.url);
+        let hub = Server::start(move |_| {
+            Reply::new(302)
+                .header("Location", &to)
+                .header("X-Repo-Commit", REVISION)
+                .header("X-Linked-Etag", format!("\"{digest}\""))
+        });
+        TwoServers { hub, bytes }
+    }
+}
+
+/// An address at which nobody listens.
+pub fn nobody() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("bound").to_string()
 }
