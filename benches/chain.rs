@@ -13,7 +13,7 @@ use libloading::Library;
 use ndarray::{Array2, ArrayView2, s};
 use sparse_verify::arithmetic::Slices;
 use sparse_verify::backend::cpu::{
-    Isa, PackedV, Selection, SparseA, TiledA, gemm_chain, spmm_chain,
+    Isa, PackedV, Selection, SparseA, TiledA, flops_per_round, fma_rounds, gemm_chain, spmm_chain,
 };
 use sparse_verify::matrix::Csr;
 
@@ -299,36 +299,16 @@ fn mkl_sparse<'a>(mkl: &'a Library, a: &Csr, v: &'a Array2<f32>) -> Contender<'a
     ("oneMKL inspector-executor".into(), Box::new(run))
 }
 
-/// FLOP/s of one core's fused multiply-adds: twelve independent chains that touch no memory.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn fma_peak_avx512() -> f64 {
-    use std::arch::x86_64::*;
-    const CHAINS: usize = 12;
-    const STEPS: usize = 20_000;
-    let (a, b) = (_mm512_set1_ps(black_box(0.5)), _mm512_set1_ps(black_box(1.0)));
+/// FLOP/s of one core's fused multiply-adds, in registers.
+fn fma_peak(isa: Isa) -> f64 {
+    const FMA_ROUNDS: u64 = 20_000;
     let mut best = f64::INFINITY;
     for _ in 0..500 {
-        let mut y = [_mm512_setzero_ps(); CHAINS];
         let start = Instant::now();
-        for _ in 0..STEPS {
-            for y in &mut y {
-                *y = _mm512_fmadd_ps(a, *y, b);
-            }
-        }
+        black_box(fma_rounds(isa, FMA_ROUNDS));
         best = best.min(start.elapsed().as_secs_f64());
-        black_box(y);
     }
-    (STEPS * CHAINS * 32) as f64 / best
-}
-
-fn fma_peak() -> f64 {
-    match Isa::best() {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: the path is available.
-        Isa::Avx512 => unsafe { fma_peak_avx512() },
-        _ => f64::NAN,
-    }
+    (FMA_ROUNDS * flops_per_round(isa)) as f64 / best
 }
 
 fn main() {
@@ -338,7 +318,7 @@ fn main() {
     let openblas = library("SPARSE_VERIFY_OPENBLAS", b"scipy_openblas_set_num_threads\0");
     let mkl = library("SPARSE_VERIFY_MKL", b"MKL_Set_Num_Threads\0");
     let isa = Isa::best();
-    let peak = THREADS as f64 * fma_peak();
+    let peak = THREADS as f64 * fma_peak(isa);
     println!("{M} x {K} x {N}, {THREADS} threads, {isa}; peak {:.0} GFLOP/s\n", peak / 1e9);
     println!("| case | who | min ms | median ms | GFLOP/s | of peak | ours is faster by |");
     println!("|---|---|---|---|---|---|---|");
