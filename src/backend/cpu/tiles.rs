@@ -83,7 +83,7 @@ struct Tile {
 /// | `bounds` | lists x (blocks + 1) | where each k-block of each list starts in `ks` |
 ///
 /// Invariants: rows are below `m` and entries of `ks` below `k`; a tile's height is 1 to
-/// [`rows_max`]; the bounds of a list ascend and lie inside `ks`.
+/// `rows_max` of its path; the bounds of a list ascend and lie inside `ks`.
 pub struct TiledA {
     isa: Isa,
     m: usize,
