@@ -3,8 +3,11 @@
 //! Data flows one way: manifest -> cases -> inputs -> {reference, operator, baselines} ->
 //! digests and comparisons -> verdict -> record -> reports. VERIFY.md is the contract.
 
+#![deny(unsafe_code)]
+
 pub mod arithmetic;
 pub mod audit;
+#[allow(unsafe_code, reason = "kernels, devices and vendor libraries")]
 pub mod backend;
 pub mod baseline;
 mod cache;

@@ -86,6 +86,7 @@ mod tests {
     use super::*;
     use crate::audit::recipe;
     use crate::inputs::source::Synthetic;
+    use crate::inputs::spec::Values;
     use crate::manifest;
 
     const SECTION: &str = "
@@ -143,7 +144,7 @@ mod tests {
             let mut held = HeldInputs::default();
             let mut reads = 0;
             let mut ask = |held: &mut HeldInputs, case: &Case| {
-                let source = recipe(case).values(crate::inputs::spec::Values::Uniform);
+                let source = recipe(case).values(Values::Uniform);
                 let read = |_: &Synthetic| {
                     reads += 1;
                     Ok::<_, Infallible>(Some(Held {
@@ -157,7 +158,7 @@ mod tests {
             assert_eq!((ask(&mut held, &first), ask(&mut held, &first)), (1, 1));
             assert_eq!(ask(&mut held, &next), 1 + usize::from(others), "{from} to {to}");
 
-            let source = recipe(&first).values(crate::inputs::spec::Values::Uniform);
+            let source = recipe(&first).values(Values::Uniform);
             let ranking = RowRanking::of((first.m, first.k), &source, 1).expect("synthetic");
             held.keep_ranking(&first, Some(ranking));
             assert_eq!(held.ranking(&next).is_none(), others, "{from} to {to}");

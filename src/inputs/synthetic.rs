@@ -2,7 +2,7 @@
 
 use super::spec::Values;
 use super::stream::Stream;
-use crate::backend::cpu::Isa;
+use crate::backend::cpu::{Isa, per_isa};
 use crate::matrix::Dtype;
 
 /// Words read from the stream at a time; a few kilobytes, so that they stay in L1.
@@ -10,55 +10,36 @@ const WORDS_AT_ONCE: usize = 2048;
 
 /// Fills `out` with elements `first`, `first + 1`, ... of a synthetic tensor.
 pub fn fill(values: Values, stream: &Stream, dtype: Dtype, first: u64, out: &mut [f32]) {
-    match Isa::best() {
-        // SAFETY: `Isa::best` is a path that this processor can run.
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => unsafe { fill_avx512(values, stream, dtype, first, out) },
-        // SAFETY: as above.
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => unsafe { fill_avx2(values, stream, dtype, first, out) },
-        _ => fill_portable(values, stream, dtype, first, out),
-    }
+    fill_on(Isa::best(), values, stream, dtype, first, out);
 }
 
-/// The same code, compiled for wider vectors: all of it is integers and exact conversions.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn fill_avx512(values: Values, stream: &Stream, dtype: Dtype, first: u64, out: &mut [f32]) {
-    fill_portable(values, stream, dtype, first, out);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn fill_avx2(values: Values, stream: &Stream, dtype: Dtype, first: u64, out: &mut [f32]) {
-    fill_portable(values, stream, dtype, first, out);
-}
-
-#[inline(always)]
-fn fill_portable(values: Values, stream: &Stream, dtype: Dtype, first: u64, out: &mut [f32]) {
-    let mut words = [0u32; WORDS_AT_ONCE];
-    let words_per_element = match values {
-        Values::Uniform | Values::Ternary => 1,
-        Values::HeavyTailed | Values::Binomial | Values::Wide => 2,
-    };
-    let mut position = first * words_per_element as u64;
-    for out in out.chunks_mut(WORDS_AT_ONCE / words_per_element) {
-        let words = &mut words[..out.len() * words_per_element];
-        stream.read(position, words);
-        position += words.len() as u64;
-        let (pairs, _) = words.as_chunks::<2>();
-        match values {
-            Values::Uniform => each(out, words, uniform),
-            Values::Ternary => each(out, words, |w| ((w & 3).count_ones() as i32 - 1) as f32),
-            Values::HeavyTailed => each(out, pairs, heavy_tailed),
-            Values::Binomial | Values::Wide => {
-                each(out, pairs, |[a, b]| ((ones(a) + ones(b)) as i32 - 32) as f32);
+per_isa! {
+    /// All of it is integers and exact conversions: every path gives the same.
+    fn fill_on(values: Values, stream: &Stream, dtype: Dtype, first: u64, out: &mut [f32]) {
+        let mut words = [0u32; WORDS_AT_ONCE];
+        let words_per_element = match values {
+            Values::Uniform | Values::Ternary => 1,
+            Values::HeavyTailed | Values::Binomial | Values::Wide => 2,
+        };
+        let mut position = first * words_per_element as u64;
+        for out in out.chunks_mut(WORDS_AT_ONCE / words_per_element) {
+            let words = &mut words[..out.len() * words_per_element];
+            stream.read(position, words);
+            position += words.len() as u64;
+            let (pairs, _) = words.as_chunks::<2>();
+            match values {
+                Values::Uniform => each(out, words, uniform),
+                Values::Ternary => each(out, words, |w| ((w & 3).count_ones() as i32 - 1) as f32),
+                Values::HeavyTailed => each(out, pairs, heavy_tailed),
+                Values::Binomial | Values::Wide => {
+                    each(out, pairs, |[a, b]| ((ones(a) + ones(b)) as i32 - 32) as f32);
+                }
             }
-        }
-        if dtype != Dtype::F32 {
-            // Adding +0 turns the -0 of an underflow into +0.
-            dtype.round_all(out);
-            out.iter_mut().for_each(|x| *x += 0.0);
+            if dtype != Dtype::F32 {
+                // Adding +0 turns the -0 of an underflow into +0.
+                dtype.round_all(out);
+                out.iter_mut().for_each(|x| *x += 0.0);
+            }
         }
     }
 }
@@ -120,11 +101,14 @@ mod tests {
         let stream = Stream::new(3, "A.values", &[1, 5003], Dtype::F32, None);
         let dtypes = [Dtype::F32, Dtype::Bf16, Dtype::F16];
         for (values, dtype) in Values::ALL.into_iter().zip(dtypes.into_iter().cycle()) {
-            let (mut best, mut portable) = (vec![f32::NAN; 5003], vec![f32::NAN; 5003]);
-            fill(values, &stream, dtype, 0, &mut best);
-            fill_portable(values, &stream, dtype, 0, &mut portable);
-            let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-            assert_eq!(bits(&best), bits(&portable), "{values:?}, {dtype}");
+            let drawn = |isa| {
+                let mut drawn = vec![f32::NAN; 5003];
+                fill_on(isa, values, &stream, dtype, 0, &mut drawn);
+                drawn.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+            };
+            for isa in Isa::available() {
+                assert_eq!(drawn(isa), drawn(Isa::Portable), "{values:?}, {dtype}, {isa}");
+            }
         }
     }
 

@@ -7,57 +7,21 @@ use std::mem::MaybeUninit;
 
 use super::{Exponents, Isa, PANEL, Values, Window};
 use crate::arithmetic::tensor_core::Format;
+use crate::backend::cpu::per_isa;
 
 /// Elements past the last non-zero that `compress` may scribble on.
 pub(super) const SLACK: usize = 16;
 
-/// A function compiled for every path from one body; `isa` has to be available.
-macro_rules! per_isa {
-    (
-        $(#[$meta:meta])*
-        fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $out:ty)? $body:block
-    ) => {
-        $(#[$meta])*
-        pub(super) fn $name(isa: Isa, $($argument: $type),*) $(-> $out)? {
-            #[inline(always)]
-            fn plain($($argument: $type),*) $(-> $out)? $body
-
-            #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,popcnt")]
-            fn avx2($($argument: $type),*) $(-> $out)? {
-                plain($($argument),*)
-            }
-
-            #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,popcnt")]
-            fn avx512($($argument: $type),*) $(-> $out)? {
-                plain($($argument),*)
-            }
-
-            match isa {
-                // SAFETY: the caller's path is available, and every processor with AVX2
-                // counts bits.
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx512 => unsafe { avx512($($argument),*) },
-                // SAFETY: as above.
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx2 => unsafe { avx2($($argument),*) },
-                _ => plain($($argument),*),
-            }
-        }
-    };
-}
-
 per_isa! {
     /// `Window::of` for a long row.
-    fn window(values: &[f32], exponent_min: i32) -> Option<Window> {
+    pub(super) fn window(values: &[f32], exponent_min: i32) -> Option<Window> {
         Window::of(values, exponent_min)
     }
 }
 
 per_isa! {
     /// Copies operands, rounded to the format.
-    fn round(format: Format, source: &[f32], values: &mut [f32]) {
+    pub(super) fn round(format: Format, source: &[f32], values: &mut [f32]) {
         match format {
             Format::F16 | Format::Bf16 => values.copy_from_slice(source),
             // Named, so that the loop holds no choice.
@@ -72,7 +36,7 @@ per_isa! {
 
 per_isa! {
     /// The exponents of a row, relative to the window's.
-    fn relative(
+    pub(super) fn relative(
         window: Window,
         exponent_min: i32,
         values: &[f32],
@@ -88,7 +52,7 @@ per_isa! {
 per_isa! {
     /// Two rows, element by element in turn, and their exponents: every element of the
     /// targets is written.
-    fn weave(
+    pub(super) fn weave(
         window: Window,
         exponent_min: i32,
         rows: [&[f32]; 2],
@@ -115,7 +79,7 @@ per_isa! {
 per_isa! {
     /// The groups that have a bit set (or all of them), and for each the number of bits set
     /// up to its end; returns how many there are. The lists have room for every group.
-    fn list_groups(
+    pub(super) fn list_groups(
         bits: &[u64],
         group: usize,
         all: bool,
@@ -152,7 +116,7 @@ fn ones(bits: &[u64], mut at: usize, mut len: usize) -> u32 {
 per_isa! {
     /// Rounds a panel's operands where the format needs it; gives the largest magnitude and
     /// the smallest non-zero magnitude less one, column by column.
-    fn scan_columns(values: &mut [Values], format: Format) -> [[u32; PANEL]; 2] {
+    pub(super) fn scan_columns(values: &mut [Values], format: Format) -> [[u32; PANEL]; 2] {
         let (mut top, mut low) = ([0u32; PANEL], [u32::MAX; PANEL]);
         for row in values {
             if format == Format::Tf32 {
@@ -171,7 +135,7 @@ per_isa! {
 
 per_isa! {
     /// The exponents of a panel, relative to the window's.
-    fn relative_columns(
+    pub(super) fn relative_columns(
         window: Window,
         exponent_min: i32,
         values: &[Values],

@@ -2,6 +2,7 @@
 
 use super::{Isa, LANES, PANEL, Panel, TILE_ROWS, Tile, Values};
 use crate::arithmetic::tensor_core::{Model, NO_FLOOR, group_step, truncate};
+use crate::backend::cpu::per_isa;
 
 /// Fraction bits of an exact product of two significands.
 const PRODUCT_FRACTION_BITS: i32 = 46;
@@ -22,31 +23,9 @@ pub(super) fn run(
         *sums = if !finite {
             one_by_one(model, tile, row, panel, c)
         } else {
-            match isa {
-                // SAFETY: `GroupedA::pack` refuses a path that this processor lacks.
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx512 => unsafe { lanes_avx512(model, tile, row, panel, c) },
-                // SAFETY: as above.
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx2 => unsafe { lanes_avx2(model, tile, row, panel, c) },
-                _ => lanes(model, tile, row, panel, c),
-            }
+            lanes(isa, model, tile, row, panel, c)
         };
     }
-}
-
-/// The plain body, compiled for wider vectors.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn lanes_avx2(model: Model, tile: Tile, row: usize, panel: Panel, c: usize) -> [f32; LANES] {
-    lanes(model, tile, row, panel, c)
-}
-
-/// The plain body, compiled for wider vectors.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn lanes_avx512(model: Model, tile: Tile, row: usize, panel: Panel, c: usize) -> [f32; LANES] {
-    lanes(model, tile, row, panel, c)
 }
 
 /// Significand with 23 fraction bits, and exponent; zero keeps a zero significand.
@@ -59,69 +38,71 @@ fn split(bits: u32, exponent_min: i32) -> (u32, i32) {
     (significand >> below, exponent.max(exponent_min))
 }
 
-#[inline(always)]
-fn lanes(model: Model, tile: Tile, row: usize, panel: Panel, c: usize) -> [f32; LANES] {
-    let exponent_min = model.format.exponent_min();
-    let bits_of = |k: usize| -> [u32; LANES] {
-        std::array::from_fn(|lane| panel.values[k].0[c * LANES + lane].to_bits())
-    };
-    let mut sums = [0f32; LANES];
-    for i in 0..tile.groups.len() {
-        let mut own = [(0u32, 0i32); LANES];
-        // What zeros lend is below every exponent.
-        let mut top = [model.exponent_floor; LANES];
-        for lane in 0..LANES {
-            own[lane] = split(sums[lane].to_bits(), -126);
-            if own[lane].0 != 0 {
-                top[lane] = top[lane].max(own[lane].1);
-            }
-        }
-        for entry in tile.range(i, model.group) {
-            let (a, a_exponent) =
-                split(tile.values[entry * tile.rows + row].to_bits(), exponent_min);
-            if a == 0 {
-                continue;
-            }
-            let v = bits_of(tile.k(i, entry, model.group));
-            for lane in 0..LANES {
-                let (v, v_exponent) = split(v[lane], exponent_min);
-                let exponent = if v == 0 { NO_FLOOR } else { a_exponent + v_exponent };
-                top[lane] = top[lane].max(exponent);
-            }
-        }
-
-        let shift = |top: i32, exponent: i32| {
-            (PRODUCT_FRACTION_BITS - model.fraction_bits + top - exponent).clamp(0, 63) as u32
+per_isa! {
+    /// One row times 16 columns.
+    fn lanes(model: Model, tile: Tile, row: usize, panel: Panel, c: usize) -> [f32; LANES] {
+        let exponent_min = model.format.exponent_min();
+        let bits_of = |k: usize| -> [u32; LANES] {
+            std::array::from_fn(|lane| panel.values[k].0[c * LANES + lane].to_bits())
         };
-        let mut total = [0i64; LANES];
-        for lane in 0..LANES {
-            let (significand, exponent) = own[lane];
-            let term = ((u64::from(significand) << 23) >> shift(top[lane], exponent)) as i64;
-            total[lane] = if sums[lane] < 0.0 { -term } else { term };
-        }
-        for entry in tile.range(i, model.group) {
-            let a_bits = tile.values[entry * tile.rows + row].to_bits();
-            let (a, a_exponent) = split(a_bits, exponent_min);
-            if a == 0 {
-                continue;
-            }
-            let v = bits_of(tile.k(i, entry, model.group));
+        let mut sums = [0f32; LANES];
+        for i in 0..tile.groups.len() {
+            let mut own = [(0u32, 0i32); LANES];
+            // What zeros lend is below every exponent.
+            let mut top = [model.exponent_floor; LANES];
             for lane in 0..LANES {
-                let sign = i64::from((a_bits ^ v[lane]) as i32 >> 31);
-                let (v, v_exponent) = split(v[lane], exponent_min);
-                let shift = shift(top[lane], a_exponent + v_exponent);
-                let term = ((u64::from(a) * u64::from(v)) >> shift) as i64;
-                total[lane] += (term ^ sign) - sign;
+                own[lane] = split(sums[lane].to_bits(), -126);
+                if own[lane].0 != 0 {
+                    top[lane] = top[lane].max(own[lane].1);
+                }
+            }
+            for entry in tile.range(i, model.group) {
+                let (a, a_exponent) =
+                    split(tile.values[entry * tile.rows + row].to_bits(), exponent_min);
+                if a == 0 {
+                    continue;
+                }
+                let v = bits_of(tile.k(i, entry, model.group));
+                for lane in 0..LANES {
+                    let (v, v_exponent) = split(v[lane], exponent_min);
+                    let exponent = if v == 0 { NO_FLOOR } else { a_exponent + v_exponent };
+                    top[lane] = top[lane].max(exponent);
+                }
+            }
+
+            let shift = |top: i32, exponent: i32| {
+                (PRODUCT_FRACTION_BITS - model.fraction_bits + top - exponent).clamp(0, 63) as u32
+            };
+            let mut total = [0i64; LANES];
+            for lane in 0..LANES {
+                let (significand, exponent) = own[lane];
+                let term = ((u64::from(significand) << 23) >> shift(top[lane], exponent)) as i64;
+                total[lane] = if sums[lane] < 0.0 { -term } else { term };
+            }
+            for entry in tile.range(i, model.group) {
+                let a_bits = tile.values[entry * tile.rows + row].to_bits();
+                let (a, a_exponent) = split(a_bits, exponent_min);
+                if a == 0 {
+                    continue;
+                }
+                let v = bits_of(tile.k(i, entry, model.group));
+                for lane in 0..LANES {
+                    let sign = i64::from((a_bits ^ v[lane]) as i32 >> 31);
+                    let (v, v_exponent) = split(v[lane], exponent_min);
+                    let shift = shift(top[lane], a_exponent + v_exponent);
+                    let term = ((u64::from(a) * u64::from(v)) >> shift) as i64;
+                    total[lane] += (term ^ sign) - sign;
+                }
+            }
+            for lane in 0..LANES {
+                // An infinite accumulator stays. Without a term the total is zero.
+                if sums[lane].is_finite() {
+                    sums[lane] = truncate(total[lane], top[lane] - model.fraction_bits);
+                }
             }
         }
-        for lane in 0..LANES {
-            // An infinite accumulator stays. Without a term the total is zero.
-            if sums[lane].is_finite() {
-                sums[lane] = truncate(total[lane], top[lane] - model.fraction_bits);
-            }
-        }
+        sums
     }
-    sums
 }
 
 /// Operands that rounding made infinite: the reference itself, element by element.
