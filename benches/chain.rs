@@ -9,13 +9,13 @@ use std::ffi::{c_int, c_void};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use contract::arithmetic::Slices;
 use libloading::Library;
 use ndarray::{Array2, ArrayView2, s};
-use sparse_verify::arithmetic::Slices;
 use sparse_verify::backend::cpu::{
     Isa, PackedV, Selection, SparseA, TiledA, flops_per_round, fma_rounds, gemm_chain, spmm_chain,
 };
-use sparse_verify::matrix::Csr;
+use sparse_verify::backend::csr::Csr;
 
 const M: usize = 14336;
 const K: usize = 4096;

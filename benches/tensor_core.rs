@@ -7,9 +7,9 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use contract::arithmetic::Slices;
+use contract::arithmetic::tensor_core::{Architecture, Format, Model};
 use ndarray::{Array2, ArrayView2};
-use sparse_verify::arithmetic::Slices;
-use sparse_verify::arithmetic::tensor_core::{Architecture, Format, Model};
 use sparse_verify::backend::cpu::{
     GroupSelection, GroupedA, GroupedV, Isa, PackedV, Selection, TiledA, gemm_chain,
     gemm_tensor_core,

@@ -7,12 +7,14 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use sparse_verify::audit::{Auditor, HeldInputs, SharedOutputs, Task, skip_operator};
+use contract::case::Case;
+use record::expected::Expected;
+use record::shared::SharedOutputs;
+use sparse_verify::audit::{Auditor, HeldInputs, Task, skip_operator};
 use sparse_verify::backend::cpu::Isa;
-use sparse_verify::expected::Expected;
-use sparse_verify::inputs::weights::Resolver;
-use sparse_verify::manifest::{self, Case};
+use sparse_verify::manifest;
 use sparse_verify::predict::predict;
+use sparse_verify::weights::Resolver;
 
 fn main() {
     sparse_verify::backend::cpu::keep_freed_memory();

@@ -5,29 +5,34 @@ mod held;
 mod published_inputs;
 mod timing;
 
-use std::collections::HashMap;
+use record::shared::{NOT_RIGHT, SharedOutputs};
 use std::sync::Arc;
 use std::time::Instant;
 
 use ndarray::Array2;
 
-use crate::arithmetic::Arithmetic;
-use crate::backend::cpu::Isa;
+use crate::backend::cpu::{Isa, fill_synthetic};
 use crate::backend::cuda::Device;
-use crate::check::bits::{self, Bits, CaseError, Subject};
-use crate::check::verdict::{self, Judgement, Verdict};
-use crate::digest::Digest;
-use crate::exit;
-use crate::expected::{Entry, Expected, Tensors};
-use crate::inputs::source::{Checkpoint, Held, Synthetic, is_moderate};
-use crate::inputs::weights::{FaultKind, WeightsError};
-use crate::inputs::{self, Recipe, RowRanking, Weights};
-use crate::manifest::{Activations, Case, Manifest, Weights as Origin};
+use crate::check::bits;
+use crate::check::bits::{Bits, CaseError, Subject};
+use crate::check::verdict;
+use crate::check::verdict::Judgement;
 use crate::operator::{DenseReference, OnDevice, Operator, SkipDevice, SkipOperator};
-use crate::published::{self, Drawn, Hardware, Machine};
-use crate::record::{BitsRecord, CaseRecord};
+use crate::published;
+use crate::weights::{Checkpoint, is_moderate};
+use crate::weights::{FaultKind, WeightsError};
+use contract::arithmetic::Arithmetic;
+use contract::case::{Activations, Case, Weights as Origin};
+use contract::inputs;
+use contract::inputs::source::{Held, Synthetic};
+use contract::inputs::{RowRanking, Weights};
+use contract::published::{Drawn, Hardware};
+use record::exit;
+use record::expected::{Entry, Expected, Tensors};
+use record::manifest::Manifest;
+use record::verdict::Verdict;
+use record::{BitsRecord, CaseRecord};
 
-pub use device::{BaselineRecord, Perturbed};
 pub use held::HeldInputs;
 
 /// Builds the operator under test for a case.
@@ -59,47 +64,11 @@ pub struct Auditor<'a> {
     pub any_platform: bool,
     /// Where our own operator runs instead of on the CPU.
     pub device: Option<Arc<Device>>,
-    pub weights: inputs::weights::Resolver,
+    pub weights: crate::weights::Resolver,
     pub operator: &'a OperatorFor,
     pub held: HeldInputs,
     /// Output digests seen, to find one that different weights share.
     pub seen: SharedOutputs,
-}
-
-/// How the reason begins that [`SharedOutputs`] gives.
-pub const VACUOUS: &str = "vacuous output: ";
-/// Why there are no timings of a case that is refuted.
-pub const NOT_RIGHT: &str = "not measured: the output is not right";
-
-/// (manifest-independent) V and output digests -> A digest and case.
-#[derive(Default)]
-pub struct SharedOutputs(HashMap<(Digest, Digest), (Digest, String)>);
-
-impl SharedOutputs {
-    /// Notes a case's digests; says so if another case with equal V and another A gave the same
-    /// output. An output without elements is exempt: there is but one.
-    fn note(&mut self, id: &str, a: Digest, v: Digest, output: Digest) -> Option<String> {
-        if output == Digest::of(b"") {
-            return None;
-        }
-        match self.0.get(&(v, output)) {
-            Some((other_a, other)) if *other_a != a => Some(format!(
-                "{VACUOUS}`{other}` has other weights, the same activations and the same \
-                 output digest {output}"
-            )),
-            Some(_) => None,
-            None => {
-                self.0.insert((v, output), (a, id.to_owned()));
-                None
-            }
-        }
-    }
-
-    /// Notes a case of an earlier run, or of another machine's; says so as above.
-    pub fn note_record(&mut self, case: &CaseRecord) -> Option<String> {
-        let digest = |name| case.bits.as_ref()?.digests.iter().find(|row| row.name == name)?.got;
-        self.note(&case.id, digest("a")?, digest("v")?, digest("operator")?)
-    }
 }
 
 /// One case to audit.
@@ -205,20 +174,18 @@ impl Auditor<'_> {
         case: &Case,
         ranking: &mut Option<RowRanking>,
     ) -> Result<(Weights, bool), Stop> {
-        let recipe = recipe(case);
+        let recipe = case.recipe();
         let (shape, threads) = ((case.m, case.k), self.threads);
         let (source, is_moderate) = match &case.weights {
             Origin::Drawn(hardware) => {
                 let (a, _) = drawn(case, *hardware)?;
                 // Parts of it cost four times as much as the whole.
-                let whole = |a: &Drawn| {
-                    Held::filled(shape, |values| a.fill(0, values, &Machine::cpu(threads)))
-                };
+                let whole = |a: &Drawn| Held::filled(shape, |values| a.fill(0, values, threads));
                 (self.held.source(case, a, whole)?, true)
             }
             Origin::Synthetic(values) => {
                 let read = |source: &Synthetic| Held::read(source, shape, threads);
-                let source = self.held.source(case, recipe.values(*values), read);
+                let source = self.held.source(case, recipe.values(*values, fill_synthetic), read);
                 (source.map_err(CaseError::from)?, true)
             }
             origin => {
@@ -311,7 +278,7 @@ impl Auditor<'_> {
         !self.any_platform
             && match &self.device {
                 Some(device) => device.info.name != platform,
-                None => crate::manifest::names_accelerator(platform),
+                None => record::manifest::names_accelerator(platform),
             }
     }
 }
@@ -327,9 +294,9 @@ fn entry(case: &Case, prepared: &Prepared, shared: Option<String>) -> Result<Ent
         return Err(reasons.join("\n"));
     }
     if let Arithmetic::TensorCore(model) = case.arithmetic {
-        crate::check::distinct::distinguishes(model, case, &prepared.weights, &prepared.v)?;
+        contract::distinct::distinguishes(model, case, &prepared.weights, &prepared.v)?;
     }
-    let digest = |hashed: &Option<crate::check::lanes::Hashed>| {
+    let digest = |hashed: &Option<contract::digest::Hashed>| {
         hashed.as_ref().map(|h| h.digest).filter(|_| contract)
     };
     Ok(Entry {
@@ -367,6 +334,12 @@ impl From<CaseError> for Stop {
     }
 }
 
+impl From<contract::published::Error> for Stop {
+    fn from(error: contract::published::Error) -> Stop {
+        published::Error::from(error).into()
+    }
+}
+
 impl From<published::Error> for Stop {
     fn from(error: published::Error) -> Stop {
         Stop::NotRun { code: exit::BAD_INPUT, reason: error.to_string() }
@@ -400,27 +373,16 @@ struct Prepared {
     bits: Bits,
 }
 
-pub fn recipe(case: &Case) -> Recipe {
-    Recipe {
-        seed: case.seed,
-        m: case.m,
-        k: case.k,
-        dtype: case.dtype,
-        pattern: case.pattern,
-        sparsity: case.sparsity,
-    }
-}
-
 /// V, k x n.
 pub fn activations(case: &Case, threads: usize) -> Result<Array2<f32>, Stop> {
     let shape = (case.k, case.n);
     match (case.activations, &case.weights) {
         (Activations::Synthetic(values), _) => {
-            Ok(inputs::activations(case.seed, values, shape, case.dtype, threads))
+            Ok(inputs::activations(case.seed, values, shape, case.dtype, fill_synthetic, threads))
         }
         (Activations::Drawn, Origin::Drawn(hardware)) => {
             let (_, v) = drawn(case, *hardware)?;
-            v.rows(0..case.k, &Machine::cpu(threads)).map_err(Stop::from)
+            v.rows(0..case.k, |first, out| Ok(v.fill(first, out, threads)?))
         }
         (Activations::Drawn, _) => unreachable!("V is drawn only where A is"),
     }

@@ -1,35 +1,29 @@
-//! Independent verification of sparse-operator performance claims.
+//! Independent verification of sparse-operator performance claims: the kit.
 //!
 //! Data flows one way: manifest -> cases -> inputs -> {reference, operator, baselines} ->
-//! digests and comparisons -> verdict -> record -> reports. VERIFY.md is the contract.
+//! digests and comparisons -> verdict -> record -> reports. The `contract` crate is what a stranger must agree with,
+//! the `record` crate what was seen and what follows from it; the rest, which reaches files, devices, clocks and the
+//! network, is here. VERIFY.md is the specification.
 
 #![deny(unsafe_code)]
 
-pub mod arithmetic;
 pub mod audit;
 #[allow(unsafe_code, reason = "kernels, devices and vendor libraries")]
 pub mod backend;
 pub mod baseline;
 mod cache;
 pub mod check;
-pub mod claims;
 pub mod cli;
-pub mod digest;
 pub mod doctor;
-pub mod exit;
 pub mod expected;
-pub mod inputs;
+pub mod failure;
+pub mod files;
 pub mod manifest;
-pub mod matrix;
 pub mod measure;
-pub mod merge;
-pub mod numbers;
 pub mod operator;
 pub mod predict;
 pub mod published;
-pub mod record;
-pub mod report;
+pub mod records;
 pub mod shard;
-pub mod threads;
 pub mod vectors;
-mod words;
+pub mod weights;

@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use record::exit::BAD_INPUT;
 use sparse_verify::cli::{
     Action, Cli, doctor, explain, inputs, judge, lint, list, merge, pin, report, run,
 };
-use sparse_verify::exit::BAD_INPUT;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {

@@ -12,15 +12,17 @@ use std::time::{Duration, Instant};
 
 use ndarray::Array2;
 
-use crate::arithmetic::Arithmetic;
 use crate::audit::skip_operator;
-use crate::backend::cpu::Isa;
-use crate::digest::Digest;
-use crate::inputs::spec::{Pattern, Sparsity, Values};
-use crate::inputs::{self, Recipe};
-use crate::manifest::{Activations, Case, Weights};
-use crate::matrix::Dtype;
-use crate::operator::{DenseReference, Operator, Staged, Strategy};
+use crate::backend::cpu::{Isa, fill_synthetic};
+use crate::operator::{DenseReference, Operator, Staged};
+use contract::arithmetic::Arithmetic;
+use contract::case::{Activations, Case, Weights};
+use contract::digest::Digest;
+use contract::dtype::Dtype;
+use contract::inputs;
+use contract::inputs::Recipe;
+use contract::inputs::spec::{Pattern, Sparsity, Values};
+use contract::strategy::Strategy;
 
 /// What verifying the bits of a case takes, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -314,8 +316,8 @@ impl Slabs {
             Weights::Drawn(_) => Values::Uniform,
             Weights::File { .. } | Weights::Hub { .. } => Values::HeavyTailed,
         };
-        let recipe = Recipe { m, ..crate::audit::recipe(case) };
-        let source = Box::new(recipe.values(values));
+        let recipe = Recipe { m, ..case.recipe() };
+        let source = Box::new(recipe.values(values, fill_synthetic));
         let weights = recipe.synthetic(values, source, &mut None, 1).ok()?;
         let a = weights.rows(0..m).ok()?;
         let of_v = match case.activations {
@@ -326,7 +328,7 @@ impl Slabs {
         let (_, v) = match self.activations.take() {
             Some(held) if held.0 == key => self.activations.insert(held),
             _ => {
-                let v = inputs::activations(case.seed, of_v, (k, n), case.dtype, 1);
+                let v = inputs::activations(case.seed, of_v, (k, n), case.dtype, fill_synthetic, 1);
                 self.activations.insert((key, v))
             }
         };

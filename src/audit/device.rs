@@ -1,63 +1,37 @@
 //! One verified case on a CUDA device: its times beside the vendor's libraries, and what those libraries'
 //! outputs are, perturbed inputs included.
 
+use record::baseline::{BaselineRecord, Perturbed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 
 use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use super::{Auditor, timing};
-use crate::arithmetic::tensor_core::Architecture;
 use crate::backend::cuda::Device;
 use crate::backend::cuda::nvml::Monitor;
 use crate::baseline::cuda::{DeviceBaseline, Precision, device_baselines};
-use crate::baseline::probe::{Identified, Identifier};
-use crate::baseline::{Kind, Missing};
+use crate::baseline::probe::Identifier;
 use crate::check::bits::Bits;
-use crate::check::lanes::digest_of_output;
 use crate::check::tolerance::Tolerance;
-use crate::check::verdict::Verdict;
-use crate::digest::Digest;
-use crate::inputs::Weights;
-use crate::manifest::Case;
-use crate::measure::{
-    self, CaseTimings, Contender, CudaPlatform, EnergyCounter, Instruments, Plan, RealClock, Window,
-};
+use crate::measure;
+use crate::measure::{Contender, CudaPlatform, EnergyCounter, Instruments, Plan, RealClock};
 use crate::operator::{DeviceOperator, OnDevice, Operator, Staged};
+use contract::arithmetic::tensor_core::Architecture;
+use contract::case::Case;
+use contract::digest::Digest;
+use contract::digest::digest_of_output;
+use contract::inputs::Weights;
+use record::baseline::Identified;
+use record::baseline::{Kind, Missing};
+use record::timings::{CaseTimings, Window};
+use record::verdict::Verdict;
 
 /// Cases with fewer dense operations than this get no energy windows: they take seconds each.
 const ENERGY_FLOPS_MIN: f64 = 1e11;
 /// Length of an energy window.
 const ENERGY_WINDOW_NS: u64 = 1_500_000_000;
-
-/// What a vendor's library made of a case.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct BaselineRecord {
-    pub name: String,
-    /// Function, algorithm and math mode.
-    pub math: String,
-    /// What it is let off, and what sets it apart from the case.
-    pub note: String,
-    /// `verified`: every element is that of a model computed on the CPU; `within-bound`, or not.
-    pub verdict: Verdict,
-    /// `None` where it could not be run.
-    pub identified: Option<Identified>,
-    /// Of the outputs for the perturbed inputs: A changed, and V changed.
-    pub rebuilt: Option<Perturbed>,
-    pub shifted: Option<Perturbed>,
-    /// Why it is not verified, in words.
-    pub reasons: Vec<String>,
-}
-
-/// A library's output for perturbed inputs.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Perturbed {
-    pub digest: Digest,
-    /// `verified`: the digest that the case's contract gives; else `within-bound` or `out-of-bound`.
-    pub verdict: Verdict,
-}
 
 /// What was found on the device.
 pub struct Found {
@@ -202,7 +176,7 @@ impl Here<'_> {
             within
         };
         let bench = bench();
-        let roofline = measure::device_roofline(&device.info, case.arithmetic);
+        let roofline = record::timings::Roofline::of_device(&device.info, case.arithmetic);
         let instruments = Instruments {
             clock: &bench.clock,
             energy: monitor
@@ -334,7 +308,7 @@ impl Here<'_> {
                     match identifier.identify(y.view()) {
                         Ok(identified) => {
                             let within = within.clone().unwrap_or(Ok(()));
-                            records[*index].note_plain(identified, &within);
+                            note_plain(&mut records[*index], identified, &within);
                         }
                         Err(error) => records[*index].reasons.push(error.to_string()),
                     }
@@ -364,7 +338,7 @@ impl Here<'_> {
                     .map(|job| (job.index, job.pass, perturbed(job)))
                     .collect();
                 for (index, pass, outcome) in outcomes {
-                    records[index].note_perturbed(pass, outcome);
+                    note_perturbed(&mut records[index], pass, outcome);
                 }
             }
             Ok(records)
@@ -475,36 +449,33 @@ fn blank(rival: &DeviceBaseline) -> BaselineRecord {
     }
 }
 
-impl BaselineRecord {
-    fn note_plain(&mut self, identified: Identified, within: &Result<(), String>) {
-        self.verdict = match within {
-            _ if identified.verified => Verdict::Verified,
-            Ok(()) => Verdict::WithinBound,
-            Err(_) => Verdict::OutOfBound,
-        };
-        if !identified.verified {
-            self.reasons
-                .push(format!("none of {} models tried gives these bits", identified.tried));
-        }
-        self.reasons.extend(within.clone().err());
-        self.identified = Some(identified);
+fn note_plain(record: &mut BaselineRecord, identified: Identified, within: &Result<(), String>) {
+    record.verdict = match within {
+        _ if identified.verified => Verdict::Verified,
+        Ok(()) => Verdict::WithinBound,
+        Err(_) => Verdict::OutOfBound,
+    };
+    if !identified.verified {
+        record.reasons.push(format!("none of {} models tried gives these bits", identified.tried));
     }
+    record.reasons.extend(within.clone().err());
+    record.identified = Some(identified);
+}
 
-    fn note_perturbed(&mut self, pass: Pass, outcome: Result<Perturbed, String>) {
-        let (slot, name) = match pass {
-            Pass::Plain | Pass::Rebuilt => (&mut self.rebuilt, "rebuilt"),
-            Pass::Shifted => (&mut self.shifted, "shifted"),
-        };
-        match outcome {
-            Ok(perturbed) => {
-                if perturbed.verdict.refutes() {
-                    self.verdict = perturbed.verdict;
-                    self.reasons.push(format!("{name}: {}", perturbed.verdict.name()));
-                }
-                *slot = Some(perturbed);
+fn note_perturbed(record: &mut BaselineRecord, pass: Pass, outcome: Result<Perturbed, String>) {
+    let (slot, name) = match pass {
+        Pass::Plain | Pass::Rebuilt => (&mut record.rebuilt, "rebuilt"),
+        Pass::Shifted => (&mut record.shifted, "shifted"),
+    };
+    match outcome {
+        Ok(perturbed) => {
+            if perturbed.verdict.refutes() {
+                record.verdict = perturbed.verdict;
+                record.reasons.push(format!("{name}: {}", perturbed.verdict.name()));
             }
-            Err(reason) if self.reasons.contains(&reason) => {}
-            Err(reason) => self.reasons.push(reason),
+            *slot = Some(perturbed);
         }
+        Err(reason) if record.reasons.contains(&reason) => {}
+        Err(reason) => record.reasons.push(reason),
     }
 }

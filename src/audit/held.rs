@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use ndarray::Array2;
 
-use crate::inputs::RowRanking;
-use crate::inputs::source::{Held, Source};
-use crate::manifest::{Activations, Case, Weights as Origin};
-use crate::matrix::Dtype;
+use contract::case::{Activations, Case, Weights as Origin};
+use contract::dtype::Dtype;
+use contract::inputs::RowRanking;
+use contract::inputs::source::{Held, Source};
 
 /// The last inputs read or drawn, for the cases on the same layer that follow each other.
 #[derive(Default)]
@@ -84,10 +84,9 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::audit::recipe;
-    use crate::inputs::source::Synthetic;
-    use crate::inputs::spec::Values;
     use crate::manifest;
+    use contract::inputs::source::Synthetic;
+    use contract::inputs::spec::Values;
 
     const SECTION: &str = "
     weights: {synthetic: uniform}
@@ -144,7 +143,8 @@ mod tests {
             let mut held = HeldInputs::default();
             let mut reads = 0;
             let mut ask = |held: &mut HeldInputs, case: &Case| {
-                let source = recipe(case).values(Values::Uniform);
+                let source =
+                    case.recipe().values(Values::Uniform, contract::inputs::synthetic::fill);
                 let read = |_: &Synthetic| {
                     reads += 1;
                     Ok::<_, Infallible>(Some(Held {
@@ -158,7 +158,7 @@ mod tests {
             assert_eq!((ask(&mut held, &first), ask(&mut held, &first)), (1, 1));
             assert_eq!(ask(&mut held, &next), 1 + usize::from(others), "{from} to {to}");
 
-            let source = recipe(&first).values(Values::Uniform);
+            let source = first.recipe().values(Values::Uniform, contract::inputs::synthetic::fill);
             let ranking = RowRanking::of((first.m, first.k), &source, 1).expect("synthetic");
             held.keep_ranking(&first, Some(ranking));
             assert_eq!(held.ranking(&next).is_none(), others, "{from} to {to}");

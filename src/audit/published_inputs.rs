@@ -1,15 +1,18 @@
 //! Inputs that claims publish digests of, made again from their recipes: only as much as the digest covers.
 
+use crate::weights::Checkpoint;
 use std::ops::Range;
 
 use super::{Auditor, Stop, drawn};
 use crate::check::bits::CaseError;
-use crate::claims::{Claim, PublishedDigest, PublishedInput, Tensor};
-use crate::digest::Digest;
-use crate::inputs::source::{Checkpoint, Source, SourceError};
-use crate::manifest::{Case, Manifest, Weights as Origin};
-use crate::matrix::Dtype;
-use crate::published::{Comparison, Generator, Machine, Recipe};
+use crate::published::Machine;
+use contract::case::{Case, Weights as Origin};
+use contract::digest::Digest;
+use contract::dtype::Dtype;
+use contract::inputs::source::{Source, SourceError};
+use contract::published::{Comparison, Generator, Recipe};
+use record::claims::{Claim, PublishedDigest, PublishedInput, Tensor};
+use record::manifest::Manifest;
 
 impl Auditor<'_> {
     /// The digests of A and V that a claim publishes, beside those of what its cases say they are. `machine` draws
@@ -105,7 +108,7 @@ impl Auditor<'_> {
             Origin::Synthetic(_) => Err(not_published("A")),
             Origin::Drawn(hardware) => {
                 let (a, _) = drawn(case, *hardware)?;
-                Ok(a.digest(published.scope, &Machine::cpu(self.threads))?)
+                Ok(a.digest(published.scope, self.threads)?)
             }
             origin => {
                 let source = self.weights.resolve(&manifest.path, origin, case.m, case.k)?;
@@ -130,13 +133,13 @@ fn v(
         (None, Origin::Drawn(hardware)) => drawn(case, *hardware)?.1,
         (None, _) => return Err(not_published("V")),
     };
-    let got = drawn.digest(published.scope, machine)?;
+    let got = machine.digest(&drawn, published.scope)?;
     Ok(Comparison::new(published.scope, drawn.elements(), false, got, published.digits.as_str()))
 }
 
 fn not_published(tensor: &str) -> Stop {
     let reason = format!("how {tensor} was made is not published");
-    Stop::NotRun { code: crate::exit::NOT_VERIFIED, reason }
+    Stop::NotRun { code: record::exit::NOT_VERIFIED, reason }
 }
 
 /// The digest of what is covered of a case's A, some whole rows at a time: `read` fills a buffer with rows.

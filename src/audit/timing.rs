@@ -5,18 +5,20 @@ use std::sync::OnceLock;
 use ndarray::ArrayView2;
 
 use super::Auditor;
-use crate::baseline::{self, Baselines};
+use crate::baseline;
+use crate::baseline::Baselines;
 use crate::check::bits::Bits;
-use crate::check::lanes::digest_of_output;
 use crate::check::tolerance::Tolerance;
 use crate::doctor;
-use crate::inputs::Weights;
-use crate::manifest::Case;
+use crate::measure;
 use crate::measure::{
-    self, CacheFlush, CaseTimings, Contender, CpuPlatform, ElementBytes, EnergyCounter,
-    Instruments, POWERCAP, Plan, Rapl, RealClock, Roofline, Window,
+    CacheFlush, Contender, CpuPlatform, EnergyCounter, Instruments, POWERCAP, Plan, Rapl, RealClock,
 };
 use crate::operator::Operator;
+use contract::case::Case;
+use contract::digest::digest_of_output;
+use contract::inputs::Weights;
+use record::timings::{CaseTimings, ElementBytes, Roofline, Window};
 
 /// Cases with fewer dense operations than this are measured quickly: there are many of them.
 const SMALL_FLOPS: f64 = 3e8;
@@ -38,7 +40,7 @@ fn bench(threads: usize) -> &'static Bench {
         let clock = RealClock::default();
         Bench {
             baselines: baseline::all(threads),
-            roofline: Roofline::measure(&clock, threads, cache_bytes),
+            roofline: measure::host_roofline(&clock, threads, cache_bytes),
             clock,
             energy: Rapl::open(POWERCAP.as_ref()),
             idle: OnceLock::new(),

@@ -1,4 +1,5 @@
 //! What computes: buffers, kernels, timers, energy. The only room with `unsafe` and FFI.
 
 pub mod cpu;
+pub mod csr;
 pub mod cuda;

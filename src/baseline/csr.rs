@@ -7,7 +7,7 @@ use ndarray::{ArrayView2, ArrayViewMut2};
 use rayon::prelude::*;
 
 use crate::backend::cpu::{Isa, csr_row};
-use crate::matrix::Csr;
+use crate::backend::csr::Csr;
 use crate::operator::{Built, Error, Operator, Staged};
 
 /// Row-parallel CSR.

@@ -9,15 +9,17 @@ use std::sync::Arc;
 use ndarray::{Array2, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Missing};
-use crate::arithmetic::bounded::Summation;
-use crate::arithmetic::tensor_core::{Architecture, Format};
-use crate::arithmetic::{Arithmetic, TensorCoreModel};
+use crate::backend::csr::Csr;
 use crate::backend::cuda::{
     Cublas, Cusparse, CusparseA, Device, DeviceMatrix, Layout, Math, Spmm, SpmmAlgorithm,
 };
-use crate::matrix::{Csr, Dtype};
-use crate::operator::{DeviceBuilt, DeviceOperator, Error, Plan, Strategy};
+use crate::operator::{DeviceBuilt, DeviceOperator, Error, Plan};
+use contract::arithmetic::bounded::Summation;
+use contract::arithmetic::tensor_core::{Architecture, Format};
+use contract::arithmetic::{Arithmetic, TensorCoreModel};
+use contract::dtype::Dtype;
+use contract::strategy::Strategy;
+use record::baseline::{Kind, Missing};
 
 /// A rival's precision beside the case's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -415,7 +417,7 @@ mod tests {
     use ndarray::array;
 
     use super::*;
-    use crate::arithmetic::Slices;
+    use contract::arithmetic::Slices;
 
     const CHAIN: Arithmetic = Arithmetic::F32Chain(Slices::One);
 

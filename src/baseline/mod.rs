@@ -14,7 +14,7 @@ mod dense;
 mod onemkl_csr;
 pub mod probe;
 
-use serde::{Deserialize, Serialize};
+use record::baseline::{Kind, Missing};
 
 pub use compacted::Compacted;
 pub use csr::CsrRows;
@@ -25,20 +25,6 @@ pub use onemkl_csr::OneMklCsr;
 use crate::backend::cpu::{Isa, OneMkl, OpenBlas};
 use crate::operator::Operator;
 
-/// What a baseline multiplies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// Every element of A.
-    Dense,
-    /// The non-zeros of A.
-    Sparse,
-    /// The live rows of A, every element of them.
-    Compacted,
-    /// Every element of A, rounded to a shorter format than the case's: shown, and never the best.
-    Reduced,
-}
-
 /// A rival that can run here.
 pub struct Baseline {
     pub operator: Box<dyn Operator>,
@@ -47,15 +33,6 @@ pub struct Baseline {
     pub library: String,
     /// What the library says of itself, and its path where it was loaded from one.
     pub version: String,
-}
-
-/// A rival that cannot run here.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Missing {
-    /// The baseline's name, such as `onemkl-csr`.
-    pub name: String,
-    /// `not installed: looked for ...`, or why the library cannot be used.
-    pub reason: String,
 }
 
 /// All rivals, here or not.

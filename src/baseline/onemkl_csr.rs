@@ -3,7 +3,7 @@
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 use crate::backend::cpu::{MklCsr, OneMkl};
-use crate::matrix::Csr;
+use crate::backend::csr::Csr;
 use crate::operator::{Built, Error, Operator, Staged};
 
 /// Columns of V that the inspector is told to expect: an operator is built before it sees V, and

@@ -3,8 +3,8 @@
 use ndarray::{Array2, ArrayView2, s};
 
 use super::*;
-use crate::arithmetic::bounded;
 use crate::operator::{Operator, Staged};
+use contract::arithmetic::bounded;
 
 /// Values of full significands, `sparsity` of them zero, one row in three dead.
 fn sparse_matrix(rows: usize, cols: usize, sparsity: f64, seed: u64) -> Array2<f32> {

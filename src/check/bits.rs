@@ -1,25 +1,28 @@
 //! One case's bits: makes the inputs, runs operator and dense reference panel by panel, hashes
 //! everything, and notes every promise that broke. Holds a few row panels and V, never all of A.
 
+use record::bits::Structure;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ndarray::{Array2, ArrayView2, s};
-use serde::{Deserialize, Serialize};
 
-use super::compare::{BoundReport, Difference};
-use super::lanes::{Hashed, Lanes, TensorHasher};
-use super::perturb::{self, Perturbation};
+use super::lanes::Lanes;
 use super::tally::{OPERATOR_ITSELF, Tally};
-use super::verdict::difference_in_words;
-use crate::arithmetic::Arithmetic;
 use crate::backend::cpu::float_environment_is_ieee;
-use crate::inputs::source::SourceError;
-use crate::inputs::{Stream, Weights};
-use crate::manifest::Case;
-use crate::operator::{self, Built, Operator, Staged};
-use crate::threads;
+use crate::operator;
+use crate::operator::{Built, Operator, Staged};
+use contract::arithmetic::Arithmetic;
+use contract::case::Case;
+use contract::digest::{Hashed, TensorHasher};
+use contract::inputs::source::SourceError;
+use contract::inputs::{Stream, Weights};
+use contract::perturbation::Perturbation;
+use contract::perturbation::{self, Unperturbed};
+use contract::threads;
+use record::compare::difference_in_words;
+use record::compare::{BoundReport, Difference};
 
 /// Why a case has no bits to judge.
 #[derive(Debug, thiserror::Error)]
@@ -97,19 +100,6 @@ impl<'a> Reference<'a> {
     }
 }
 
-/// Non-zeros as they are, whatever the label says.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Structure {
-    pub elements: u64,
-    pub nnz: u64,
-    pub dead_rows: usize,
-    pub dead_columns: usize,
-    /// Side of the aligned square blocks counted.
-    pub block_size: usize,
-    pub blocks: u64,
-    pub dead_blocks: u64,
-}
-
 /// What was found out about a case's bits.
 #[derive(Clone, Debug)]
 pub struct Bits {
@@ -170,13 +160,6 @@ impl Bits {
     }
 }
 
-impl Case {
-    /// One output element by the scalar rule, as it is hashed.
-    pub fn rule(&self, a: &[f32], v: &[f32]) -> f32 {
-        self.output.round(self.arithmetic.dot(a, v)) + 0.0
-    }
-}
-
 /// Makes every -0 a +0 and counts them.
 pub fn positive_zeros(y: &mut Array2<f32>) -> u64 {
     let y = y.as_slice_mut().unwrap_or_else(|| unreachable!("outputs are row-major"));
@@ -226,7 +209,14 @@ pub fn run(subject: &Subject<'_>, progress: &(dyn Fn(usize) + Sync)) -> Result<B
     let mut staged = Staged::default();
     subject.operator.stage(v, &mut staged, threads)?;
 
-    let perturbation = perturb::choose(subject, &reference)?;
+    let unperturbed = Unperturbed {
+        case,
+        weights: subject.weights,
+        weights_are_moderate: subject.weights_are_moderate,
+        v,
+        nonce: subject.options.nonce.as_deref(),
+    };
+    let perturbation = perturbation::choose(&unperturbed, &|rows| reference.apply(rows))?;
     let shifted_v = perturbation.as_ref().map(|p| p.change_activations(v, threads));
     let shifted = match (&perturbation, &shifted_v) {
         (Some(perturbation), Some(v)) => {

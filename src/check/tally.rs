@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use ndarray::{Array2, ArrayView2};
 
-use super::bits::{Bits, CaseError, Structure};
-use super::compare::{BoundReport, Difference, Element};
-use super::lanes::Hashed;
-use crate::arithmetic::{Arithmetic, bounded, exact};
+use super::{bits::Bits, bits::CaseError};
 use crate::backend::cpu::nonzero_bits;
-use crate::inputs::spec::Pattern;
-use crate::manifest::Case;
+use contract::arithmetic::{Arithmetic, bounded, exact};
+use contract::case::Case;
+use contract::digest::Hashed;
+use contract::inputs::spec::Pattern;
+use record::bits::Structure;
+use record::compare::{BoundReport, Difference, Element};
 
 /// What the chunks add up to.
 #[derive(Default)]

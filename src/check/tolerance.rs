@@ -3,12 +3,13 @@
 use ndarray::{Array2, ArrayView2, Axis};
 use rayon::prelude::*;
 
-use crate::arithmetic::bounded::{self, Summation};
-use crate::arithmetic::tensor_core::Format;
-use crate::arithmetic::{Arithmetic, Slices};
 use crate::backend::cpu::Isa;
-use crate::matrix::Dtype;
 use crate::operator::{DenseReference, Error, Operator, Staged};
+use contract::arithmetic::bounded;
+use contract::arithmetic::bounded::Summation;
+use contract::arithmetic::tensor_core::Format;
+use contract::arithmetic::{Arithmetic, Slices};
+use contract::dtype::Dtype;
 
 /// The f32-chain output of a case and the sums of |a||v| beside it.
 ///
@@ -148,8 +149,9 @@ impl Tolerance {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arithmetic::TensorCoreModel;
-    use crate::arithmetic::tensor_core::{self, Architecture};
+    use contract::arithmetic::TensorCoreModel;
+    use contract::arithmetic::tensor_core;
+    use contract::arithmetic::tensor_core::Architecture;
 
     /// Values of many magnitudes, as values of `dtype`; some subnormal, a third of them zero.
     fn values(rows: usize, cols: usize, dtype: Dtype, lowest: i32, seed: u64) -> Array2<f32> {

@@ -1,68 +1,13 @@
 //! Bits + committed digests -> verdict, in words that say which, by what and where.
 
-use serde::{Deserialize, Serialize};
+use record::verdict::DigestRow;
+use record::verdict::Verdict;
 
 use super::bits::Bits;
-use super::lanes::panel_start;
-use crate::digest::Digest;
-use crate::expected::Entry;
-use crate::manifest::Case;
-
-/// What became of a case. Nothing starts as passed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Verdict {
-    Verified,
-    Mismatch,
-    WithinBound,
-    OutOfBound,
-    Unpinned,
-    NotRun,
-}
-
-impl Verdict {
-    /// The word in tables and records.
-    pub fn name(self) -> &'static str {
-        match self {
-            Verdict::Verified => "verified",
-            Verdict::Mismatch => "mismatch",
-            Verdict::WithinBound => "within-bound",
-            Verdict::OutOfBound => "out-of-bound",
-            Verdict::Unpinned => "unpinned",
-            Verdict::NotRun => "not-run",
-        }
-    }
-
-    /// Everything that the case's contract promises was seen.
-    pub fn satisfies(self) -> bool {
-        matches!(self, Verdict::Verified | Verdict::WithinBound)
-    }
-
-    /// Something was refuted.
-    pub fn refutes(self) -> bool {
-        matches!(self, Verdict::Mismatch | Verdict::OutOfBound)
-    }
-}
-
-/// One digest beside the committed one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DigestRow {
-    /// `a`, `v`, `dense`, `operator`, `rebuilt` or `shifted`.
-    pub name: String,
-    /// `None` where there is no such tensor: a perturbation that does not apply.
-    pub got: Option<Digest>,
-    /// `None` where nothing is committed.
-    pub expected: Option<Digest>,
-    /// Whether the two must be equal: not for an operator without a bit contract, nor under a
-    /// nonce.
-    pub compared: bool,
-}
-
-impl DigestRow {
-    pub fn differs(&self) -> bool {
-        self.compared && self.got != self.expected
-    }
-}
+use contract::case::Case;
+use contract::digest::Digest;
+use contract::digest::panel_start;
+use record::expected::Entry;
 
 /// A verdict with its reasons.
 #[derive(Clone, Debug)]
@@ -76,7 +21,7 @@ pub struct Judgement {
 fn rows(case: &Case, bits: &Bits, expected: Option<&Entry>, nonce: bool) -> Vec<DigestRow> {
     let contract = case.arithmetic.has_bit_contract();
     let pinned = expected.is_some();
-    let got = |hashed: &super::lanes::Hashed| Some(hashed.digest);
+    let got = |hashed: &contract::digest::Hashed| Some(hashed.digest);
     let row = |name: &str, got, committed: fn(&Entry) -> Option<Digest>, compared| DigestRow {
         name: name.to_owned(),
         got,
@@ -189,37 +134,5 @@ fn panel_in_words(m: usize, got: &[String], expected: &[String]) -> String {
         None => {
             "\n  all 64 row panels are as committed: only the digest of the whole differs".into()
         }
-    }
-}
-
-/// Count, first element, ULPs, histogram.
-pub fn difference_in_words(difference: &super::compare::Difference) -> String {
-    let mut text = format!("{} of {} elements differ", difference.differing, difference.elements);
-    if let Some(at) = difference.first {
-        text.push_str(&format!(
-            "; first at (row {}, column {}): {:#010x}, want {:#010x} ({} ULP)",
-            at.row, at.column, at.got, at.want, at.ulps
-        ));
-    }
-    if let Some(error) = difference.error_max {
-        text.push_str(&format!("; max error {error:e}"));
-    }
-    if difference.not_numbers > 0 {
-        text.push_str(&format!("; {} are not numbers", difference.not_numbers));
-    }
-    let buckets = difference.ulp_histogram.iter().enumerate().filter(|(_, count)| **count > 0);
-    let buckets: Vec<String> =
-        buckets.map(|(b, count)| format!("{}: {count}", bucket_in_words(b))).collect();
-    if !buckets.is_empty() {
-        text.push_str(&format!("\n  ULPs away: {}", buckets.join(", ")));
-    }
-    text
-}
-
-fn bucket_in_words(b: usize) -> String {
-    match b {
-        0 => "1".into(),
-        1..=9 => format!("{}-{}", 1u64 << b, (1u64 << (b + 1)) - 1),
-        _ => format!("2^{b}"),
     }
 }

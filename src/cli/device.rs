@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::DeviceChoice;
 use crate::backend::cuda::{CudaError, Device, device_names};
-use crate::exit::Failure;
-use crate::record::DeviceRecord;
+use crate::failure::Failure;
+use record::DeviceRecord;
 
 /// The devices of a run, each opened once.
 pub struct Devices {

@@ -4,13 +4,15 @@ use std::path::Path;
 
 use super::DoctorArgs;
 use super::list::print;
-use crate::arithmetic::tensor_core::Architecture;
 use crate::backend::cuda::Device;
 use crate::doctor;
-use crate::exit::{Failure, REFUTED, VERIFIED};
+use crate::failure::Failure;
 use crate::published::Machine;
-use crate::record::{self, DeviceRecord};
 use crate::vectors;
+use contract::arithmetic::tensor_core::Architecture;
+use record;
+use record::DeviceRecord;
+use record::exit::{REFUTED, VERIFIED};
 
 pub fn run(args: &DoctorArgs) -> Result<u8, Failure> {
     if let Some(path) = &args.vectors {
@@ -62,7 +64,7 @@ fn measure_vectors(path: &Path, ordinal: usize) -> Result<u8, Failure> {
         threads,
     )
     .map_err(Failure::environment)?;
-    record::replace(path, file.to_text().as_bytes()).map_err(|error| {
+    crate::files::replace(path, file.to_text().as_bytes()).map_err(|error| {
         Failure::environment(format!("failed to write {}: {error}", path.display()))
     })?;
     print(&file.summary());

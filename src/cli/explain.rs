@@ -3,10 +3,12 @@
 use super::ExplainArgs;
 use super::list::print;
 use super::select::globs;
-use crate::check::lanes::panel_start;
-use crate::check::verdict::{Verdict, difference_in_words};
-use crate::exit::{Failure, VERIFIED};
-use crate::record::{CaseRecord, Record};
+use crate::failure::Failure;
+use contract::digest::panel_start;
+use record::compare::difference_in_words;
+use record::exit::VERIFIED;
+use record::verdict::Verdict;
+use record::{CaseRecord, Record};
 
 pub fn run(args: &ExplainArgs) -> Result<u8, Failure> {
     let record = Record::load(&args.record)?;
@@ -47,7 +49,7 @@ pub fn explain(case: &CaseRecord) -> String {
             (true, true) => "DIFFERS",
             (true, false) => "as committed",
         };
-        let text = |d: Option<crate::digest::Digest>| d.map_or("none".into(), |d| d.to_string());
+        let text = |d: Option<contract::digest::Digest>| d.map_or("none".into(), |d| d.to_string());
         line(format!("  {:<9} {state}", row.name));
         if row.differs() {
             line(format!("    expected {}", text(row.expected)));

@@ -8,11 +8,13 @@ use safetensors::tensor::{Dtype as FileDtype, TensorView};
 
 use super::InputsArgs;
 use super::select::select;
-use crate::audit::{self, Stop};
-use crate::digest::Digest;
-use crate::exit::{Failure, VERIFIED};
-use crate::manifest::Case;
-use crate::matrix::Dtype;
+use crate::audit;
+use crate::audit::Stop;
+use crate::failure::Failure;
+use contract::case::Case;
+use contract::digest::Digest;
+use contract::dtype::Dtype;
+use record::exit::VERIFIED;
 
 pub fn run(args: &InputsArgs) -> Result<u8, Failure> {
     let selected = select(&args.selection)?;
@@ -76,7 +78,7 @@ fn words(x: &Array2<f32>, bytes: &[u8]) -> Array2<u16> {
 fn stopped(case: &Case, stop: Stop) -> Failure {
     let (code, reason) = match stop {
         Stop::NotRun { code, reason } => (code, reason),
-        Stop::OtherWeights(reason) => (crate::exit::REFUTED, reason),
+        Stop::OtherWeights(reason) => (record::exit::REFUTED, reason),
     };
     Failure { code, message: format!("case `{}`: {reason}", case.id) }
 }

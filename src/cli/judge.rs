@@ -6,10 +6,13 @@ use super::list::print;
 use super::run::make_published_inputs;
 use super::select::{Selected, select};
 use crate::audit::recipe_text;
-use crate::claims::Claim;
-use crate::exit::{self, Failure};
-use crate::record::{FORMAT, Record, is_stream};
-use crate::report::terminal::{self, Detail};
+use crate::failure::Failure;
+use crate::files::is_stream;
+use record::claims::Claim;
+use record::exit;
+use record::report::terminal;
+use record::report::terminal::Detail;
+use record::{FORMAT, Record};
 
 pub fn run(args: &JudgeArgs) -> Result<u8, Failure> {
     let selected = select(&args.selection)?;
@@ -29,7 +32,7 @@ pub fn run(args: &JudgeArgs) -> Result<u8, Failure> {
     record.judge();
     print(&terminal::claims(&record, Detail::Verbose));
     if let Some(path) = &args.json {
-        record.save(path)?;
+        crate::records::save(&record, path)?;
         if !is_stream(path) {
             anstream::eprintln!("wrote {}", path.display());
         }

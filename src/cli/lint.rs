@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use super::LintArgs;
 use super::list::print;
 use super::select::load;
-use crate::claims::{Finding, Linted, lint};
-use crate::exit::{Failure, REFUTED, VERIFIED};
-use crate::manifest::Manifest;
+use crate::failure::Failure;
+use record::exit::{REFUTED, VERIFIED};
+use record::judge::{Finding, Linted, lint};
+use record::manifest::Manifest;
 
 pub fn run(args: &LintArgs) -> Result<u8, Failure> {
     let manifests = load(&args.paths)?;

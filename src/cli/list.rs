@@ -4,10 +4,11 @@ use std::io::Write as _;
 
 use super::ListArgs;
 use super::select::{Selected, select};
-use crate::claims::Claim;
-use crate::exit::{Failure, VERIFIED};
-use crate::manifest::Manifest;
-use crate::numbers::bytes;
+use crate::failure::Failure;
+use record::claims::Claim;
+use record::exit::VERIFIED;
+use record::manifest::Manifest;
+use record::numbers::bytes;
 
 pub fn run(args: &ListArgs) -> Result<u8, Failure> {
     let selected = select(&args.selection)?;
@@ -66,7 +67,7 @@ pub fn run(args: &ListArgs) -> Result<u8, Failure> {
                 "activations": case.activations.name(),
                 "pattern": case.pattern.to_string(),
                 "block_size": match case.pattern {
-                    crate::inputs::spec::Pattern::Block { size } => Some(size),
+                    contract::inputs::spec::Pattern::Block { size } => Some(size),
                     _ => None,
                 },
                 "sparsity_percent": case.sparsity.to_string(),

@@ -2,10 +2,11 @@
 
 use super::list::print;
 use super::{MergeArgs, run};
-use crate::exit::{self, Failure};
-use crate::merge::{Merged, Part, Refusal, join};
-use crate::record::Record;
-use crate::report::terminal;
+use crate::failure::Failure;
+use record::Record;
+use record::exit;
+use record::merge::{Merged, Part, Refusal, join};
+use record::report::terminal;
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Failure {
@@ -48,7 +49,7 @@ pub fn run(args: &MergeArgs) -> Result<u8, Failure> {
         print(&format!("missing: case `{id}` is in no record\n"));
     }
     let mut failures: Vec<Failure> = Vec::new();
-    failures.extend(record.save(&args.json).err().map(Failure::from));
+    failures.extend(crate::records::save(&record, &args.json).err().map(Failure::from));
     if let Some(path) = &args.junit {
         failures.extend(run::write_junit(&record, path, &args.gate).err());
     }

@@ -15,16 +15,20 @@ pub mod select;
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
-use crate::audit::{self, Auditor, HeldInputs, SharedOutputs};
+use crate::audit;
+use crate::audit::{Auditor, HeldInputs};
 use crate::backend::cpu::Isa;
-use crate::exit::{self, Require};
-use crate::inputs::weights::Resolver;
-use crate::record::Record;
-use crate::shard::Shard;
-use crate::words::quote;
+use crate::weights::Resolver;
+use contract::words::quote;
+use record::Record;
+use record::exit;
+use record::exit::Require;
+use record::shard::Shard;
+use record::shared::SharedOutputs;
 
 /// Verify performance claims about sparse operators, bit for bit.
 ///
@@ -206,11 +210,27 @@ fn isa(text: &str) -> Result<Isa, String> {
     }
 }
 
+/// What [`Require`] is called on the command line.
+fn require() -> impl TypedValueParser<Value = Require> {
+    let help = |require| match require {
+        Require::Bits => "Every required case's bits are verified",
+        Require::Measurements => "And every required case was measured",
+        Require::Claims => {
+            "And every published claim was judged and holds by its own rule, attained by our operator or not"
+        }
+    };
+    let values = Require::ALL.map(|known| PossibleValue::new(known.name()).help(help(known)));
+    PossibleValuesParser::new(values).map(|name: String| {
+        let known = Require::ALL.into_iter().find(|known| known.name() == name);
+        known.unwrap_or_else(|| unreachable!("one of the values above"))
+    })
+}
+
 /// What the exit code goes by.
 #[derive(Args, Debug, Clone)]
 pub struct Gate {
     /// What must be shown for exit code 0
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_name = "WHAT", value_parser = require(), default_value = "bits")]
     pub require: Require,
     /// Sections marked `required: false` count too
     #[arg(long)]

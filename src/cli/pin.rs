@@ -8,10 +8,12 @@ use std::io::{IsTerminal, Write as _};
 use super::PinArgs;
 use super::list::print;
 use super::select::{Selected, select};
-use crate::audit::{self, Task};
+use crate::audit;
+use crate::audit::Task;
 use crate::doctor::environment;
-use crate::exit::{self, Failure};
-use crate::expected::{Entry, Expected};
+use crate::failure::Failure;
+use record::exit;
+use record::expected::{Entry, Expected};
 
 pub fn run(args: &PinArgs) -> Result<u8, Failure> {
     let selected = select(&args.selection)?;
@@ -91,7 +93,7 @@ fn write(
         print(&format!("{}: {summary}\n", path.display()));
     }
     if yes || confirmed(&path.display().to_string())? {
-        after.save(path).map_err(Failure::environment)?;
+        crate::expected::save(after, path).map_err(Failure::environment)?;
         print(&format!("wrote {}\n", path.display()));
         Ok(exit::VERIFIED)
     } else {
@@ -106,7 +108,7 @@ fn difference(id: &str, before: Option<&Entry>, after: &Entry) -> Vec<String> {
         return vec![format!("+ {id}: dense {}", after.dense)];
     };
     let optional =
-        |digest: Option<crate::digest::Digest>| digest.map_or("none".into(), |d| d.to_string());
+        |digest: Option<contract::digest::Digest>| digest.map_or("none".into(), |d| d.to_string());
     let rows = |e: &Entry| {
         [
             ("a", e.a.to_string()),

@@ -4,10 +4,12 @@ use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
 use super::ReportArgs;
-use crate::exit::{Failure, REFUTED, VERIFIED};
-use crate::record::{Record, is_stream, replace};
-use crate::report::overview::visible;
-use crate::report::{compare, html, markdown};
+use crate::failure::Failure;
+use crate::files::{is_stream, replace};
+use record::Record;
+use record::exit::{REFUTED, VERIFIED};
+use record::report::overview::visible;
+use record::report::{compare, html, markdown};
 
 pub fn run(args: &ReportArgs) -> Result<u8, Failure> {
     let mut records: Vec<(String, Record)> = Vec::new();

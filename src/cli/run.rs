@@ -11,19 +11,25 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::device::Devices;
 use super::select::{Selected, select};
 use super::{Gate, RunArgs};
-use crate::audit::{self, Auditor, Task};
+use crate::audit;
+use crate::audit::{Auditor, Task};
 use crate::backend::cuda::Device;
-use crate::check::verdict::Verdict;
-use crate::claims::PublishedInput;
-use crate::digest::Digest;
 use crate::doctor::environment;
-use crate::exit::{self, Failure, Require};
-use crate::manifest::Case;
+use crate::failure::Failure;
+use crate::files::is_stream;
 use crate::predict::{predict, processor_s};
-use crate::published::{Machine, Recipe};
-use crate::record::{FORMAT, ManifestRecord, Record, RecordError, RunOptions, is_stream};
-use crate::report::{junit, terminal};
-use crate::shard::{self, Shard};
+use crate::published::Machine;
+use crate::shard;
+use contract::case::Case;
+use contract::digest::Digest;
+use contract::published::Recipe;
+use record::claims::PublishedInput;
+use record::exit;
+use record::exit::Require;
+use record::report::{junit, terminal};
+use record::shard::Shard;
+use record::verdict::Verdict;
+use record::{FORMAT, ManifestRecord, Record, RecordError, RunOptions};
 
 impl From<RecordError> for Failure {
     fn from(error: RecordError) -> Failure {
@@ -49,7 +55,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     let file = args.json.as_ref().filter(|path| !is_stream(path));
     if let Some(path) = file {
         // Before any work: a place that cannot be written to is found now.
-        record.save(path)?;
+        crate::records::save(&record, path)?;
     }
     // What could not be written. It does not hide a refutation.
     let mut failures: Vec<Failure> = Vec::new();
@@ -143,7 +149,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
             record
                 .cases
                 .sort_by_key(|case| places.get(&(case.manifest.clone(), case.id.clone())).copied());
-            if let Some(Err(error)) = file.map(|path| record.save(path)) {
+            if let Some(Err(error)) = file.map(|path| crate::records::save(&record, path)) {
                 failures.push(error.into());
                 break 'cases;
             }
@@ -153,14 +159,14 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     if failures.is_empty() {
         make_published_inputs(&selected, &mut auditor, &mut devices, &mut record);
         record.judge();
-        if let Some(Err(error)) = file.map(|path| record.save(path)) {
+        if let Some(Err(error)) = file.map(|path| crate::records::save(&record, path)) {
             failures.push(error.into());
         }
         say(&terminal::claims(&record, detail));
     }
     let took_s = started.elapsed().as_secs_f64();
     let processor_s = processor_s().zip(processor_before_s).map(|(after, before)| after - before);
-    if let Some(Err(error)) = stream.map(|path| record.save(path)) {
+    if let Some(Err(error)) = stream.map(|path| crate::records::save(&record, path)) {
         failures.push(error.into());
     }
     if let Some(path) = &args.junit {
@@ -220,7 +226,7 @@ pub(super) fn make_published_inputs(
 /// Writes the JUnit report of a run, or of what was joined.
 pub fn write_junit(record: &Record, path: &Path, gate: &Gate) -> Result<(), Failure> {
     let report = junit::render(record, gate.strict, gate.require == Require::Claims);
-    crate::record::replace(path, report.as_bytes()).map_err(|error| {
+    crate::files::replace(path, report.as_bytes()).map_err(|error| {
         Failure::environment(format!("failed to write {}: {error}", path.display()))
     })
 }

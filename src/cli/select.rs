@@ -5,9 +5,14 @@ use std::path::PathBuf;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use super::Selection;
-use crate::exit::{self, Failure};
-use crate::expected::{self, Expected};
-use crate::manifest::{self, Case, Manifest, ManifestErrors};
+use crate::expected;
+use crate::failure::Failure;
+use crate::manifest;
+use crate::manifest::ManifestErrors;
+use contract::case::Case;
+use record::exit;
+use record::expected::Expected;
+use record::manifest::Manifest;
 
 /// A manifest with its committed digests and the cases asked for.
 pub struct Selected {
@@ -86,7 +91,7 @@ pub fn select(selection: &Selection) -> Result<Vec<Selected>, Failure> {
             (0..manifest.cases.len()).filter(|&i| matches(&manifest.cases[i])).collect::<Vec<_>>();
         let expected_path = expected::path_for(&manifest);
         let expected =
-            Expected::load(&expected_path, &manifest.name).map_err(|error| match error {
+            crate::expected::load(&expected_path, &manifest.name).map_err(|error| match error {
                 expected::ExpectedError::Malformed { .. } => Failure::bad_input(error),
                 expected::ExpectedError::Io { .. } => Failure::environment(error),
             })?;

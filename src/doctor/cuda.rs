@@ -5,16 +5,19 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{Availability, PROBE_SEED, not_probed};
-use crate::arithmetic::tensor_core::Architecture;
-use crate::arithmetic::{Arithmetic, Slices};
 use crate::backend::cuda::{
-    CudaError, Device, DeviceInfo, compiler_version, cublas_version, cusparse_version, device_count,
+    CudaError, Device, compiler_version, cublas_version, cusparse_version, device_count,
 };
-use crate::baseline::probe::{self, Followed, Setting};
-use crate::baseline::{DeviceBaselines, Kind, device_baselines};
-use crate::matrix::Dtype;
+use crate::baseline::probe;
+use crate::baseline::probe::{Followed, Setting};
+use crate::baseline::{DeviceBaselines, device_baselines};
 use crate::measure::with_threads;
 use crate::operator::{OnDevice, Operator};
+use contract::arithmetic::tensor_core::Architecture;
+use contract::arithmetic::{Arithmetic, Slices};
+use contract::dtype::Dtype;
+use record::baseline::Kind;
+use record::device::DeviceInfo;
 
 /// What there is of CUDA.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,44 +1,16 @@
 //! The machine a run was made on, as records keep it.
 
+use record::environment::Environment;
 use std::fs;
 use std::io::Read;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::backend::cpu::{Isa, float_environment_is_ieee};
 
 /// Assumed where the system does not tell the size of the caches: more than most have.
 const CACHE_BYTES_UNKNOWN: u64 = 64 << 20;
-
-/// A machine and the tool on it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Environment {
-    pub tool_version: String,
-    /// Of the executable: says more than a version or a revision can.
-    pub tool_sha256: Option<String>,
-    /// What the build was told in SPARSE_VERIFY_REVISION. It is never looked up at run time:
-    /// the checkout may have moved on since.
-    pub git_revision: Option<String>,
-    pub os: String,
-    pub kernel: Option<String>,
-    pub architecture: String,
-    pub cpu_model: String,
-    /// Logical processors that this process may use.
-    pub cores: usize,
-    pub memory_bytes: Option<u64>,
-    /// All levels that hold data, as seen from one core, the last level whole.
-    pub cache_bytes: u64,
-    /// The dispatch path in use.
-    pub isa: String,
-    /// All dispatch paths that this processor can run.
-    pub isa_available: Vec<String>,
-    /// Whether SHA-256 has instructions of its own.
-    pub sha_instructions: bool,
-    /// Whether this thread rounds to nearest even and keeps subnormals.
-    pub float_environment_is_ieee: bool,
-}
 
 /// Looks at this machine.
 pub fn environment() -> Environment {

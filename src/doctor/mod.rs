@@ -4,6 +4,7 @@ mod cuda;
 mod environment;
 mod published;
 
+use record::environment::Environment;
 use std::env;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -11,12 +12,14 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use cuda::Cuda;
-pub use environment::{Environment, environment, memory_available_bytes};
+pub use environment::{environment, memory_available_bytes};
 pub use published::{PublishedReport, PublishedTensor, published};
 
-use crate::baseline::probe::{self, Followed, Setting, Shape};
-use crate::baseline::{self, Kind, Missing};
+use crate::baseline;
+use crate::baseline::probe;
+use crate::baseline::probe::{Followed, Setting, Shape};
 use crate::measure::{EnergyCounter, POWERCAP, Rapl, with_threads};
+use record::baseline::{Kind, Missing};
 
 /// Everything that `verify doctor` says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -4,10 +4,12 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::exit::{self, ENVIRONMENT, NOT_VERIFIED, REFUTED};
-use crate::published::{
-    Comparison, Drawn, Error, KNOWN, Known, KnownTensor, Machine, PREFIX_BYTES, Recipe, Scope,
+use crate::published::{Error, Machine};
+use contract::published::{
+    Comparison, Drawn, KNOWN, Known, KnownTensor, PREFIX_BYTES, Recipe, Scope,
 };
+use record::exit;
+use record::exit::{ENVIRONMENT, NOT_VERIFIED, REFUTED};
 
 /// What `verify doctor --published` says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -77,7 +79,7 @@ fn tensor(
     drawn: &Drawn,
     machine: &Machine,
 ) -> PublishedTensor {
-    let compared = tensor.compare(drawn, machine);
+    let compared = machine.digest(drawn, tensor.scope).map(|got| tensor.compare(drawn, got));
     let (outcome, exit_code) = match &compared {
         Ok(Comparison { matches: false, .. }) => (Outcome::Mismatch, REFUTED),
         Ok(Comparison { scope: Scope::WholeTensor, .. }) => (Outcome::Match, exit::VERIFIED),

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use super::section::{Layer, Placed, Rule, Section, Source};
 use super::walk::Walk;
-use super::{Activations, Case, Weights};
-use crate::arithmetic::tensor_core::Format;
-use crate::arithmetic::{Arithmetic, Slices, TensorCoreModel};
-use crate::inputs::spec::{Pattern, Sparsity, Values};
-use crate::matrix::Dtype;
-use crate::published::Drawn;
+use contract::arithmetic::tensor_core::Format;
+use contract::arithmetic::{Arithmetic, Slices, TensorCoreModel};
+use contract::case::{Activations, Case, Weights};
+use contract::dtype::Dtype;
+use contract::inputs::spec::{Pattern, Sparsity, Values};
+use contract::published::Drawn;
 
 /// Elements of A, V or Y; indices and byte counts stay far from overflow.
 const ELEMENTS_MAX: u64 = 1 << 40;

@@ -1,14 +1,15 @@
 //! What is published of a section or of everything: claims, counts, a model's configuration.
 
+use super::section;
 use super::tree::{Node, Value};
 use super::walk::{Fields, Walk};
-use super::{Case, section};
-use crate::claims::{
+use contract::case::Case;
+use contract::inputs::spec::Pattern;
+use contract::published::{Hardware, Recipe, Scope};
+use record::claims::{
     Claim, Digits, EnergyMethod, Figure, ModelConfig, Printed, Published, PublishedDigest, Subject,
     Tensor, ToleranceOf,
 };
-use crate::inputs::spec::Pattern;
-use crate::published::{Hardware, Recipe, Scope};
 
 /// Largest count of anything.
 const COUNT_MAX: u64 = 1 << 40;

@@ -10,144 +10,19 @@ mod section;
 mod tree;
 mod walk;
 
+use contract::case::Case;
+use record::manifest::{Manifest, SectionInfo};
 use std::collections::{BTreeSet, HashSet};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 pub use errors::{ManifestError, ManifestErrors};
-use serde::{Deserialize, Serialize};
 
-use crate::arithmetic::Arithmetic;
-use crate::claims::{Claim, ModelConfig, Published};
-use crate::digest::Digest;
-use crate::inputs::spec::{Pattern, Sparsity, Values};
-use crate::matrix::Dtype;
-use crate::operator::Strategy;
-use crate::published::Hardware;
-use crate::words::quote;
+use contract::digest::Digest;
+use contract::words::quote;
+use record::claims::Claim;
 use tree::{Node, Value};
 use walk::{Fields, Walk};
-
-/// A validated manifest.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Manifest {
-    /// The file's stem: `h200` for `manifests/h200.yaml`.
-    pub name: String,
-    pub path: PathBuf,
-    pub title: String,
-    /// The hardware that the timings are about; `None` for any.
-    pub platform: Option<String>,
-    /// Of the file's bytes.
-    pub sha256: Digest,
-    /// In the order of the text, as are the cases.
-    pub sections: Vec<SectionInfo>,
-    /// Empty only where there are claims.
-    pub cases: Vec<Case>,
-    /// What is published, of sections and of everything.
-    pub claims: Vec<Claim>,
-}
-
-/// Whether a platform is something other than a processor.
-pub fn names_accelerator(platform: &str) -> bool {
-    ["NVIDIA", "AMD Instinct", "AMD MI"].iter().any(|maker| platform.starts_with(maker))
-}
-
-/// What a section says of itself beyond its cases.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SectionInfo {
-    pub name: String,
-    /// Where it begins.
-    pub line: u32,
-    /// What of the publication it stands for.
-    pub published: Option<Published>,
-    /// The sections whose shapes it has with synthetic weights.
-    pub twin_of: Vec<String>,
-    /// Of the model that its shapes are said to be of.
-    pub config: Option<ModelConfig>,
-}
-
-/// One thing to verify: `Y = A V` with A m x k and V k x n.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Case {
-    /// `{section}/{layer}/{pattern}-{percent}/b{n}/{dtype}[-to-{output}]/{arithmetic}`, unique
-    /// in the manifest and the same however long the section's lists are.
-    pub id: String,
-    pub section: String,
-    /// Whether the section counts without `--strict`.
-    pub required: bool,
-    pub seed: u64,
-    pub layer: String,
-    pub m: usize,
-    pub k: usize,
-    pub n: usize,
-    /// Of A and V.
-    pub dtype: Dtype,
-    /// Of Y.
-    pub output: Dtype,
-    pub arithmetic: Arithmetic,
-    pub pattern: Pattern,
-    /// Zero for the pattern `none`.
-    pub sparsity: Sparsity,
-    pub weights: Weights,
-    pub activations: Activations,
-    pub strategy: Strategy,
-    /// The line of the layer in the manifest.
-    pub line: u32,
-}
-
-/// Where the values of V come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activations {
-    Synthetic(Values),
-    /// Drawn after A by the generator of [`Weights::Drawn`].
-    Drawn,
-}
-
-impl Activations {
-    pub fn name(self) -> &'static str {
-        match self {
-            Activations::Synthetic(values) => values.name(),
-            Activations::Drawn => "torch-device-uniform",
-        }
-    }
-}
-
-/// Where the values of A come from, before pruning.
-///
-/// Of a file's digest and the tensor's, at least one is given.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Weights {
-    Synthetic(Values),
-    /// What PyTorch's `rand` draws first on a device, once its generator has the case's seed.
-    Drawn(Hardware),
-    /// A tensor of a local safetensors file, relative to the manifest or to `--weights`.
-    File {
-        path: PathBuf,
-        sha256: Option<Digest>,
-        tensor: String,
-        tensor_sha256: Option<Digest>,
-    },
-    /// A tensor of a safetensors file of a Hugging Face model.
-    Hub {
-        /// `organisation/name`.
-        repo: String,
-        /// The commit: 40 hexadecimal digits.
-        revision: String,
-        /// The path of the file in the repository.
-        file: String,
-        sha256: Option<Digest>,
-        tensor: String,
-        tensor_sha256: Option<Digest>,
-    },
-}
-
-impl Manifest {
-    /// The published section that a case of this manifest stands for.
-    pub fn published_as(&self, case: &Case) -> Option<&Published> {
-        let section = self.sections.iter().find(|section| section.name == case.section)?;
-        section.published.as_ref()
-    }
-}
 
 /// The version written in every manifest.
 const FORMAT: &str = "sparse-verify/1";
@@ -390,20 +265,6 @@ fn check_ids(walk: &mut Walk, cases: &[Case], claims: &[Claim]) {
     for claim in claims {
         if !seen.insert(claim.id.as_str()) {
             walk.fail((claim.line, 1), format!("two claims have the id `{}`", claim.id), "");
-        }
-    }
-}
-
-/// Where the values come from, in a line of a record.
-impl std::fmt::Display for Weights {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Weights::Synthetic(values) => write!(f, "synthetic {}", values.name()),
-            Weights::Drawn(hardware) => write!(f, "torch-device-uniform of {hardware}"),
-            Weights::File { path, tensor, .. } => write!(f, "{}: {tensor}", path.display()),
-            Weights::Hub { repo, revision, file, tensor, .. } => {
-                write!(f, "{repo}@{revision}/{file}: {tensor}")
-            }
         }
     }
 }

@@ -3,17 +3,18 @@
 
 use std::path::{Component, Path};
 
+use super::claims;
 use super::tree::{Node, Value};
 use super::walk::{Fields, Walk};
-use super::{Activations, claims};
-use crate::arithmetic::{Architecture, Arithmetic, Slices};
-use crate::claims::{ModelConfig, Published};
-use crate::digest::Digest;
-use crate::inputs::spec::{Pattern, Sparsity, Values};
-use crate::matrix::Dtype;
-use crate::operator::Strategy;
-use crate::published::{Hardware, Platform};
-use crate::words::quote;
+use contract::arithmetic::{Architecture, Arithmetic, Slices};
+use contract::case::Activations;
+use contract::digest::Digest;
+use contract::dtype::Dtype;
+use contract::inputs::spec::{Pattern, Sparsity, Values};
+use contract::published::{Hardware, Platform};
+use contract::strategy::Strategy;
+use contract::words::quote;
+use record::claims::{ModelConfig, Published};
 
 /// Largest m and k.
 const DIMENSION_MAX: u64 = 1 << 31;

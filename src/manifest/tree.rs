@@ -13,7 +13,7 @@ use serde_saphyr::{
 };
 
 use super::errors::ManifestError;
-use crate::words::quote;
+use contract::words::quote;
 
 /// Nested lists and mappings; the format itself needs 7.
 const DEPTH_MAX: usize = 16;

@@ -2,7 +2,7 @@
 
 use super::errors::ManifestError;
 use super::tree::{Node, Value};
-use crate::words::{nearest, quote};
+use contract::words::{nearest, quote};
 
 /// Collects what is wrong. Every reading method returns `None` after it has reported.
 #[derive(Default)]
@@ -184,7 +184,7 @@ impl Walk {
     }
 
     /// The digest, sha256, in hexadecimal.
-    pub fn digest(&mut self, node: &Node) -> Option<crate::digest::Digest> {
+    pub fn digest(&mut self, node: &Node) -> Option<contract::digest::Digest> {
         let text = self.text(node, "a SHA-256 digest")?;
         match text.parse() {
             Ok(digest) => Some(digest),

@@ -5,9 +5,10 @@ use std::hint::black_box;
 use ndarray::{Array2, ArrayView2};
 
 use super::Clock;
-use super::platform::{Contender, Platform, Sample};
+use super::{platform::Contender, platform::Platform};
 use crate::baseline::Baseline;
 use crate::operator::{Built, Operator, Staged};
+use record::timings::Sample;
 
 /// The current thread, or the rayon pool around it.
 pub struct CpuPlatform<'a> {

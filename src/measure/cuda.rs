@@ -5,14 +5,12 @@ use std::sync::Arc;
 
 use ndarray::{Array2, ArrayView2};
 
-use super::{ElementBytes, GIVEN_MARGIN, Platform, Roofline, Sample};
-use crate::arithmetic::Arithmetic;
+use super::Platform;
 use crate::backend::cuda::nvml::Monitor;
-use crate::backend::cuda::{
-    Buffer, CALLS_MAX, CudaError, Device, DeviceInfo, DeviceMatrix, Layout, Timer,
-};
-use crate::matrix::Dtype;
+use crate::backend::cuda::{Buffer, CALLS_MAX, CudaError, Device, DeviceMatrix, Layout, Timer};
 use crate::operator::{DeviceBuilt, DeviceOperator, Error};
+use contract::dtype::Dtype;
+use record::timings::{ElementBytes, Sample};
 
 /// A (on the host), V and Y of one case on a device. V and Y are there once for each dtype and layout that
 /// a contender wants.
@@ -184,46 +182,4 @@ impl Platform for CudaPlatform<'_> {
 /// Bytes of A's, V's and Y's elements on the device.
 pub fn element_bytes(dtype: Dtype, output: Dtype) -> ElementBytes {
     ElementBytes { a: dtype.size(), v: dtype.size(), y: output.size() }
-}
-
-/// What a device can do at most, by its highest clock, its number of multiprocessors and what NVIDIA says of
-/// one of them: see the sources in the body. All figures are upper bounds.
-pub fn roofline(info: &DeviceInfo, arithmetic: Arithmetic) -> Roofline {
-    // Multiply-adds of one multiprocessor in one clock: binary32, and dense products of tensor cores in 16-bit
-    // formats ("NVIDIA H100 Tensor Core GPU Architecture" and its predecessors and successors; TF32 has half).
-    let (scalar, tensor_16) = match info.compute_capability.split_once('.') {
-        Some(("7", "0")) => (64.0, 512.0),
-        Some(("7", _)) => (64.0, 512.0),
-        Some(("8", "0")) => (64.0, 1024.0),
-        Some(("8", _)) => (128.0, 512.0),
-        Some(("9", _)) => (128.0, 2048.0),
-        // Blackwell, and what is not known yet: an upper bound.
-        _ => (128.0, 4096.0),
-    };
-    let (unit, per_clock) = match arithmetic {
-        Arithmetic::TensorCore(model) if model.format.dtype() == Dtype::F32 => {
-            ("TF32 tensor", tensor_16 / 2.0)
-        }
-        Arithmetic::TensorCore(_) => ("16-bit tensor", tensor_16),
-        _ => ("binary32", scalar),
-    };
-    let clock_hz = info.clock_khz_max as f64 * 1e3;
-    let multiprocessors = info.multiprocessors as f64;
-    // Two transfers a memory clock.
-    let memory = 2.0 * info.memory_clock_khz as f64 * 1e3 * info.memory_bus_bits as f64 / 8.0;
-    // The way from the L2 to a multiprocessor is 64 bytes wide in each clock.
-    let l2 = 64.0 * multiprocessors * clock_hz;
-    Roofline {
-        peak_flops_per_s: 2.0 * per_clock * multiprocessors * clock_hz,
-        cache_bytes_per_s: l2,
-        memory_bytes_per_s: memory,
-        cache_bytes: info.l2_bytes,
-        margin: GIVEN_MARGIN,
-        basis: format!(
-            "{} multiprocessors, {per_clock} {unit} multiply-adds a clock each, {:.0} MHz at most; memory {:.0} GB/s",
-            info.multiprocessors,
-            clock_hz / 1e6,
-            memory / 1e9
-        ),
-    }
 }

@@ -1,6 +1,9 @@
 //! The schedule on a device that is a script: its clocks, its outputs and its state are what each
 //! contender's script says, so that a record is the same to the byte everywhere.
 
+use record::timings::{
+    CaseTimings, ElementBytes, GIVEN_MARGIN, Roofline, Rule, Sample, Timed, Timing, Warmup,
+};
 use std::cell::RefCell;
 
 use ndarray::{Array2, ArrayView2};
@@ -9,8 +12,8 @@ use super::tests::golden;
 use std::sync::OnceLock;
 
 use super::*;
-use crate::backend::cuda::nvml::State;
-use crate::baseline::Kind;
+use record::baseline::Kind;
+use record::device::State;
 
 /// Watts of the device when nobody calls.
 const IDLE_W: u64 = 100;

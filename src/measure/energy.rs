@@ -1,10 +1,9 @@
 //! Energy from counters, over windows of seconds.
 
+use record::timings::Window;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-
-use serde::{Deserialize, Serialize};
 
 use super::Clock;
 use crate::backend::cuda::nvml::Monitor;
@@ -163,72 +162,33 @@ impl EnergyCounter for MockEnergy {
     }
 }
 
-/// Energy over one window.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Window {
-    pub seconds: f64,
-    pub calls: u64,
-    pub energy_j: f64,
-    pub power_w: f64,
-}
-
-impl Window {
-    /// Calls `work`, which says how many calls it made, until the window is full.
-    pub fn open(
-        counter: &dyn EnergyCounter,
-        clock: &dyn Clock,
-        window_ns: u64,
-        mut work: impl FnMut() -> Result<u64, String>,
-    ) -> Result<Window, String> {
-        let before = counter.read_uj()?;
-        let start = clock.now_ns();
-        let mut calls = 0;
-        let elapsed = loop {
-            calls += work()?;
-            let elapsed = clock.now_ns() - start;
-            if elapsed >= window_ns {
-                break elapsed;
-            }
-        };
-        let energy_j = energy_j(counter, &before, &counter.read_uj()?);
-        let seconds = elapsed as f64 * 1e-9;
-        Ok(Window { seconds, calls, energy_j, power_w: energy_j / seconds })
-    }
-}
-
-/// The energy of one operator's calls.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Energy {
-    /// Per call, everything that the counter saw.
-    pub joules_per_call: f64,
-    /// Per call, less what the idle machine would have used.
-    pub joules_per_call_above_idle: f64,
-    /// Of the machine at rest, in a window as long.
-    pub idle_power_w: f64,
-    pub window: Window,
-    /// Whether the window was long enough and the machine drew more than when idle.
-    pub is_valid: bool,
-}
-
-impl Energy {
-    /// Sets a window beside the idle one; both are valid from `window_s_min` seconds on.
-    pub fn of(window: Window, idle: &Window, window_s_min: f64) -> Energy {
-        let per_call = |joules: f64| joules / window.calls as f64;
-        Energy {
-            joules_per_call: per_call(window.energy_j),
-            joules_per_call_above_idle: per_call(window.energy_j - idle.power_w * window.seconds),
-            idle_power_w: idle.power_w,
-            is_valid: window.seconds >= window_s_min
-                && idle.seconds >= window_s_min
-                && window.power_w > idle.power_w,
-            window,
+/// Calls `work`, which says how many calls it made, until the window is full.
+pub fn open_window(
+    counter: &dyn EnergyCounter,
+    clock: &dyn Clock,
+    window_ns: u64,
+    mut work: impl FnMut() -> Result<u64, String>,
+) -> Result<Window, String> {
+    let before = counter.read_uj()?;
+    let start = clock.now_ns();
+    let mut calls = 0;
+    let elapsed = loop {
+        calls += work()?;
+        let elapsed = clock.now_ns() - start;
+        if elapsed >= window_ns {
+            break elapsed;
         }
-    }
+    };
+    let energy_j = energy_j(counter, &before, &counter.read_uj()?);
+    let seconds = elapsed as f64 * 1e-9;
+    Ok(Window { seconds, calls, energy_j, power_w: energy_j / seconds })
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::MockClock;
+    use record::timings::Energy;
+
     use super::*;
 
     #[test]
@@ -247,7 +207,7 @@ mod tests {
     fn windows_give_joules_a_call_above_idle() {
         let (clock, counter) = (MockClock::default(), MockEnergy::new(0, u64::MAX >> 1));
         let run = |ns: u64, uj: u64| {
-            Window::open(&counter, &clock, 1_000_000_000, || {
+            open_window(&counter, &clock, 1_000_000_000, || {
                 clock.advance_ns(ns);
                 counter.add_uj(uj);
                 Ok(1)

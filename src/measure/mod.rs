@@ -9,25 +9,17 @@ mod cpu;
 mod cuda;
 mod energy;
 mod platform;
-mod result;
 mod roofline;
 mod schedule;
-mod statistics;
 
 pub use clock::{Clock, MockClock, RealClock};
 pub use cpu::{CacheFlush, CpuBuilt, CpuPlatform, with_threads};
-pub use cuda::{CudaBuilt, CudaPlatform, element_bytes, roofline as device_roofline};
-pub use energy::{
-    Energy, EnergyCounter, MockEnergy, POWERCAP, Rapl, WINDOW_S_MIN, Window, energy_j,
-};
-pub use platform::{Contender, Platform, Sample};
-pub use result::{
-    CaseTimings, EnergyBasis, EnergyRatio, Rule, Speedup, Spent, Timed, Timing, Warmup,
-    published_kind,
-};
-pub use roofline::{ElementBytes, GIVEN_MARGIN, MEASURED_MARGIN, Roofline, Work};
+pub use cuda::{CudaBuilt, CudaPlatform, element_bytes};
+pub use energy::{EnergyCounter, MockEnergy, POWERCAP, Rapl, WINDOW_S_MIN, energy_j};
+pub use platform::{Contender, Platform};
+
+pub use roofline::host_roofline;
 pub use schedule::{Case, Check, Instruments, Plan, measure};
-pub use statistics::{Interval, Summary, as_f64, median, median_interval, ratio_interval};
 
 #[cfg(test)]
 mod device_tests;

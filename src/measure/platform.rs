@@ -2,11 +2,10 @@
 //! made on a host's threads, on a device or in a test.
 
 use ndarray::ArrayView2;
-use serde::{Deserialize, Serialize};
+use record::timings::Sample;
 
-use crate::backend::cuda::nvml::State;
-use crate::baseline::Kind;
 use crate::operator::Operator;
+use record::baseline::Kind;
 
 /// Owns A (m x k), V (k x n) and Y (m x n) of one case, in host or device memory, and the clock
 /// that times a call best. Calls are made one after the other, from one thread of the host.
@@ -55,25 +54,6 @@ pub trait Platform {
 
     /// Leaves nothing of A, V and Y in the caches (a device's L2).
     fn flush(&mut self) -> Result<(), String>;
-}
-
-/// Calls made back to back, as the platform saw them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Sample {
-    /// Of all calls together, by the platform's best clock: a device's events, else the host's.
-    pub time_ns: f64,
-    /// Of the same calls by the host's clock, from before a device could start on them until it
-    /// was seen to be idle; `None` where `time_ns` is the host's.
-    pub host_ns: Option<f64>,
-    /// What the device said of itself about then; `None` where there is nobody to ask.
-    pub state: Option<State>,
-}
-
-impl Sample {
-    /// Whether the device was held back in a way that says nothing about the contender.
-    pub fn is_throttled(&self) -> bool {
-        self.state.as_ref().is_some_and(|state| state.throttled.is_some())
-    }
 }
 
 /// The operator or a baseline, with what is known of it.

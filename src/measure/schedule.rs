@@ -13,11 +13,12 @@ use ndarray::ArrayView2;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use super::{
-    CaseTimings, Clock, Contender, ElementBytes, Energy, EnergyCounter, Platform, Roofline, Rule,
-    Sample, Spent, Timed, Warmup, Window, Work, median,
-};
+use super::{Clock, Contender, EnergyCounter, Platform};
 use crate::backend::cpu::{float_environment_is_ieee, reset_float_environment};
+use record::timings::{
+    CaseTimings, ElementBytes, Energy, Roofline, Rule, Sample, Spent, Timed, Warmup, Window, Work,
+    median,
+};
 
 /// How much time a case may take, and how it is spent.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -328,7 +329,7 @@ fn measure_energy<P: Platform>(
         (Err(reason), _) => Err(reason.clone()),
         (Ok(counter), Some(window_ns)) => {
             let idle = instruments.idle.get_or_init(|| {
-                Window::open(*counter, clock, window_ns, || {
+                super::energy::open_window(*counter, clock, window_ns, || {
                     clock.sleep_ns((window_ns / 10).max(1));
                     Ok(1)
                 })
@@ -345,7 +346,7 @@ fn measure_energy<P: Platform>(
             Ok(_) if lane.timed.verified != Some(true) => Err("not verified".into()),
             Ok((counter, window_ns, idle)) => {
                 let calls = lane.energy_batch(plan);
-                Window::open(*counter, clock, *window_ns, || {
+                super::energy::open_window(*counter, clock, *window_ns, || {
                     lane.call(|built| platform.run(built, calls)).map(|()| calls as u64)
                 })
                 .map(|window| Energy::of(window, idle, counter.window_s_min()))

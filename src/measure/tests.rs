@@ -1,5 +1,6 @@
 //! The whole schedule on a clock and a counter that the operators drive.
 
+use record::timings::{CaseTimings, ElementBytes, EnergyBasis, MEASURED_MARGIN, Roofline, Rule};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -8,9 +9,9 @@ use ndarray::{Array2, ArrayView2, ArrayViewMut2};
 use std::sync::OnceLock;
 
 use super::*;
-use crate::arithmetic::bounded;
-use crate::baseline::Kind;
 use crate::operator::{Built, Error, Operator, Staged};
+use contract::arithmetic::bounded;
+use record::baseline::Kind;
 
 /// What the operators share with the test.
 #[derive(Default)]
@@ -289,7 +290,7 @@ fn real_rivals_are_measured_and_verified_within_the_bound() {
     let operator = Contender { kind: None, ..operator.into_iter().next().unwrap() };
     let (a, v) = (random_matrix(61, 127, 80, 1), random_matrix(127, 19, 0, 2));
     let clock = RealClock::default();
-    let roofline = Roofline::measure(&clock, 1, 1 << 20);
+    let roofline = super::host_roofline(&clock, 1, 1 << 20);
     let instruments = Instruments {
         clock: &clock,
         idle: &OnceLock::new(),

@@ -6,7 +6,7 @@ use ndarray::{Array2, ArrayView2, ArrayViewMut2};
 
 use super::{Built, Error, Operator, Plan, Staged};
 use crate::backend::cuda::{CudaError, Device, DeviceMatrix, Layout};
-use crate::matrix::Dtype;
+use contract::dtype::Dtype;
 
 /// Turns a weight matrix into something on a device that can be applied to many activations there.
 pub trait DeviceOperator: Send + Sync {
@@ -160,7 +160,7 @@ impl Built for BuiltOnDevice<'_> {
 
     fn plan(&self) -> Plan {
         self.look(|built| built.plan()).unwrap_or_else(|| Plan {
-            strategy: super::Strategy::Auto,
+            strategy: contract::strategy::Strategy::Auto,
             reason: "decided on the device by the first apply".into(),
         })
     }

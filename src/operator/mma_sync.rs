@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use ndarray::ArrayView2;
 
-use super::{DeviceBuilt, DeviceOperator, Error, Plan, Strategy};
-use crate::arithmetic::tensor_core::Format;
+use super::{DeviceBuilt, DeviceOperator, Error, Plan};
 use crate::backend::cuda::{Device, DeviceMatrix, MmaSyncA};
-use crate::matrix::Dtype;
+use contract::arithmetic::tensor_core::Format;
+use contract::dtype::Dtype;
+use contract::strategy::Strategy;
 
 /// Y = A V by `mma.sync` in ascending k, whatever rule the device's tensor cores follow.
 pub struct MmaSync {

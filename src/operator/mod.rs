@@ -9,8 +9,8 @@ mod mma_sync;
 mod reference;
 mod skip;
 mod skip_device;
-mod strategy;
 
+use contract::strategy::Strategy;
 use std::any::Any;
 
 use ndarray::{ArrayView2, ArrayViewMut2};
@@ -20,7 +20,6 @@ pub use mma_sync::MmaSync;
 pub use reference::DenseReference;
 pub use skip::SkipOperator;
 pub use skip_device::SkipDevice;
-pub use strategy::Strategy;
 
 /// Why an operator could not do its work.
 #[derive(Debug, thiserror::Error)]

@@ -3,12 +3,12 @@
 use ndarray::{ArrayView2, ArrayViewMut2, Zip};
 
 use super::{Built, Error, Operator, Staged};
-use crate::arithmetic::{Arithmetic, Slices, TensorCoreModel, bounded};
 use crate::backend::cpu::{
     GroupSelection, GroupedA, GroupedV, Isa, PackedV, Selection, TiledA, gemm_chain,
     gemm_tensor_core,
 };
-use crate::matrix::Dtype;
+use contract::arithmetic::{Arithmetic, Slices, TensorCoreModel, bounded};
+use contract::dtype::Dtype;
 
 /// Dense Y = A V under a case's arithmetic, rounded once to its output dtype.
 pub struct DenseReference {

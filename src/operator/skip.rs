@@ -4,13 +4,14 @@
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 use super::reference::{round_output, stage_grouped, stage_packed};
-use super::{Built, Error, Operator, Plan, Staged, Strategy};
-use crate::arithmetic::{Arithmetic, Slices};
+use super::{Built, Error, Operator, Plan, Staged};
 use crate::backend::cpu::{
     GroupSelection, GroupedA, Isa, Selection, SparseA, TiledA, gemm_chain, gemm_tensor_core,
     nonzero_bits, spmm_chain,
 };
-use crate::matrix::Dtype;
+use contract::arithmetic::{Arithmetic, Slices};
+use contract::dtype::Dtype;
+use contract::strategy::Strategy;
 
 /// Y = A V without the zeros of A.
 pub struct SkipOperator {

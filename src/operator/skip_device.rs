@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use ndarray::ArrayView2;
 
-use super::{DeviceBuilt, DeviceOperator, Error, Plan, Strategy};
-use crate::arithmetic::tensor_core::Format;
-use crate::arithmetic::{Arithmetic, Slices, TensorCoreModel};
+use super::{DeviceBuilt, DeviceOperator, Error, Plan};
 use crate::backend::cuda::{
     ChainA, ChainPlan, ChainSpmmA, Device, DeviceMatrix, MmaSyncA, ModelA, Pattern, Selection,
     SlicedA, TensorCoreA, TensorCores, tensor_cores,
 };
-use crate::matrix::Dtype;
+use contract::arithmetic::tensor_core::Format;
+use contract::arithmetic::{Arithmetic, Slices, TensorCoreModel};
+use contract::dtype::Dtype;
+use contract::strategy::Strategy;
 
 /// Y = A V on a device, without the zeros of A.
 pub struct SkipDevice {

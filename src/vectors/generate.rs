@@ -1,8 +1,8 @@
 //! Operands that show a tensor core's rule: rows of A and columns of V, by integer draws alone.
 
 use super::rival::Rival;
-use crate::arithmetic::tensor_core::Format;
-use crate::inputs::Stream;
+use contract::arithmetic::tensor_core::Format;
+use contract::inputs::Stream;
 
 /// Rows of A, and columns of V, of a set: M * N dot products.
 pub const M: usize = 16;

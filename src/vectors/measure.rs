@@ -7,16 +7,17 @@ use ndarray::{Array2, ArrayView2};
 
 use super::generate::{M, N, operands};
 use super::{FORMAT, Kind, Outputs, PLAIN, VectorFile, VectorSet, all_mismatches, hex};
-use crate::arithmetic::tensor_core::{Architecture, Format};
-use crate::arithmetic::{Arithmetic, TensorCoreModel};
 use crate::audit;
 use crate::backend::cuda::{Cublas, Device, DeviceMatrix, Math, tensor_cores};
-use crate::baseline::Missing;
-use crate::matrix::Dtype;
 use crate::operator::{
-    DeviceBuilt, DeviceOperator, Error, MmaSync, OnDevice, Operator, Plan, SkipDevice, Strategy,
+    DeviceBuilt, DeviceOperator, Error, MmaSync, OnDevice, Operator, Plan, SkipDevice,
 };
-use crate::record::DeviceRecord;
+use contract::arithmetic::tensor_core::{Architecture, Format};
+use contract::arithmetic::{Arithmetic, TensorCoreModel};
+use contract::dtype::Dtype;
+use contract::strategy::Strategy;
+use record::DeviceRecord;
+use record::baseline::Missing;
 
 /// The product that is computed has each row of A and each column of V this many times: libraries choose other
 /// kernels, and other orders of summation, for products as small as a set.

@@ -1,5 +1,5 @@
 //! Dot products of chained groups (k >= 4 L) that a device's tensor cores computed: made, kept in a file, and
-//! replayed against the models of [`crate::arithmetic::tensor_core`].
+//! replayed against the models of [`contract::arithmetic::tensor_core`].
 //!
 //! A file is evidence of its own: it holds operands and outputs as bit patterns, and whoever reads it needs no
 //! device and none of the code that made the operands.
@@ -17,11 +17,10 @@ pub use generate::{Kind, M, N};
 pub use measure::{Implementation, REPEATS, implementations, measure, whole};
 pub use rival::{Rival, dot};
 
-use crate::arithmetic::TensorCoreModel;
-use crate::arithmetic::tensor_core::{Architecture, Format};
-use crate::backend::cuda::DeviceInfo;
-use crate::baseline::Missing;
-use crate::record::DeviceRecord;
+use contract::arithmetic::TensorCoreModel;
+use contract::arithmetic::tensor_core::{Architecture, Format};
+use record::DeviceRecord;
+use record::baseline::Missing;
 
 /// The version of the files' format.
 pub const FORMAT: &str = "sparse-verify-vectors/1";
@@ -262,14 +261,6 @@ impl VectorSet {
     }
 }
 
-impl DeviceInfo {
-    /// Major and minor compute capability.
-    pub fn capability(&self) -> Option<(i32, i32)> {
-        let (major, minor) = self.compute_capability.split_once('.')?;
-        Some((major.parse().ok()?, minor.parse().ok()?))
-    }
-}
-
 /// Hexadecimal digits of one value.
 fn digits(format: Format) -> usize {
     2 * format.dtype().size()
@@ -319,12 +310,14 @@ fn lines(
 
 #[cfg(test)]
 mod tests {
+    use record::device::DeviceInfo;
+
     use super::*;
-    use crate::arithmetic::Arithmetic;
     use crate::backend::cpu::Isa;
-    use crate::matrix::Dtype;
     use crate::operator::{DenseReference, Operator};
-    use crate::record::DeviceRecord;
+    use contract::arithmetic::Arithmetic;
+    use contract::dtype::Dtype;
+    use record::DeviceRecord;
 
     fn device(capability: &str) -> DeviceRecord {
         let device = DeviceInfo {

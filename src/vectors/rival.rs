@@ -1,7 +1,7 @@
 //! Rules beside the published one, which measured vectors must refute.
 
-use crate::arithmetic::TensorCoreModel;
-use crate::arithmetic::tensor_core::{Format, group_step, group_step_with_zero_exponents};
+use contract::arithmetic::TensorCoreModel;
+use contract::arithmetic::tensor_core::{Format, group_step, group_step_with_zero_exponents};
 
 /// A change of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ fn operand(format: Format, rival: Option<Rival>, x: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arithmetic::{Architecture, tensor_core};
+    use contract::arithmetic::{Architecture, tensor_core};
 
     #[test]
     fn no_rival_is_the_models_own_rule() {

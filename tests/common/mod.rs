@@ -10,15 +10,16 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use sparse_verify::audit::{
-    Auditor, HeldInputs, OperatorFor, Outcome, SharedOutputs, Task, skip_operator,
-};
+use contract::case::Case;
+use contract::digest::Digest;
+use record::expected::Expected;
+use record::manifest::Manifest;
+use record::shared::SharedOutputs;
+use record::{CaseRecord, Record};
+use sparse_verify::audit::{Auditor, HeldInputs, OperatorFor, Outcome, Task, skip_operator};
 use sparse_verify::backend::cpu::Isa;
-use sparse_verify::digest::Digest;
-use sparse_verify::expected::Expected;
-use sparse_verify::inputs::weights::Resolver;
-use sparse_verify::manifest::{self, Case, Manifest};
-use sparse_verify::record::{CaseRecord, Record};
+use sparse_verify::manifest;
+use sparse_verify::weights::Resolver;
 
 /// A section of a manifest: what a test does not name is small and plain.
 #[derive(Clone, Debug)]

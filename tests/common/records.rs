@@ -2,27 +2,28 @@
 
 use std::path::Path;
 
+use contract::case::Case;
+use contract::digest::Digest;
+use contract::dtype::Dtype;
+use contract::published::{Comparison, Scope};
 use ndarray::ArrayView2;
-use sparse_verify::audit::Outcome;
-use sparse_verify::backend::cpu::Isa;
-use sparse_verify::backend::cuda::{DeviceInfo, KernelRecord};
-use sparse_verify::baseline::{Kind, Missing};
-use sparse_verify::check::verdict::Verdict;
-use sparse_verify::claims::{
+use record::baseline::{Kind, Missing};
+use record::claims::{
     Claim, JudgedClaim, ModelConfig, Printed, Published, PublishedInput, Row, Subject, Tensor, Word,
 };
-use sparse_verify::digest::Digest;
-use sparse_verify::doctor::Environment;
-use sparse_verify::expected::Expected;
-use sparse_verify::manifest::{Case, SectionInfo};
-use sparse_verify::matrix::Dtype;
-use sparse_verify::measure::{
+use record::device::{DeviceInfo, KernelRecord};
+use record::environment::Environment;
+use record::expected::Expected;
+use record::manifest::SectionInfo;
+use record::timings::{
     CaseTimings, Energy, EnergyBasis, EnergyRatio, Interval, Rule, Speedup, Summary, Timed, Timing,
     Warmup, Window, Work,
 };
+use record::verdict::Verdict;
+use record::{CaseRecord, DeviceRecord, FORMAT, ManifestRecord, Record, RunOptions};
+use sparse_verify::audit::Outcome;
+use sparse_verify::backend::cpu::Isa;
 use sparse_verify::operator::{Built, Error, Operator, Staged};
-use sparse_verify::published::{Comparison, Scope};
-use sparse_verify::record::{CaseRecord, DeviceRecord, FORMAT, ManifestRecord, Record, RunOptions};
 
 use super::{How, Section, audit_all, manifest};
 
@@ -355,10 +356,7 @@ fn claim(id: &str) -> Claim {
         cases: Vec::new(),
         sources: vec!["https://example.com/paper".into(), "javascript:alert(1)".into()],
         baseline: Some("cuSPARSE".into()),
-        figures: vec![(
-            sparse_verify::claims::Figure::Speedup,
-            Printed::parse("9.53").expect("a figure"),
-        )],
+        figures: vec![(record::claims::Figure::Speedup, Printed::parse("9.53").expect("a figure"))],
         factors: Vec::new(),
         over: Vec::new(),
         energy_method: None,

@@ -6,17 +6,18 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use contract::arithmetic::Arithmetic;
+use contract::case::Case;
+use contract::dtype::Dtype;
+use contract::strategy::Strategy;
 use ndarray::{Array2, ArrayView2, ArrayViewMut2};
-use sparse_verify::arithmetic::Arithmetic;
+use record::expected::Expected;
+use record::verdict::Verdict;
+use record::{BitsRecord, CaseRecord};
 use sparse_verify::audit::Outcome;
 use sparse_verify::backend::cpu::Isa;
-use sparse_verify::check::verdict::Verdict;
 use sparse_verify::cli::explain::explain;
-use sparse_verify::expected::Expected;
-use sparse_verify::manifest::Case;
-use sparse_verify::matrix::Dtype;
-use sparse_verify::operator::{Built, Error, Operator, SkipOperator, Staged, Strategy};
-use sparse_verify::record::{BitsRecord, CaseRecord};
+use sparse_verify::operator::{Built, Error, Operator, SkipOperator, Staged};
 
 use crate::common::{How, Section, audit, pin};
 

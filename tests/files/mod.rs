@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use sparse_verify::inputs::weights::WeightsError;
+use sparse_verify::weights::WeightsError;
 
 /// A file with this header and this much data.
 pub fn bytes_of(header: &str, data: &[u8]) -> Vec<u8> {

@@ -9,7 +9,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use sparse_verify::digest::Digest;
+use contract::digest::Digest;
 
 /// A commit of the model, ...
 pub const REVISION: &str = "0123456789abcdef0123456789abcdef01234567";

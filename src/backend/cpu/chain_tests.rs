@@ -5,7 +5,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::{Isa, PackedV, Selection, SparseA, TiledA, gemm_chain, spmm_chain};
-use crate::arithmetic::{Slices, chain};
+use contract::arithmetic::{Slices, chain};
 
 /// Values whose sums show order, fusing and flushing: cancelling neighbours, subnormals, and
 /// magnitudes far apart (no product or sum reaches infinity).

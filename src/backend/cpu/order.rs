@@ -1,6 +1,6 @@
 //! The order in which a kernel walks k: slice by slice, each slice cut into blocks.
 
-use crate::arithmetic::Slices;
+use contract::arithmetic::Slices;
 
 /// A run of positions in the order, all of one slice.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -16,7 +16,7 @@ use super::scratch::Scratch;
 use super::sparse_kernels::{CellCall, panels_at_once, run_cell};
 use super::sparse_pack::{RowBlock, count_nonzeros, pack_rows};
 use super::threads::parallel_for;
-use crate::arithmetic::Slices;
+use contract::arithmetic::Slices;
 
 /// Rows that share a k-block of V while it is in L1, and a scratch buffer that fits in L2.
 const ROWS_MAX: usize = 512;

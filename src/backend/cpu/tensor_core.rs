@@ -1,6 +1,6 @@
 //! Y = A V as a tensor core accumulates it, fast on a CPU, bit for bit.
 //!
-//! The rule is [`crate::arithmetic::tensor_core`]. Its integers are not needed in the common
+//! The rule is [`contract::arithmetic::tensor_core`]. Its integers are not needed in the common
 //! case: while every non-zero operand lies within [2^-50, 2^51) and within 2^64 of the largest,
 //! the product of two operands is exact in binary32, and so is its multiple by 2^(F - E);
 //! converting that to an integer with truncation *is* the aligned term. A kernel therefore
@@ -41,7 +41,7 @@ use std::sync::Mutex;
 use ndarray::{Array2, ArrayViewMut2};
 
 use super::{Isa, parallel_for};
-use crate::arithmetic::tensor_core::Model;
+use contract::arithmetic::tensor_core::Model;
 
 pub use pack::{GroupSelection, GroupedA};
 pub use panels::GroupedV;
@@ -174,7 +174,7 @@ impl Params {
 
 /// Y = A V, all of `y` (m x n, binary32) written, dead rows as +0.
 ///
-/// The bits are those of [`crate::arithmetic::tensor_core::dot`] for every element. `threads` =
+/// The bits are those of [`contract::arithmetic::tensor_core::dot`] for every element. `threads` =
 /// 1 runs in the calling thread; otherwise that many tasks run in the current rayon pool.
 ///
 /// # Panics

@@ -14,7 +14,7 @@ use super::scratch::{Scratch, finish_rows};
 use super::threads::parallel_for;
 use super::tile_kernels::{TileCall, rows_max, run_tile};
 use super::tile_pack::interleave;
-use crate::arithmetic::Slices;
+use contract::arithmetic::Slices;
 
 /// Rows of A that a block-selection tile covers: block sizes are multiples of it.
 const BLOCK_ROWS: usize = 8;

@@ -3,17 +3,17 @@
 //! The record says which source, compiled by what, with which options: the same source gives the
 //! same bits by the arithmetic's contract, whatever the compiler does, and the digests show it.
 
+use record::device::KernelRecord;
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cudarc::driver::{result, sys};
 use cudarc::nvrtc::sys as nvrtc;
-use serde::{Deserialize, Serialize};
 
 use super::device::Device;
 use super::error::{Call, CudaError};
-use crate::digest::Digest;
+use contract::digest::Digest;
 
 /// A file of `kernels/`.
 #[derive(Clone, Copy, Debug)]
@@ -32,18 +32,6 @@ const HEADERS: [Source; 2] = [
 /// Never contract, never flush: the arithmetic is a contract.
 const OPTIONS: [&str; 5] =
     ["-std=c++17", "-fmad=false", "-ftz=false", "-prec-div=true", "-prec-sqrt=true"];
-
-/// How one kernel came about, as records keep it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct KernelRecord {
-    pub source: String,
-    /// Of the source and the headers.
-    pub source_sha256: Digest,
-    pub options: String,
-    pub compiler: String,
-    /// Of the machine code.
-    pub cubin_sha256: Digest,
-}
 
 /// The kernels of one device, each compiled once.
 pub(super) struct Kernels {
@@ -170,7 +158,7 @@ pub fn cubin(source: Source, architecture: &str, defines: &[String]) -> Result<C
         let mut entry = Digest::of(&bytes).to_string().into_bytes();
         entry.extend(&bytes);
         let _ = path.parent().map(std::fs::create_dir_all);
-        let _ = crate::record::replace(&path, &entry);
+        let _ = crate::files::replace(&path, &entry);
     }
     let record = record(&bytes);
     Ok(Cubin { bytes, record })

@@ -14,7 +14,7 @@ use super::error::CudaError;
 use super::library::{Library, int, version};
 use super::matrix::{DeviceMatrix, Layout};
 use super::memory::Buffer;
-use crate::matrix::Dtype;
+use contract::dtype::Dtype;
 
 /// Bytes that a product may use between its passes: what the manual recommends for Hopper, and more
 /// than for what came before (section on `cublasSetWorkspace`). It is taken once, because a call

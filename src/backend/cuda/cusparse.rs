@@ -12,9 +12,10 @@ use super::library::{Library, int, version};
 use super::live::packing_threads;
 use super::matrix::{DeviceMatrix, Layout};
 use super::memory::Buffer;
-use crate::matrix::{Csr, Dtype};
+use crate::backend::csr::Csr;
 use crate::operator::Error;
-use crate::threads;
+use contract::dtype::Dtype;
+use contract::threads;
 
 const LIBRARY: Library<'static> = Library {
     name: "cuSPARSE",

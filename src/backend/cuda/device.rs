@@ -1,34 +1,13 @@
 //! One CUDA device: its context, one stream, and what it is.
 
+use record::device::DeviceInfo;
 use std::sync::Arc;
 
 use cudarc::driver::sys::{self, CUdevice_attribute_enum as Attribute};
 use cudarc::driver::{CudaContext, result};
-use serde::{Deserialize, Serialize};
 
 use super::compile::Kernels;
 use super::error::{Call, CudaError};
-
-/// What a device is, as records keep it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeviceInfo {
-    pub ordinal: usize,
-    /// Such as `NVIDIA H200`.
-    pub name: String,
-    /// `GPU-` and the UUID in hexadecimal, as NVML writes it.
-    pub uuid: String,
-    /// Such as `9.0`.
-    pub compute_capability: String,
-    pub multiprocessors: usize,
-    pub memory_bytes: u64,
-    pub l2_bytes: u64,
-    /// Highest clock of the multiprocessors.
-    pub clock_khz_max: u64,
-    pub memory_clock_khz: u64,
-    pub memory_bus_bits: u64,
-    /// The newest CUDA that the driver serves, such as `13.0`.
-    pub driver: String,
-}
 
 /// A device in use. All work goes to one stream, in the order in which it is given.
 pub struct Device {

@@ -20,7 +20,7 @@ use super::memory::Buffer;
 use super::segments::{Dealing, WorkLists};
 use super::tensor_map::{self, Swizzle};
 use super::variants::Variant as KernelVariant;
-use crate::matrix::Dtype;
+use contract::dtype::Dtype;
 
 const GEMM_CHAIN: Source =
     Source { name: "gemm_chain.cu", text: include_str!("../../../kernels/gemm_chain.cu") };

@@ -12,9 +12,9 @@ use super::launch::{Arguments, Grid, Kernel};
 use super::matrix::DeviceMatrix;
 use super::memory::Buffer;
 use super::variants::{ANY, Variant};
-use crate::arithmetic::tensor_core::Format;
-use crate::arithmetic::{Architecture, Slices, TensorCoreModel};
-use crate::matrix::Dtype;
+use contract::arithmetic::tensor_core::Format;
+use contract::arithmetic::{Architecture, Slices, TensorCoreModel};
+use contract::dtype::Dtype;
 
 const SPMM_SLICED: Source =
     Source { name: "spmm_sliced.cu", text: include_str!("../../../kernels/spmm_sliced.cu") };

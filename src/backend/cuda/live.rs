@@ -3,7 +3,7 @@
 use ndarray::ArrayView2;
 
 use crate::backend::cpu::nonzero_bits;
-use crate::threads;
+use contract::threads;
 
 /// What of A is multiplied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -8,8 +8,8 @@ use super::device::Device;
 use super::error::CudaError;
 use super::live::packing_threads;
 use super::memory::Buffer;
-use crate::matrix::Dtype;
-use crate::threads;
+use contract::dtype::Dtype;
+use contract::threads;
 
 /// Rows of V and Y start at multiples of so many elements: kernels read V in vectors and whole tiles.
 pub const ROW_MULTIPLE: usize = 16;

@@ -25,10 +25,10 @@ mod timer;
 mod torch_normal;
 mod variants;
 
-pub use compile::{KernelRecord, Source, architecture_name, compiler_version, cubin};
+pub use compile::{Source, architecture_name, compiler_version, cubin};
 pub use cublas::{Cublas, Math, cublas_version};
 pub use cusparse::{Cusparse, CusparseA, Spmm, SpmmAlgorithm, cusparse_version};
-pub use device::{Device, DeviceInfo, device_count, device_names};
+pub use device::{Device, device_count, device_names};
 pub use error::CudaError;
 pub use gemm_chain::{ChainA, ChainPlan};
 pub use generic::{ModelA, SlicedA};

@@ -3,13 +3,13 @@
 //! The library is opened when first asked for; without it, or without a device, there is a
 //! reason instead. What is deliberately absent: setting anything.
 
+use record::device::State;
 use std::sync::OnceLock;
 
 use nvml_wrapper::bitmasks::device::ThrottleReasons;
 use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Device, Nvml};
-use serde::{Deserialize, Serialize};
 
 /// Reasons for which the device runs slower than the contender makes it: heat, and power that
 /// the board or the machine could not deliver.
@@ -28,20 +28,6 @@ const LIMITED: [(ThrottleReasons, &str); 4] = [
     (ThrottleReasons::SYNC_BOOST, "sync boost"),
     (ThrottleReasons::DISPLAY_CLOCK_SETTING, "display clock setting"),
 ];
-
-/// What a device says of itself at one moment.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct State {
-    /// Of the multiprocessors.
-    pub clock_mhz: u32,
-    /// Averaged by the device over up to a second; `None` where it has no sensor.
-    pub power_w: Option<f64>,
-    pub temperature_c: Option<u32>,
-    /// Why it ran slower than the work asks for; `None` if it did not.
-    pub throttled: Option<String>,
-    /// Limits that were reached and are normal.
-    pub limited: Option<String>,
-}
 
 /// One device, seen through NVML.
 #[derive(Debug)]

@@ -24,7 +24,7 @@ use super::memory::Buffer;
 use super::segments::{Dealing, WorkLists};
 use super::tensor_map::{self, Swizzle};
 use super::variants::Variant as KernelVariant;
-use crate::matrix::Dtype;
+use contract::dtype::Dtype;
 
 const SPMM_CHAIN: Source =
     Source { name: "spmm_chain.cu", text: include_str!("../../../kernels/spmm_chain.cu") };

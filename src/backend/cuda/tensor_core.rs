@@ -20,9 +20,9 @@ use super::memory::Buffer;
 use super::segments::{Dealing, WorkLists};
 use super::tensor_map::{self, Swizzle};
 use super::variants::Variant as KernelVariant;
-use crate::arithmetic::TensorCoreModel;
-use crate::arithmetic::tensor_core::{Architecture, Format};
-use crate::matrix::Dtype;
+use contract::arithmetic::TensorCoreModel;
+use contract::arithmetic::tensor_core::{Architecture, Format};
+use contract::dtype::Dtype;
 
 const GEMM_TENSOR_CORE: Source = Source {
     name: "gemm_tensor_core.cu",
@@ -400,7 +400,7 @@ impl MmaSyncA {
 mod tests {
     use super::layout::RowTiles;
     use super::*;
-    use crate::arithmetic::tensor_core::{dot, group_step};
+    use contract::arithmetic::tensor_core::{dot, group_step};
     use ndarray::Array2;
 
     #[test]

@@ -4,7 +4,7 @@ use cudarc::driver::sys;
 
 use super::error::{Call, CudaError};
 use super::matrix::DeviceMatrix;
-use crate::matrix::Dtype;
+use contract::dtype::Dtype;
 
 /// How a box lies in shared memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,21 +1,21 @@
 //! Which model made a whole output: screened on a few elements, then compared on all.
 
+use record::baseline::Identified;
 use std::collections::HashMap;
 
 use ndarray::{Array2, ArrayView2, s};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use super::model::Model;
-use crate::arithmetic::Slices;
-use crate::arithmetic::tensor_core::Architecture;
 use crate::backend::cpu::Isa;
-use crate::check::lanes::digest_of_output;
-use crate::digest::Digest;
-use crate::matrix::Dtype;
 use crate::operator::{DenseReference, Error, Operator, Staged};
+use contract::arithmetic::Slices;
+use contract::arithmetic::tensor_core::Architecture;
+use contract::digest::Digest;
+use contract::digest::digest_of_output;
+use contract::dtype::Dtype;
 
 /// Elements on which every candidate is tried by the scalar rule. A model with one rounding in another
 /// place differs in most elements of an f32 output.
@@ -29,26 +29,6 @@ const DIFFERING_KEPT: usize = 64;
 const CHUNK_ELEMENTS: usize = 16 << 20;
 /// Any seed serves: all elements are compared in the end.
 const SEED: u64 = 1;
-
-/// What an output was found to be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identified {
-    /// The model that the output follows, in all elements or, if not `verified`, in those that were
-    /// screened and in more of the others than any other candidate that was compared; `None` if no candidate got so far. Data that do not tell models apart (small
-    /// integers) follow many: the likeliest of them is named.
-    pub model: Option<String>,
-    /// SHA-256 of Y, row-major, little-endian in its dtype, -0 made +0.
-    pub digest: Digest,
-    pub elements: usize,
-    /// Elements that differ from those of `model`; `None` where there is no model.
-    pub differing: Option<usize>,
-    /// Whether every element, and so the digest, is that of the model computed here.
-    pub verified: bool,
-    /// Whether a case can name that model as its arithmetic.
-    pub can_be_named: bool,
-    /// Candidates tried.
-    pub tried: usize,
-}
 
 /// Finds out which model made outputs of one A (m x k) and V (k x n).
 pub struct Identifier<'a> {

@@ -15,11 +15,11 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
-pub use identify::{Identified, Identifier};
+pub use identify::Identifier;
 
-use crate::arithmetic::tensor_core::Architecture;
-use crate::matrix::Dtype;
 use crate::operator::{Error, Operator, Staged};
+use contract::arithmetic::tensor_core::Architecture;
+use contract::dtype::Dtype;
 
 /// A shape to try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -188,11 +188,14 @@ mod tests {
     use ndarray::{ArrayView2, ArrayViewMut2};
 
     use super::model::Model;
+    use record::baseline::Identified;
+
     use super::*;
-    use crate::arithmetic::tensor_core::{self, Format};
-    use crate::arithmetic::{Arithmetic, Slices, TensorCoreModel, chain};
     use crate::baseline::{CsrRows, Dense, GemmRs};
     use crate::operator::Built;
+    use contract::arithmetic::tensor_core;
+    use contract::arithmetic::tensor_core::Format;
+    use contract::arithmetic::{Arithmetic, Slices, TensorCoreModel, chain};
 
     /// An operator that sums each element by a rule of its own.
     struct Scalar<F>(F);
@@ -378,7 +381,7 @@ mod tests {
         let mut identifier = Identifier::new(a.view(), v.view(), Dtype::F32, Dtype::Bf16, None, 1);
         let y = ndarray::array![[1.0, -0.0]];
         let found = identifier.identify(y.view()).unwrap();
-        assert_eq!(found.digest, crate::digest::Digest::of(&[0x80, 0x3f, 0, 0]));
+        assert_eq!(found.digest, contract::digest::Digest::of(&[0x80, 0x3f, 0, 0]));
         assert!(!found.verified);
     }
 }

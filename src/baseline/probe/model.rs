@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use crate::arithmetic::tensor_core::{self, Architecture, Format};
-use crate::arithmetic::{Arithmetic, Slices, TensorCoreModel, chain};
-use crate::matrix::Dtype;
+use contract::arithmetic::tensor_core;
+use contract::arithmetic::tensor_core::{Architecture, Format};
+use contract::arithmetic::{Arithmetic, Slices, TensorCoreModel, chain};
+use contract::dtype::Dtype;
 
 /// Most slices of a split over k that are tried: vendor libraries split among few workers.
 const SLICES_MAX: usize = 16;

@@ -4,13 +4,14 @@ use std::path::Path;
 
 use super::write;
 use crate::audit::model_status;
-use crate::check::verdict::Verdict;
 use crate::cli::list::print;
 use crate::cli::select::Selected;
-use crate::exit::{self, Failure};
-use crate::expected::{Entry, Tensors};
-use crate::manifest::Case;
-use crate::record::{BitsRecord, CaseRecord, Record, RecordError, ShardRecord};
+use crate::failure::Failure;
+use contract::case::Case;
+use record::exit;
+use record::expected::{Entry, Tensors};
+use record::verdict::Verdict;
+use record::{BitsRecord, CaseRecord, Record, RecordError, ShardRecord};
 
 pub fn run(selected: &[Selected], path: &Path, yes: bool) -> Result<u8, Failure> {
     let record = Record::load(path).map_err(|error| match error {
@@ -156,7 +157,7 @@ fn difference(ran: &CaseRecord, bits: &BitsRecord, case: &Case, entry: &Entry) -
             return Some(format!("the record has no digest `{name}`"));
         };
         if compared && row.got != expected {
-            let text = |digest: Option<crate::digest::Digest>| {
+            let text = |digest: Option<contract::digest::Digest>| {
                 digest.map_or("none".to_owned(), |digest| digest.to_string())
             };
             return Some(format!(

@@ -6,8 +6,8 @@
 use std::mem::MaybeUninit;
 
 use super::{Exponents, Isa, PANEL, Values, Window};
-use crate::arithmetic::tensor_core::Format;
 use crate::backend::cpu::per_isa;
+use contract::arithmetic::tensor_core::Format;
 
 /// Elements past the last non-zero that `compress` may scribble on.
 pub(super) const SLACK: usize = 16;

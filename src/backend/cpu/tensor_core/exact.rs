@@ -1,8 +1,8 @@
 //! Any finite operands whatever, in integers: the rule as written, 16 columns at a time.
 
 use super::{Isa, LANES, PANEL, Panel, TILE_ROWS, Tile, Values};
-use crate::arithmetic::tensor_core::{Model, NO_FLOOR, group_step, truncate};
 use crate::backend::cpu::per_isa;
+use contract::arithmetic::tensor_core::{Model, NO_FLOOR, group_step, truncate};
 
 /// Fraction bits of an exact product of two significands.
 const PRODUCT_FRACTION_BITS: i32 = 46;

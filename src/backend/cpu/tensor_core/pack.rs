@@ -6,8 +6,8 @@ use std::ops::Range;
 use ndarray::{ArrayView1, ArrayView2};
 
 use super::{Entries, Isa, TILE_ROWS, Tile, Window, bulk};
-use crate::arithmetic::tensor_core::{Format, Model};
 use crate::backend::cpu::nonzero_bits;
+use contract::arithmetic::tensor_core::{Format, Model};
 
 /// Which part of A takes part in the product. What is left out is exactly zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -3,7 +3,7 @@
 use ndarray::ArrayView2;
 
 use super::{Exponents, Isa, LANES, PANEL, Panel, Values, Window, bulk, for_each};
-use crate::arithmetic::tensor_core::Model;
+use contract::arithmetic::tensor_core::Model;
 
 /// V (k x n) in panels of 64 columns: operands rounded to the format, and their exponents.
 /// Loaded once, used with any number of chunks of A.

@@ -4,7 +4,7 @@ use ndarray::Array2;
 use proptest::prelude::*;
 
 use super::*;
-use crate::arithmetic::tensor_core::{Architecture, Format, dot};
+use contract::arithmetic::tensor_core::{Architecture, Format, dot};
 
 /// All published models, each also with a wrong F and a wrong L.
 fn models() -> Vec<Model> {

@@ -11,7 +11,7 @@ use ndarray::{ArrayView2, ArrayViewMut2};
 use super::find::{function, open};
 use super::{CblasSgemm, ROW_MAJOR, Search, leading_dimension, row_major, with_row_major_output};
 use crate::backend::cpu::reset_float_environment;
-use crate::matrix::Csr;
+use crate::backend::csr::Csr;
 
 const SEARCH: Search = Search {
     variable: "SPARSE_VERIFY_MKL",

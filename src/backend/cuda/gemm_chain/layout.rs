@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use ndarray::ArrayView2;
 
 use super::super::live::{Live, Selection, row_index};
-use crate::threads;
+use contract::threads;
 
 /// The elements of A that are not zero.
 pub(super) type LiveElements = Live<1>;

@@ -1,7 +1,7 @@
 //! A as `kernels/spmm_chain.cu` reads it: panels of rows, chunks of k, and the entries of each.
 
 use super::pattern::{Pattern, for_each_bit};
-use crate::threads;
+use contract::threads;
 
 /// Rows of V that come by one copy.
 pub(super) const RUN: usize = 8;

@@ -4,7 +4,7 @@ use ndarray::ArrayView2;
 
 use super::super::live::packing_threads;
 use crate::backend::cpu::nonzero_bits;
-use crate::threads;
+use contract::threads;
 
 /// The non-zeros of a matrix as bits, and its rows by population.
 pub struct Pattern {

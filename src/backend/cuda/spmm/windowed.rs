@@ -1,7 +1,7 @@
 //! A as `kernels/spmm_window.cu` reads it: which entry each row takes in which round.
 
 use super::pattern::{Pattern, for_each_bit};
-use crate::threads;
+use contract::threads;
 
 /// Columns of a lane, and of a tile.
 pub(super) const COLS: usize = 4;

@@ -3,8 +3,8 @@
 use ndarray::ArrayView2;
 
 use super::super::live::{Live, Selection, row_index};
-use crate::matrix::Dtype;
-use crate::threads;
+use contract::dtype::Dtype;
+use contract::threads;
 
 /// k of one tensor-core group, the least that is skipped.
 const GROUP: usize = 16;

@@ -1,0 +1,114 @@
+//! One case: what is computed, from what, and under which rule. Who computes it is not in it.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::arithmetic::Arithmetic;
+use crate::digest::Digest;
+use crate::dtype::Dtype;
+use crate::inputs::Recipe;
+use crate::inputs::spec::{Pattern, Sparsity, Values};
+use crate::published::Hardware;
+use crate::strategy::Strategy;
+
+/// One thing to verify: `Y = A V` with A m x k and V k x n.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    /// `{section}/{layer}/{pattern}-{percent}/b{n}/{dtype}[-to-{output}]/{arithmetic}`, unique
+    /// in the manifest and the same however long the section's lists are.
+    pub id: String,
+    pub section: String,
+    /// Whether the section counts without `--strict`.
+    pub required: bool,
+    pub seed: u64,
+    pub layer: String,
+    pub m: usize,
+    pub k: usize,
+    pub n: usize,
+    /// Of A and V.
+    pub dtype: Dtype,
+    /// Of Y.
+    pub output: Dtype,
+    pub arithmetic: Arithmetic,
+    pub pattern: Pattern,
+    /// Zero for the pattern `none`.
+    pub sparsity: Sparsity,
+    pub weights: Weights,
+    pub activations: Activations,
+    pub strategy: Strategy,
+    /// The line of the layer in the manifest.
+    pub line: u32,
+}
+
+/// Where the values of V come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activations {
+    Synthetic(Values),
+    /// Drawn after A by the generator of [`Weights::Drawn`].
+    Drawn,
+}
+
+impl Activations {
+    pub fn name(self) -> &'static str {
+        match self {
+            Activations::Synthetic(values) => values.name(),
+            Activations::Drawn => "torch-device-uniform",
+        }
+    }
+}
+
+/// Where the values of A come from, before pruning.
+///
+/// Of a file's digest and the tensor's, at least one is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Weights {
+    Synthetic(Values),
+    /// What PyTorch's `rand` draws first on a device, once its generator has the case's seed.
+    Drawn(Hardware),
+    /// A tensor of a local safetensors file, relative to the manifest or to `--weights`.
+    File {
+        path: PathBuf,
+        sha256: Option<Digest>,
+        tensor: String,
+        tensor_sha256: Option<Digest>,
+    },
+    /// A tensor of a safetensors file of a Hugging Face model.
+    Hub {
+        /// `organisation/name`.
+        repo: String,
+        /// The commit: 40 hexadecimal digits.
+        revision: String,
+        /// The path of the file in the repository.
+        file: String,
+        sha256: Option<Digest>,
+        tensor: String,
+        tensor_sha256: Option<Digest>,
+    },
+}
+
+impl Case {
+    /// What identifies A apart from the source of its values.
+    pub fn recipe(&self) -> Recipe {
+        let Case { seed, m, k, dtype, pattern, sparsity, .. } = *self;
+        Recipe { seed, m, k, dtype, pattern, sparsity }
+    }
+
+    /// One output element by the scalar rule, as it is hashed.
+    pub fn rule(&self, a: &[f32], v: &[f32]) -> f32 {
+        self.output.round(self.arithmetic.dot(a, v)) + 0.0
+    }
+}
+
+/// Where the values come from, in a line of a record.
+impl fmt::Display for Weights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Weights::Synthetic(values) => write!(f, "synthetic {}", values.name()),
+            Weights::Drawn(hardware) => write!(f, "torch-device-uniform of {hardware}"),
+            Weights::File { path, tensor, .. } => write!(f, "{}: {tensor}", path.display()),
+            Weights::Hub { repo, revision, file, tensor, .. } => {
+                write!(f, "{repo}@{revision}/{file}: {tensor}")
+            }
+        }
+    }
+}

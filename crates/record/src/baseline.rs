@@ -1,0 +1,76 @@
+//! Rivals: what they are, what their outputs were found to be, and why one is missing.
+
+use contract::digest::Digest;
+use serde::{Deserialize, Serialize};
+
+use crate::verdict::Verdict;
+
+/// What a baseline multiplies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Every element of A.
+    Dense,
+    /// The non-zeros of A.
+    Sparse,
+    /// The live rows of A, every element of them.
+    Compacted,
+    /// Every element of A, rounded to a shorter format than the case's: shown, and never the best.
+    Reduced,
+}
+
+/// A rival that cannot run here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missing {
+    /// The baseline's name, such as `onemkl-csr`.
+    pub name: String,
+    /// `not installed: looked for ...`, or why the library cannot be used.
+    pub reason: String,
+}
+
+/// What an output was found to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identified {
+    /// The model that the output follows, in all elements or, if not `verified`, in those that were
+    /// screened and in more of the others than any other candidate that was compared; `None` if no candidate got so far. Data that do not tell models apart (small
+    /// integers) follow many: the likeliest of them is named.
+    pub model: Option<String>,
+    /// SHA-256 of Y, row-major, little-endian in its dtype, -0 made +0.
+    pub digest: Digest,
+    pub elements: usize,
+    /// Elements that differ from those of `model`; `None` where there is no model.
+    pub differing: Option<usize>,
+    /// Whether every element, and so the digest, is that of the model computed here.
+    pub verified: bool,
+    /// Whether a case can name that model as its arithmetic.
+    pub can_be_named: bool,
+    /// Candidates tried.
+    pub tried: usize,
+}
+
+/// What a vendor's library made of a case.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BaselineRecord {
+    pub name: String,
+    /// Function, algorithm and math mode.
+    pub math: String,
+    /// What it is let off, and what sets it apart from the case.
+    pub note: String,
+    /// `verified`: every element is that of a model computed on the CPU; `within-bound`, or not.
+    pub verdict: Verdict,
+    /// `None` where it could not be run.
+    pub identified: Option<Identified>,
+    /// Of the outputs for the perturbed inputs: A changed, and V changed.
+    pub rebuilt: Option<Perturbed>,
+    pub shifted: Option<Perturbed>,
+    /// Why it is not verified, in words.
+    pub reasons: Vec<String>,
+}
+
+/// A library's output for perturbed inputs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Perturbed {
+    pub digest: Digest,
+    /// `verified`: the digest that the case's contract gives; else `within-bound` or `out-of-bound`.
+    pub verdict: Verdict,
+}

@@ -1,0 +1,212 @@
+//! What publishers say of cases: figures as they are printed, and whether they agree with each other.
+//!
+//! A printed figure stands for all values that round to it, so every rule computes with intervals: what is
+//! reported cannot be an effect of rounding. Knows no device and no clock; only `judge` looks at records.
+
+mod figure;
+mod judged;
+mod printed;
+
+pub use figure::Figure;
+pub use judged::{JudgedClaim, PublishedInput, Row, Word, agrees, attained};
+pub use printed::{Printed, Range};
+
+use serde::{Deserialize, Serialize};
+
+use contract::digest::Digest;
+use contract::dtype::Dtype;
+use contract::inputs::spec::Sparsity;
+use contract::published::{Hardware, Recipe, Scope};
+
+/// Something published, of some cases of a section or of all there is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Claim {
+    /// Unique in the manifest.
+    pub id: String,
+    /// `None`: of everything that was published.
+    pub section: Option<String>,
+    /// What the figures are of, as far as it is one thing.
+    pub subject: Subject,
+    /// Ids of the manifest's cases that stand for it; empty where there is no section.
+    pub cases: Vec<String>,
+    /// Where it can be read.
+    pub sources: Vec<String>,
+    /// The baseline's name, as published.
+    pub baseline: Option<String>,
+    #[serde(with = "figure::as_map")]
+    pub figures: Vec<(Figure, Printed)>,
+    /// Counts of models, layers and levels whose product the cases should be.
+    pub factors: Vec<u64>,
+    /// Speedups published over other baselines on the same case, by the baseline's name.
+    pub over: Vec<(String, Printed)>,
+    pub energy_method: Option<EnergyMethod>,
+    /// What a published tolerance is compared with.
+    pub tolerance_of: Option<ToleranceOf>,
+    pub digests: Vec<PublishedDigest>,
+    /// How the V of the published digest was drawn, first of a generator with the case's seed; `None` where it is the
+    /// case's own V, or not known.
+    pub v_recipe: Option<(Recipe, Hardware)>,
+    /// Line of the claim in the manifest.
+    pub line: u32,
+}
+
+impl Claim {
+    pub fn figure(&self, figure: Figure) -> Option<&Printed> {
+        self.figures.iter().find(|(known, _)| *known == figure).map(|(_, printed)| printed)
+    }
+}
+
+/// What a claim's figures are of; `None` where it is about several or does not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Subject {
+    /// Rows and columns of A.
+    pub shape: Option<(u64, u64)>,
+    /// Columns of V.
+    pub batch: Option<u64>,
+    /// Zero where nothing was pruned.
+    pub sparsity: Option<Sparsity>,
+    pub dtype: Option<Dtype>,
+}
+
+/// How published energy came about, as far as the publisher says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EnergyMethod {
+    /// From a counter or a sensor of the device.
+    Counter,
+    /// From the ratio of times, and said to be.
+    TimeRatio,
+}
+
+/// What a tolerance is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ToleranceOf {
+    /// The largest difference of two output elements.
+    Output,
+    /// The same, after each column of both outputs was divided by its Euclidean norm.
+    NormalisedColumns,
+}
+
+/// A digest of a tensor, or its first digits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PublishedDigest {
+    pub tensor: Tensor,
+    pub digits: Digits,
+    pub scope: Scope,
+}
+
+impl PublishedDigest {
+    pub fn matches(&self, digest: &Digest) -> bool {
+        digest.to_string().starts_with(self.digits.as_str())
+    }
+}
+
+/// The first digits of a SHA-256 digest: lower-case hexadecimal, 8 to 64.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digits(String);
+
+impl Digits {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The first eight, for messages.
+    pub fn short(&self) -> &str {
+        &self.0[..8]
+    }
+}
+
+impl TryFrom<String> for Digits {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Digits, &'static str> {
+        let is_hex = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if is_hex && (8..=64).contains(&text.len()) {
+            Ok(Digits(text))
+        } else {
+            Err("8 to 64 lower-case hexadecimal digits")
+        }
+    }
+}
+
+impl From<Digits> for String {
+    fn from(digits: Digits) -> String {
+        digits.0
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tensor {
+    A,
+    V,
+    Dense,
+    Operator,
+}
+
+impl Tensor {
+    /// With their keys in manifests.
+    pub const ALL: [(&'static str, Tensor); 4] = [
+        ("a", Tensor::A),
+        ("v", Tensor::V),
+        ("dense", Tensor::Dense),
+        ("operator", Tensor::Operator),
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Tensor::A => "A",
+            Tensor::V => "V",
+            Tensor::Dense => "the dense output",
+            Tensor::Operator => "the operator's output",
+        }
+    }
+}
+
+/// A section of what was published, and the manifest's section that stands for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    /// The publisher's name for the section.
+    pub title: String,
+    /// Its cases, as the publisher counts; the manifest's section has as many.
+    pub cases: u64,
+    /// What is not published and was chosen by the manifest's author.
+    pub chosen: Vec<String>,
+}
+
+/// What a model's own configuration says of its shapes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelConfig {
+    pub source: String,
+    pub hidden_size: u64,
+    pub intermediate_size: u64,
+    pub attention_heads: u64,
+    pub key_value_heads: u64,
+    pub vocabulary: u64,
+    /// That the checkpoint ships in.
+    pub dtype: Dtype,
+}
+
+impl ModelConfig {
+    /// Rows and columns of a layer's weights, by the last part of its name, with how they follow from the
+    /// configuration; `None` for other names.
+    pub fn shape(&self, layer: &str) -> Option<((u64, u64), &'static str)> {
+        let hidden = self.hidden_size;
+        let key_value = self.key_value_heads * (hidden / self.attention_heads.max(1));
+        Some(match layer {
+            "embed_tokens" | "lm_head" => ((self.vocabulary, hidden), "vocabulary x hidden_size"),
+            "gate_proj" | "up_proj" => {
+                ((self.intermediate_size, hidden), "intermediate_size x hidden_size")
+            }
+            "down_proj" => ((hidden, self.intermediate_size), "hidden_size x intermediate_size"),
+            "q_proj" | "o_proj" => ((hidden, hidden), "hidden_size x hidden_size"),
+            "k_proj" | "v_proj" => (
+                (key_value, hidden),
+                "key_value_heads x (hidden_size / attention_heads) x hidden_size",
+            ),
+            _ => return None,
+        })
+    }
+}

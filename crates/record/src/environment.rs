@@ -1,0 +1,31 @@
+//! The machine a run was made on.
+
+use serde::{Deserialize, Serialize};
+
+/// A machine and the tool on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Environment {
+    pub tool_version: String,
+    /// Of the executable: says more than a version or a revision can.
+    pub tool_sha256: Option<String>,
+    /// What the build was told in SPARSE_VERIFY_REVISION. It is never looked up at run time:
+    /// the checkout may have moved on since.
+    pub git_revision: Option<String>,
+    pub os: String,
+    pub kernel: Option<String>,
+    pub architecture: String,
+    pub cpu_model: String,
+    /// Logical processors that this process may use.
+    pub cores: usize,
+    pub memory_bytes: Option<u64>,
+    /// All levels that hold data, as seen from one core, the last level whole.
+    pub cache_bytes: u64,
+    /// The dispatch path in use.
+    pub isa: String,
+    /// All dispatch paths that this processor can run.
+    pub isa_available: Vec<String>,
+    /// Whether SHA-256 has instructions of its own.
+    pub sha_instructions: bool,
+    /// Whether this thread rounds to nearest even and keeps subnormals.
+    pub float_environment_is_ieee: bool,
+}

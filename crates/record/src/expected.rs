@@ -1,0 +1,142 @@
+//! Committed digests, as data. Files are read and written by the kit.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use contract::case::Case;
+use contract::digest::Digest;
+use serde::Deserialize;
+
+/// The version of the files' format.
+pub const FORMAT: u32 = 1;
+
+/// One manifest's committed digests.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expected {
+    pub format: u32,
+    pub manifest: String,
+    #[serde(default)]
+    pub cases: BTreeMap<String, Entry>,
+}
+
+/// One case's committed digests.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    pub a: Digest,
+    pub v: Digest,
+    pub dense: Digest,
+    /// `None` for an operator without a bit contract, and so the next two.
+    pub operator: Option<Digest>,
+    /// `None` also where the perturbation test does not apply.
+    pub rebuilt: Option<Digest>,
+    pub shifted: Option<Digest>,
+    /// Shape and dtype of each tensor, such as `192x320 f32`.
+    pub tensors: Tensors,
+    pub order: String,
+    pub arithmetic: String,
+    /// Whether hardware was seen to follow the arithmetic's model; tensor cores only.
+    pub model: Option<String>,
+    pub tool: String,
+    /// Implementations and machines that gave these digests.
+    pub confirmed: Vec<String>,
+    pub panels: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tensors {
+    pub a: String,
+    pub v: String,
+    pub y: String,
+}
+
+impl Tensors {
+    pub fn of(case: &Case) -> Tensors {
+        let tensor = |rows, columns, dtype| format!("{rows}x{columns} {dtype}");
+        Tensors {
+            a: tensor(case.m, case.k, case.dtype),
+            v: tensor(case.k, case.n, case.dtype),
+            y: tensor(case.m, case.n, case.output),
+        }
+    }
+}
+
+impl Expected {
+    /// The file's text: cases sorted, one key a line.
+    pub fn to_text(&self) -> String {
+        let mut text = format!(
+            "# Written by `verify pin` alone. VERIFY.md section 5 says what each digest is of.\n\
+             format: {}\nmanifest: {}\ncases:\n",
+            self.format, self.manifest
+        );
+        for (id, entry) in &self.cases {
+            let optional = |digest: Option<Digest>| match digest {
+                Some(digest) => digest.to_string(),
+                None => "null".to_owned(),
+            };
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "  {id}:");
+            for (name, digest) in [
+                ("a", Some(entry.a)),
+                ("v", Some(entry.v)),
+                ("dense", Some(entry.dense)),
+                ("operator", entry.operator),
+                ("rebuilt", entry.rebuilt),
+                ("shifted", entry.shifted),
+            ] {
+                let quote = if digest.is_some() { "\"" } else { "" };
+                let _ = writeln!(text, "    {name}: {quote}{}{quote}", optional(digest));
+            }
+            let Tensors { a, v, y } = &entry.tensors;
+            let _ = writeln!(text, "    tensors: {{a: {a}, v: {v}, y: {y}}}");
+            let _ = writeln!(text, "    order: {}", entry.order);
+            let _ = writeln!(text, "    arithmetic: {}", entry.arithmetic);
+            if let Some(model) = &entry.model {
+                let _ = writeln!(text, "    model: {model}");
+            }
+            let _ = writeln!(text, "    tool: {}", entry.tool);
+            let _ = writeln!(text, "    confirmed:");
+            for confirmation in &entry.confirmed {
+                let _ = writeln!(text, "      - {}", quoted(confirmation));
+            }
+            let fours = entry.panels.chunks(4).map(|four| {
+                four.iter().map(|panel| format!("\"{panel}\"")).collect::<Vec<_>>().join(", ")
+            });
+            let lines = fours.collect::<Vec<_>>().join(",\n      ");
+            let _ = writeln!(text, "    panels: [\n      {lines}]");
+        }
+        text
+    }
+}
+
+/// A YAML double-quoted scalar.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+impl Entry {
+    /// Says so if the entry is about other shapes, dtypes or arithmetic than the case.
+    pub fn describes_another(&self, case: &Case) -> Option<String> {
+        let tensors = Tensors::of(case);
+        if self.tensors == tensors && self.arithmetic == case.arithmetic.to_string() {
+            return None;
+        }
+        let line = |t: &Tensors, arithmetic: &str| {
+            format!("A {}, V {}, Y {}, {arithmetic}", t.a, t.v, t.y)
+        };
+        Some(format!(
+            "the committed entry is about another case\n  expected {}\n  got      {}",
+            line(&self.tensors, &self.arithmetic),
+            line(&tensors, &case.arithmetic.to_string())
+        ))
+    }
+
+    /// Whether two entries commit the same digests of the same tensors.
+    pub fn same_digests(&self, other: &Entry) -> bool {
+        let key =
+            |e: &Entry| (e.a, e.v, e.dense, e.operator, e.rebuilt, e.shifted, e.arithmetic.clone());
+        key(self) == key(other) && self.tensors == other.tensors && self.panels == other.panels
+    }
+}

@@ -1,0 +1,326 @@
+//! Rules that look at one claim.
+
+use crate::claims::{Claim, EnergyMethod, Figure, Printed, Range, Subject, Tensor, ToleranceOf};
+use crate::numbers::number;
+use contract::digest::Digest;
+use contract::dtype::Dtype;
+use contract::published::{PREFIX_BYTES, Scope};
+
+/// A rule's name and what it found, in one line with its arithmetic.
+pub type Found = (&'static str, String);
+
+/// A rule that was applied, and whether what is printed agrees with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    pub rule: &'static str,
+    pub holds: bool,
+    /// One line, with the arithmetic.
+    pub line: String,
+}
+
+impl Checked {
+    fn new(rule: &'static str, holds: bool, line: String) -> Checked {
+        Checked { rule, holds, line }
+    }
+}
+
+/// What the rules need beyond the claim.
+pub struct Context<'a> {
+    /// The manifest's platform.
+    pub platform: Option<&'a str>,
+    /// The dtype that the model's checkpoint ships in.
+    pub ships: Option<Dtype>,
+}
+
+/// Every rule that a claim has the figures for.
+pub fn of_claim(claim: &Claim, context: &Context<'_>) -> Vec<Checked> {
+    let mut found = Vec::new();
+    found.extend(speedup(claim));
+    found.extend(tokens(claim));
+    found.extend(gflops(claim));
+    found.extend(energy(claim));
+    found.extend(roofline(claim, context.platform));
+    found.extend(live_rows(claim));
+    found.extend(faster_baseline(claim));
+    found.extend(memory(claim, context.ships));
+    found.extend(tolerance(claim));
+    found.extend(vacuous(claim));
+    found.extend(coverage(claim));
+    found.extend(factors(claim));
+    found
+}
+
+/// The ends of a range, or the one number that both print as.
+pub fn range(range: Range) -> String {
+    let (low, high) = (number(range.low), number(range.high));
+    if low == high { low } else { format!("{low} to {high}") }
+}
+
+/// Vendor's time over the operator's, by each pair of figures that gives it.
+fn speedup(claim: &Claim) -> Vec<Checked> {
+    let Some(speedup) = claim.figure(Figure::Speedup) else { return Vec::new() };
+    let pairs = [
+        (Figure::VendorMs, Figure::OperatorMs, "ms"),
+        (Figure::VendorUsPerToken, Figure::UsPerToken, "us a token"),
+        (Figure::TokensPerS, Figure::VendorTokensPerS, "tokens/s"),
+    ];
+    let check = |(above, below, unit)| {
+        let (above, below): (&Printed, &Printed) = (claim.figure(above)?, claim.figure(below)?);
+        let ratio = above.range.over(below.range);
+        let line = format!("{above} / {below} {unit} = {}, printed {speedup}", range(ratio));
+        Some(Checked::new("speedup", ratio.meets(speedup.range), line))
+    };
+    pairs.into_iter().filter_map(check).collect()
+}
+
+/// Tokens a second times latency is the batch.
+fn tokens(claim: &Claim) -> Vec<Checked> {
+    let Some(batch) = claim.subject.batch else { return Vec::new() };
+    let pairs =
+        [(Figure::TokensPerS, Figure::OperatorMs), (Figure::VendorTokensPerS, Figure::VendorMs)];
+    let check = |(tokens, ms)| {
+        let (tokens, ms) = (claim.figure(tokens)?, claim.figure(ms)?);
+        let product = tokens.range.times(ms.range).times(Range::exact(1e-3));
+        let shown = range(product);
+        let line = format!("{tokens} tokens/s x {ms} ms = {shown} tokens, batch {batch}");
+        Some(Checked::new("tokens", product.contains(batch as f64), line))
+    };
+    pairs.into_iter().filter_map(check).collect()
+}
+
+/// What a mask drawn at random may have more or fewer non-zeros than the nominal count.
+const NNZ_SLACK: f64 = 0.005;
+
+/// Nominal non-zeros of A, and how they are written.
+fn nnz(subject: &Subject) -> Option<(Range, f64)> {
+    let ((m, k), sparsity) = (subject.shape?, subject.sparsity?);
+    let nnz = m as f64 * k as f64 * (1.0 - sparsity.as_f64());
+    Some((Range { low: nnz * (1.0 - NNZ_SLACK), high: nnz * (1.0 + NNZ_SLACK) }, nnz))
+}
+
+/// GFLOP/s on non-zeros is 2 nnz batch / latency.
+fn gflops(claim: &Claim) -> Vec<Checked> {
+    let Subject { shape: Some((m, k)), batch: Some(batch), .. } = claim.subject else {
+        return Vec::new();
+    };
+    let Some((nnz, nominal)) = nnz(&claim.subject) else { return Vec::new() };
+    let pairs = [(Figure::Gflops, Figure::OperatorMs), (Figure::VendorGflops, Figure::VendorMs)];
+    let check = |(gflops, ms)| {
+        let (gflops, ms) = (claim.figure(gflops)?, claim.figure(ms)?);
+        // 1e9 operations a second are 1e6 a millisecond.
+        let rate = |nnz: Range| nnz.times(Range::exact(2.0 * batch as f64 / 1e6)).over(ms.range);
+        let at = rate(nnz);
+        let holds = at.meets(gflops.range);
+        let dense = Range::exact(m as f64 * k as f64);
+        let hint = match !holds && rate(dense).meets(gflops.range) && nominal < dense.low {
+            true => format!(" (with all {} elements: {})", number(dense.low), range(rate(dense))),
+            false => String::new(),
+        };
+        let (at, nominal) = (range(at), number(nominal));
+        let line = format!(
+            "2 x {nominal} non-zeros x {batch} / {ms} ms = {at} GFLOP/s, printed {gflops}{hint}"
+        );
+        Some(Checked::new("gflops", holds, line))
+    };
+    pairs.into_iter().filter_map(check).collect()
+}
+
+/// Energy that is said to be measured and is the time ratio to the printed digit; or said to be the
+/// time ratio, and is not.
+fn energy(claim: &Claim) -> Option<Checked> {
+    let (energy, speedup) =
+        (claim.figure(Figure::EnergySavedPercent)?, claim.figure(Figure::Speedup)?);
+    if !energy.is_one() || !speedup.is_one() {
+        return None;
+    }
+    let ratio = Range::exact(1.0).over(speedup.range).complement().times(Range::exact(100.0));
+    let meets = ratio.meets(energy.range);
+    // A whole percent is met by chance.
+    let is_fine = energy.range.high - energy.range.low < 0.5;
+    let line =
+        |what: &str| format!("1 - 1 / {speedup} = {} %, printed {energy} %{what}", range(ratio));
+    let (holds, what) = match claim.energy_method {
+        Some(EnergyMethod::TimeRatio) => (meets, " as the ratio of times"),
+        Some(EnergyMethod::Counter) if meets && is_fine => {
+            (false, " as measured: the figure of times alone")
+        }
+        None if meets && is_fine => (false, ": the figure of times alone"),
+        _ => return None,
+    };
+    Some(Checked::new("energy", holds, line(what)))
+}
+
+/// Peak GFLOP/s of dense f32 and bf16 products, and GB/s of memory. Sources: the makers' data sheets of
+/// H200 SXM, B200 SXM, T4 and MI300X; f32 without tensor cores (MI300X: its matrix units).
+const PEAKS: [(&str, f64, f64, f64); 4] = [
+    ("NVIDIA H200", 66_900.0, 989_500.0, 4_800.0),
+    ("NVIDIA B200", 80_000.0, 2_250_000.0, 8_000.0),
+    ("NVIDIA Tesla T4", 8_100.0, 65_000.0, 320.0),
+    ("AMD Instinct MI300X", 163_400.0, 1_307_400.0, 5_300.0),
+];
+
+/// What breaks it cannot be.
+pub const ROOFLINE: &str = "roofline";
+
+/// No time is shorter than the operations at the device's peak, or than its non-zeros, V and the rows of
+/// Y that live, moved once.
+fn roofline(claim: &Claim, platform: Option<&str>) -> Option<Checked> {
+    let ms = claim.figure(Figure::OperatorMs)?;
+    let (_, f32_peak, bf16_peak, memory) =
+        PEAKS.into_iter().find(|(name, ..)| Some(*name) == platform)?;
+    let (_, k) = claim.subject.shape?;
+    let (batch, (nnz, _)) = (claim.subject.batch? as f64, nnz(&claim.subject)?);
+    let (peak, size) = match claim.subject.dtype? {
+        Dtype::F32 => (f32_peak, 4.0),
+        Dtype::Bf16 | Dtype::F16 => (bf16_peak, 2.0),
+    };
+    let layers = claim.figure(Figure::Layers).map_or(1.0, |layers| layers.range.low);
+    let flops = 2.0 * nnz.low * batch;
+    let bytes = size * (nnz.low + k as f64 * batch);
+    let (by_flops, by_bytes) = (layers * flops / peak / 1e6, layers * bytes / memory / 1e6);
+    let least = by_flops.max(by_bytes);
+    let work = match by_flops >= by_bytes {
+        true => format!("{} flops / {} GFLOP/s", number(flops), number(peak)),
+        false => format!("{} bytes / {} GB/s", number(bytes), number(memory)),
+    };
+    let line = format!("{work} = {} ms at least, printed {ms} ms", number(least));
+    Some(Checked::new(ROOFLINE, ms.range.high >= least, line))
+}
+
+/// Rows that live are those that were not pruned.
+fn live_rows(claim: &Claim) -> Option<Checked> {
+    let printed = claim.figure(Figure::LiveRows)?;
+    let ((m, _), sparsity) = (claim.subject.shape?, claim.subject.sparsity?);
+    let live = m as f64 * (1.0 - sparsity.as_f64());
+    let around = Range { low: live - 1.0, high: live + 1.0 };
+    let line =
+        format!("{m} rows x (1 - {}) = {}, printed {printed}", sparsity.as_f64(), number(live));
+    Some(Checked::new("live rows", around.meets(printed.range), line))
+}
+
+/// A speedup over one baseline that is larger than that over another: the other is faster.
+fn faster_baseline(claim: &Claim) -> Vec<Checked> {
+    let (Some(speedup), Some(baseline)) = (claim.figure(Figure::Speedup), &claim.baseline) else {
+        return Vec::new();
+    };
+    let compare = |(other, over): &(String, Printed)| {
+        let ratio = range(speedup.range.over(over.range));
+        let line = format!(
+            "{speedup}x over {baseline} and {over}x over {other} on the same case: {other} is {ratio} \
+             times as fast as {baseline}"
+        );
+        Checked::new("baseline", !over.range.is_below(speedup.range), line)
+    };
+    claim.over.iter().map(compare).collect()
+}
+
+/// Bytes of live rows and of the dense matrix; and what the reduction is against the dtype that ships.
+fn memory(claim: &Claim, ships: Option<Dtype>) -> Vec<Checked> {
+    let mut found = Vec::new();
+    let (Some((m, k)), Some(sparsity)) = (claim.subject.shape, claim.subject.sparsity) else {
+        return found;
+    };
+    let mb = |rows: u64, size: usize| Range::exact(rows as f64 * k as f64 * size as f64 / 1e6);
+    let live = sparsity.live_of(m);
+    let f32_size = Dtype::F32.size();
+    for (figure, rows) in [(Figure::MemoryMb, live), (Figure::DenseMemoryMb, m)] {
+        let Some(printed) = claim.figure(figure) else { continue };
+        let held = mb(rows, f32_size);
+        let line =
+            format!("{rows} x {k} x {f32_size} bytes = {} MB, printed {printed}", range(held));
+        found.push(Checked::new("memory", held.meets(printed.range), line));
+    }
+    if let (Some(reduction), Some(ships)) = (claim.figure(Figure::MemoryReduction), ships)
+        && ships != Dtype::F32
+    {
+        let (held, shipped) = (mb(live, f32_size), mb(m, ships.size()));
+        let against = shipped.over(held);
+        let line = format!(
+            "{m} x {k} {ships} weights as shipped, {} MB / {} MB held in f32 = {}, printed {reduction}",
+            range(shipped),
+            range(held),
+            range(against)
+        );
+        found.push(Checked::new("memory", !against.is_below(reduction.range), line));
+    }
+    found
+}
+
+/// A column of L live elements that was divided by its norm has the root mean square 1 / sqrt(L): zeros
+/// differ from it by that.
+fn tolerance(claim: &Claim) -> Option<Checked> {
+    if claim.tolerance_of != Some(ToleranceOf::NormalisedColumns) {
+        return None;
+    }
+    let tolerance = claim.figure(Figure::Tolerance)?;
+    let ((m, _), sparsity) = (claim.subject.shape?, claim.subject.sparsity?);
+    let live = sparsity.live_of(m).max(1);
+    let size = 1.0 / (live as f64).sqrt();
+    let holds = size >= tolerance.range.low;
+    let line = format!(
+        "a normalised column of {live} live rows has elements of 1 / sqrt({live}) = {} (root mean square), \
+         tolerance {tolerance}: an output of zeros lies {} it",
+        number(size),
+        if holds { "outside of" } else { "within" }
+    );
+    Some(Checked::new("tolerance", holds, line))
+}
+
+/// Digests of nothing: no bytes, or zeros.
+fn vacuous(claim: &Claim) -> Vec<Checked> {
+    let zeros = |bytes: u64| Digest::of(&vec![0; bytes as usize]);
+    let empty = Digest::of(b"");
+    let prefix = zeros(PREFIX_BYTES as u64);
+    let mut found = Vec::new();
+    for published in &claim.digests {
+        let name = published.tensor.name();
+        let what = if published.matches(&empty) {
+            "no bytes".to_owned()
+        } else if published.matches(&prefix) {
+            format!("{PREFIX_BYTES} zero bytes")
+        } else {
+            continue;
+        };
+        let digits = published.digits.short();
+        let line = format!("{digits}... of {name} is the SHA-256 of {what}");
+        found.push(Checked::new("vacuous digest", false, line));
+    }
+    found
+}
+
+pub const COVERAGE: &str = "prefix coverage";
+
+/// How much of each tensor its prefix covers.
+fn coverage(claim: &Claim) -> Option<Checked> {
+    let Subject { shape: Some((m, k)), batch, .. } = claim.subject else { return None };
+    let elements = |tensor| match tensor {
+        Tensor::A => Some(m.saturating_mul(k)),
+        Tensor::V => batch.map(|n| k.saturating_mul(n)),
+        Tensor::Dense | Tensor::Operator => batch.map(|n| m.saturating_mul(n)),
+    };
+    let partial = claim.digests.iter().filter(|published| published.scope == Scope::Prefix);
+    let shares: Vec<String> = partial
+        .filter_map(|published| {
+            let bytes = elements(published.tensor)?.saturating_mul(4);
+            (bytes > PREFIX_BYTES as u64).then(|| {
+                let percent = number(100.0 * PREFIX_BYTES as f64 / bytes as f64);
+                format!("{} ({percent} % of {bytes})", published.tensor.name())
+            })
+        })
+        .collect();
+    let line = format!("{PREFIX_BYTES} bytes are hashed of {}", shares.join(", "));
+    (!shares.is_empty()).then(|| Checked::new(COVERAGE, false, line))
+}
+
+/// Models times layers times levels are the cases.
+fn factors(claim: &Claim) -> Option<Checked> {
+    let cases = claim.figure(Figure::Cases)?;
+    let product =
+        claim.factors.iter().fold(1u64, |product, &factor| product.saturating_mul(factor));
+    if claim.factors.is_empty() {
+        return None;
+    }
+    let factors: Vec<String> = claim.factors.iter().map(u64::to_string).collect();
+    let line = format!("{} = {product}, printed {cases} cases", factors.join(" x "));
+    Some(Checked::new("totals", cases.range.contains(product as f64), line))
+}

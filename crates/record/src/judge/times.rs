@@ -1,0 +1,503 @@
+//! Figures that need a clock: what the open operator reaches, what the vendor's library takes, and the printed time
+//! under other rules than the publisher's.
+
+use super::Judging;
+use crate::CaseRecord;
+use crate::baseline::Kind;
+use crate::claims::{Figure, Printed, Range};
+use crate::claims::{Row, Word, agrees, attained};
+use crate::judge::rules::range;
+use crate::manifest::names_accelerator;
+use crate::numbers::number;
+use crate::timings::{CaseTimings, Rule, Timed, published_kind};
+use contract::dtype::Dtype;
+
+/// Share by which a published vendor time may differ from one here: cards of one kind differ in clocks, power limits
+/// and library versions.
+const VENDOR_MARGIN: f64 = 0.25;
+
+/// Figures that only a measurement can say something of.
+const TIMED: [Figure; 12] = [
+    Figure::VendorMs,
+    Figure::OperatorMs,
+    Figure::Speedup,
+    Figure::SpeedupMax,
+    Figure::EnergySavedPercent,
+    Figure::TokensPerS,
+    Figure::VendorTokensPerS,
+    Figure::Gflops,
+    Figure::VendorGflops,
+    Figure::UsPerToken,
+    Figure::VendorUsPerToken,
+    Figure::MemoryMb,
+];
+/// Those that are defined over several cases.
+const OF_SEVERAL: [Figure; 2] = [Figure::Speedup, Figure::SpeedupMax];
+
+/// Milliseconds of a timing that may be compared.
+fn ms(timed: &Timed) -> Option<f64> {
+    let timing = timed.timing.as_ref()?;
+    let is_sound = !timing.impossible && timing.clock_disagreement.is_none();
+    let ms = timing.summary.time_ns_median / 1e6;
+    (is_sound && ms > 0.0).then_some(ms)
+}
+
+/// A rival with its time.
+struct Rival<'r> {
+    timed: &'r Timed,
+    ms: f64,
+}
+
+fn fastest<'r>(timings: &'r CaseTimings, is_wanted: impl Fn(&Timed) -> bool) -> Option<Rival<'r>> {
+    let rivals = timings.baselines.iter().filter(|timed| is_wanted(timed));
+    let timed = rivals.filter_map(|timed| Some(Rival { timed, ms: ms(timed)? }));
+    timed.min_by(|a, b| a.ms.total_cmp(&b.ms))
+}
+
+impl<'r> Judging<'r> {
+    /// A case's timings, or why they say nothing about the claim.
+    fn timings(&self, case: &'r CaseRecord) -> Result<&'r CaseTimings, String> {
+        if !case.verdict.satisfies() {
+            return Err(format!("the case is {}", case.verdict.name()));
+        }
+        let Some(timings) = &case.measurement else {
+            let reason = case.measurement_reason.as_deref();
+            return Err(reason.unwrap_or("not measured").to_owned());
+        };
+        match (self.platform, timings.device.as_deref()) {
+            (Some(platform), Some(device)) if device != platform => {
+                Err(format!("measured on {device}, and the claim is about {platform}"))
+            }
+            (Some(platform), None) => {
+                let cpu = &self.record.environment.cpu_model;
+                let names = |word: &str| word == "CPU" || cpu.contains(word);
+                if !names_accelerator(platform) && platform.split_whitespace().all(names) {
+                    return Ok(timings);
+                }
+                Err(format!("measured on {cpu}, and the claim is about {platform}"))
+            }
+            _ => Ok(timings),
+        }
+    }
+
+    /// Whether a rival is what the claim names as its baseline: `cuBLAS-BF16` is cuBLAS on a bf16 case, `CPU CSR`
+    /// any CSR product. Without a name, what the published rule takes.
+    fn is_named(&self, timings: &CaseTimings, timed: &Timed) -> bool {
+        let Some(name) = &self.claim.baseline else {
+            return timed.kind == Some(published_kind(timings.sparsity));
+        };
+        let is_plain = matches!(timed.kind, Some(Kind::Dense | Kind::Sparse));
+        let library = name.strip_suffix("-BF16").unwrap_or(name);
+        match library {
+            "CPU CSR" => timed.kind == Some(Kind::Sparse),
+            library => is_plain && timed.library == library,
+        }
+    }
+
+    fn baseline(&self, timings: &'r CaseTimings) -> Option<Rival<'r>> {
+        fastest(timings, |timed| self.is_named(timings, timed))
+    }
+
+    fn baseline_name(&self) -> &'r str {
+        self.claim.baseline.as_deref().unwrap_or("the baseline of the published rule")
+    }
+
+    /// Figures that need a clock, in the order in which they are printed.
+    pub(super) fn times(&self) -> Vec<Row> {
+        let printed = self.printed_of(&TIMED);
+        if printed.is_empty() || self.claim.section.is_none() {
+            return Vec::new();
+        }
+        let refused = |reason: &str| {
+            vec![Row::not_judged("times", format!("{}: {reason}", printed.join(", ")))]
+        };
+        match self.cases {
+            [] => refused("no case that stands for it was verified"),
+            [case] => match self.timings(case) {
+                Ok(timings) => self.of_one(case, timings),
+                Err(reason) => refused(&reason),
+            },
+            cases => {
+                let timings: Result<Vec<_>, _> =
+                    cases.iter().map(|case| self.timings(case)).collect();
+                match timings {
+                    Ok(timings) => {
+                        let mut rows = self.of_several(&timings);
+                        let of_one =
+                            TIMED.into_iter().filter(|figure| !OF_SEVERAL.contains(figure));
+                        let of_one = self.printed_of(&of_one.collect::<Vec<_>>());
+                        if !of_one.is_empty() {
+                            let count = cases.len();
+                            let line = format!("{}: of {count} cases together", of_one.join(", "));
+                            rows.push(Row::not_judged("times", line));
+                        }
+                        rows
+                    }
+                    Err(reason) => refused(&reason),
+                }
+            }
+        }
+    }
+
+    /// Keys of those that are printed.
+    fn printed_of(&self, figures: &[Figure]) -> Vec<&'static str> {
+        let printed = figures.iter().filter(|figure| self.figure(**figure).is_some());
+        printed.map(|figure| figure.key()).collect()
+    }
+
+    /// The least speedup over all of them, and the largest.
+    fn of_several(&self, all: &[&'r CaseTimings]) -> Vec<Row> {
+        let ratios: Vec<f64> = all
+            .iter()
+            .filter_map(|timings| Some(self.baseline(timings)?.ms / ms(&timings.operator)?))
+            .collect();
+        let ends = (
+            ratios.iter().copied().fold(f64::INFINITY, f64::min),
+            ratios.iter().copied().fold(0.0, f64::max),
+        );
+        let baseline = self.baseline_name();
+        let mut rows = Vec::new();
+        for (figure, rule) in
+            [(Figure::Speedup, "speedup here"), (Figure::SpeedupMax, "largest speedup here")]
+        {
+            let Some(printed) = self.figure(figure) else { continue };
+            if ratios.len() < all.len() {
+                let line = format!(
+                    "no time of {baseline} in {} of {} cases",
+                    all.len() - ratios.len(),
+                    all.len()
+                );
+                rows.push(Row::not_judged(rule, line));
+                continue;
+            }
+            let here = if figure == Figure::Speedup { ends.0 } else { ends.1 };
+            let line = format!(
+                "{} cases: {} to {} times as fast as {baseline}, printed {printed}x",
+                all.len(),
+                number(ends.0),
+                number(ends.1)
+            );
+            rows.push(Row::new(rule, attained(here >= printed.range.low), printed, here, line));
+        }
+        rows
+    }
+
+    fn of_one(&self, case: &CaseRecord, timings: &'r CaseTimings) -> Vec<Row> {
+        let Some(ours) = ms(&timings.operator) else {
+            return vec![Row::not_judged("times", "no sound time of the open operator".into())];
+        };
+        let mut rows = Vec::new();
+        let baseline = self.baseline(timings);
+        self.operator_rows(timings, ours, &mut rows);
+        match &baseline {
+            Some(baseline) => self.vendor_rows(timings, baseline, ours, &mut rows),
+            None => {
+                let name = self.baseline_name();
+                rows.push(Row::not_judged("vendor", format!("no time of {name} here")));
+            }
+        }
+        self.ratios(case, timings, &baseline, &mut rows);
+        if self.figure(Figure::SpeedupMax).is_some() {
+            rows.extend(self.of_several(&[timings]).pop());
+        }
+        rows
+    }
+
+    /// Layers that printed times are of.
+    fn layers(&self) -> Range {
+        self.figure(Figure::Layers).map_or(Range::exact(1.0), |layers| layers.range)
+    }
+
+    /// What the open operator reaches.
+    fn operator_rows(&self, timings: &CaseTimings, ours: f64, rows: &mut Vec<Row>) {
+        let n = timings.n as f64;
+        if let Some(printed) = self.figure(Figure::OperatorMs) {
+            let per_layer = printed.range.over(self.layers());
+            let each = match self.figure(Figure::Layers) {
+                Some(layers) => format!(" / {layers} layers = {} ms", range(per_layer)),
+                None => String::new(),
+            };
+            let line = format!("open operator {} ms, printed {printed} ms{each}", number(ours));
+            rows.push(Row::new(
+                "operator time",
+                attained(ours <= per_layer.high),
+                printed,
+                ours,
+                line,
+            ));
+        }
+        let rates = [
+            (Figure::TokensPerS, "tokens/s here", tokens_per_s(timings, ours)),
+            (Figure::Gflops, "GFLOP/s here", gflops(timings, ours)),
+        ];
+        for (figure, rule, (here, arithmetic)) in rates {
+            let Some(printed) = self.figure(figure) else { continue };
+            let line = format!("{arithmetic} = {}, printed {printed}", number(here));
+            rows.push(Row::new(rule, attained(here >= printed.range.low), printed, here, line));
+        }
+        if let Some(printed) = self.figure(Figure::UsPerToken) {
+            let here = ours / n * 1e3;
+            let line = format!(
+                "{} ms / {n} tokens = {} us, printed {printed}",
+                number(ours),
+                number(here)
+            );
+            let word = attained(here <= printed.range.high);
+            rows.push(Row::new("us per token here", word, printed, here, line));
+        }
+        let held = timings.operator.bytes_held as f64;
+        if let Some(printed) = self.figure(Figure::MemoryMb).filter(|_| held > 0.0) {
+            let here = held / 1e6;
+            let line = format!("the open operator holds {} MB, printed {printed} MB", number(here));
+            rows.push(Row::new(
+                "memory here",
+                attained(here <= printed.range.high),
+                printed,
+                here,
+                line,
+            ));
+        }
+        if let Some(printed) = self.figure(Figure::MemoryReduction).filter(|_| held > 0.0) {
+            for dtype in [Some(Dtype::F32), self.ships.filter(|ships| *ships != Dtype::F32)]
+                .into_iter()
+                .flatten()
+            {
+                let dense = (timings.m as f64) * (timings.k as f64) * dtype.size() as f64;
+                let here = dense / held;
+                let line = format!(
+                    "dense {dtype} {} MB / {} MB held by the open operator = {}, printed {printed}",
+                    number(dense / 1e6),
+                    number(held / 1e6),
+                    number(here)
+                );
+                let word = attained(here >= printed.range.low);
+                rows.push(Row::new("memory reduction here", word, printed, here, line));
+            }
+        }
+    }
+
+    /// What is published of the vendor's library, and of the open operator over it.
+    fn vendor_rows(
+        &self,
+        timings: &CaseTimings,
+        baseline: &Rival<'_>,
+        ours: f64,
+        rows: &mut Vec<Row>,
+    ) {
+        let (n, theirs) = (timings.n as f64, baseline.ms);
+        let name = &baseline.timed.name;
+        if let Some(printed) = self.figure(Figure::Speedup) {
+            let here = theirs / ours;
+            let line = format!(
+                "{name} {} ms / {} ms = {}x, printed {printed}x over {}",
+                number(theirs),
+                number(ours),
+                number(here),
+                self.baseline_name()
+            );
+            rows.push(Row::new(
+                "speedup here",
+                attained(here >= printed.range.low),
+                printed,
+                here,
+                line,
+            ));
+        }
+        if let Some(printed) = self.figure(Figure::VendorMs) {
+            let per_layer = printed.range.over(self.layers());
+            // Which of its algorithms was timed is not published: any of them will do.
+            let variants = timings.baselines.iter().filter(|timed| self.is_named(timings, timed));
+            let nearest = variants
+                .filter_map(|timed| Some(Rival { timed, ms: ms(timed)? }))
+                .min_by(|a, b| {
+                    let far = |rival: &Rival<'_>| distance(per_layer, rival.ms);
+                    far(a).total_cmp(&far(b))
+                });
+            if let Some(nearest) = nearest {
+                let each = match self.figure(Figure::Layers) {
+                    Some(layers) => format!(" / {layers} layers = {} ms", range(per_layer)),
+                    None => String::new(),
+                };
+                let line = format!(
+                    "{name} {} ms (fastest), {} {} ms (nearest), printed {printed} ms{each}: {} times the nearest, of \
+                     at most {}",
+                    number(theirs),
+                    nearest.timed.name,
+                    number(nearest.ms),
+                    range(per_layer.over(Range::exact(nearest.ms))),
+                    1.0 + VENDOR_MARGIN
+                );
+                let word = agrees(distance(per_layer, nearest.ms) <= VENDOR_MARGIN);
+                rows.push(Row::new("vendor time", word, printed, theirs, line));
+            }
+        }
+        if self.claim.baseline.is_some() && self.figure(Figure::Speedup).is_some() {
+            let plain = |timed: &Timed| matches!(timed.kind, Some(Kind::Dense | Kind::Sparse));
+            if let Some(best) = fastest(timings, plain) {
+                let is_best = theirs <= best.ms;
+                let line = format!(
+                    "fastest dense or sparse library here: {} {} ms; {} takes {} ms",
+                    best.timed.name,
+                    number(best.ms),
+                    self.baseline_name(),
+                    number(theirs)
+                );
+                let row = Row {
+                    printed: self.claim.baseline.clone(),
+                    ..Row::not_judged("choice of baseline", line)
+                };
+                rows.push(Row { word: agrees(is_best), here: Some(best.ms), ..row });
+            }
+        }
+        let rates = [
+            (Figure::VendorTokensPerS, "vendor tokens/s", tokens_per_s(timings, theirs)),
+            (Figure::VendorGflops, "vendor GFLOP/s", gflops(timings, theirs)),
+            (
+                Figure::VendorUsPerToken,
+                "vendor us per token",
+                (theirs / n * 1e3, format!("{} ms / {n} tokens", number(theirs))),
+            ),
+        ];
+        for (figure, rule, (here, arithmetic)) in rates {
+            let Some(printed) = self.figure(figure) else { continue };
+            let line = format!("{name}: {arithmetic} = {}, printed {printed}", number(here));
+            let word = agrees(distance(printed.range, here) <= VENDOR_MARGIN);
+            rows.push(Row::new(rule, word, printed, here, line));
+        }
+        if let Some(printed) = self.figure(Figure::EnergySavedPercent) {
+            rows.push(self.energy(timings, baseline, printed));
+        }
+    }
+
+    /// Energy by counters, where both were read.
+    fn energy(&self, timings: &CaseTimings, baseline: &Rival<'_>, printed: &Printed) -> Row {
+        const RULE: &str = "energy here";
+        let joules = |timed: &Timed| {
+            let energy = timed.energy.as_ref().filter(|energy| energy.is_valid)?;
+            (energy.joules_per_call > 0.0).then_some(energy.joules_per_call)
+        };
+        // The window is that of the variant which the published rule chose.
+        let measured = timings
+            .baselines
+            .iter()
+            .filter(|timed| self.is_named(timings, timed))
+            .find_map(|timed| Some((&timed.name, joules(timed)?)));
+        let (Some((name, theirs)), Some(ours)) = (measured, joules(&timings.operator)) else {
+            let reason = timings.operator.energy_reason.as_deref();
+            let reason = reason.unwrap_or("no energy was read for both");
+            return Row::not_judged(RULE, format!("{reason} ({})", baseline.timed.name));
+        };
+        let here = 100.0 * (1.0 - ours / theirs);
+        let line = format!(
+            "1 - {} J / {} J ({name}) = {} %, printed {printed} %",
+            number(ours),
+            number(theirs),
+            number(here)
+        );
+        Row::new(RULE, attained(here >= printed.range.low), printed, here, line)
+    }
+
+    /// The printed operator time under other rules than the publisher's: against what was measured here.
+    fn ratios(
+        &self,
+        case: &CaseRecord,
+        timings: &CaseTimings,
+        baseline: &Option<Rival<'_>>,
+        rows: &mut Vec<Row>,
+    ) {
+        let (Some(printed), Some(speedup)) =
+            (self.figure(Figure::OperatorMs), self.figure(Figure::Speedup))
+        else {
+            return;
+        };
+        let operator = printed.range.over(self.layers());
+        let by_rule = |rule: Rule| {
+            let timed = &timings.baselines[timings.chosen(rule)?];
+            Some(Rival { timed, ms: ms(timed)? })
+        };
+        let compacted = || fastest(timings, |timed| timed.kind == Some(Kind::Compacted));
+        let rivals = [
+            (
+                "ratio, published rule",
+                by_rule(Rule::Published).or_else(|| {
+                    baseline.as_ref().map(|rival| Rival { timed: rival.timed, ms: rival.ms })
+                }),
+                "no verified baseline of that rule",
+            ),
+            ("ratio, best rule", by_rule(Rule::Best), "no verified baseline"),
+            ("ratio, compacted dense", compacted(), "no dense product of the live rows was timed"),
+        ];
+        let mut push = |rule: &str, name: &str, theirs: f64| {
+            let here = Range::exact(theirs).over(operator);
+            let line = format!(
+                "{name} {} ms / printed operator time {} ms = {}x, printed {speedup}x",
+                number(theirs),
+                range(operator),
+                range(here)
+            );
+            let word = if here.high >= speedup.range.low { Word::Holds } else { Word::Lower };
+            rows.push(Row::new(
+                rule,
+                word,
+                speedup,
+                theirs / (operator.low + operator.high) * 2.0,
+                line,
+            ));
+        };
+        let mut missing = Vec::new();
+        for (rule, rival, reason) in rivals {
+            match rival {
+                Some(rival) => push(rule, &rival.timed.name, rival.ms),
+                None => missing.push(Row::not_judged(rule, reason.into())),
+            }
+        }
+        if let Some(ships) = self.ships.filter(|ships| ships.name() != case.dtype) {
+            let rule = format!("ratio, dense {ships} as shipped");
+            match self.shipped(case, ships) {
+                Some((name, theirs)) => push(&rule, &name, theirs),
+                None => {
+                    let line = format!("no dense {ships} product of this shape was timed");
+                    missing.push(Row::not_judged(&rule, line));
+                }
+            }
+        }
+        rows.extend(missing);
+    }
+
+    /// The fastest dense product of the shape in the dtype that the checkpoint ships in, on the same device.
+    fn shipped(&self, case: &CaseRecord, ships: Dtype) -> Option<(String, f64)> {
+        let same = |other: &&CaseRecord| {
+            (other.m, other.k, other.n) == (case.m, case.k, case.n)
+                && other.dtype == ships.name()
+                && other.sparsity_percent == "0"
+                && other.device == case.device
+        };
+        let timings =
+            self.record.cases.iter().filter(same).filter_map(|case| self.timings(case).ok());
+        let rivals =
+            timings.filter_map(|timings| fastest(timings, |timed| timed.kind == Some(Kind::Dense)));
+        let best = rivals.min_by(|a, b| a.ms.total_cmp(&b.ms))?;
+        Some((format!("{} ({ships})", best.timed.name), best.ms))
+    }
+}
+
+/// Columns of V per second, and the arithmetic.
+fn tokens_per_s(timings: &CaseTimings, ms: f64) -> (f64, String) {
+    let n = timings.n as f64;
+    (n / ms * 1e3, format!("{n} tokens / {} ms", number(ms)))
+}
+
+/// 10^9 operations on non-zeros per second, and the arithmetic.
+fn gflops(timings: &CaseTimings, ms: f64) -> (f64, String) {
+    let CaseTimings { nnz, n, .. } = timings;
+    (timings.work.flops / ms / 1e6, format!("2 x {nnz} non-zeros x {n} / {} ms", number(ms)))
+}
+
+/// How far a value is from a range, as a share of the nearer end.
+fn distance(range: Range, value: f64) -> f64 {
+    if range.contains(value) {
+        return 0.0;
+    }
+    let ratio = if value < range.low { range.low / value } else { value / range.high };
+    ratio - 1.0
+}

@@ -1,0 +1,31 @@
+//! What was seen in a run, and what follows from it.
+//!
+//! A record stores observations: digests, samples, bounds. Verdicts, statistics, words of claims and exit codes follow
+//! from them by functions of this crate, and every reader derives them anew. Deliberately absent: devices, clocks,
+//! the network, and any way to run a case.
+
+#![forbid(unsafe_code)]
+
+pub mod baseline;
+pub mod bits;
+pub mod claims;
+pub mod compare;
+pub mod device;
+pub mod environment;
+pub mod exit;
+pub mod expected;
+pub mod judge;
+pub mod manifest;
+pub mod merge;
+pub mod numbers;
+pub mod report;
+mod run;
+pub mod shard;
+pub mod shared;
+pub mod timings;
+pub mod verdict;
+
+pub use run::{
+    BitsRecord, CaseRecord, DeviceRecord, FORMAT, ManifestRecord, Record, RecordError, RunOptions,
+    ShardRecord,
+};

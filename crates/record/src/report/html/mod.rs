@@ -1,0 +1,457 @@
+//! Records as one page that needs nothing else: no script, no network, one file. Left out: anything that is not in
+//! the records.
+//!
+//! Every text of a record goes through `text`: the template escapes it, and what could hide or move other text
+//! is written out.
+
+mod claims;
+mod environment;
+mod plot;
+mod side;
+mod table;
+mod timings;
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use self::table::{Column, Table, number, plain, wide};
+use super::compare::compare;
+use super::overview::{self, Gap, count, gaps, visible};
+use crate::numbers;
+use crate::timings::{CaseTimings, Rule, Speedup};
+use crate::verdict::Verdict;
+use crate::{CaseRecord, Record};
+
+/// Nothing may be loaded or run, whatever a record holds.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
+/// Cases up to which tables are open from the start.
+const OPEN_MAX: usize = 60;
+/// The same for tables that say more of what a plot shows.
+const TINY_MAX: usize = 12;
+/// Digits of a digest in a table.
+const DIGITS: usize = 16;
+/// Refuted cases that are explained before the rest is folded away.
+const REFUTED_MAX: usize = 5;
+/// Reasons with fewer subjects name them in line.
+const SUBJECTS_MAX: usize = 4;
+
+/// The records, each with its name, as a page.
+pub fn render(records: &[(String, Record)]) -> String {
+    let compared = (records.len() > 1).then(|| compare(records));
+    let body = html! {
+        @match (records, &compared) {
+            (_, Some(compared)) => {
+                header {
+                    h1 { "Verification of sparse operators" }
+                    (side::verdict(records, compared))
+                }
+                (side::table(records, compared))
+                @for (at, (name, record)) in records.iter().enumerate() {
+                    @let part = Part { record, at, level: 3 };
+                    section class="record" id={ "record-" (at) } {
+                        h2 { (text(name)) }
+                        (part.verdict())
+                        (part.contents())
+                        (part.all())
+                    }
+                }
+            }
+            ([(_, record)], None) => {
+                @let part = Part { record, at: 0, level: 2 };
+                header {
+                    h1 { "Verification of sparse operators" }
+                    (part.verdict())
+                }
+                (part.contents())
+                (part.all())
+            }
+            _ => p { "No record." }
+        }
+    };
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta name="referrer" content="no-referrer";
+                title { (title(records)) }
+                link rel="icon" href="data:,";
+                style { (PreEscaped(include_str!("style.css"))) }
+            }
+            body { main { (body) } }
+        }
+    };
+    page.into_string() + "\n"
+}
+
+fn title(records: &[(String, Record)]) -> String {
+    match records {
+        [(_, record)] => {
+            let names: Vec<&str> = record.manifests.iter().map(|m| m.name.as_str()).collect();
+            let about = if names.is_empty() { "record".to_owned() } else { names.join(", ") };
+            format!("{}: {}", visible(&about), overview::sentence(record))
+        }
+        _ => format!("{} side by side", count(records.len(), "record")),
+    }
+}
+
+/// Text from a record, in one piece.
+fn text(text: &str) -> Markup {
+    html! { (visible(text)) }
+}
+
+/// Text that may be broken where its parts end.
+fn id(id: &str) -> Markup {
+    let id = visible(id);
+    html! {
+        @for (at, part) in id.split('/').enumerate() {
+            @if at > 0 { "/" wbr; }
+            (part)
+        }
+    }
+}
+
+fn digest(digest: Option<String>) -> Markup {
+    html! {
+        @match digest {
+            Some(digest) => code.short { (digest.chars().take(DIGITS).collect::<String>()) },
+            None => "-",
+        }
+    }
+}
+
+fn verdict(verdict: Verdict) -> Markup {
+    let class = match verdict {
+        v if v.satisfies() => "good",
+        v if v.refutes() => "bad",
+        _ => "open",
+    };
+    html! { span class={ "verdict " (class) } { (verdict.name()) } }
+}
+
+/// A heading of any level.
+fn heading(level: u8, id: Option<&str>, inside: Markup) -> Markup {
+    html! {
+        @match level {
+            2 => h2 id=[id] { (inside) },
+            3 => h3 id=[id] { (inside) },
+            4 => h4 id=[id] { (inside) },
+            _ => h5 id=[id] { (inside) },
+        }
+    }
+}
+
+/// What can be long, folded away unless it is wanted. Open where it is printed.
+fn folded(open: bool, summary: Markup, inside: Markup) -> Markup {
+    html! { details open[open] { summary { (summary) } div.folded { (inside) } } }
+}
+
+/// One record on the page.
+struct Part<'a> {
+    record: &'a Record,
+    /// Its place among the records, for ids.
+    at: usize,
+    /// Of its headings.
+    level: u8,
+}
+
+impl Part<'_> {
+    fn id(&self, name: &str) -> String {
+        format!("r{}-{name}", self.at)
+    }
+
+    /// A part of the record under its heading; nothing where there is nothing inside.
+    fn section(&self, name: &str, title: &str, inside: Markup) -> Markup {
+        html! {
+            section {
+                (heading(self.level, Some(&self.id(name)), html! { (title) }))
+                (inside)
+            }
+        }
+    }
+
+    /// Few enough for tables of detail to be open as well.
+    fn is_tiny(&self) -> bool {
+        self.record.cases.len() <= TINY_MAX
+    }
+
+    fn is_short(&self) -> bool {
+        self.record.cases.len() <= OPEN_MAX
+    }
+
+    fn verdict(&self) -> Markup {
+        let code = overview::exit_code(self.record);
+        let class = match code {
+            Some(0) => "good",
+            Some(1) => "bad",
+            _ => "open",
+        };
+        let (words, only) =
+            (overview::words_in_words(self.record), overview::selection(self.record));
+        let not_required = self.record.cases.iter().filter(|c| !c.required).count();
+        html! {
+            div class={ "banner " (class) } {
+                p.lead { (overview::lead(self.record)) "." }
+                p {
+                    @if let Some(code) = code { "Exit code " (code) ": " (overview::meaning_alone(code)) ". " }
+                    (overview::counts_in_words(self.record))
+                    @if not_required > 0 { " (" (not_required) " not required)" }
+                    "."
+                }
+                @if !words.is_empty() { p { "What is published: " (words) "." } }
+                @if !only.is_empty() {
+                    p { "Not all cases of the manifests were asked for, only " @for (at, glob) in only.iter().enumerate() {
+                        @if at > 0 { ", " } code { (text(glob)) }
+                    } "." }
+                }
+            }
+            (self.refuted())
+            p.what {
+                @for (at, manifest) in self.record.manifests.iter().enumerate() {
+                    @if at > 0 { br; }
+                    strong { (text(&manifest.name)) } ": " (text(&manifest.title))
+                }
+            }
+            p.note {
+                (text(&self.record.tool)) ", started " (text(&self.record.started)) ", on "
+                (text(&self.record.environment.cpu_model))
+                @for device in &self.record.devices { ", " (text(&device.device.name)) }
+            }
+        }
+    }
+
+    /// Why cases are refuted, at the top: nothing on the page matters more.
+    fn refuted(&self) -> Markup {
+        let refuted: Vec<&CaseRecord> =
+            self.record.cases.iter().filter(|case| case.verdict.refutes()).collect();
+        let (first, rest) = refuted.split_at(refuted.len().min(REFUTED_MAX));
+        let one = |case: &CaseRecord| {
+            html! {
+                div.refuted {
+                    p { strong { (id(&case.id)) } " " (verdict(case.verdict)) }
+                    pre tabindex="0" { (visible(&case.reasons.join("\n"))) }
+                }
+            }
+        };
+        html! {
+            @for case in first { (one(case)) }
+            @if !rest.is_empty() {
+                (folded(false, html! { (rest.len()) " more that are refuted" }, html! {
+                    @for case in rest { (one(case)) }
+                }))
+            }
+        }
+    }
+
+    fn all(&self) -> Markup {
+        let record = self.record;
+        html! {
+            (self.section("cases", "Cases", self.cases()))
+            (self.section("claims", "Claim against measurement", claims::claims(self)))
+            (self.section("speedup", "Speedup", timings::speedups(self)))
+            (self.section("roofline", "Roofline", timings::rooflines(self)))
+            (self.section("energy", "Energy", timings::energy(self)))
+            (self.section("build", "Build and amortisation", timings::build(self)))
+            (self.section("again", "Run a line again", self.commands()))
+            (self.section("environment", "Environment", environment::environment(self)))
+            (self.section("not-verified", "What was not verified", self.gaps(&gaps(record))))
+        }
+    }
+
+    fn contents(&self) -> Markup {
+        const PARTS: [(&str, &str); 9] = [
+            ("cases", "Cases"),
+            ("claims", "Claims"),
+            ("speedup", "Speedup"),
+            ("roofline", "Roofline"),
+            ("energy", "Energy"),
+            ("build", "Build"),
+            ("again", "Run again"),
+            ("environment", "Environment"),
+            ("not-verified", "Not verified"),
+        ];
+        html! {
+            nav aria-label="Contents" {
+                @for (name, title) in PARTS { a href={ "#" (self.id(name)) } { (title) } " " }
+            }
+        }
+    }
+
+    /// Something of each section of each manifest, folded away where it is long.
+    fn by_section(
+        &self,
+        is_open: impl Fn(&[CaseRecord]) -> bool,
+        inside: impl Fn(&[CaseRecord], &str) -> Option<Markup>,
+    ) -> Markup {
+        let manifests: Vec<&[CaseRecord]> =
+            self.record.cases.chunk_by(|a, b| a.manifest == b.manifest).collect();
+        html! {
+            @for of_manifest in &manifests {
+                @if manifests.len() > 1 {
+                    (heading(self.level + 1, None, html! { "Manifest " (text(&of_manifest[0].manifest)) }))
+                }
+                @for cases in of_manifest.chunk_by(|a, b| a.section == b.section) {
+                    @let section = &cases[0].section;
+                    @if let Some(inside) = inside(cases, section) {
+                        (folded(
+                            is_open(cases),
+                            html! { (text(section)) ": " (in_words(cases)) },
+                            inside,
+                        ))
+                    }
+                }
+            }
+        }
+    }
+
+    fn cases(&self) -> Markup {
+        let is_open = |cases: &[CaseRecord]| {
+            self.is_short() || cases.iter().any(|case| !case.verdict.satisfies())
+        };
+        const COLUMNS: [Column<'_>; 7] = [
+            wide("case"),
+            plain("verdict"),
+            number("non-zeros"),
+            plain("operator sha256"),
+            number("time"),
+            number("over the best"),
+            number("over the published rule's"),
+        ];
+        html! {
+            @if self.record.cases.is_empty() { p { "The record holds none." } }
+            @else {
+                p.note {
+                    "Non-zeros are counted, not taken from a label. Digests are the first " (DIGITS) " of 64 digits. "
+                    "Times are medians of a call in steady state; speedups are over the fastest baseline of all, and "
+                    "over the one that published comparisons take: dense below 70 % sparsity, sparse from there on."
+                }
+            }
+            (self.by_section(is_open, |cases, section| {
+                let rows = cases.iter().map(|case| self.case(case));
+                Some(Table { caption: &format!("Cases of {section}"), columns: &COLUMNS, rows: rows.collect() }.render())
+            }))
+        }
+    }
+
+    fn case(&self, case: &CaseRecord) -> Vec<Markup> {
+        let timings = case.measurement.as_ref();
+        let timing = timings.and_then(|timings| timings.operator.timing.as_ref());
+        let structure = case.bits.as_ref().map(|bits| &bits.structure);
+        vec![
+            html! {
+                (id(&case.id))
+                @if !case.verdict.refutes() { @for reason in &case.reasons { span.why { (text(reason)) } } }
+                @if timing.is_none() { @if let Some(reason) = &case.measurement_reason {
+                    span.why { (text(reason)) }
+                } }
+            },
+            verdict(case.verdict),
+            html! {
+                @match structure {
+                    Some(found) => {
+                        (numbers::percent(found.nnz, found.elements))
+                        span.why { (found.nnz) }
+                    }
+                    None => "-",
+                }
+            },
+            digest(overview::operator_digest(case)),
+            html! {
+                @match timing {
+                    Some(timing) => {
+                        (numbers::time(timing.summary.time_ns_median))
+                        @if timing.impossible { span.why { "impossible on this machine" } }
+                        @if timing.summary.is_noisy { span.why { "noisy" } }
+                    }
+                    None => "-",
+                }
+            },
+            speedup(timings, Rule::Best),
+            speedup(timings, Rule::Published),
+        ]
+    }
+
+    fn commands(&self) -> Markup {
+        html! {
+            @if self.record.cases.is_empty() { p { "There is no case." } }
+            @else {
+                p.note {
+                    "Each command gives the line of one case, on this machine or on any other: digests must be the "
+                    "same, times will not be."
+                }
+            }
+            (self.by_section(|_| false, |cases, _| {
+                let commands: Vec<String> = cases
+                    .iter()
+                    .map(|case| {
+                        overview::command(self.record, case).unwrap_or_else(|| {
+                            "# no command: a name holds what no manifest allows".into()
+                        })
+                    })
+                    .collect();
+                Some(html! { pre.commands tabindex="0" { (commands.join("\n")) } })
+            }))
+        }
+    }
+
+    fn gaps(&self, gaps: &[Gap]) -> Markup {
+        html! {
+            @if gaps.is_empty() { p { "Nothing that the record knows of." } }
+            @for gap in gaps {
+                (heading(self.level + 1, None, html! { (gap.title) }))
+                ul.gaps {
+                    @for (reason, subjects) in &gap.reasons {
+                        li {
+                            span.reason { (text(reason)) }
+                            @if subjects.len() <= SUBJECTS_MAX {
+                                span.subjects { @for subject in subjects { span { (id(subject)) } } }
+                            } @else {
+                                (folded(
+                                    false,
+                                    html! { (subjects.len()) " of them" },
+                                    html! { span.subjects { @for subject in subjects { span { (id(subject)) } } } },
+                                ))
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `5 cases: 4 verified, 1 mismatch`.
+fn in_words(cases: &[CaseRecord]) -> String {
+    let mut counts: Vec<(&str, usize)> = Vec::new();
+    for case in cases {
+        match counts.iter_mut().find(|(name, _)| *name == case.verdict.name()) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((case.verdict.name(), 1)),
+        }
+    }
+    let counts: Vec<String> = counts.iter().map(|(name, n)| format!("{n} {name}")).collect();
+    format!("{}, {}", count(cases.len(), "case"), counts.join(", "))
+}
+
+fn speedup_of(timings: Option<&CaseTimings>, rule: Rule) -> Option<&Speedup> {
+    timings?.speedups.iter().find(|speedup| speedup.rule == rule)
+}
+
+fn speedup(timings: Option<&CaseTimings>, rule: Rule) -> Markup {
+    html! {
+        @match speedup_of(timings, rule) {
+            Some(speedup) => {
+                (numbers::ratio(speedup.ratio))
+                span.why { (text(&speedup.baseline)) }
+            }
+            None => "-",
+        }
+    }
+}
+
+/// A paragraph for a part that has nothing to show.
+fn nothing(why: &str) -> Markup {
+    html! { p { (why) } }
+}

@@ -1,0 +1,291 @@
+//! Records as Markdown for a pull request or a summary: what does not hold first, the rest folded away. Left out:
+//! what only a page has room for, such as plots, environments and commands.
+
+use std::fmt::Write as _;
+
+use super::compare::{Compared, DIGESTS, compare};
+use super::overview::{self, Gap, count, gaps, printed, visible};
+use crate::claims::JudgedClaim;
+use crate::numbers;
+use crate::timings::Rule;
+use crate::{CaseRecord, Record};
+
+/// Rows of a table: hosts cut long comments off, and a table that is cut off says so itself.
+const ROWS_MAX: usize = 200;
+/// Characters of a cell: a longer one says nothing more in a summary.
+const CELL_MAX: usize = 300;
+/// Subjects that are named for one reason.
+const SUBJECTS_MAX: usize = 5;
+
+/// The records, each with its name, as Markdown.
+pub fn render(records: &[(String, Record)]) -> String {
+    let mut text = String::new();
+    if records.len() > 1 {
+        side_by_side(&mut text, records, &compare(records));
+    }
+    for (name, record) in records {
+        match records.len() {
+            1 => text.push_str("# sparse-verify\n\n"),
+            _ => line(&mut text, &format!("## {}\n", cell(name))),
+        }
+        one(&mut text, record);
+    }
+    // One line break at the end.
+    text.truncate(text.trim_end().len());
+    text.push('\n');
+    text
+}
+
+fn line(text: &mut String, line: &str) {
+    text.push_str(line);
+    text.push('\n');
+}
+
+fn one(text: &mut String, record: &Record) {
+    line(text, &format!("**{}**\n", sentence(&overview::sentence(record))));
+    line(text, &format!("{}.\n", overview::counts_in_words(record)));
+    let only = overview::selection(record);
+    if !only.is_empty() {
+        let globs: Vec<String> = only.iter().take(SUBJECTS_MAX).map(|glob| cell(glob)).collect();
+        let more = if only.len() > SUBJECTS_MAX { ", ..." } else { "" };
+        line(text, &format!("Only cases that match were asked for: {}{more}.\n", globs.join(", ")));
+    }
+    let open: Vec<&CaseRecord> =
+        record.cases.iter().filter(|case| !case.verdict.satisfies()).collect();
+    if !open.is_empty() {
+        let rows = open.iter().map(|case| {
+            let reasons = case.reasons.join("\n");
+            [cell(&case.id), case.verdict.name().into(), cell(&reasons)]
+        });
+        table(text, ["case", "verdict", "why"], rows);
+    }
+    claims(text, record);
+    measured(text, record);
+    not_verified(text, record);
+    let machine = &record.environment;
+    let devices: Vec<String> = record.devices.iter().map(|d| cell(&d.device.name)).collect();
+    line(
+        text,
+        &format!(
+            "{}, {}; {}{}.",
+            cell(&record.tool),
+            cell(&record.started),
+            cell(&machine.cpu_model),
+            devices.iter().map(|device| format!(", {device}")).collect::<String>()
+        ),
+    );
+    text.push('\n');
+}
+
+/// First letter of a sentence.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+}
+
+fn table<const N: usize>(
+    text: &mut String,
+    heads: [&str; N],
+    rows: impl ExactSizeIterator<Item = [String; N]>,
+) {
+    line(text, &format!("| {} |", heads.join(" | ")));
+    line(text, &format!("|{}", " --- |".repeat(N)));
+    let more = rows.len().saturating_sub(ROWS_MAX);
+    for row in rows.take(ROWS_MAX) {
+        line(text, &format!("| {} |", row.join(" | ")));
+    }
+    text.push('\n');
+    if more > 0 {
+        line(text, &format!("{more} more are not shown here.\n"));
+    }
+}
+
+/// Folded away on hosts that know how to. `summary` holds no text from outside.
+fn details(text: &mut String, summary: &str, inside: &str) {
+    let _ = write!(
+        text,
+        "<details>\n<summary>{summary}</summary>\n\n{}\n\n</details>\n\n",
+        inside.trim_end()
+    );
+}
+
+/// Text from outside, as text in a table's cell or a line: no Markdown, no HTML, no line break.
+fn cell(text: &str) -> String {
+    let text = visible(text);
+    let text = text.trim_end();
+    let mut cell = String::new();
+    for (at, c) in text.char_indices().take(CELL_MAX) {
+        let next = text[at..].chars().nth(1);
+        let after_digit = text[..at].ends_with(|c: char| c.is_ascii_digit());
+        match c {
+            '\n' => cell.push_str("<br>"),
+            '&' => cell.push_str("&amp;"),
+            '<' => cell.push_str("&lt;"),
+            '>' => cell.push_str("&gt;"),
+            // Also within a cell, where a backslash before `|` is not enough for every host.
+            '|' => cell.push_str("&#124;"),
+            '`' => cell.push_str("&#96;"),
+            // No mention of people, no issue, no address that becomes a link.
+            '@' => cell.push_str("&#64;"),
+            '#' => cell.push_str("&#35;"),
+            ':' if !after_digit && next.is_some_and(|next| next != ' ' && next != '\n') => {
+                cell.push_str("&#58;")
+            }
+            '.' if text[..at].ends_with("www") => cell.push_str("&#46;"),
+            '\\' | '*' | '_' | '[' | ']' | '~' | '$' | '!' => {
+                cell.push('\\');
+                cell.push(c);
+            }
+            _ => cell.push(c),
+        }
+    }
+    if text.chars().nth(CELL_MAX).is_some() {
+        cell.push_str("...");
+    }
+    if cell.is_empty() { "-".into() } else { cell }
+}
+
+fn claims(text: &mut String, record: &Record) {
+    if record.judged.is_empty() && record.published_inputs.is_empty() {
+        return;
+    }
+    line(text, "### Claim against measurement\n");
+    let row = |claim: &JudgedClaim, row: &crate::claims::Row| {
+        [
+            cell(&claim.id) + if claim.twin.is_some() { " (synthetic twin)" } else { "" },
+            cell(&row.rule),
+            row.word.name().to_owned(),
+            printed(row).as_deref().map_or("-".into(), cell),
+            row.here.map_or("-".into(), numbers::number),
+            cell(&row.line),
+        ]
+    };
+    const HEADS: [&str; 6] = ["claim", "of", "word", "printed", "here", "arithmetic"];
+    let all = || record.judged.iter().flat_map(|claim| claim.rows.iter().map(move |r| (claim, r)));
+    let (refuted, others): (Vec<_>, Vec<_>) = all().partition(|(_, row)| row.word.refutes());
+    let words = overview::words_in_words(record);
+    if !words.is_empty() {
+        line(text, &format!("{}: {}.\n", count(record.judged.len(), "claim"), words));
+    }
+    if !refuted.is_empty() {
+        table(text, HEADS, refuted.into_iter().map(|(claim, r)| row(claim, r)));
+    }
+    if !others.is_empty() {
+        let mut inside = String::new();
+        let summary = format!(
+            "{} that hold, are attained or not, or were not judged",
+            count(others.len(), "figure")
+        );
+        table(&mut inside, HEADS, others.into_iter().map(|(claim, r)| row(claim, r)));
+        details(text, &summary, &inside);
+    }
+    if !record.published_inputs.is_empty() {
+        let rows = record.published_inputs.iter().map(|input| {
+            let said = match (&input.compared, &input.reason) {
+                (Some(compared), _) => compared.to_string(),
+                (None, reason) => {
+                    format!("not made: {}", reason.as_deref().unwrap_or("no reason is given"))
+                }
+            };
+            [cell(&input.claim), input.tensor.name().to_owned(), cell(&said)]
+        });
+        table(text, ["published input of", "tensor", "made again"], rows);
+    }
+}
+
+fn measured(text: &mut String, record: &Record) {
+    let measured: Vec<_> = record
+        .cases
+        .iter()
+        .filter_map(|case| Some((case, case.measurement.as_ref()?)))
+        .filter_map(|(case, timings)| Some((case, timings, timings.operator.timing.as_ref()?)))
+        .collect();
+    if measured.is_empty() {
+        return;
+    }
+    let rows = measured.iter().map(|(case, timings, timing)| {
+        let speedup = |rule| match timings.speedups.iter().find(|s| s.rule == rule) {
+            Some(speedup) => {
+                format!("{} {}", numbers::ratio(speedup.ratio), cell(&speedup.baseline))
+            }
+            None => "-".into(),
+        };
+        [
+            cell(&case.id),
+            numbers::time(timing.summary.time_ns_median),
+            speedup(Rule::Best),
+            speedup(Rule::Published),
+        ]
+    });
+    let mut inside = String::new();
+    table(&mut inside, ["case", "median time", "over the best", "over the published rule's"], rows);
+    details(text, &format!("Times of {}", count(measured.len(), "case")), &inside);
+}
+
+fn not_verified(text: &mut String, record: &Record) {
+    let gaps = gaps(record);
+    if gaps.is_empty() {
+        return;
+    }
+    let mut inside = String::new();
+    for Gap { title, reasons } in &gaps {
+        line(&mut inside, &format!("{title}:\n"));
+        for (reason, subjects) in reasons.iter().take(ROWS_MAX) {
+            let named: Vec<String> = subjects.iter().take(SUBJECTS_MAX).map(|s| cell(s)).collect();
+            let more = match subjects.len().saturating_sub(SUBJECTS_MAX) {
+                0 => String::new(),
+                more => format!(", and {more} more"),
+            };
+            line(&mut inside, &format!("- {}: {}{more}", cell(reason), named.join(", ")));
+        }
+        inside.push('\n');
+    }
+    details(text, "What was not verified", &inside);
+}
+
+fn side_by_side(text: &mut String, records: &[(String, Record)], compared: &Compared<'_>) {
+    line(text, "# sparse-verify: records side by side\n");
+    match compared.differences.len() {
+        0 if compared.compared() == 0 => {
+            line(
+                text,
+                "**Nothing can be compared**: no two records have digests of the same case.\n",
+            );
+        }
+        0 => {
+            let cases = count(compared.compared(), "case");
+            line(text, &format!("**No difference** in {cases} that more than one record has.\n"));
+        }
+        n => {
+            line(text, &format!("**{}:**\n", count(n, "difference")));
+            for difference in compared.differences.iter().take(ROWS_MAX) {
+                line(text, &format!("- {}", cell(difference)));
+            }
+            if n > ROWS_MAX {
+                line(text, &format!("- and {} more", n - ROWS_MAX));
+            }
+            text.push('\n');
+        }
+    }
+    compared.notes.iter().take(ROWS_MAX).for_each(|note| line(text, &format!("- {}", cell(note))));
+    if !compared.notes.is_empty() {
+        text.push('\n');
+    }
+    let mut inside = String::new();
+    let names: Vec<String> = records.iter().map(|(name, _)| cell(name)).collect();
+    line(&mut inside, &format!("| case | {} | {} |", names.join(" | "), DIGESTS.join(" | ")));
+    line(&mut inside, &format!("|{}", " --- |".repeat(1 + names.len() + DIGESTS.len())));
+    for row in compared.rows.iter().take(ROWS_MAX) {
+        let verdicts = row.verdicts.iter().map(|v| v.map_or("-", |v| v.name()).to_owned());
+        let digests = row.digests.iter().map(|agreement| agreement.name().to_owned());
+        let cells: Vec<String> = verdicts.chain(digests).collect();
+        line(&mut inside, &format!("| {} | {} |", cell(row.id), cells.join(" | ")));
+    }
+    if compared.rows.len() > ROWS_MAX {
+        line(
+            &mut inside,
+            &format!("\n{} more are not shown here.", compared.rows.len() - ROWS_MAX),
+        );
+    }
+    details(text, &format!("All {}", count(compared.rows.len(), "case")), &inside);
+}

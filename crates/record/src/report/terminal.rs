@@ -1,0 +1,168 @@
+//! The table on the terminal: a line as each case finishes, a summary at the end.
+
+use std::fmt::Write as _;
+
+use anstyle::{AnsiColor, Style};
+
+use super::overview;
+use crate::claims::Word;
+use crate::compare::difference_in_words;
+use crate::numbers::{narrow_time, percent, seconds};
+use crate::timings::{Rule, Speedup};
+use crate::verdict::Verdict;
+use crate::{CaseRecord, Record};
+
+/// How much to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    Quiet,
+    Normal,
+    Verbose,
+}
+
+fn style(verdict: Verdict) -> Style {
+    let color = match verdict {
+        Verdict::Verified | Verdict::WithinBound => AnsiColor::Green,
+        Verdict::Mismatch | Verdict::OutOfBound => AnsiColor::Red,
+        Verdict::Unpinned | Verdict::NotRun => AnsiColor::Yellow,
+    };
+    Style::new().fg_color(Some(color.into()))
+}
+
+/// The table's head; `width` is that of the longest id.
+pub fn head(width: usize) -> String {
+    format!(
+        "{:<width$}  {:<12}  {:<16}  {:>9}  {:>8}  {}\n",
+        "case", "verdict", "operator sha256", "nnz", "time", "measured"
+    )
+}
+
+/// One case's line, with its reasons below it.
+pub fn case(case: &CaseRecord, width: usize, detail: Detail) -> String {
+    let mut text = String::new();
+    if detail == Detail::Quiet && case.verdict.satisfies() {
+        return text;
+    }
+    let style = style(case.verdict);
+    let verdict = case.verdict.name();
+    let bits = case.bits.as_ref();
+    let digest = bits.and_then(|bits| bits.digests.iter().find(|row| row.name == "operator"));
+    let digest = digest.and_then(|row| row.got).map_or(String::new(), |d| d.to_string());
+    let nnz =
+        bits.map_or(String::new(), |bits| percent(bits.structure.nnz, bits.structure.elements));
+    // Writing to a String cannot fail.
+    let _ = write!(
+        text,
+        "{:<width$}  {style}{verdict:<12}{style:#}  {:<16.16}  {nnz:>9}  {:>8}",
+        case.id,
+        digest,
+        seconds(case.seconds)
+    );
+    let _ = writeln!(text, "  {}", measurement(case));
+    for reason in &case.reasons {
+        for line in reason.lines() {
+            let _ = writeln!(text, "    {line}");
+        }
+    }
+    if let Some(bits) = bits.filter(|_| detail == Detail::Verbose) {
+        for row in &bits.digests {
+            if let Some(got) = row.got {
+                let _ = writeln!(text, "    {:<9} {got}", row.name);
+            }
+        }
+        let s = &bits.structure;
+        let _ = writeln!(
+            text,
+            "    structure {} non-zeros of {}; dead: {} rows, {} columns, {} of {} blocks of side {}",
+            s.nnz, s.elements, s.dead_rows, s.dead_columns, s.dead_blocks, s.blocks, s.block_size
+        );
+        let _ = writeln!(text, "    plan      {}", bits.plan);
+        let _ = writeln!(text, "    perturbed {}", bits.perturbation);
+        if let Some(bound) = &bits.bound {
+            let _ = writeln!(text, "    bound     {:.2} % used", 100.0 * bound.used_max);
+            let difference = difference_in_words(&bits.difference).replace('\n', "\n    ");
+            let _ = writeln!(text, "    reference {difference}");
+        }
+    }
+    text
+}
+
+/// Speedups under both rules, or why there are none.
+fn measurement(case: &CaseRecord) -> String {
+    let Some(timings) = &case.measurement else {
+        return case.measurement_reason.clone().unwrap_or_default();
+    };
+    let name = |rule| match rule {
+        Rule::Published => "published rule",
+        Rule::Best => "best",
+    };
+    let speedup = |s: &Speedup| format!("{:.2}x {} ({})", s.ratio, s.baseline, name(s.rule));
+    let mut parts: Vec<String> = Vec::new();
+    if let Some(timing) = &timings.operator.timing {
+        parts.push(narrow_time(timing.summary.time_ns_median));
+    }
+    // The headline is against the best.
+    let best_first = [Rule::Best, Rule::Published];
+    parts.extend(best_first.iter().filter_map(|rule| {
+        timings.speedups.iter().find(|speedup| speedup.rule == *rule).map(speedup)
+    }));
+    parts.extend(timings.no_speedup.iter().cloned());
+    parts.join(", ")
+}
+
+/// A line for each claim, with its words counted; below it what does not hold by its own rule, or with
+/// [`Detail::Verbose`] everything.
+pub fn claims(record: &Record, detail: Detail) -> String {
+    let mut text = String::new();
+    if detail == Detail::Quiet || record.judged.is_empty() {
+        return text;
+    }
+    let width = record.judged.iter().map(|claim| claim.id.len()).max().unwrap_or(0);
+    text.push_str("\nclaims\n");
+    for claim in &record.judged {
+        let mut counts: Vec<(Word, usize)> = Vec::new();
+        for row in &claim.rows {
+            match counts.iter_mut().find(|(word, _)| *word == row.word) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((row.word, 1)),
+            }
+        }
+        counts.sort();
+        let counts: Vec<String> =
+            counts.into_iter().map(|(word, count)| format!("{count} {}", word.name())).collect();
+        let twin = claim.twin.as_ref();
+        let twin =
+            twin.map(|twin| format!(" (by its synthetic twin `{twin}`)")).unwrap_or_default();
+        let _ = writeln!(text, "{:<width$}  {}{twin}", claim.id, counts.join(", "));
+        for row in &claim.rows {
+            if detail == Detail::Verbose || row.word.refutes() {
+                let line = row.line.replace('\n', "\n        ");
+                let _ = writeln!(text, "    {}: {}: {line}", row.rule, row.word.name());
+            }
+        }
+    }
+    text
+}
+
+/// Counts by verdict, and what the exit code means.
+pub fn summary(record: &Record, exit_code: u8) -> String {
+    let mut text = String::new();
+    let counts: Vec<String> = overview::counts(record)
+        .into_iter()
+        .map(|(verdict, count)| {
+            let style = style(verdict);
+            format!("{count} {style}{}{style:#}", verdict.name())
+        })
+        .collect();
+    let total: f64 = record.cases.iter().map(|case| case.seconds).sum();
+    let _ = writeln!(
+        text,
+        "\n{} cases{}{}; {}\n{meaning} (exit code {exit_code})",
+        record.cases.len(),
+        if counts.is_empty() { "" } else { ": " },
+        counts.join(", "),
+        seconds(total),
+        meaning = overview::meaning(exit_code)
+    );
+    text
+}

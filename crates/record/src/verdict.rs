@@ -1,0 +1,60 @@
+//! What became of a case, and the digests that say so.
+
+use contract::digest::Digest;
+use serde::{Deserialize, Serialize};
+
+/// What became of a case. Nothing starts as passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    Verified,
+    Mismatch,
+    WithinBound,
+    OutOfBound,
+    Unpinned,
+    NotRun,
+}
+
+impl Verdict {
+    /// The word in tables and records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verdict::Verified => "verified",
+            Verdict::Mismatch => "mismatch",
+            Verdict::WithinBound => "within-bound",
+            Verdict::OutOfBound => "out-of-bound",
+            Verdict::Unpinned => "unpinned",
+            Verdict::NotRun => "not-run",
+        }
+    }
+
+    /// Everything that the case's contract promises was seen.
+    pub fn satisfies(self) -> bool {
+        matches!(self, Verdict::Verified | Verdict::WithinBound)
+    }
+
+    /// Something was refuted.
+    pub fn refutes(self) -> bool {
+        matches!(self, Verdict::Mismatch | Verdict::OutOfBound)
+    }
+}
+
+/// One digest beside the committed one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DigestRow {
+    /// `a`, `v`, `dense`, `operator`, `rebuilt` or `shifted`.
+    pub name: String,
+    /// `None` where there is no such tensor: a perturbation that does not apply.
+    pub got: Option<Digest>,
+    /// `None` where nothing is committed.
+    pub expected: Option<Digest>,
+    /// Whether the two must be equal: not for an operator without a bit contract, nor under a
+    /// nonce.
+    pub compared: bool,
+}
+
+impl DigestRow {
+    pub fn differs(&self) -> bool {
+        self.compared && self.got != self.expected
+    }
+}

@@ -1,0 +1,55 @@
+//! Files that are never seen half-written.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Writes a file beside its place, then moves it there, so that it is never seen half-written.
+/// A link stays, and what it leads to is replaced. A stream is written to as it is.
+pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    if is_stream(path) {
+        // Appending: stdout may be a file that the table is written to as well.
+        return std::fs::OpenOptions::new().append(true).open(path)?.write_all(bytes);
+    }
+    let path = follow(path);
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+    let mut file = new_file().tempfile_in(folder.unwrap_or(Path::new(".")))?;
+    if let Ok(old) = std::fs::metadata(&path) {
+        file.as_file().set_permissions(old.permissions())?;
+    }
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(&path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// Whether a path names a device or a pipe, such as /dev/stdout: what is written there stays.
+pub fn is_stream(path: &Path) -> bool {
+    let device = std::fs::metadata(path).is_ok_and(|meta| !meta.is_file() && !meta.is_dir());
+    // /dev/stdout is a link, and must stay one if stdout goes to a file.
+    let descriptor = path.is_symlink() && (path.starts_with("/dev") || path.starts_with("/proc"));
+    device || descriptor
+}
+
+/// Where links lead, whether there is something or not.
+fn follow(path: &Path) -> PathBuf {
+    const LINKS_MAX: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        let Ok(target) = std::fs::read_link(&path) else { break };
+        path = path.parent().unwrap_or(Path::new("")).join(target);
+    }
+    path
+}
+
+/// Temporary files are for their owner's eyes; these are to be as any new file.
+fn new_file() -> tempfile::Builder<'static, 'static> {
+    #[allow(unused_mut)]
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        // Less what the umask takes away.
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    builder
+}

@@ -1,0 +1,321 @@
+//! On a CUDA device every kernel returns the bits of the host's operator: odd shapes, patterns, dtypes,
+//! strategies; again on the same build, with another V, and from a captured graph.
+
+use std::io::Write as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use contract::arithmetic::tensor_core::{Architecture, Format};
+use contract::arithmetic::{Arithmetic, Slices, TensorCoreModel};
+use contract::dtype::Dtype;
+use contract::strategy::Strategy;
+use ndarray::Array2;
+use sparse_verify::backend::cpu::Isa;
+use sparse_verify::backend::cuda::{Device, DeviceMatrix, Graph, compiler_version, tensor_cores};
+use sparse_verify::operator::{DeviceOperator, Operator, SkipDevice, SkipOperator, Staged};
+
+/// m, k, n: below a group, a tile and a vector; around their borders; one column; nothing at all.
+const SMALL: [(usize, usize, usize); 12] = [
+    (1, 1, 1),
+    (1, 8, 1),
+    (3, 17, 5),
+    (64, 64, 64),
+    (129, 90, 77),
+    (256, 64, 256),
+    (300, 200, 264),
+    (257, 333, 31),
+    (700, 1000, 1),
+    (0, 5, 3),
+    (5, 0, 3),
+    (5, 3, 0),
+];
+
+/// More tiles than multiprocessors, so that tiles are shared, and long chains.
+const LARGE: [(usize, usize, usize); 3] = [(1500, 1000, 520), (9000, 96, 1100), (3000, 700, 1500)];
+
+/// Where A is zero.
+type Pattern = (&'static str, fn(usize, usize) -> bool);
+
+const PATTERNS: [Pattern; 7] = [
+    ("none", |_, _| false),
+    ("rows", |i, _| mix(i as u64) % 10 < 7),
+    ("columns", |_, j| mix(j as u64 / 16).is_multiple_of(2)),
+    ("blocks", |i, j| !mix((i / 64 * 1009 + j / 16) as u64).is_multiple_of(4)),
+    ("uniform", |i, j| mix((i * 65_537 + j) as u64) % 10 < 8),
+    ("one element", |i, j| (i, j) != (0, 0)),
+    ("everything", |_, _| true),
+];
+
+fn mix(x: u64) -> u64 {
+    let x = x.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+/// Full significands, magnitudes from 2^-6 to 2^2, some zeros, rounded to the dtype.
+fn value(seed: u64, i: usize, j: usize, dtype: Dtype) -> f32 {
+    let x = mix(seed ^ mix((i << 24 | j) as u64));
+    if x.is_multiple_of(13) {
+        return 0.0;
+    }
+    let significand = 1.0 + (x >> 40) as f32 / (1u64 << 24) as f32;
+    let magnitude = significand * 2f32.powi((x >> 8 & 7) as i32 - 6);
+    dtype.round(if x >> 7 & 1 == 1 { -magnitude } else { magnitude })
+}
+
+/// One arithmetic on one kind of data.
+#[derive(Clone, Copy)]
+struct Case {
+    arithmetic: Arithmetic,
+    dtype: Dtype,
+    output: Dtype,
+    shape: (usize, usize, usize),
+    pattern: Pattern,
+}
+
+impl std::fmt::Display for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Case { arithmetic, dtype, output, shape, pattern } = self;
+        write!(f, "{arithmetic} {dtype} -> {output}, m k n {shape:?}, dead {}", pattern.0)
+    }
+}
+
+/// The host's Y, with +0 for every zero.
+fn on_host(case: &Case, a: &Array2<f32>, v: &Array2<f32>) -> Array2<f32> {
+    let Case { arithmetic, output, .. } = *case;
+    let operator = SkipOperator { arithmetic, output, strategy: Strategy::Auto, isa: Isa::best() };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut staged = Staged::default();
+    operator.stage(v.view(), &mut staged, threads).expect("the host multiplies");
+    let mut y = Array2::from_elem((a.nrows(), v.ncols()), f32::NAN);
+    let built = operator.build(a.view()).expect("the host multiplies");
+    built.apply(v.view(), &staged, y.view_mut(), threads).expect("the host multiplies");
+    y.mapv_into(|x| x + 0.0)
+}
+
+/// What differs, if anything does.
+fn compare(got: &DeviceMatrix, want: &Array2<f32>) -> Option<String> {
+    let got = got.read().unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(got.dim(), want.dim());
+    let all = got.len();
+    let pairs =
+        got.indexed_iter().zip(want).filter(|((_, got), want)| got.to_bits() != want.to_bits());
+    let differing: Vec<_> = pairs.collect();
+    let ((at, got), want) = differing.first()?;
+    Some(format!(
+        "{} of {} differ, first at {at:?}: {:#010x}, want {:#010x}",
+        differing.len(),
+        all,
+        got.to_bits(),
+        want.to_bits()
+    ))
+}
+
+/// Every strategy on one case: what differed, and how A was held.
+fn check(device: &Arc<Device>, case: &Case, strategies: &[Strategy]) -> Vec<String> {
+    let Case { arithmetic, dtype, output, shape: (m, k, n), pattern: (_, is_dead) } = *case;
+    let a = Array2::from_shape_fn(
+        (m, k),
+        |(i, j)| {
+            if is_dead(i, j) { 0.0 } else { value(1, i, j, dtype) }
+        },
+    );
+    let v = Array2::from_shape_fn((k, n), |(i, j)| value(2, i, j, dtype));
+    let want = on_host(case, &a, &v);
+    // Every rule is symmetric.
+    let opposite = want.mapv(|x| if x == 0.0 { 0.0 } else { -x });
+
+    let mut wrong = Vec::new();
+    for &strategy in strategies {
+        let stop =
+            |what: &str, error: String| -> ! { panic!("{case}, {strategy}, {what}: {error}") };
+        let operator = SkipDevice::new(arithmetic, dtype, output, strategy, device);
+        let built = operator
+            .build(device, a.view(), n)
+            .unwrap_or_else(|error| stop("build", error.to_string()));
+        let upload = |v: &Array2<f32>| {
+            DeviceMatrix::upload(device, v.view(), operator.input(), "V")
+                .unwrap_or_else(|error| stop("upload", error.to_string()))
+        };
+        let there = upload(&v);
+        let mut y = DeviceMatrix::new(device, (m, n), output, "Y")
+            .unwrap_or_else(|error| stop("Y", error.to_string()));
+        let plan = built.plan();
+        let mut look = |what: &str, y: &DeviceMatrix, want: &Array2<f32>| {
+            if let Some(how) = compare(y, want) {
+                wrong.push(format!(
+                    "{case}, {strategy} as {} ({}), {what}: {how}",
+                    plan.strategy, plan.reason
+                ));
+            }
+        };
+        let poison = |y: &mut DeviceMatrix| {
+            y.poison().unwrap_or_else(|error| stop("poison", error.to_string()));
+        };
+        for what in ["first launch", "second launch"] {
+            poison(&mut y);
+            built.launch(&there, &mut y).unwrap_or_else(|error| stop(what, error.to_string()));
+            look(what, &y, &want);
+        }
+        // Another V, at another address.
+        let negative = upload(&v.mapv(|x| -x));
+        poison(&mut y);
+        built
+            .launch(&negative, &mut y)
+            .unwrap_or_else(|error| stop("another V", error.to_string()));
+        look("another V", &y, &opposite);
+        if m * n == 0 {
+            continue;
+        }
+        let graph = Graph::capture(device, &mut || {
+            built.launch(&there, &mut y).map_err(|error| error.to_string())
+        })
+        .unwrap_or_else(|error| stop("capture", error));
+        for what in ["graph", "graph again"] {
+            poison(&mut y);
+            graph.launch().unwrap_or_else(|error| stop(what, error.to_string()));
+            look(what, &y, &want);
+        }
+    }
+    wrong
+}
+
+/// Tests take turns on the device: what one leaves there is not another's.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The first device, or why there is none: past the test's captured output, so that it shows.
+fn device() -> Option<Arc<Device>> {
+    match compiler_version().and_then(|_| Device::open(0)) {
+        Ok(device) => Some(device),
+        Err(reason) => {
+            let _ = writeln!(std::io::stderr(), "not run: {reason}");
+            None
+        }
+    }
+}
+
+/// Runs all cases, and names the first of those that differ.
+fn check_all(what: &str, cases: &[Case], strategies: &[Strategy]) {
+    let _turn = turn();
+    let Some(device) = device() else { return };
+    let mut wrong = Vec::new();
+    for case in cases {
+        wrong.extend(check(&device, case, strategies));
+    }
+    let outputs = cases.len() * strategies.len();
+    let _ = writeln!(
+        std::io::stderr(),
+        "{what} on {}: {outputs} builds, {} wrong outputs",
+        device.info.name,
+        wrong.len()
+    );
+    let shown = wrong.iter().take(30).cloned().collect::<Vec<_>>().join("\n");
+    assert!(wrong.is_empty(), "{} wrong outputs, of which the first:\n{shown}", wrong.len());
+}
+
+/// All shapes and patterns for one arithmetic.
+fn cases(
+    arithmetic: Arithmetic,
+    dtype: Dtype,
+    output: Dtype,
+    shapes: &[(usize, usize, usize)],
+) -> Vec<Case> {
+    let patterns =
+        |shape| PATTERNS.map(|pattern| Case { arithmetic, dtype, output, shape, pattern });
+    shapes.iter().flat_map(|&shape| patterns(shape)).collect()
+}
+
+const TYPES: [(Dtype, Dtype); 5] = [
+    (Dtype::F32, Dtype::F32),
+    (Dtype::F32, Dtype::Bf16),
+    (Dtype::F32, Dtype::F16),
+    (Dtype::Bf16, Dtype::F32),
+    (Dtype::Bf16, Dtype::Bf16),
+];
+
+#[test]
+fn chains_are_the_hosts() {
+    let chain = |(dtype, output): (Dtype, Dtype)| {
+        cases(Arithmetic::F32Chain(Slices::One), dtype, output, &SMALL)
+    };
+    let mut all: Vec<Case> = TYPES.into_iter().flat_map(chain).collect();
+    all.extend(cases(Arithmetic::F32Chain(Slices::One), Dtype::F32, Dtype::F32, &LARGE));
+    check_all("f32-chain", &all, &Strategy::ALL);
+}
+
+#[test]
+fn slices_are_the_hosts() {
+    let mut all = Vec::new();
+    for slices in [
+        // Enough for the longest k.
+        Slices::Contiguous { count: 4, len: 250 },
+        Slices::Contiguous { count: 40, len: 25 },
+        Slices::Dealt { count: 3, group: 8 },
+        Slices::Dealt { count: 8, group: 6 },
+    ] {
+        all.extend(cases(Arithmetic::F32Chain(slices), Dtype::F32, Dtype::F32, &SMALL));
+    }
+    check_all("f32-sliced", &all, &Strategy::ALL);
+}
+
+/// The rules that the device's own tensor cores follow.
+fn own_models(device: &Device) -> Vec<TensorCoreModel> {
+    let is_own =
+        |model: &TensorCoreModel| tensor_cores(device.compute_capability(), *model).is_some();
+    Architecture::ALL
+        .into_iter()
+        .flat_map(|architecture| {
+            [Format::F16, Format::Bf16, Format::Tf32]
+                .into_iter()
+                .filter_map(move |format| TensorCoreModel::of(architecture, format))
+        })
+        .filter(is_own)
+        .collect()
+}
+
+#[test]
+fn the_devices_tensor_cores_are_the_hosts_model() {
+    let Some(device) = device() else { return };
+    let models = own_models(&device);
+    if models.is_empty() {
+        let _ = writeln!(
+            std::io::stderr(),
+            "not run: no rule is known for the tensor cores of {}",
+            device.info.name
+        );
+    }
+    drop(device);
+    for model in models {
+        let dtype = model.format.dtype();
+        let mut all = Vec::new();
+        for output in [Dtype::F32, Dtype::Bf16, Dtype::F16] {
+            all.extend(cases(Arithmetic::TensorCore(model), dtype, output, &SMALL));
+        }
+        all.extend(cases(Arithmetic::TensorCore(model), dtype, Dtype::F32, &LARGE));
+        let what = format!("tensor cores, {} {dtype}", model.architecture);
+        check_all(&what, &all, &Strategy::ALL);
+    }
+}
+
+#[test]
+fn other_tensor_cores_are_followed_by_integers() {
+    let Some(device) = device() else { return };
+    let capability = device.compute_capability();
+    drop(device);
+    let mut all = Vec::new();
+    for architecture in Architecture::ALL {
+        for format in [Format::F16, Format::Bf16, Format::Tf32] {
+            match TensorCoreModel::of(architecture, format) {
+                Some(model) if tensor_cores(capability, model).is_none() => {
+                    let arithmetic = Arithmetic::TensorCore(model);
+                    all.extend(cases(arithmetic, format.dtype(), Dtype::F32, &SMALL[..7]));
+                }
+                _ => {}
+            }
+        }
+    }
+    check_all("other tensor cores", &all, &[Strategy::Auto]);
+}

@@ -1,0 +1,26 @@
+//! The program end to end: commands, records, reports, exit codes; one binary, so that it is linked once.
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../files/mod.rs"]
+mod files;
+#[path = "../hub_server/mod.rs"]
+mod hub_server;
+
+mod ci_examples;
+mod claims;
+mod device_records;
+mod devices;
+mod exit_codes;
+mod hub_program;
+mod lint;
+mod minilm;
+mod newcomer;
+mod pin_record;
+mod predict;
+mod published;
+mod records;
+mod report;
+mod report_browser;
+mod resume;
+mod shard;

@@ -1,0 +1,474 @@
+//! What `verify report` renders: to the byte, whatever a record holds, and with an exit code for records that differ.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::common::records::{full, golden, record};
+use crate::common::{Ran, ran};
+use contract::digest::Digest;
+use record::Record;
+use record::claims::Word;
+use record::report::compare::{Agreement, compare};
+use record::report::{html, markdown, overview};
+use record::verdict::Verdict;
+use serde_json::Value;
+
+fn one(record: Record) -> Vec<(String, Record)> {
+    vec![("record.json".into(), record)]
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn h200() -> PathBuf {
+    root().join("tests/records/h200/h200.json")
+}
+
+/// A page with a line for each block, and without its style sheet: to be read in a diff.
+fn in_lines(page: &str) -> String {
+    let (head, rest) = page.split_once("<style>").expect("a style sheet");
+    let (_, rest) = rest.split_once("</style>").expect("its end");
+    let mut text = format!("{head}<style>...</style>{rest}");
+    for tag in [
+        "section", "h2", "h3", "h4", "p", "table", "tr", "details", "li", "svg", "path", "dt",
+        "figure",
+    ] {
+        text = text.replace(&format!("<{tag}>"), &format!("\n<{tag}>"));
+        text = text.replace(&format!("<{tag} "), &format!("\n<{tag} "));
+    }
+    text
+}
+
+#[test]
+fn the_full_record_has_every_word_and_every_kind_of_verdict() {
+    let record = full();
+    let words: Vec<Word> = overview::words(&record).into_iter().map(|(word, _)| word).collect();
+    assert_eq!(words.len(), 11, "{words:?}");
+    let verdicts = overview::counts(&record);
+    use Verdict::{Mismatch, NotRun, Unpinned, Verified};
+    assert_eq!(verdicts, [(Verified, 4), (Mismatch, 1), (Unpinned, 1), (NotRun, 1)]);
+}
+
+#[test]
+fn a_record_to_the_byte() {
+    let records = one(full());
+    golden("report.md", &markdown::render(&records));
+    golden("report.html", &in_lines(&html::render(&records)));
+}
+
+#[test]
+fn nothing_of_a_record_depends_on_when_it_is_rendered() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let render = |name: &str| {
+        let path = folder.path().join(name);
+        let ran = report(&[h200().to_str().expect("text"), "--html", path.to_str().expect("text")]);
+        assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (0, "", ""));
+        std::fs::read_to_string(path).expect("just written")
+    };
+    let (first, second) = (render("a.html"), render("b.html"));
+    assert!(first == second, "twice the same record, two pages");
+    let record = Record::load(&h200()).expect("a record");
+    for case in &record.cases {
+        assert!(first.contains(&format!("--case '{}'", case.id)), "{}", case.id);
+        let digest = overview::operator_digest(case).expect("it ran");
+        assert!(first.contains(&digest[..16]), "{}", case.id);
+    }
+}
+
+#[test]
+fn the_page_fetches_nothing_and_runs_nothing() {
+    let page = html::render(&one(full()));
+    assert!(page.contains("default-src 'none'"));
+    for word in [
+        "<script",
+        " src=",
+        "@import",
+        "url(h",
+        "javascript:alert(1)\"",
+        " onload",
+        "<iframe",
+        "<base",
+    ] {
+        assert!(!page.contains(word), "{word}");
+    }
+    // An address of a claim is a link, and nothing else is.
+    assert_eq!(page.matches("href=\"https://example.com/paper\"").count(), 2);
+    assert!(page.contains("javascript:alert(1)"), "shown as text");
+}
+
+/// Records that agree in one digest less each.
+fn differing() -> Vec<(String, Record)> {
+    let (a, mut b) = (record(), record());
+    let row = |case: usize, digest: usize, b: &mut Record| {
+        let bits = b.cases[case].bits.as_mut().expect("it ran");
+        bits.digests[digest].got = Some(Digest::of(b"another"));
+    };
+    row(0, 3, &mut b);
+    row(1, 0, &mut b);
+    b.cases.remove(2);
+    vec![("cpu.json".into(), a), ("gpu.json".into(), b)]
+}
+
+#[test]
+fn records_that_agree_say_so() {
+    let records = vec![("cpu.json".to_owned(), record()), ("gpu.json".to_owned(), record())];
+    let compared = compare(&records);
+    assert_eq!(compared.differences, [""; 0]);
+    assert_eq!(compared.rows.len(), 4);
+    let agree = |id: &str| {
+        let row = compared.rows.iter().find(|row| row.id.starts_with(id)).expect("a case");
+        row.digests
+    };
+    assert_eq!(agree("good/"), [Agreement::Agrees; 6]);
+    assert_eq!(agree("gone/"), [Agreement::Nowhere; 6]);
+    let (text, page) = (markdown::render(&records), html::render(&records));
+    assert!(
+        text.starts_with("# sparse-verify: records side by side\n\n**No difference**"),
+        "{text}"
+    );
+    assert!(page.contains("The records agree."));
+    assert!(text.contains("in 3 cases that more than one record has"), "{text}");
+}
+
+#[test]
+fn records_without_a_common_case_do_not_agree() {
+    let (mut a, mut b) = (record(), record());
+    a.cases.truncate(1);
+    b.cases.remove(0);
+    let records = vec![("a.json".to_owned(), a), ("b.json".to_owned(), b)];
+    assert_eq!(compare(&records).differences, [""; 0]);
+    let (text, page) = (markdown::render(&records), html::render(&records));
+    assert!(text.contains("**Nothing can be compared**"), "{text}");
+    assert!(page.contains("Nothing can be compared.") && !page.contains("The records agree."));
+}
+
+#[test]
+fn records_that_differ_name_it_first() {
+    let records = differing();
+    let compared = compare(&records);
+    assert_eq!(compared.differences.len(), 2, "{:?}", compared.differences);
+    assert!(
+        compared.differences[0]
+            .starts_with("small `good/up/none/b3/f32/exact`: the digests `operator` differ: ")
+    );
+    assert!(
+        compared.differences[1]
+            .starts_with("small `wrong/up/none/b3/f32/exact`: the digests `a` differ: ")
+    );
+    let new = compared.rows.iter().find(|row| row.id.starts_with("new/")).expect("in one of them");
+    assert_eq!(new.verdicts, [Some(Verdict::Unpinned), None]);
+    assert_eq!(new.digests, [Agreement::OnlyInOne; 6]);
+    golden("report-differing.md", &markdown::render(&records));
+    let page = html::render(&records);
+    let (first, second) = (page.find("The records differ"), page.find("Side by side"));
+    assert!(first < second && first.is_some(), "the difference comes first");
+}
+
+#[test]
+fn what_need_not_be_equal_is_no_difference() {
+    let mut records = differing();
+    records[1].1.cases[1] = records[0].1.cases[1].clone();
+    // No bit contract: the operator may give other bits, the inputs may not.
+    records.iter_mut().for_each(|(_, record)| record.cases[0].arithmetic = "bounded".into());
+    assert_eq!(compare(&records).differences, [""; 0]);
+    assert_eq!(compare(&records).rows[0].digests[3], Agreement::NotCompared("no bit contract"));
+    // Another nonce perturbs elsewhere.
+    let mut records = vec![("a".to_owned(), record()), ("b".to_owned(), record())];
+    let bits = records[1].1.cases[0].bits.as_mut().expect("it ran");
+    bits.digests[4].got = Some(Digest::of(b"another"));
+    assert_eq!(compare(&records).differences.len(), 1);
+    records[1].1.options.nonce = Some("today".into());
+    assert_eq!(compare(&records).differences, [""; 0]);
+    // One id, two cases; and one verifies what the other refutes.
+    records[1].1.cases[0].seed += 1;
+    records[1].1.cases[0].verdict = Verdict::Mismatch;
+    let differences = compare(&records).differences;
+    assert_eq!(differences.len(), 2, "{differences:?}");
+    assert!(differences[0].contains("not the same case"), "{differences:?}");
+    assert!(
+        differences[1].contains("verdicts differ: verified (a), mismatch (b)"),
+        "{differences:?}"
+    );
+}
+
+#[test]
+fn a_record_without_cases_verifies_nothing() {
+    let mut record = record();
+    record.cases.clear();
+    let records = one(record);
+    for text in [markdown::render(&records), html::render(&records)] {
+        assert!(text.contains("othing was verified: the record holds no case"), "{text}");
+        assert!(!text.contains("xit code"), "{text}");
+    }
+    let mut bare = full();
+    bare.manifests.clear();
+    bare.devices.clear();
+    let page = html::render(&one(bare));
+    assert!(page.contains("sweep/"), "cases of no manifest are shown");
+    assert!(html::render(&[]).contains("No record."));
+}
+
+#[test]
+fn the_exit_code_is_that_of_the_run() {
+    let mut record = record();
+    assert_eq!(overview::exit_code(&record), Some(1));
+    record.cases.retain(|case| case.section != "wrong" && case.section != "gone");
+    assert_eq!(overview::exit_code(&record), Some(0));
+    record.arguments.push("--strict".into());
+    assert_eq!(overview::exit_code(&record), Some(3));
+    record.cases.truncate(1);
+    assert_eq!(overview::exit_code(&record), Some(0));
+    record.arguments.extend(["--require".into(), "measurements".into()]);
+    assert_eq!(overview::exit_code(&record), Some(3));
+}
+
+#[test]
+fn a_command_is_for_a_shell_and_only_of_names_that_manifests_allow() {
+    let mut record = full();
+    let command = |record: &Record| overview::command(record, &record.cases[0]);
+    assert_eq!(
+        command(&record).as_deref(),
+        Some(
+            r"verify manifests/small.yaml --case 'good/up/none/b3/f32/exact' --nonce='today'\''s numbers'"
+        )
+    );
+    record.options.nonce = None;
+    record.options.measure = false;
+    record.options.device = Some("0".into());
+    let plain = command(&record).expect("a command");
+    assert!(plain.ends_with(" --device='0' --no-measure"), "{plain}");
+    for id in ["a'; rm -rf x #", "a b", "a\nb", "*", "", "a$(b)"] {
+        record.cases[0].id = id.into();
+        assert_eq!(command(&record), None, "{id}");
+    }
+}
+
+const HOSTILE: &str = "<script>alert(1)</script>\"'|`\n\n# x\n- [y](javascript:z) &amp; \u{202e}\u{0}\u{1b}[31m @me www.x https://y $z$ ";
+
+/// The record with `change` done to every text that may be any text.
+fn with_texts(record: &Record, text: &str) -> Record {
+    let mut value = serde_json::to_value(record).expect("a record");
+    let mut places = Vec::new();
+    walk(&value, &mut String::new(), &mut places, &|leaf| leaf.is_string());
+    let mut changed = 0;
+    for place in places {
+        let leaf = value.pointer_mut(&place).expect("it was there");
+        let old = std::mem::replace(leaf, Value::String(text.into()));
+        // A digest, a verdict or a word is no free text; the names of digests and `bounded` decide something.
+        let decides = place.contains("/digests/");
+        if decides || serde_json::from_value::<Record>(value.clone()).is_err() {
+            *value.pointer_mut(&place).expect("it was there") = old;
+        } else {
+            changed += 1;
+        }
+    }
+    assert!(changed > 100, "{changed}");
+    serde_json::from_value(value).expect("each change was tried")
+}
+
+fn walk(
+    value: &Value,
+    place: &mut String,
+    places: &mut Vec<String>,
+    wanted: &dyn Fn(&Value) -> bool,
+) {
+    let len = place.len();
+    let mut inside = |key: &str, value: &Value| {
+        // Panels are 64 texts of the same kind.
+        if key.starts_with("panels_") {
+            return;
+        }
+        place.push('/');
+        place.push_str(&key.replace('~', "~0").replace('/', "~1"));
+        walk(value, place, places, wanted);
+        place.truncate(len);
+    };
+    match value {
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(at, item)| inside(&at.to_string(), item));
+        }
+        Value::Object(map) => map.iter().for_each(|(key, item)| inside(key, item)),
+        leaf if wanted(leaf) => places.push(place.clone()),
+        _ => {}
+    }
+}
+
+/// The names of all tags in their order, but for places where a name may be broken.
+fn tags(page: &str) -> Vec<&str> {
+    let (_, page) = page.split_once("</style>").expect("a style sheet");
+    page.split('<')
+        .skip(1)
+        .map(|rest| rest.split(['>', ' ']).next().unwrap_or(""))
+        .filter(|tag| *tag != "wbr")
+        .collect()
+}
+
+#[test]
+fn hostile_text_is_text() {
+    let record = full();
+    let (harmless, hostile) = (with_texts(&record, "x"), with_texts(&record, HOSTILE));
+    let (expected, page) = (html::render(&one(harmless)), html::render(&one(hostile.clone())));
+    assert_eq!(tags(&page), tags(&expected));
+    for raw in ["<script", "\u{202e}", "\u{0}", "\u{1b}", "href=\"javascript"] {
+        assert!(!page.contains(raw), "{raw:?}");
+    }
+    assert!(page.contains("&lt;script&gt;alert(1)&lt;/"), "it is shown");
+    // Attributes end where they should: no quote of the text is left.
+    let quotes = |page: &str| page.split_once("</style>").expect("a page").1.matches('"').count();
+    assert_eq!(quotes(&page), quotes(&expected));
+
+    let text = markdown::render(&one(hostile));
+    for raw in [
+        "<script",
+        "[y](",
+        "\u{202e}",
+        "\u{0}",
+        "\u{1b}",
+        " @me",
+        "www.x",
+        "https://y",
+        "\n# x",
+        "\n- \\[y",
+    ] {
+        assert!(!text.contains(raw), "{raw:?} in {text}");
+    }
+    // Tables keep their shape.
+    for block in text.split("\n\n").filter(|block| block.starts_with("| ")) {
+        let bars: Vec<usize> = block.lines().map(|line| line.matches('|').count()).collect();
+        assert!(bars.iter().all(|count| *count == bars[0]), "{block}");
+    }
+}
+
+#[test]
+fn long_texts_are_shown_whole_on_the_page_and_cut_in_a_summary() {
+    let mut record = full();
+    let long = "x".repeat(10_000);
+    record.cases[1].id = long.clone();
+    record.cases[1].reasons = vec![long.clone()];
+    let records = one(record);
+    assert!(html::render(&records).contains(&long));
+    let text = markdown::render(&records);
+    assert!(text.lines().all(|line| line.len() < 2_000), "{text}");
+    // As many lines as there are rows, however many cases there are.
+    let mut many = full();
+    let case = many.cases[1].clone();
+    many.cases.extend(std::iter::repeat_n(case, 5_000));
+    let text = markdown::render(&one(many));
+    assert!(text.len() < 200_000 && text.contains(" more are not shown here."), "{}", text.len());
+}
+
+#[test]
+fn odd_numbers_break_nothing() {
+    let record = full();
+    let value = serde_json::to_value(&record).expect("a record");
+    let mut places = Vec::new();
+    walk(&value, &mut String::new(), &mut places, &|leaf| leaf.is_number());
+    assert!(places.len() > 300, "{}", places.len());
+    let odd: [Value; 6] =
+        [0.into(), (-1).into(), u64::MAX.into(), 1e300.into(), 1e-300.into(), 255.into()];
+    for odd in odd {
+        let mut all = value.clone();
+        for place in &places {
+            let mut one_changed = value.clone();
+            *one_changed.pointer_mut(place).expect("it is there") = odd.clone();
+            if serde_json::from_value::<Record>(one_changed).is_ok() {
+                *all.pointer_mut(place).expect("it is there") = odd.clone();
+            }
+        }
+        check_numbers(serde_json::from_value(all).expect("each change was tried"));
+    }
+    // One field at a time, of one case: what is beside it is as usual.
+    let places = places
+        .iter()
+        .filter(|place| place.starts_with("/cases/4/") || !place.starts_with("/cases"));
+    for place in places.filter(|place| !place.contains("samples")) {
+        for odd in [Value::from(0), u64::MAX.into(), 1e300.into()] {
+            let mut changed = value.clone();
+            *changed.pointer_mut(place).expect("it is there") = odd;
+            if let Ok(record) = serde_json::from_value::<Record>(changed) {
+                check_numbers(record);
+            }
+        }
+    }
+}
+
+fn check_numbers(record: Record) {
+    let records = one(record);
+    let page = html::render(&records);
+    let (_, body) = page.split_once("</style>").expect("a page");
+    for word in ["NaN", "\"inf", "-inf"] {
+        assert!(!body.contains(word), "{word}");
+    }
+    markdown::render(&records);
+}
+
+fn report(arguments: &[&str]) -> Ran {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_verify"));
+    ran(command.arg("report").args(arguments).current_dir(root()))
+}
+
+/// Records in files, by their names.
+fn saved(records: &[(String, Record)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (name, record) in records {
+        sparse_verify::records::save(&record, &folder.path().join(name))
+            .expect("the folder is there");
+    }
+    folder
+}
+
+#[test]
+fn the_program_writes_where_it_is_told() {
+    let folder = saved(&differing());
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (cpu, gpu) = (path("cpu.json"), path("gpu.json"));
+    // A single record changes no exit code, whatever it says.
+    let ran = report(&[&cpu]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    assert_eq!(
+        ran.stdout,
+        markdown::render(&one(Record::load(Path::new(&cpu)).expect("a record")))
+    );
+    assert_eq!(report(&[&cpu, "--markdown"]).stdout, ran.stdout);
+    assert_eq!(report(&["--markdown", "-", &cpu]).stdout, ran.stdout);
+    let ran = report(&[&cpu, &gpu, "--html", &path("x.html"), "--markdown", &path("x.md")]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{ran:?}");
+    assert!(ran.stderr.starts_with("the records differ: small `good/"), "{}", ran.stderr);
+    assert!(ran.stderr.ends_with("and 1 more\n"), "{}", ran.stderr);
+    assert!(
+        std::fs::read_to_string(path("x.html")).expect("written").starts_with("<!DOCTYPE html>")
+    );
+    assert!(std::fs::read_to_string(path("x.md")).expect("written").starts_with("# "));
+    assert_eq!(report(&[&cpu, &cpu]).code, 0);
+}
+
+#[test]
+fn what_cannot_be_read_or_written_has_its_code() {
+    let folder = saved(&differing());
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (cpu, gpu) = (path("cpu.json"), path("gpu.json"));
+    std::fs::write(path("bad.json"), "{}").expect("the folder is there");
+    for (arguments, code, words) in [
+        (vec![], 2, "RECORD"),
+        (vec![path("bad.json")], 2, "is not a record"),
+        (vec![path("missing.json")], 4, "failed to read the record"),
+        (vec![cpu.clone(), "--html".into(), path("missing/x.html")], 4, "failed to write"),
+        (vec![cpu.clone(), "--markdown".into(), path("missing/x.md")], 4, "failed to write"),
+        // A slip that would cost a record.
+        (vec!["--markdown".into(), cpu.clone(), gpu.clone()], 2, "would be written over"),
+    ] {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let ran = report(&arguments);
+        assert_eq!((ran.code, ran.stdout.as_str()), (code, ""), "{ran:?}");
+        assert!(ran.stderr.contains(words), "{}", ran.stderr);
+    }
+    assert!(Record::load(Path::new(&cpu)).is_ok());
+    if Path::new("/dev/full").exists() {
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("a device");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_verify"));
+        let status =
+            command.args(["report", &cpu]).stdout(full).stderr(std::process::Stdio::null());
+        assert_eq!(status.status().expect("it ran").code(), Some(4));
+    }
+}
