@@ -2,6 +2,10 @@
 
 /// A function with a leading argument `isa: Isa`, compiled for each path from the one body given. What the body calls is
 /// compiled with it where it is `#[inline(always)]`. Panics where the processor lacks the path.
+///
+/// The body is safe code: the `unsafe` that the macro needs is allowed around it and forbidden inside. (Seen by an
+/// `unsafe { std::mem::transmute::<f32, u32>(x) }` in the body of `inputs::synthetic`'s `fill_on`: it compiled, in a
+/// module that denies unsafe code, before the body had that attribute, and is an error with it.)
 macro_rules! per_isa {
     (
         $(#[$meta:meta])*
@@ -10,6 +14,7 @@ macro_rules! per_isa {
         $(#[$meta])*
         #[allow(unsafe_code, reason = "the path is asserted to be available")]
         $vis fn $name(isa: $crate::backend::cpu::Isa, $($argument: $type),*) $(-> $out)? {
+            #[forbid(unsafe_code)]
             #[inline(always)]
             fn plain($($argument: $type),*) $(-> $out)? $body
 

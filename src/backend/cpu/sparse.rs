@@ -122,20 +122,24 @@ fn run_item(
     panels: std::ops::Range<usize>,
     output: OutputRows,
 ) {
+    assert_eq!(a.k, v.k(), "columns of A against rows of V");
     let width = panels.len() * PANEL;
     Scratch::with(rows.range.len() * width, a.order.sums_slices, |scratch| {
         for (b, block) in a.order.blocks.iter().enumerate() {
             if block.opens_slice {
                 scratch.chains.fill(0.0);
             }
-            run_cell(CellCall {
+            let call = CellCall {
                 isa: a.isa,
                 cell: rows.cell(b),
                 v,
                 panels: panels.clone(),
                 first_k: a.order.k_at(block.start),
                 chains: scratch.chains,
-            });
+            };
+            // SAFETY: `SparseA::pack` makes sure of the path; `pack_rows` writes cells that describe what they hold, of
+            // rows of the block and of k below A's columns, which are V's rows; scratch is aligned.
+            unsafe { run_cell(call) }
             if block.closes_slice {
                 scratch.close_slice();
             }

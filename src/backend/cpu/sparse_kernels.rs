@@ -29,11 +29,15 @@ pub(super) fn panels_at_once(isa: Isa) -> usize {
 }
 
 /// Runs the kernel of the call's dispatch path.
-pub(super) fn run_cell(call: CellCall<'_>) {
+///
+/// # Safety
+///
+/// The path is available. The cell's buckets describe exactly its arrays, its row ids are rows of the chains, and
+/// `first_k` plus any of its offsets is a row of V. The chains are 64-byte aligned.
+pub(super) unsafe fn run_cell(call: CellCall<'_>) {
     match call.isa {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: packing made sure that the path is available; `RowBlock` describes what its
-        // cells hold, and the chains cover its rows.
+        // SAFETY: the caller's promise.
         Isa::Avx512 => unsafe { x86::run_avx512(call) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
@@ -93,6 +97,11 @@ mod x86 {
         }
     }
 
+    /// `P` panels, `Z` vectors of each; `panels` are their pieces from the first k on.
+    ///
+    /// # Safety
+    ///
+    /// As for [`run_avx512`].
     #[target_feature(enable = "avx512f")]
     unsafe fn cell_avx512<const P: usize, const Z: usize>(
         call: CellCall<'_>,

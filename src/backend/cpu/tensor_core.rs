@@ -260,7 +260,10 @@ fn block(
                         _ => ahead.partition_point(|&g| (g as usize) < end),
                     };
                     if count > 0 {
-                        run(a.isa(), params, tile.slice(*next..*next + count, group), panel, sums);
+                        let tile = tile.slice(*next..*next + count, group);
+                        // SAFETY: `GroupedA::pack` makes sure of the path, and packs groups in their order and k below
+                        // A's columns, which are the panel's rows.
+                        unsafe { run(a.isa(), params, tile, panel, sums) };
                         *next += count;
                     }
                 }
@@ -284,14 +287,19 @@ fn block(
 }
 
 /// One tile times one panel on the chosen path; `sums` are the accumulators, read and written.
-fn run(isa: Isa, params: Params, tile: Tile, panel: Panel, sums: &mut [Values; TILE_ROWS]) {
+/// Panics where the operands' lengths do not fit each other.
+///
+/// # Safety
+///
+/// The path is available. The tile's groups ascend; of listed entries the starts ascend and each k is a row of the
+/// panel.
+unsafe fn run(isa: Isa, params: Params, tile: Tile, panel: Panel, sums: &mut [Values; TILE_ROWS]) {
     check(params, tile, panel);
     match isa {
         Isa::Portable => portable::run(params, tile, panel, sums),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => {
-            // SAFETY: `GroupedA::pack` refuses a path that this processor lacks, and the
-            // operands have just been checked.
+            // SAFETY: the caller's promise, and the operands have just been checked.
             unsafe { avx2::run(params, tile, panel, sums) }
         }
         #[cfg(target_arch = "x86_64")]
@@ -304,7 +312,8 @@ fn run(isa: Isa, params: Params, tile: Tile, panel: Panel, sums: &mut [Values; T
     }
 }
 
-/// What the kernels' unchecked reads rely on; a few comparisons per tile and block of k.
+/// What the kernels' unchecked reads rely on, as far as a few comparisons per tile and block of k can say; the rest is
+/// promised by who calls [`run`].
 fn check(params: Params, tile: Tile, panel: Panel) {
     assert!((1..=TILE_ROWS).contains(&tile.rows));
     assert!((1..=PANEL / LANES).contains(&panel.vectors));

@@ -41,16 +41,22 @@ pub(super) struct TileCall<'a> {
     pub fresh: bool,
 }
 
-/// Runs the kernel of the call's dispatch path.
-pub(super) fn run_tile(call: TileCall<'_>) {
-    debug_assert!((1..=ROWS_MAX).contains(&call.height));
-    debug_assert_eq!(call.values.len(), call.ks.len() * call.height);
-    debug_assert_eq!(call.chains.len(), call.height * PANEL);
+/// Runs the kernel of the call's dispatch path. Panics where the call's lengths do not fit each other.
+///
+/// # Safety
+///
+/// The path is available, and each k of `ks` is a row of the panel: a look at every k would cost what a row of the tile
+/// costs.
+pub(super) unsafe fn run_tile(call: TileCall<'_>) {
+    assert!((1..=ROWS_MAX).contains(&call.height) && call.width <= PANEL, "size of a tile");
+    assert_eq!(call.values.len(), call.ks.len() * call.height, "values of a tile");
+    assert_eq!(call.chains.len(), call.height * PANEL, "chains of a tile");
+    let aligned = |values: &[f32]| values.as_ptr().addr().is_multiple_of(64);
+    assert!(aligned(call.panel) && aligned(call.chains), "alignment of a tile's panel and chains");
     debug_assert!(call.ks.iter().all(|&k| (k as usize + 1) * PANEL <= call.panel.len()));
     match call.isa {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: packing made sure that the path is available, and `TiledA`'s invariants are
-        // the ones asserted above.
+        // SAFETY: the caller's promise, and what is asserted above.
         Isa::Avx512 => unsafe { x86::run_avx512(call) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
@@ -93,6 +99,11 @@ mod x86 {
         }
     }
 
+    /// `Z` vectors of columns.
+    ///
+    /// # Safety
+    ///
+    /// As for [`run_avx512`].
     #[target_feature(enable = "avx512f")]
     unsafe fn by_height_avx512<const Z: usize>(call: TileCall<'_>) {
         macro_rules! heights {
@@ -107,6 +118,11 @@ mod x86 {
         heights!(1 2 3 4 5 6 7 8 9 10 11 12 13 14)
     }
 
+    /// `H` rows, all chains in registers.
+    ///
+    /// # Safety
+    ///
+    /// As for [`run_avx512`]; the call's height is `H`.
     #[target_feature(enable = "avx512f")]
     unsafe fn tile_avx512<const H: usize, const Z: usize>(call: TileCall<'_>) {
         let chains = call.chains.as_mut_ptr();
@@ -197,6 +213,10 @@ mod x86 {
 
     /// Positions `ks`, rows `row..row + H` and columns `column..column + 16` of a call; fetches a line for each k from
     /// `ahead` on.
+    ///
+    /// # Safety
+    ///
+    /// As for [`run_avx2`]; `row + H` is at most the height, `column` a multiple of 8 up to 16, and `ks` lie in the call's.
     #[target_feature(enable = "avx2,fma")]
     unsafe fn tile_avx2<const H: usize>(
         call: &mut TileCall<'_>,

@@ -291,6 +291,7 @@ fn run_panels(
     panels: std::ops::Range<usize>,
     output: OutputRows,
 ) {
+    assert_eq!(a.k, v.k(), "columns of A against rows of V");
     let first_row = tiles.first().map_or(0, |tile| tile.first_row);
     let row_count = tiles.last().map_or(0, |tile| tile.first_row + tile.height - first_row);
     let width = panels.len() * PANEL;
@@ -304,7 +305,7 @@ fn run_panels(
                 let next = tiles.get(t + 1).map_or(&[][..], |next| a.block(next, b).1);
                 for (q, p) in panels.clone().enumerate() {
                     let at = (tile.first_row - first_row) * width + q * tile.height * PANEL;
-                    run_tile(TileCall {
+                    let call = TileCall {
                         isa: a.isa,
                         height: tile.height,
                         values,
@@ -315,7 +316,10 @@ fn run_panels(
                         ahead: if p + 1 == panels.end { next } else { &[] },
                         ahead_v: v_ahead(a, v, tile, (b, t), p),
                         fresh: block.opens_slice,
-                    });
+                    };
+                    // SAFETY: `TiledA::pack` makes sure of the path; its lists hold k below A's columns, which are
+                    // the panel's rows.
+                    unsafe { run_tile(call) }
                 }
             }
             if block.closes_slice {

@@ -69,12 +69,16 @@ unsafe fn kernel<const R: usize, const C: usize, const LISTED: bool, const WIDE:
     let k_of = |first: usize, start: usize, entry: usize| unsafe {
         if LISTED { *listed_k.get_unchecked(entry) as usize } else { first + (entry - start) }
     };
+    // SAFETY: as above; a k of the panel has 64 exponents.
     let v_exponents =
         |k: usize| unsafe { _mm512_load_si512(panel.exponents.get_unchecked(k).0.as_ptr().cast()) };
+    // SAFETY: as above; a k of the panel has four vectors of values, and `c` is below 4.
     let v_values = |k: usize, c: usize| unsafe {
         _mm512_load_ps(panel.values.as_ptr().add(k).cast::<f32>().add(c * LANES))
     };
+    // SAFETY: as above; `i` is an entry's place in the tile's arrays.
     let a_exponent = |i: usize| _mm512_set1_epi8(unsafe { *tile.exponents.get_unchecked(i) });
+    // SAFETY: likewise.
     let a_value = |i: usize| _mm512_set1_ps(unsafe { *tile.values.get_unchecked(i) });
 
     for (i, &g) in tile.groups.iter().enumerate() {
