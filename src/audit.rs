@@ -15,8 +15,7 @@ use crate::backend::cpu::{Isa, fill_synthetic};
 use crate::backend::cuda::Device;
 use crate::check::bits;
 use crate::check::bits::{Bits, CaseError, Subject};
-use crate::check::verdict;
-use crate::check::verdict::Judgement;
+use crate::check::explain;
 use crate::operator::{DenseReference, OnDevice, Operator, SkipDevice, SkipOperator};
 use crate::published;
 use crate::weights::{Checkpoint, is_moderate};
@@ -31,7 +30,7 @@ use record::exit;
 use record::expected::{Entry, Expected, Tensors};
 use record::manifest::Manifest;
 use record::verdict::Verdict;
-use record::{BitsRecord, CaseRecord};
+use record::{BitsRecord, CaseRecord, Stopped};
 
 pub use held::HeldInputs;
 
@@ -116,31 +115,25 @@ impl Auditor<'_> {
             Ok(prepared) => {
                 let committed = expected.cases.get(&case.id);
                 let nonce = self.nonce.is_some();
-                let mut judgement =
-                    verdict::judge(case, &prepared.bits, committed, expected_file, nonce);
                 let Bits { a, v, operator, .. } = &prepared.bits;
                 let shared = self.seen.note(&case.id, a.digest, v.digest, operator.digest);
-                let shared_reason = shared.clone();
-                if let Some(reason) = shared {
-                    judgement.reasons.push(reason);
-                    judgement.verdict = Verdict::Mismatch;
-                }
-                let made = make(case, &prepared, shared_reason);
-                record.verdict = judgement.verdict;
+                let (bits, reasons) =
+                    explain::explain(case, &prepared.bits, committed, expected_file, nonce);
+                record.reasons = reasons;
+                record.reasons.extend(shared.clone());
+                record.bits = Some(BitsRecord { operator: prepared.operator_name.clone(), ..bits });
+                record.stopped = None;
+                record.verdict = record::derive::verdict(&record, shared.is_some());
+                record.exit_code = exit::of_verdict(record.verdict, None);
+                let made = make(case, &prepared, shared);
                 self.measure(manifest, case, &prepared, &mut record);
-                let Prepared { v, operator_name, bits, .. } = prepared;
-                self.held.keep_activations(case, v);
-                fill(&mut record, case, operator_name, bits, judgement);
+                self.held.keep_activations(case, prepared.v);
                 made
             }
-            Err(Stop::NotRun { code, reason }) => {
-                record.exit_code = exit::of_verdict(Verdict::NotRun, Some(code));
-                record.reasons = vec![reason.clone()];
-                Err(reason)
-            }
-            Err(Stop::OtherWeights(reason)) => {
-                record.verdict = Verdict::Mismatch;
-                record.exit_code = exit::REFUTED;
+            Err(Stop { kind, reason }) => {
+                record.stopped = Some(kind);
+                record.verdict = record::derive::verdict(&record, false);
+                record.exit_code = exit::of_verdict(record.verdict, Some(kind.code()));
                 record.reasons = vec![reason.clone()];
                 Err(reason)
             }
@@ -310,27 +303,25 @@ fn entry(case: &Case, prepared: &Prepared, shared: Option<String>) -> Result<Ent
         order: "row-major".into(),
         arithmetic: case.arithmetic.to_string(),
         model: model_status(case),
-        tool: tool(),
+        tool: record::tool::tool(),
         confirmed: Vec::new(),
         panels: bits.dense.panels.clone(),
     })
 }
 
 /// Why a case stops before there are bits.
-pub enum Stop {
-    /// With the exit code that gives.
-    NotRun { code: u8, reason: String },
-    /// The weights are not those that the manifest names.
-    OtherWeights(String),
+pub struct Stop {
+    pub kind: Stopped,
+    pub reason: String,
 }
 
 impl From<CaseError> for Stop {
     fn from(error: CaseError) -> Stop {
-        let code = match error {
-            CaseError::Refused(_) => exit::BAD_INPUT,
-            CaseError::Environment(_) => exit::ENVIRONMENT,
+        let kind = match error {
+            CaseError::Refused(_) => Stopped::Refused,
+            CaseError::Environment(_) => Stopped::Environment,
         };
-        Stop::NotRun { code, reason: error.to_string() }
+        Stop { kind, reason: error.to_string() }
     }
 }
 
@@ -342,27 +333,27 @@ impl From<contract::published::Error> for Stop {
 
 impl From<published::Error> for Stop {
     fn from(error: published::Error) -> Stop {
-        Stop::NotRun { code: exit::BAD_INPUT, reason: error.to_string() }
+        Stop { kind: Stopped::Refused, reason: error.to_string() }
     }
 }
 
 impl From<WeightsError> for Stop {
     fn from(error: WeightsError) -> Stop {
         let reason = error.to_string();
-        let kind = match error {
+        let fault = match error {
             WeightsError::DigestMismatch { .. } => FaultKind::Refuted,
             WeightsError::NotFound { .. } => FaultKind::Unavailable,
             WeightsError::Malformed { .. } => FaultKind::Malformed,
             WeightsError::Io { .. } => FaultKind::Environment,
             WeightsError::Hub { fault, .. } => fault.kind,
         };
-        let code = match kind {
-            FaultKind::Refuted => return Stop::OtherWeights(reason),
-            FaultKind::Unavailable => exit::NOT_VERIFIED,
-            FaultKind::Malformed => exit::BAD_INPUT,
-            FaultKind::Environment => exit::ENVIRONMENT,
+        let kind = match fault {
+            FaultKind::Refuted => Stopped::OtherWeights,
+            FaultKind::Unavailable => Stopped::Unavailable,
+            FaultKind::Malformed => Stopped::Refused,
+            FaultKind::Environment => Stopped::Environment,
         };
-        Stop::NotRun { code, reason }
+        Stop { kind, reason }
     }
 }
 
@@ -393,11 +384,6 @@ fn drawn(case: &Case, hardware: Hardware) -> Result<(Drawn, Drawn), Stop> {
     Ok(hardware.uniform_inputs(case.seed, (case.m, case.k), case.n)?)
 }
 
-/// Name and version, as records and expected files write them.
-pub fn tool() -> String {
-    concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned()
-}
-
 /// Whether hardware was seen to follow the case's model with chained groups; tensor cores only.
 pub fn model_status(case: &Case) -> Option<String> {
     match case.arithmetic {
@@ -411,7 +397,8 @@ pub fn recipe_text(manifest: &Manifest, case: &Case) -> String {
     blank(manifest, case).recipe_text()
 }
 
-fn blank(manifest: &Manifest, case: &Case) -> CaseRecord {
+/// A record of a case of which nothing is known yet.
+pub fn blank(manifest: &Manifest, case: &Case) -> CaseRecord {
     CaseRecord {
         manifest: manifest.name.clone(),
         id: case.id.clone(),
@@ -433,6 +420,7 @@ fn blank(manifest: &Manifest, case: &Case) -> CaseRecord {
         device: None,
         reasons: Vec::new(),
         exit_code: exit::NOT_VERIFIED,
+        stopped: Some(Stopped::Unavailable),
         bits: None,
         measurement: None,
         measurement_reason: Some("not measured: the case was not run".into()),
@@ -440,39 +428,4 @@ fn blank(manifest: &Manifest, case: &Case) -> CaseRecord {
         baselines_missing: Vec::new(),
         seconds: 0.0,
     }
-}
-
-fn fill(
-    record: &mut CaseRecord,
-    case: &Case,
-    operator_name: String,
-    bits: Bits,
-    judgement: Judgement,
-) {
-    record.verdict = judgement.verdict;
-    record.exit_code = exit::of_verdict(judgement.verdict, None);
-    record.reasons = judgement.reasons;
-    let differs = !bits.difference.is_none();
-    let implementations_agree = bits.implementations_agree();
-    record.bits = Some(BitsRecord {
-        digests: judgement.digests,
-        panels_dense: bits.dense.panels,
-        panels_operator: bits.operator.panels,
-        structure: bits.structure,
-        operator: operator_name,
-        plan: bits.plan,
-        implementations_agree,
-        likely_cause: (differs && case.arithmetic.has_bit_contract())
-            .then(|| bits.difference.likely_cause().to_owned()),
-        difference: bits.difference,
-        bound: bits.bound,
-        recomputed: bits.recomputed,
-        negative_zeros_operator: bits.negative_zeros[0],
-        negative_zeros_dense: bits.negative_zeros[1],
-        // Numbers that are not finite have no place in JSON; such outputs are refused.
-        dense_max: Some(bits.dense_max).filter(|max| max.is_finite()),
-        certificate: bits.certificate,
-        perturbation: bits.perturbation,
-        broken: bits.broken.into_iter().chain(bits.out_of_bound).collect(),
-    });
 }

@@ -12,14 +12,26 @@ pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     }
     let path = follow(path);
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
-    let mut file = new_file().tempfile_in(folder.unwrap_or(Path::new(".")))?;
+    let file = new_file().tempfile_in(folder.unwrap_or(Path::new(".")));
+    let mut file = match file {
+        Ok(file) => file,
+        // A folder that takes no new files: what can only be written in place is.
+        Err(error) => return in_place(&path, bytes).map_err(|_| error),
+    };
     if let Ok(old) = std::fs::metadata(&path) {
         file.as_file().set_permissions(old.permissions())?;
     }
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
-    file.persist(&path).map_err(|error| error.error)?;
-    Ok(())
+    // A file that is a mount of its own cannot be replaced.
+    file.persist(&path).map(drop).or_else(|error| in_place(&path, bytes).map_err(|_| error.error))
+}
+
+/// Writes over a file that is there.
+fn in_place(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = std::fs::OpenOptions::new().write(true).truncate(true).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 /// Whether a path names a device or a pipe, such as /dev/stdout: what is written there stays.

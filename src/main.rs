@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use record::exit::BAD_INPUT;
 use sparse_verify::cli::{
-    Action, Cli, doctor, explain, inputs, judge, lint, list, merge, pin, report, run,
+    Action, Cli, doctor, explain, inputs, judge, lint, list, merge, pin, recheck, report, run,
 };
 
 fn main() -> ExitCode {
@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Some(Action::Inputs(args)) => inputs::run(&args),
         Some(Action::Merge(args)) => merge::run(&args),
         Some(Action::Explain(args)) => explain::run(&args),
+        Some(Action::Recheck(args)) => recheck::run(&args),
         Some(Action::Doctor(args)) => doctor::run(&args),
     };
     match result {

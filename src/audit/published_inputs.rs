@@ -37,7 +37,7 @@ impl Auditor<'_> {
             };
             let (compared, reason) = match compared {
                 Ok(compared) => (Some(compared), None),
-                Err(Stop::NotRun { reason, .. } | Stop::OtherWeights(reason)) => {
+                Err(Stop { reason, .. }) => {
                     (None, Some(reason))
                 }
             };
@@ -139,7 +139,7 @@ fn v(
 
 fn not_published(tensor: &str) -> Stop {
     let reason = format!("how {tensor} was made is not published");
-    Stop::NotRun { code: record::exit::NOT_VERIFIED, reason }
+    Stop { kind: record::Stopped::Unavailable, reason }
 }
 
 /// The digest of what is covered of a case's A, some whole rows at a time: `read` fills a buffer with rows.

@@ -1,7 +1,7 @@
 //! Decides correctness: digests, comparisons, perturbation, verdicts. Never looks at a clock.
 
 pub mod bits;
+pub mod explain;
 pub mod lanes;
 mod tally;
 pub mod tolerance;
-pub mod verdict;

@@ -8,10 +8,10 @@ use contract::digest::panel_start;
 use record::compare::difference_in_words;
 use record::exit::VERIFIED;
 use record::verdict::Verdict;
-use record::{CaseRecord, Record};
+use record::CaseRecord;
 
 pub fn run(args: &ExplainArgs) -> Result<u8, Failure> {
-    let record = Record::load(&args.record)?;
+    let record = record::load(&args.record)?;
     let globs = globs(&args.cases)?;
     let chosen: Vec<&CaseRecord> = record
         .cases

@@ -76,9 +76,6 @@ fn words(x: &Array2<f32>, bytes: &[u8]) -> Array2<u16> {
 
 /// Why there are no inputs of a case.
 fn stopped(case: &Case, stop: Stop) -> Failure {
-    let (code, reason) = match stop {
-        Stop::NotRun { code, reason } => (code, reason),
-        Stop::OtherWeights(reason) => (record::exit::REFUTED, reason),
-    };
-    Failure { code, message: format!("case `{}`: {reason}", case.id) }
+    let Stop { kind, reason } = stop;
+    Failure { code: kind.code(), message: format!("case `{}`: {reason}", case.id) }
 }

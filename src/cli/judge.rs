@@ -9,14 +9,13 @@ use crate::audit::recipe_text;
 use crate::failure::Failure;
 use crate::files::is_stream;
 use record::claims::Claim;
-use record::exit;
 use record::report::terminal;
 use record::report::terminal::Detail;
 use record::{FORMAT, Record};
 
 pub fn run(args: &JudgeArgs) -> Result<u8, Failure> {
     let selected = select(&args.selection)?;
-    let mut record = Record::load(&args.record)?;
+    let mut record = record::load(&args.record)?;
     let mut found = 0;
     for selected in &selected {
         found += adopt(&mut record, selected)?;
@@ -29,7 +28,7 @@ pub fn run(args: &JudgeArgs) -> Result<u8, Failure> {
     let mut devices = Devices::new(args.resources.device);
     make_published_inputs(&selected, &mut auditor, &mut devices, &mut record);
     record.format = FORMAT.to_owned();
-    record.judge();
+    record::derive::fill(&mut record);
     print(&terminal::claims(&record, Detail::Verbose));
     if let Some(path) = &args.json {
         crate::records::save(&record, path)?;
@@ -37,7 +36,7 @@ pub fn run(args: &JudgeArgs) -> Result<u8, Failure> {
             anstream::eprintln!("wrote {}", path.display());
         }
     }
-    Ok(exit::of_claims(&record.judged))
+    Ok(record::outcome::of_claims(&record.judged))
 }
 
 /// Takes a manifest's sections and claims into the record of a run of it; how many of its cases are there.

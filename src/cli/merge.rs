@@ -3,7 +3,6 @@
 use super::list::print;
 use super::{MergeArgs, run};
 use crate::failure::Failure;
-use record::Record;
 use record::exit;
 use record::merge::{Merged, Part, Refusal, join};
 use record::report::terminal;
@@ -15,7 +14,7 @@ impl From<Refusal> for Failure {
 }
 
 pub fn run(args: &MergeArgs) -> Result<u8, Failure> {
-    let Merged { record, duplicates, missing_shards, missing_cases } =
+    let Merged { mut record, duplicates, missing_shards, missing_cases } =
         join(&load(args)?, std::env::args().skip(1).collect())?;
     if !args.partial {
         if !missing_shards.is_empty() {
@@ -35,10 +34,10 @@ pub fn run(args: &MergeArgs) -> Result<u8, Failure> {
         let what = listed("case", &duplicates);
         anstream::eprintln!("note: twice and alike, one is kept: {what}");
     }
-    let mut code = args.gate.code(&record);
-    if !missing_cases.is_empty() {
-        code = exit::worse(code, exit::NOT_VERIFIED);
-    }
+    record.options.strict = args.gate.strict;
+    record.options.require = args.gate.require;
+    record::derive::fill(&mut record);
+    let mut code = record::outcome::of(&record).code;
     let width = record.cases.iter().map(|case| case.id.len()).max().unwrap_or(4);
     let quiet = terminal::Detail::Quiet;
     record.cases.iter().for_each(|case| print(&terminal::case(case, width, quiet)));
@@ -51,7 +50,7 @@ pub fn run(args: &MergeArgs) -> Result<u8, Failure> {
     let mut failures: Vec<Failure> = Vec::new();
     failures.extend(crate::records::save(&record, &args.json).err().map(Failure::from));
     if let Some(path) = &args.junit {
-        failures.extend(run::write_junit(&record, path, &args.gate).err());
+        failures.extend(run::write_junit(&record, path).err());
     }
     for failure in failures {
         anstream::eprintln!("error: {failure}");
@@ -65,7 +64,7 @@ pub fn run(args: &MergeArgs) -> Result<u8, Failure> {
 fn load(args: &MergeArgs) -> Result<Vec<Part>, Failure> {
     let (mut parts, mut errors) = (Vec::new(), Vec::new());
     for path in &args.records {
-        match Record::load(path) {
+        match record::load(path) {
             Ok(record) => parts.push(Part { name: path.display().to_string(), record }),
             Err(error) => errors.push(Failure::from(error)),
         }

@@ -9,8 +9,10 @@ pub mod lint;
 pub mod list;
 pub mod merge;
 pub mod pin;
+pub mod recheck;
 pub mod report;
 pub mod run;
+pub mod running;
 pub mod select;
 
 use std::path::PathBuf;
@@ -24,8 +26,6 @@ use crate::audit::{Auditor, HeldInputs};
 use crate::backend::cpu::Isa;
 use crate::weights::Resolver;
 use contract::words::quote;
-use record::Record;
-use record::exit;
 use record::exit::Require;
 use record::shard::Shard;
 use record::shared::SharedOutputs;
@@ -91,6 +91,12 @@ pub enum Action {
     Report(ReportArgs),
     /// Say why digests in a record differ
     Explain(ExplainArgs),
+    /// Derive a record's verdict again, and set it beside the manifests and committed digests here
+    ///
+    /// Nothing is run. Digests are public, so that a record that was made up consistently passes: the best that is
+    /// said is `consistent: nothing was re-derived`. Exit code: that which follows from the record; 2 if it
+    /// contradicts itself, the manifests or the committed digests.
+    Recheck(RecheckArgs),
     /// Say what this machine can verify and measure, and what is missing
     Doctor(DoctorArgs),
 }
@@ -237,13 +243,6 @@ pub struct Gate {
     pub strict: bool,
 }
 
-impl Gate {
-    /// The code of a run, or of what was joined.
-    pub fn code(&self, record: &Record) -> u8 {
-        exit::of_record(record, self.strict, self.require)
-    }
-}
-
 #[derive(Args, Debug, Clone)]
 pub struct RunArgs {
     #[command(flatten)]
@@ -254,18 +253,23 @@ pub struct RunArgs {
     /// the same weights stay together. A shard without cases succeeds.
     #[arg(long, value_name = "I/N")]
     pub shard: Option<Shard>,
-    /// Write the record of the run here, case by case
+    /// Write the record of the run here, case by case; `-` is standard output, at the end
     #[arg(long, value_name = "PATH")]
     pub json: Option<PathBuf>,
-    /// Write a JUnit report here
+    /// Write a JUnit report here; begun at the start, so that cases that are missing are errors
     #[arg(long, value_name = "PATH")]
     pub junit: Option<PathBuf>,
     /// Perturb at positions drawn from this text too, which nobody could know beforehand
     #[arg(long, value_name = "TEXT")]
     pub nonce: Option<String>,
     /// Continue the run whose record is at --json
-    #[arg(long, requires = "json")]
+    ///
+    /// Exactly what was asked then, by the same build: cases that were not run, or were cut off, are run now.
+    #[arg(long, requires = "json", conflicts_with = "force")]
     pub resume: bool,
+    /// Write over a record that is at --json
+    #[arg(long, requires = "json")]
+    pub force: bool,
     #[command(flatten)]
     pub gate: Gate,
     #[command(flatten)]
@@ -384,6 +388,16 @@ pub struct ExplainArgs {
     /// Only cases whose id matches
     #[arg(long = "case", value_name = "GLOB")]
     pub cases: Vec<String>,
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct RecheckArgs {
+    /// Records written with --json
+    #[arg(value_name = "RECORD", required = true)]
+    pub records: Vec<PathBuf>,
+    /// Manifests, or folders of manifests, that the records are set beside
+    #[arg(long, value_name = "PATH", default_value = "manifests")]
+    pub manifests: Vec<PathBuf>,
 }
 
 #[derive(Args, Debug, Clone)]

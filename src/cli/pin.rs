@@ -8,7 +8,6 @@ use std::io::{IsTerminal, Write as _};
 use super::PinArgs;
 use super::list::print;
 use super::select::{Selected, select};
-use crate::audit;
 use crate::audit::Task;
 use crate::doctor::environment;
 use crate::failure::Failure;
@@ -22,7 +21,8 @@ pub fn run(args: &PinArgs) -> Result<u8, Failure> {
     }
     let isa = args.resources.isa();
     let mut auditor = args.resources.auditor(false);
-    let confirmation = format!("skip on cpu {isa}: {}, {}", environment().cpu_model, audit::tool());
+    let confirmation =
+        format!("skip on cpu {isa}: {}, {}", environment().cpu_model, record::tool::tool());
     let mut code = exit::VERIFIED;
     for selected in &selected {
         let mut after = selected.expected.clone();

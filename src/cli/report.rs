@@ -14,7 +14,7 @@ use record::report::{compare, html, markdown};
 pub fn run(args: &ReportArgs) -> Result<u8, Failure> {
     let mut records: Vec<(String, Record)> = Vec::new();
     for path in &args.records {
-        records.push((path.display().to_string(), Record::load(path)?));
+        records.push((path.display().to_string(), record::load(path)?));
     }
     shorten(&mut records);
     if let Some(path) = &args.html {
@@ -46,7 +46,7 @@ fn say(text: &str) -> Result<(), Failure> {
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
     // `--markdown a.json b.json` is a slip that would cost a record.
-    if !is_stream(path) && Record::load(path).is_ok() {
+    if !is_stream(path) && record::load(path).is_ok() {
         return Err(Failure::bad_input(format!(
             "{} is a record, and would be written over\nhint: records come before --markdown, or after --markdown=OUT",
             path.display()

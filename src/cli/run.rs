@@ -1,74 +1,69 @@
 //! `verify PATH...`: audit every case, write the record case by case, decide the exit code.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::io::{IsTerminal, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use contract::case::Case;
+use contract::digest::Digest;
+use contract::published::Recipe;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use record::claims::PublishedInput;
+use record::report::{junit, terminal};
+use record::shard::Shard;
+use record::{CaseKey, End, FORMAT, ManifestRecord, Record, RecordError, RunOptions};
 
+use super::RunArgs;
 use super::device::Devices;
+use super::running::Running;
 use super::select::{Selected, select};
-use super::{Gate, RunArgs};
-use crate::audit;
 use crate::audit::{Auditor, Task};
 use crate::backend::cuda::Device;
 use crate::doctor::environment;
 use crate::failure::Failure;
-use crate::files::is_stream;
 use crate::predict::{predict, processor_s};
 use crate::published::Machine;
 use crate::shard;
-use contract::case::Case;
-use contract::digest::Digest;
-use contract::published::Recipe;
-use record::claims::PublishedInput;
-use record::exit;
-use record::exit::Require;
-use record::report::{junit, terminal};
-use record::shard::Shard;
-use record::verdict::Verdict;
-use record::{FORMAT, ManifestRecord, Record, RecordError, RunOptions};
 
 impl From<RecordError> for Failure {
     fn from(error: RecordError) -> Failure {
         match error {
             RecordError::Io { .. } => Failure::environment(error),
-            RecordError::Malformed { .. } => Failure::bad_input(error),
+            RecordError::Malformed { .. } | RecordError::Contradiction { .. } => {
+                Failure::bad_input(error)
+            }
         }
     }
 }
 
 pub fn run(args: &RunArgs) -> Result<u8, Failure> {
+    check_places(args)?;
     let mut selected = select(&args.selection)?;
-    let manifests = describe(&selected);
+    let mut manifests = describe(&selected);
     let all: usize = selected.iter().map(|s| s.chosen.len()).sum();
     if let Some(shard) = args.shard {
         keep(&mut selected, shard);
+        for (manifest, selected) in manifests.iter_mut().zip(&selected) {
+            manifest.dealt = Some(selected.cases().map(|case| case.id.clone()).collect());
+        }
     }
-    let mut record = begin(args, &selected, manifests)?;
-    let done: HashSet<(String, String)> =
-        record.cases.iter().map(|case| (case.manifest.clone(), case.id.clone())).collect();
-    // A stream gets the record once, when it is complete.
-    let stream = args.json.as_ref().filter(|path| is_stream(path));
-    let file = args.json.as_ref().filter(|path| !is_stream(path));
-    if let Some(path) = file {
-        // Before any work: a place that cannot be written to is found now.
-        crate::records::save(&record, path)?;
-    }
-    // What could not be written. It does not hide a refutation.
-    let mut failures: Vec<Failure> = Vec::new();
-
+    let mut running = Running::begin(args, fresh(args, manifests))?;
+    let done: HashSet<(String, String)> = running.with(|record| {
+        record.cases.iter().map(|case| (case.manifest.clone(), case.id.clone())).collect()
+    });
     let mut auditor = Auditor {
         nonce: args.nonce.clone(),
         measure: !args.no_measure,
         any_platform: args.any_platform,
         ..args.resources.auditor(args.quiet)
     };
-    record.cases.iter().for_each(|case| {
-        // What was shared is in its reasons already.
-        let _ = auditor.seen.note_record(case);
+    running.with(|record| {
+        for case in &record.cases {
+            // What was shared is in its reasons already.
+            let _ = auditor.seen.note_record(case);
+        }
     });
 
     let detail = match (args.quiet, args.verbose) {
@@ -76,14 +71,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
         (_, true) => terminal::Detail::Verbose,
         _ => terminal::Detail::Normal,
     };
-    let places = places(&selected);
     let width = selected.iter().flat_map(Selected::cases).map(|c| c.id.len()).max().unwrap_or(4);
-    let mut out = anstream::stdout();
-    let mut say = |text: &str| {
-        // A reader that went away must not stop the run: the record is still wanted.
-        let _ = out.write_all(text.as_bytes());
-        let _ = out.flush();
-    };
     let mut devices = Devices::new(args.resources.device);
     let device_of: Vec<Option<Arc<Device>>> = selected
         .iter()
@@ -122,17 +110,23 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
         auditor.device = device;
         if detail != terminal::Detail::Quiet && !selected.chosen.is_empty() {
             say(&format!("{}: {}\n", manifest.name, manifest.title));
+            if !args.quiet {
+                say(&format!("committed digests: {}\n", selected.expected_path.display()));
+            }
             say(&terminal::head(width));
         }
         let expected_file = selected.expected_path.display().to_string();
         for case in selected.cases() {
-            let key = (manifest.name.clone(), case.id.clone());
-            if done.contains(&key) {
-                if let Some(case) = record.case(&key.0, &key.1) {
-                    say(&terminal::case(case, width, detail));
-                }
+            let key = CaseKey { manifest: manifest.name.clone(), id: case.id.clone() };
+            if done.contains(&(key.manifest.clone(), key.id.clone())) {
+                running.with(|record| {
+                    if let Some(case) = record.case(&key.manifest, &key.id) {
+                        say(&terminal::case(case, width, detail));
+                    }
+                });
                 continue;
             }
+            running.start(key)?;
             let bar = progress_bar(case, args.quiet);
             let audited = auditor.audit(&Task {
                 manifest,
@@ -143,45 +137,54 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
             });
             bar.finish_and_clear();
             say(&terminal::case(&audited, width, detail));
-            record.cases.push(audited);
-            record.devices = devices.records();
-            // Already so, but where a resumed run fills a gap.
-            record
-                .cases
-                .sort_by_key(|case| places.get(&(case.manifest.clone(), case.id.clone())).copied());
-            if let Some(Err(error)) = file.map(|path| crate::records::save(&record, path)) {
-                failures.push(error.into());
+            if !running.push(audited, devices.records()) {
                 break 'cases;
             }
         }
     }
-
-    if failures.is_empty() {
-        make_published_inputs(&selected, &mut auditor, &mut devices, &mut record);
-        record.judge();
-        if let Some(Err(error)) = file.map(|path| crate::records::save(&record, path)) {
-            failures.push(error.into());
-        }
-        say(&terminal::claims(&record, detail));
-    }
+    running.with(|record| {
+        make_published_inputs(&selected, &mut auditor, &mut devices, record);
+    });
     let took_s = started.elapsed().as_secs_f64();
     let processor_s = processor_s().zip(processor_before_s).map(|(after, before)| after - before);
-    if let Some(Err(error)) = stream.map(|path| crate::records::save(&record, path)) {
-        failures.push(error.into());
-    }
-    if let Some(path) = &args.junit {
-        failures.extend(write_junit(&record, path, &args.gate).err());
-    }
-    let mut code = args.gate.code(&record);
-    for failure in failures {
-        anstream::eprintln!("error: {failure}");
-        code = exit::worse(code, failure.code);
-    }
-    say(&terminal::summary(&record, code));
+    let code = running.end(End::Completed);
+    running.with(|record| {
+        say(&terminal::claims(record, detail));
+        say(&terminal::summary(record, code));
+    });
     if let Some(prediction) = prediction.filter(|_| args.no_measure) {
         anstream::eprintln!("took: {}", prediction.beside(took_s, processor_s));
     }
     Ok(code)
+}
+
+/// To standard output; a reader that went away must not stop the run: the record is still wanted.
+fn say(text: &str) {
+    let mut out = anstream::stdout();
+    let _ = out.write_all(text.as_bytes());
+    let _ = out.flush();
+}
+
+/// Refuses places that would overwrite each other.
+fn check_places(args: &RunArgs) -> Result<(), Failure> {
+    let real = |path: &Path| {
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        path.canonicalize().or_else(|_| Ok(folder.canonicalize()?.join(name)))
+    };
+    let same = |a: &Path, b: &Path| -> bool {
+        let found: [std::io::Result<PathBuf>; 2] = [real(a), real(b)];
+        a == b || matches!(found, [Ok(a), Ok(b)] if a == b)
+    };
+    match (&args.json, &args.junit) {
+        (Some(json), Some(junit)) if same(json, junit) && json != Path::new("/dev/null") => {
+            Err(Failure::bad_input(format!(
+                "--json and --junit are both {}: one would overwrite the other",
+                json.display()
+            )))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The inputs that the selected cases' claims publish digests of. What an earlier run made stays.
@@ -223,10 +226,14 @@ pub(super) fn make_published_inputs(
     record.published_inputs.sort_by_key(place);
 }
 
-/// Writes the JUnit report of a run, or of what was joined.
-pub fn write_junit(record: &Record, path: &Path, gate: &Gate) -> Result<(), Failure> {
-    let report = junit::render(record, gate.strict, gate.require == Require::Claims);
-    crate::files::replace(path, report.as_bytes()).map_err(|error| {
+/// Writes a record as a JUnit report.
+pub fn write_junit(record: &Record, path: &Path) -> Result<(), Failure> {
+    let report = junit::render(record);
+    let written = match path == Path::new("-") {
+        true => std::io::stdout().lock().write_all(report.as_bytes()),
+        false => crate::files::replace(path, report.as_bytes()),
+    };
+    written.map_err(|error| {
         Failure::environment(format!("failed to write {}: {error}", path.display()))
     })
 }
@@ -255,12 +262,6 @@ fn progress_bar(case: &Case, quiet: bool) -> ProgressBar {
     bar
 }
 
-/// Manifest and id of each selected case -> its place in the run.
-fn places(selected: &[Selected]) -> HashMap<(String, String), usize> {
-    let cases = selected.iter().flat_map(|s| s.cases().map(|case| (&s.manifest.name, &case.id)));
-    cases.enumerate().map(|(at, (name, id))| ((name.clone(), id.clone()), at)).collect()
-}
-
 /// The manifests as records hold them, with all cases that were asked for.
 fn describe(selected: &[Selected]) -> Vec<ManifestRecord> {
     selected
@@ -275,78 +276,45 @@ fn describe(selected: &[Selected]) -> Vec<ManifestRecord> {
             claims: selected.manifest.claims.clone(),
             claims_sha256: None,
             selected: selected.cases().map(|case| case.id.clone()).collect(),
+            optional: selected
+                .cases()
+                .filter(|case| !case.required)
+                .map(|case| case.id.clone())
+                .collect(),
+            dealt: None,
+            expected_path: Some(selected.expected_path.display().to_string()),
         })
         .collect()
 }
 
-/// A new record, or the one to be continued. `selected` are the cases to run.
-fn begin(
-    args: &RunArgs,
-    selected: &[Selected],
-    manifests: Vec<ManifestRecord>,
-) -> Result<Record, Failure> {
-    let options = RunOptions {
-        threads: args.resources.threads(),
-        isa: args.resources.isa().to_string(),
-        device: args.resources.device_text(),
-        nonce: args.nonce.clone(),
-        measure: !args.no_measure,
-        any_platform: args.any_platform,
-        shard: args.shard,
-    };
-    let fresh = Record {
+/// A new record of what is asked.
+fn fresh(args: &RunArgs, manifests: Vec<ManifestRecord>) -> Record {
+    Record {
         format: FORMAT.to_owned(),
-        tool: audit::tool(),
+        tool: record::tool::tool(),
         arguments: std::env::args().skip(1).collect(),
         started: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
         environment: environment(),
-        options,
+        options: RunOptions {
+            threads: args.resources.threads(),
+            isa: args.resources.isa().to_string(),
+            device: args.resources.device_text(),
+            nonce: args.nonce.clone(),
+            measure: !args.no_measure,
+            any_platform: args.any_platform,
+            shard: args.shard,
+            select: args.selection.cases.clone(),
+            strict: args.gate.strict,
+            require: args.gate.require,
+        },
         manifests,
         devices: Vec::new(),
         cases: Vec::new(),
         published_inputs: Vec::new(),
         judged: Vec::new(),
         shards: Vec::new(),
-    };
-    match &args.json {
-        Some(path) if args.resume && path.exists() => {
-            let mut record = Record::load(path)?;
-            continues(&record, &fresh, path)?;
-            // Other cases may be asked for than before.
-            record.manifests = fresh.manifests;
-            let wanted = places(selected);
-            // What could not be run may be by now.
-            record.cases.retain(|case| {
-                let key = (case.manifest.clone(), case.id.clone());
-                wanted.contains_key(&key) && case.verdict != Verdict::NotRun
-            });
-            Ok(record)
-        }
-        _ => Ok(fresh),
-    }
-}
-
-/// Refuses to continue a run of something else.
-fn continues(old: &Record, new: &Record, path: &Path) -> Result<(), Failure> {
-    let differs = if old.tool != new.tool {
-        Some(format!("it was made by {}, this is {}", old.tool, new.tool))
-    } else if old.options != new.options {
-        Some(format!("it was made with other options: {:?}, now {:?}", old.options, new.options))
-    } else {
-        let is_in = |manifest: &ManifestRecord, record: &Record| {
-            record.manifests.iter().any(|other| {
-                *manifest == ManifestRecord { selected: manifest.selected.clone(), ..other.clone() }
-            })
-        };
-        let changed = old.manifests.iter().find(|manifest| !is_in(manifest, new));
-        let changed = changed.or_else(|| new.manifests.iter().find(|m| !is_in(m, old)));
-        changed.map(|m| format!("manifest `{}` or its committed digests changed", m.name))
-    };
-    match differs {
-        None => Ok(()),
-        Some(why) => Err(Failure::bad_input(format!(
-            "cannot continue {}: {why}\nhint: run without --resume to start anew",
-            path.display()
-        ))),
+        running: None,
+        ended: None,
+        outcome: None,
     }
 }

@@ -15,7 +15,7 @@ const CACHE_BYTES_UNKNOWN: u64 = 64 << 20;
 /// Looks at this machine.
 pub fn environment() -> Environment {
     Environment {
-        tool_version: env!("CARGO_PKG_VERSION").into(),
+        tool_version: record::tool::VERSION.into(),
         tool_sha256: tool_sha256(),
         git_revision: option_env!("SPARSE_VERIFY_REVISION").map(Into::into),
         os: os_name().unwrap_or_else(|| std::env::consts::OS.into()),

@@ -25,7 +25,9 @@ use tree::{Node, Value};
 use walk::{Fields, Walk};
 
 /// The version written in every manifest.
-const FORMAT: &str = "sparse-verify/1";
+const FORMAT: &str = "sparse-verify/2-draft";
+/// The version before it.
+const OLD_FORMAT: &str = "sparse-verify/1";
 /// Bytes of a manifest; the largest of ours has a few thousand.
 const SIZE_MAX: u64 = 4 << 20;
 /// Errors shown of one manifest.
@@ -241,7 +243,12 @@ fn format_is_known(walk: &mut Walk, fields: &Fields<'_>) -> bool {
     if text == FORMAT {
         return true;
     }
-    let known: u64 = 1;
+    if text == OLD_FORMAT {
+        let hint = format!("the key `operator` of a section is called `plan` now; then `format: {FORMAT}`");
+        walk.fail(node.place, format!("format `{OLD_FORMAT}` is not read any more"), &hint);
+        return false;
+    }
+    let known: u64 = 2;
     let version = text.strip_prefix("sparse-verify/").and_then(|version| version.parse().ok());
     if version.is_some_and(|version: u64| version > known) {
         let message = format!("format {} needs a newer verify", quote(text));

@@ -72,7 +72,7 @@ pub(super) enum Rule {
     TensorCore(Architecture),
 }
 
-const SECTION_KEYS: [&str; 17] = [
+const SECTION_KEYS: [&str; 18] = [
     "name",
     "required",
     "seed",
@@ -85,6 +85,8 @@ const SECTION_KEYS: [&str; 17] = [
     "output",
     "activations",
     "arithmetic",
+    "plan",
+    // Told from other unknown keys: it was the name of `plan`.
     "operator",
     "published",
     "twin_of",
@@ -162,8 +164,12 @@ pub(super) fn read(walk: &mut Walk, node: &Node) -> Option<Section> {
         Some(node) => walk.distinct(node, "arithmetic", rule),
         None => Vec::new(),
     };
-    let strategy = fields.get("operator").map_or(Some(Strategy::Auto), |node| {
-        walk.choice(node, "`operator`", &Strategy::ALL.map(|s| (s.name(), s)))
+    if let Some(node) = fields.get("operator") {
+        let hint = "what our own operator does with A is its `plan`; who computes a case is not said in a manifest";
+        walk.fail(node.place, "the key `operator` is now called `plan`", hint);
+    }
+    let strategy = fields.get("plan").map_or(Some(Strategy::Auto), |node| {
+        walk.choice(node, "`plan`", &Strategy::ALL.map(|s| (s.name(), s)))
     });
     let published =
         fields.get("published").and_then(|node| Some((claims::published(walk, node)?, node.place)));

@@ -137,8 +137,9 @@ pub struct Case {
     pub m: usize,
     pub k: usize,
     pub n: usize,
-    /// Non-zeros of A, and its columns that have one.
+    /// Non-zeros of A, and its rows and columns that have one.
     pub nnz: usize,
+    pub live_rows: usize,
     pub live_columns: usize,
     /// The fraction of zeros that the case asked for.
     pub sparsity: f64,
@@ -157,7 +158,8 @@ impl Case {
         let nnz = a.iter().filter(|&&x| x != 0.0).count();
         let is_live = |column: &ndarray::ArrayView1<'_, f32>| column.iter().any(|&x| x != 0.0);
         let live_columns = a.columns().into_iter().filter(is_live).count();
-        Case { m, k, n, nnz, live_columns, sparsity, element_bytes }
+        let live_rows = a.rows().into_iter().filter(is_live).count();
+        Case { m, k, n, nnz, live_rows, live_columns, sparsity, element_bytes }
     }
 
     fn work(&self) -> Work {
@@ -262,6 +264,10 @@ pub fn measure<P: Platform>(
             rounds: rounds_made,
             spent: None,
             work,
+            live_rows: Some(case.live_rows),
+            live_columns: Some(case.live_columns),
+            element_bytes: Some(case.element_bytes),
+            roofline: Some(instruments.roofline.clone()),
             minimum_time_ns: instruments.roofline.minimum_time_ns(work),
             operator: timed.next().unwrap_or_else(|| unreachable!("the operator's lane")),
             baselines: timed.collect(),
@@ -270,13 +276,8 @@ pub fn measure<P: Platform>(
             break_even_calls: None,
         }
     };
-    let summarise = |result: &mut CaseTimings| {
-        for timed in std::iter::once(&mut result.operator).chain(&mut result.baselines) {
-            timed.summarise(work, case.n, instruments.roofline, plan.seed);
-        }
-    };
     // Once to know the rivals, and again with what is measured because of that.
-    summarise(&mut result);
+    result.derive(plan.seed);
     // The operator's lane comes before those of the baselines.
     let lane_of = |rule: Rule| result.chosen(rule).map(|index| index + 1);
     let (published, best) = (lane_of(Rule::Published), lane_of(Rule::Best));
@@ -292,8 +293,7 @@ pub fn measure<P: Platform>(
     let mut timed = lanes.into_iter().map(|lane| lane.timed);
     result.operator = timed.next().unwrap_or_else(|| unreachable!("the operator's lane"));
     result.baselines = timed.collect();
-    summarise(&mut result);
-    result.compare(plan.seed);
+    result.derive(plan.seed);
     result
 }
 

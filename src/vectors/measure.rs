@@ -7,7 +7,6 @@ use ndarray::{Array2, ArrayView2};
 
 use super::generate::{M, N, operands};
 use super::{FORMAT, Kind, Outputs, PLAIN, VectorFile, VectorSet, all_mismatches, hex};
-use crate::audit;
 use crate::backend::cuda::{Cublas, Device, DeviceMatrix, Math, tensor_cores};
 use crate::operator::{
     DeviceBuilt, DeviceOperator, Error, MmaSync, OnDevice, Operator, Plan, SkipDevice,
@@ -55,14 +54,14 @@ pub fn implementations(device: &Arc<Device>) -> (Vec<Implementation>, Vec<Missin
             let operator = Box::new(OnDevice { operator, device: device.clone() });
             found.push(Implementation { name: name.into(), version, format, operator });
         };
-        add(PLAIN, audit::tool(), Arc::new(MmaSync { format, output: Dtype::F32 }));
+        add(PLAIN, record::tool::tool(), Arc::new(MmaSync { format, output: Dtype::F32 }));
         if let Ok(cublas) = &cublas {
             let version = format!("cuBLAS {}", cublas.version());
             add("cublas", version, Arc::new(CublasGemm { cublas: cublas.clone(), format }));
         }
         let (arithmetic, dtype) = (Arithmetic::TensorCore(model), format.dtype());
         let skip = SkipDevice::new(arithmetic, dtype, Dtype::F32, Strategy::Auto, device);
-        add("skip-cuda", audit::tool(), Arc::new(skip));
+        add("skip-cuda", record::tool::tool(), Arc::new(skip));
     }
     (found, missing)
 }
@@ -161,7 +160,7 @@ pub fn measure(
     let named = |i: &Implementation| (i.name.clone(), i.version.clone());
     Ok(VectorFile {
         format: FORMAT.into(),
-        tool: audit::tool(),
+        tool: record::tool::tool(),
         made: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
         architecture: architecture.name().into(),
         // Last: by now it knows all kernels.

@@ -62,14 +62,14 @@ impl Default for Section<'_> {
 
 /// The text of a manifest.
 pub fn text(sections: &[Section<'_>]) -> String {
-    let mut text = "format: sparse-verify/1\ntitle: For tests\nsections:\n".to_owned();
+    let mut text = "format: sparse-verify/2-draft\ntitle: For tests\nsections:\n".to_owned();
     for s in sections {
         // Writing to a String cannot fail.
         let _ = write!(
             text,
             "  - name: {}\n    required: {}\n    seed: {}\n    weights: {{synthetic: {}}}\n    \
              layers: {{name: up, shape: [{}, {}]}}\n    patterns: {}\n    batch: {}\n    \
-             dtype: {}\n    output: {}\n    arithmetic: {}\n    operator: {}\n",
+             dtype: {}\n    output: {}\n    arithmetic: {}\n    plan: {}\n",
             s.name,
             s.required,
             s.seed,

@@ -54,7 +54,7 @@ def _arithmetic(x):
 def load(path):
     with open(path, encoding="utf-8") as f:
         root = yaml.load(f, Loader=yaml.BaseLoader)
-    if root.get("format") != "sparse-verify/1":
+    if root.get("format") != "sparse-verify/2-draft":
         raise ValueError("format is %r" % root.get("format"))
     cases = []
     for section in root["sections"]:

@@ -42,7 +42,7 @@ fn with_claims(record: &mut Record, claims: &[&str], pattern: &str) {
         })
         .collect();
     let text = format!(
-        "format: sparse-verify/1\ntitle: Claims\nplatform: NVIDIA H200\nsections:\n  - name: rows\n    seed: 42\n    \
+        "format: sparse-verify/2-draft\ntitle: Claims\nplatform: NVIDIA H200\nsections:\n  - name: rows\n    seed: 42\n    \
          weights: {{synthetic: heavy-tailed}}\n    layers: [{{name: up_proj, shape: [14336, 4096]}}]\n    \
          patterns: {pattern}\n    sparsity: [0.8, 0.9]\n    batch: 1024\n    dtype: f32\n    \
          arithmetic: f32-chain\n    config: {{source: s, dtype: bf16, hidden_size: 4096, intermediate_size: 14336, \
@@ -238,7 +238,7 @@ fn the_record_of_an_h200_is_judged_as_committed() {
 /// A section whose inputs are drawn, with claims on its digests.
 fn drawn(claims: &str) -> String {
     format!(
-        "format: sparse-verify/1\ntitle: Drawn\nsections:\n  - name: sweep\n    seed: 7\n    \
+        "format: sparse-verify/2-draft\ntitle: Drawn\nsections:\n  - name: sweep\n    seed: 7\n    \
          weights: {{torch-device-uniform: {{platform: cuda, multiprocessors: 4}}}}\n    \
          layers: [{{name: square, shape: [48, 40]}}]\n    patterns: row-magnitude\n    sparsity: [0.5]\n    \
          batch: 8\n    dtype: f32\n    arithmetic: f32-chain\n    claims:\n{claims}"

@@ -40,7 +40,7 @@ fn the_findings_on_what_is_published_are_these() {
 /// A section with claims, as a manifest.
 fn with_claims(claims: &str) -> String {
     format!(
-        "format: sparse-verify/1\ntitle: Claims\nplatform: NVIDIA H200\nsections:\n  - name: up\n    seed: 1\n    \
+        "format: sparse-verify/2-draft\ntitle: Claims\nplatform: NVIDIA H200\nsections:\n  - name: up\n    seed: 1\n    \
          weights: {{synthetic: uniform}}\n    layers: [{{name: up_proj, shape: [14336, 4096]}}]\n    \
          patterns: row-magnitude\n    sparsity: [0.8, 0.9]\n    batch: 1024\n    dtype: f32\n    \
          arithmetic: f32-chain\n    config: {{source: s, dtype: bf16, hidden_size: 4096, intermediate_size: 14336, \

@@ -2,9 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::claims::{JudgedClaim, Word};
 use crate::verdict::Verdict;
-use crate::{CaseRecord, Record};
 
 /// Everything required was verified.
 pub const VERIFIED: u8 = 0;
@@ -40,25 +38,6 @@ pub fn of_verdict(verdict: Verdict, failed: Option<u8>) -> u8 {
     }
 }
 
-/// The code of a run. A refutation and bad input count wherever they are; what is merely missing, or
-/// cannot be had here, counts in required sections, and everywhere under `--strict`.
-fn of_run<'a>(
-    cases: impl Iterator<Item = &'a CaseRecord>,
-    strict: bool,
-    require_measurements: bool,
-) -> u8 {
-    cases.fold(VERIFIED, |code, case| {
-        let counts = case.required || strict;
-        let own = case.exit_code;
-        let own = match own {
-            NOT_VERIFIED | ENVIRONMENT if !counts => VERIFIED,
-            own => own,
-        };
-        let unmeasured = require_measurements && counts && case.measurement.is_none();
-        worse(code, if unmeasured { worse(own, NOT_VERIFIED) } else { own })
-    })
-}
-
 /// What must be shown for exit code 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -84,26 +63,6 @@ impl Require {
             Require::Claims => "claims",
         }
     }
-}
-
-/// The code of a run, or of what was joined or is read again.
-pub fn of_record(record: &Record, strict: bool, require: Require) -> u8 {
-    let code = of_run(record.cases.iter(), strict, require == Require::Measurements);
-    match require {
-        Require::Claims => worse(code, of_claims(&record.judged)),
-        Require::Bits | Require::Measurements => code,
-    }
-}
-
-/// The code of judged claims, where they are required: what does not hold by its own rule is refuted, what could not
-/// be judged was not verified. Whether the open operator attains a published speed is neither.
-pub fn of_claims(judged: &[JudgedClaim]) -> u8 {
-    let words = judged.iter().flat_map(|claim| &claim.rows).map(|row| row.word);
-    words.fold(VERIFIED, |code, word| match word {
-        Word::NotJudged => worse(code, NOT_VERIFIED),
-        word if word.refutes() => worse(code, REFUTED),
-        _ => code,
-    })
 }
 
 #[cfg(test)]

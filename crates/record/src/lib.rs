@@ -10,6 +10,7 @@ pub mod baseline;
 pub mod bits;
 pub mod claims;
 pub mod compare;
+pub mod derive;
 pub mod device;
 pub mod environment;
 pub mod exit;
@@ -18,14 +19,19 @@ pub mod judge;
 pub mod manifest;
 pub mod merge;
 pub mod numbers;
+pub mod outcome;
+mod read;
 pub mod report;
 mod run;
 pub mod shard;
 pub mod shared;
+pub mod text;
 pub mod timings;
+pub mod tool;
 pub mod verdict;
 
+pub use read::{RecordError, load, parse};
 pub use run::{
-    BitsRecord, CaseRecord, DeviceRecord, FORMAT, ManifestRecord, Record, RecordError, RunOptions,
-    ShardRecord,
+    BitsRecord, CaseKey, CaseRecord, DeviceRecord, End, FORMAT, ManifestRecord, OLD_FORMATS,
+    Outcome, Record, RunOptions, ShardRecord, Stopped,
 };

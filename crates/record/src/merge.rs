@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::claims::PublishedInput;
-use crate::exit;
+use crate::derive;
+use crate::run::End;
 use crate::shard::Shard;
 use crate::shared::{NOT_RIGHT, SharedOutputs, VACUOUS};
-use crate::verdict::Verdict;
 use crate::{CaseRecord, DeviceRecord, FORMAT, ManifestRecord, Record, RunOptions, ShardRecord};
 
 /// A record and what to call it in messages.
@@ -86,7 +86,15 @@ pub fn join(parts: &[Part], arguments: Vec<String>) -> Result<Merged, Refusal> {
         .collect();
     let present: BTreeSet<Shard> = shards.iter().map(|shard| shard.shard).collect();
     let count = shards.first().map_or(0, |shard| shard.shard.count());
-    let missing_shards = Shard::all(count).filter(|shard| !present.contains(shard)).collect();
+    let missing_shards: Vec<Shard> =
+        Shard::all(count).filter(|shard| !present.contains(shard)).collect();
+    let missing_cases: Vec<String> = missing_cases;
+    let end = match (missing_shards.len(), missing_cases.len()) {
+        (0, 0) => End::Completed,
+        (shards, cases) => End::Partial {
+            missing: format!("without {shards} of {count} shards and {cases} cases"),
+        },
+    };
 
     let Some(one) = shards.first() else { unreachable!("every part is a shard or has some") };
     let mut record = Record {
@@ -107,9 +115,15 @@ pub fn join(parts: &[Part], arguments: Vec<String>) -> Result<Merged, Refusal> {
         published_inputs: join_published_inputs(parts)?,
         judged: Vec::new(),
         shards,
+        running: None,
+        ended: Some(end),
+        outcome: None,
     };
+    for manifest in &mut record.manifests {
+        manifest.dealt = None;
+    }
     // Each shard judged by its own cases alone.
-    record.judge();
+    derive::fill(&mut record);
     Ok(Merged { record, duplicates, missing_shards, missing_cases })
 }
 
@@ -182,7 +196,9 @@ fn manifest_differs(one: &ManifestRecord, other: &ManifestRecord) -> Option<Stri
             other.selected.len()
         ));
     }
-    (one != other).then(|| format!("manifest `{name}` is described otherwise"))
+    // Which cases were dealt to whom is each shard's own.
+    let undealt = |manifest: &ManifestRecord| ManifestRecord { dealt: None, ..manifest.clone() };
+    (undealt(one) != undealt(other)).then(|| format!("manifest `{name}` is described otherwise"))
 }
 
 /// The cases in the order of the unsharded run, and the ids of those that were there twice.
@@ -244,8 +260,6 @@ fn find_shared_outputs(cases: &mut [CaseRecord]) {
         // A shard that had several of them named another.
         case.reasons.retain(|reason| !reason.starts_with(VACUOUS));
         case.reasons.push(reason);
-        case.verdict = Verdict::Mismatch;
-        case.exit_code = exit::REFUTED;
         if case.measurement.take().is_some() {
             case.measurement_reason = Some(NOT_RIGHT.to_owned());
             case.baselines.clear();

@@ -1,8 +1,6 @@
 //! The record of a run: versioned JSON, complete after every case. Everything that is reported
 //! is in here; reports are renderings of it and reach no device.
 
-use std::path::Path;
-
 use serde::{Deserialize, Serialize};
 
 use crate::baseline::BaselineRecord;
@@ -12,6 +10,7 @@ use crate::claims::{Claim, JudgedClaim, PublishedInput};
 use crate::compare::{BoundReport, Difference};
 use crate::device::{DeviceInfo, KernelRecord};
 use crate::environment::Environment;
+use crate::exit::{self, Require};
 use crate::manifest::SectionInfo;
 use crate::shard::Shard;
 use crate::timings::CaseTimings;
@@ -19,10 +18,11 @@ use crate::verdict::{DigestRow, Verdict};
 use contract::digest::Digest;
 
 /// The version of the record's format. 2 has devices, and what they say of samples; 3 has what is published, and how
-/// it was judged.
-pub const FORMAT: &str = "sparse-verify-record/3";
-/// Versions that are read: what 2 lacks is empty.
-const READ: [&str; 2] = ["sparse-verify-record/2", FORMAT];
+/// it was judged; 4 stores observations from which all else follows, knows what was asked for and whether the run
+/// ended, and is a draft until the specification is finished.
+pub const FORMAT: &str = "sparse-verify-record/4-draft";
+/// Older versions, which are read as observations: what they lack is `not recorded`.
+pub const OLD_FORMATS: [&str; 2] = ["sparse-verify-record/2", "sparse-verify-record/3"];
 
 /// One run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,6 +49,62 @@ pub struct Record {
     /// What it was joined from; empty for a run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shards: Vec<ShardRecord>,
+    /// The case that was at work when this was written.
+    #[serde(default)]
+    pub running: Option<CaseKey>,
+    /// How the run ended; `None` of one that goes on, or was cut off.
+    #[serde(default)]
+    pub ended: Option<End>,
+    /// What follows from all of the above; `None` before the end.
+    #[serde(default)]
+    pub outcome: Option<Outcome>,
+}
+
+/// What names a case in a record.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CaseKey {
+    /// Name of the manifest.
+    pub manifest: String,
+    /// Id of the case in it.
+    pub id: String,
+}
+
+/// What a record amounts to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The exit code.
+    pub code: u8,
+    /// Cases that were asked for.
+    pub asked: usize,
+    /// Those that are in the record.
+    pub present: usize,
+    /// Those that are verified or within their bound.
+    pub verified: usize,
+    /// The first line of every rendering.
+    pub headline: String,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "how", rename_all = "kebab-case")]
+pub enum End {
+    /// All that it had to do was done.
+    Completed,
+    /// By a signal, such as `SIGINT`.
+    Interrupted {
+        /// The signal's name.
+        signal: String,
+    },
+    /// Joined from an incomplete set of shards.
+    Partial {
+        /// What is missing, in words.
+        missing: String,
+    },
+    /// By a machine that failed: a full disk, or a death that could not be gone on after.
+    Failed {
+        /// In words.
+        reason: String,
+    },
 }
 
 /// One shard of a run that was dealt out: where and how it was run.
@@ -91,6 +147,15 @@ pub struct RunOptions {
     /// The part of the selected cases that was run; `None` for all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shard: Option<Shard>,
+    /// The globs that chose cases; empty where all of the manifests were asked for.
+    #[serde(default)]
+    pub select: Vec<String>,
+    /// Whether sections marked `required: false` count too.
+    #[serde(default)]
+    pub strict: bool,
+    /// What must be shown for exit code 0.
+    #[serde(default)]
+    pub require: Require,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -114,6 +179,22 @@ pub struct ManifestRecord {
     /// Ids of the cases that were asked for, in order, those of other shards included.
     #[serde(default)]
     pub selected: Vec<String>,
+    /// Those of `selected` whose section is not required.
+    #[serde(default)]
+    pub optional: Vec<String>,
+    /// Those of `selected` that are this shard's; `None` where the run was not dealt out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dealt: Option<Vec<String>>,
+    /// Where the committed digests were found, as it was printed.
+    #[serde(default)]
+    pub expected_path: Option<String>,
+}
+
+impl ManifestRecord {
+    /// Ids of the cases that this record should have, in order.
+    pub fn own(&self) -> &[String] {
+        self.dealt.as_deref().unwrap_or(&self.selected)
+    }
 }
 
 /// One case: what it is, what was found, what was measured.
@@ -145,6 +226,9 @@ pub struct CaseRecord {
     pub reasons: Vec<String>,
     /// The exit code that the case alone would give.
     pub exit_code: u8,
+    /// What kept it from having bits; `None` for a case that has.
+    #[serde(default)]
+    pub stopped: Option<Stopped>,
     /// `None` for a case that was not run.
     pub bits: Option<BitsRecord>,
     /// `None` where nothing was measured, for `measurement_reason`.
@@ -162,6 +246,32 @@ impl CaseRecord {
     pub fn recipe_text(&self) -> String {
         let CaseRecord { m, k, n, seed, weights, activations, .. } = self;
         format!("A {m} x {k} from {weights}, V {k} x {n} from {activations}, seed {seed}")
+    }
+}
+
+/// What kept a case from having bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stopped {
+    /// The inputs are outside what can be verified.
+    Refused,
+    /// The weights cannot be had here.
+    Unavailable,
+    /// The machine failed: memory, a disk, a device, or the program itself.
+    Environment,
+    /// The weights are not those that the manifest names.
+    OtherWeights,
+}
+
+impl Stopped {
+    /// The exit code that it gives a case.
+    pub fn code(self) -> u8 {
+        match self {
+            Stopped::Refused => exit::BAD_INPUT,
+            Stopped::Unavailable => exit::NOT_VERIFIED,
+            Stopped::Environment => exit::ENVIRONMENT,
+            Stopped::OtherWeights => exit::REFUTED,
+        }
     }
 }
 
@@ -190,44 +300,16 @@ pub struct BitsRecord {
     pub perturbation: String,
     /// Promises that broke, each in words.
     pub broken: Vec<String>,
-}
-
-/// Why a record could not be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum RecordError {
-    #[error("failed to {verb} the record {path}: {error}")]
-    Io { verb: &'static str, path: String, error: std::io::Error },
-    #[error("{path} is not a record: {message}")]
-    Malformed { path: String, message: String },
+    /// Perturbed outputs that left the bound, each in words; `bounded` only.
+    #[serde(default)]
+    pub out_of_bound: Vec<String>,
+    /// Where the committed entry is about another case, in words.
+    #[serde(default)]
+    pub committed_differs: Option<String>,
 }
 
 impl Record {
-    pub fn load(path: &Path) -> Result<Record, RecordError> {
-        let name = || path.display().to_string();
-        let text = std::fs::read(path).map_err(|error| RecordError::Io {
-            verb: "read",
-            path: name(),
-            error,
-        })?;
-        let malformed = |message| RecordError::Malformed { path: name(), message };
-        // The version first, so that a newer record is not called malformed.
-        let value: serde_json::Value =
-            serde_json::from_slice(&text).map_err(|error| malformed(error.to_string()))?;
-        match value.get("format").and_then(|format| format.as_str()) {
-            Some(known) if READ.contains(&known) => {}
-            Some(other) => {
-                return Err(malformed(format!("its format is `{other}`, expected `{FORMAT}`")));
-            }
-            None => return Err(malformed("it has no `format`".into())),
-        }
-        serde_json::from_value(value).map_err(|error| malformed(error.to_string()))
-    }
-
-    /// Judges the claims by what is in the record now.
-    pub fn judge(&mut self) {
-        self.judged = crate::judge::judge(self);
-    }
-
+    /// The case of that name.
     pub fn case(&self, manifest: &str, id: &str) -> Option<&CaseRecord> {
         self.cases.iter().find(|case| case.manifest == manifest && case.id == id)
     }

@@ -58,3 +58,25 @@ impl DigestRow {
         self.compared && self.got != self.expected
     }
 }
+
+/// Names of the digests of a case, in the order of records.
+pub const DIGESTS: [&str; 6] = ["a", "v", "dense", "operator", "rebuilt", "shifted"];
+/// Places in [`DIGESTS`].
+pub const DENSE: usize = 2;
+/// As above.
+pub const OPERATOR: usize = 3;
+
+/// Whether the arithmetic of that name fixes the operator's bits.
+pub fn has_contract(arithmetic: &str) -> bool {
+    arithmetic != "bounded"
+}
+
+/// Which of [`DIGESTS`] must equal the committed ones: outputs only under a bit contract, perturbed ones only without
+/// a nonce.
+pub fn is_compared(name: &str, contract: bool, nonce: bool) -> bool {
+    match name {
+        "operator" => contract,
+        "rebuilt" | "shifted" => contract && !nonce,
+        _ => true,
+    }
+}

@@ -14,9 +14,11 @@ use record::verdict::Verdict;
 use record::{BitsRecord, CaseRecord, Record, RecordError, ShardRecord};
 
 pub fn run(selected: &[Selected], path: &Path, yes: bool) -> Result<u8, Failure> {
-    let record = Record::load(path).map_err(|error| match error {
+    let record = record::load(path).map_err(|error| match error {
         RecordError::Io { .. } => Failure::environment(error),
-        RecordError::Malformed { .. } => Failure::bad_input(error),
+        RecordError::Malformed { .. } | RecordError::Contradiction { .. } => {
+            Failure::bad_input(error)
+        }
     })?;
     if record.options.nonce.is_some() {
         return Err(Failure::bad_input(format!(

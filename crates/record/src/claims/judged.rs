@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Claim, Printed, Tensor};
+use crate::timings::Interval;
 use contract::published::Comparison;
 
 /// What became of one figure or digest of a claim.
@@ -24,6 +25,8 @@ pub enum Word {
     Match,
     PrefixMatch,
     Mismatch,
+    /// The interval of what was measured crosses the limit, or rests on a noisy contender.
+    Inconclusive,
     /// The line says why.
     NotJudged,
 }
@@ -42,6 +45,7 @@ impl Word {
             Word::Match => "match",
             Word::PrefixMatch => "prefix-match",
             Word::Mismatch => "mismatch",
+            Word::Inconclusive => "inconclusive",
             Word::NotJudged => "not-judged",
         }
     }
@@ -49,6 +53,51 @@ impl Word {
     /// Whether what is published does not hold by its own rule.
     pub fn refutes(self) -> bool {
         matches!(self, Word::Differs | Word::Impossible | Word::Mismatch)
+    }
+}
+
+/// What became of a claim as a whole, in words that a reader of the published page understands.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClaimWord {
+    /// Everything that was published and could be measured holds.
+    Confirmed,
+    /// Something does not hold by its own rule.
+    Refuted,
+    /// The open operator is as fast, or saves as much.
+    Attained,
+    /// The open operator is not.
+    NotAttained,
+    /// Noise could change the word.
+    Inconclusive,
+    /// Nothing was measured that says anything of it.
+    #[default]
+    NotJudged,
+}
+
+impl ClaimWord {
+    /// All, in the order in which they are counted.
+    pub const ALL: [ClaimWord; 6] = [
+        ClaimWord::Confirmed,
+        ClaimWord::Attained,
+        ClaimWord::NotAttained,
+        ClaimWord::Refuted,
+        ClaimWord::Inconclusive,
+        ClaimWord::NotJudged,
+    ];
+
+    /// The words in headlines.
+    pub fn name(self) -> &'static str {
+        match self {
+            ClaimWord::Confirmed => "confirmed",
+            ClaimWord::Refuted => "refuted",
+            ClaimWord::Attained => "attained",
+            ClaimWord::NotAttained => "not attained (by the open operator)",
+            ClaimWord::Inconclusive => "inconclusive (noisy)",
+            ClaimWord::NotJudged => "not judged",
+        }
     }
 }
 
@@ -63,7 +112,57 @@ pub struct JudgedClaim {
     pub twin: Option<String>,
     /// Ids of the record's cases that stood for it.
     pub cases: Vec<String>,
+    /// What follows from the rows.
+    #[serde(default)]
+    pub word: ClaimWord,
     pub rows: Vec<Row>,
+}
+
+/// How rules of times that could not be applied are called.
+const TIMES: [&str; 2] = ["times", "vendor"];
+
+impl JudgedClaim {
+    /// What the rows amount to. A claim whose speed could not be judged is refuted by the rest of it or not judged at
+    /// all; arithmetic on printed figures alone confirms nothing.
+    pub fn word_of(rows: &[Row]) -> ClaimWord {
+        let has = |word: Word| rows.iter().any(|row| row.word == word);
+        let is_untimed =
+            |row: &Row| row.word == Word::NotJudged && TIMES.contains(&row.rule.as_str());
+        let is_shown = |row: &Row| {
+            row.measured && matches!(row.word, Word::Agrees | Word::Match | Word::PrefixMatch)
+        };
+        if rows.iter().any(|row| row.word.refutes()) {
+            ClaimWord::Refuted
+        } else if rows.iter().any(is_untimed) {
+            ClaimWord::NotJudged
+        } else if has(Word::Inconclusive) {
+            ClaimWord::Inconclusive
+        } else if has(Word::NotAttained) {
+            ClaimWord::NotAttained
+        } else if has(Word::Attained) {
+            ClaimWord::Attained
+        } else if rows.iter().any(is_shown) {
+            ClaimWord::Confirmed
+        } else {
+            ClaimWord::NotJudged
+        }
+    }
+
+    /// The row that decided the word, a speedup before others: what a headline shows.
+    pub fn deciding_row(&self) -> Option<&Row> {
+        let decides = |row: &&Row| match self.word {
+            ClaimWord::Refuted => row.word.refutes(),
+            ClaimWord::Inconclusive => row.word == Word::Inconclusive,
+            ClaimWord::NotAttained => row.word == Word::NotAttained,
+            ClaimWord::Attained => row.word == Word::Attained,
+            ClaimWord::Confirmed => row.measured && row.word != Word::NotJudged,
+            ClaimWord::NotJudged => row.word == Word::NotJudged,
+        };
+        let is_speedup = |row: &&Row| row.rule.contains("speedup");
+        let mut rows = self.rows.iter().filter(decides);
+        let speedup = self.rows.iter().filter(decides).find(is_speedup);
+        speedup.or_else(|| rows.next())
+    }
 }
 
 /// One figure or digest of a claim beside what it was compared with.
@@ -76,6 +175,12 @@ pub struct Row {
     pub printed: Option<String>,
     /// The same quantity here, in the unit of what is printed; `None` where there is none.
     pub here: Option<f64>,
+    /// Where that lies with a probability of 95 %; `None` of what is exact.
+    #[serde(default)]
+    pub interval: Option<Interval>,
+    /// Whether it rests on something that was measured or computed here, instead of on printed figures alone.
+    #[serde(default)]
+    pub measured: bool,
     /// The arithmetic, in one line; for `not-judged` the reason.
     pub line: String,
 }
@@ -103,12 +208,27 @@ impl PublishedInput {
 
 impl Row {
     pub fn not_judged(rule: &str, line: String) -> Row {
-        Row { rule: rule.into(), word: Word::NotJudged, printed: None, here: None, line }
+        Row {
+            rule: rule.into(),
+            word: Word::NotJudged,
+            printed: None,
+            here: None,
+            interval: None,
+            measured: false,
+            line,
+        }
     }
 
     pub fn new(rule: &str, word: Word, printed: &Printed, here: f64, line: String) -> Row {
         let (rule, printed) = (rule.into(), Some(printed.to_string()));
-        Row { rule, word, printed, here: Some(here), line }
+        Row { rule, word, printed, here: Some(here), interval: None, measured: true, line }
+    }
+}
+
+impl Row {
+    /// The same with where the quantity lies.
+    pub fn within(self, low: f64, high: f64) -> Row {
+        Row { interval: Some(Interval { low, high }), ..self }
     }
 }
 

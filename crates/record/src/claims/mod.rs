@@ -8,7 +8,7 @@ mod judged;
 mod printed;
 
 pub use figure::Figure;
-pub use judged::{JudgedClaim, PublishedInput, Row, Word, agrees, attained};
+pub use judged::{ClaimWord, JudgedClaim, PublishedInput, Row, Word, agrees, attained};
 pub use printed::{Printed, Range};
 
 use serde::{Deserialize, Serialize};

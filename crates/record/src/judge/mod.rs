@@ -66,6 +66,8 @@ fn judge_one(record: &Record, manifest: &ManifestRecord, claim: &Claim) -> Optio
             rule: checked.rule.into(),
             printed: None,
             here: None,
+            interval: None,
+            measured: false,
             line: checked.line,
         })
         .collect();
@@ -84,6 +86,7 @@ fn judge_one(record: &Record, manifest: &ManifestRecord, claim: &Claim) -> Optio
         section: claim.section.clone(),
         twin,
         cases: cases.iter().map(|case| case.id.clone()).collect(),
+        word: JudgedClaim::word_of(&rows),
         rows,
     })
 }

@@ -5,7 +5,7 @@ use super::Judging;
 use crate::CaseRecord;
 use crate::baseline::Kind;
 use crate::claims::{Figure, Printed, Range};
-use crate::claims::{Row, Word, agrees, attained};
+use crate::claims::{Row, Word, attained};
 use crate::judge::rules::range;
 use crate::manifest::names_accelerator;
 use crate::numbers::number;
@@ -34,24 +34,91 @@ const TIMED: [Figure; 12] = [
 /// Those that are defined over several cases.
 const OF_SEVERAL: [Figure; 2] = [Figure::Speedup, Figure::SpeedupMax];
 
+/// A time in ms, or what follows from times, with where it lies.
+#[derive(Clone, Copy)]
+struct Span {
+    mid: f64,
+    low: f64,
+    high: f64,
+    /// Whether a contender behind it was so noisy that no word can rest on it.
+    noisy: bool,
+}
+
+impl Span {
+    fn map(self, f: impl Fn(f64) -> f64) -> Span {
+        let (a, b) = (f(self.low), f(self.high));
+        Span { mid: f(self.mid), low: a.min(b), high: a.max(b), noisy: self.noisy }
+    }
+
+    /// A quotient; its interval is that of the ends, which is wider than the quotient's own.
+    fn over(self, other: Span) -> Span {
+        Span {
+            mid: self.mid / other.mid,
+            low: self.low / other.high,
+            high: self.high / other.low,
+            noisy: self.noisy || other.noisy,
+        }
+    }
+
+    /// `yes` where all of it is on the right side of a limit, `no` where none of it is.
+    fn word(self, is_right: impl Fn(f64) -> bool, yes: Word, no: Word) -> Word {
+        match (is_right(self.low), is_right(self.high)) {
+            _ if self.noisy => Word::Inconclusive,
+            (true, true) => yes,
+            (false, false) => no,
+            _ => Word::Inconclusive,
+        }
+    }
+
+    /// Whether the open operator reaches a figure of which more is better.
+    fn at_least(self, limit: f64) -> Word {
+        self.word(|here| here >= limit, Word::Attained, Word::NotAttained)
+    }
+
+    /// The same where less is better.
+    fn at_most(self, limit: f64) -> Word {
+        self.word(|here| here <= limit, Word::Attained, Word::NotAttained)
+    }
+
+    /// Whether it is within a margin of a printed figure.
+    fn near(self, printed: Range, margin: f64) -> Word {
+        let word = self.word(|here| distance(printed, here) <= margin, Word::Agrees, Word::Differs);
+        // Both ends are outside, and on different sides.
+        let straddles = self.low < printed.low && self.high > printed.high;
+        if word == Word::Differs && straddles { Word::Inconclusive } else { word }
+    }
+
+    fn row(self, rule: &str, word: Word, printed: &Printed, line: String) -> Row {
+        let noisy = if self.noisy { "; a contender is noisy" } else { "" };
+        let line = format!("{line} [{} to {}{noisy}]", number(self.low), number(self.high));
+        Row::new(rule, word, printed, self.mid, line).within(self.low, self.high)
+    }
+}
+
 /// Milliseconds of a timing that may be compared.
-fn ms(timed: &Timed) -> Option<f64> {
+fn ms(timed: &Timed) -> Option<Span> {
     let timing = timed.timing.as_ref()?;
     let is_sound = !timing.impossible && timing.clock_disagreement.is_none();
-    let ms = timing.summary.time_ns_median / 1e6;
-    (is_sound && ms > 0.0).then_some(ms)
+    let summary = &timing.summary;
+    let ms = Span {
+        mid: summary.time_ns_median / 1e6,
+        low: summary.time_ns_interval.low / 1e6,
+        high: summary.time_ns_interval.high / 1e6,
+        noisy: summary.is_noisy,
+    };
+    (is_sound && ms.low > 0.0).then_some(ms)
 }
 
 /// A rival with its time.
 struct Rival<'r> {
     timed: &'r Timed,
-    ms: f64,
+    ms: Span,
 }
 
 fn fastest<'r>(timings: &'r CaseTimings, is_wanted: impl Fn(&Timed) -> bool) -> Option<Rival<'r>> {
     let rivals = timings.baselines.iter().filter(|timed| is_wanted(timed));
     let timed = rivals.filter_map(|timed| Some(Rival { timed, ms: ms(timed)? }));
-    timed.min_by(|a, b| a.ms.total_cmp(&b.ms))
+    timed.min_by(|a, b| a.ms.mid.total_cmp(&b.ms.mid))
 }
 
 impl<'r> Judging<'r> {
@@ -147,14 +214,11 @@ impl<'r> Judging<'r> {
 
     /// The least speedup over all of them, and the largest.
     fn of_several(&self, all: &[&'r CaseTimings]) -> Vec<Row> {
-        let ratios: Vec<f64> = all
+        let mut ratios: Vec<Span> = all
             .iter()
-            .filter_map(|timings| Some(self.baseline(timings)?.ms / ms(&timings.operator)?))
+            .filter_map(|timings| Some(self.baseline(timings)?.ms.over(ms(&timings.operator)?)))
             .collect();
-        let ends = (
-            ratios.iter().copied().fold(f64::INFINITY, f64::min),
-            ratios.iter().copied().fold(0.0, f64::max),
-        );
+        ratios.sort_by(|a, b| a.mid.total_cmp(&b.mid));
         let baseline = self.baseline_name();
         let mut rows = Vec::new();
         for (figure, rule) in
@@ -170,14 +234,15 @@ impl<'r> Judging<'r> {
                 rows.push(Row::not_judged(rule, line));
                 continue;
             }
-            let here = if figure == Figure::Speedup { ends.0 } else { ends.1 };
+            let (Some(least), Some(most)) = (ratios.first(), ratios.last()) else { continue };
+            let here = if figure == Figure::Speedup { least } else { most };
             let line = format!(
                 "{} cases: {} to {} times as fast as {baseline}, printed {printed}x",
                 all.len(),
-                number(ends.0),
-                number(ends.1)
+                number(least.mid),
+                number(most.mid)
             );
-            rows.push(Row::new(rule, attained(here >= printed.range.low), printed, here, line));
+            rows.push(here.row(rule, here.at_least(printed.range.low), printed, line));
         }
         rows
     }
@@ -209,7 +274,7 @@ impl<'r> Judging<'r> {
     }
 
     /// What the open operator reaches.
-    fn operator_rows(&self, timings: &CaseTimings, ours: f64, rows: &mut Vec<Row>) {
+    fn operator_rows(&self, timings: &CaseTimings, ours: Span, rows: &mut Vec<Row>) {
         let n = timings.n as f64;
         if let Some(printed) = self.figure(Figure::OperatorMs) {
             let per_layer = printed.range.over(self.layers());
@@ -217,14 +282,8 @@ impl<'r> Judging<'r> {
                 Some(layers) => format!(" / {layers} layers = {} ms", range(per_layer)),
                 None => String::new(),
             };
-            let line = format!("open operator {} ms, printed {printed} ms{each}", number(ours));
-            rows.push(Row::new(
-                "operator time",
-                attained(ours <= per_layer.high),
-                printed,
-                ours,
-                line,
-            ));
+            let line = format!("open operator {} ms, printed {printed} ms{each}", number(ours.mid));
+            rows.push(ours.row("operator time", ours.at_most(per_layer.high), printed, line));
         }
         let rates = [
             (Figure::TokensPerS, "tokens/s here", tokens_per_s(timings, ours)),
@@ -232,18 +291,18 @@ impl<'r> Judging<'r> {
         ];
         for (figure, rule, (here, arithmetic)) in rates {
             let Some(printed) = self.figure(figure) else { continue };
-            let line = format!("{arithmetic} = {}, printed {printed}", number(here));
-            rows.push(Row::new(rule, attained(here >= printed.range.low), printed, here, line));
+            let line = format!("{arithmetic} = {}, printed {printed}", number(here.mid));
+            rows.push(here.row(rule, here.at_least(printed.range.low), printed, line));
         }
         if let Some(printed) = self.figure(Figure::UsPerToken) {
-            let here = ours / n * 1e3;
+            let here = ours.map(|ms| ms / n * 1e3);
             let line = format!(
                 "{} ms / {n} tokens = {} us, printed {printed}",
-                number(ours),
-                number(here)
+                number(ours.mid),
+                number(here.mid)
             );
-            let word = attained(here <= printed.range.high);
-            rows.push(Row::new("us per token here", word, printed, here, line));
+            let word = here.at_most(printed.range.high);
+            rows.push(here.row("us per token here", word, printed, line));
         }
         let held = timings.operator.bytes_held as f64;
         if let Some(printed) = self.figure(Figure::MemoryMb).filter(|_| held > 0.0) {
@@ -281,27 +340,21 @@ impl<'r> Judging<'r> {
         &self,
         timings: &CaseTimings,
         baseline: &Rival<'_>,
-        ours: f64,
+        ours: Span,
         rows: &mut Vec<Row>,
     ) {
         let (n, theirs) = (timings.n as f64, baseline.ms);
         let name = &baseline.timed.name;
         if let Some(printed) = self.figure(Figure::Speedup) {
-            let here = theirs / ours;
+            let here = theirs.over(ours);
             let line = format!(
                 "{name} {} ms / {} ms = {}x, printed {printed}x over {}",
-                number(theirs),
-                number(ours),
-                number(here),
+                number(theirs.mid),
+                number(ours.mid),
+                number(here.mid),
                 self.baseline_name()
             );
-            rows.push(Row::new(
-                "speedup here",
-                attained(here >= printed.range.low),
-                printed,
-                here,
-                line,
-            ));
+            rows.push(here.row("speedup here", here.at_least(printed.range.low), printed, line));
         }
         if let Some(printed) = self.figure(Figure::VendorMs) {
             let per_layer = printed.range.over(self.layers());
@@ -310,7 +363,7 @@ impl<'r> Judging<'r> {
             let nearest = variants
                 .filter_map(|timed| Some(Rival { timed, ms: ms(timed)? }))
                 .min_by(|a, b| {
-                    let far = |rival: &Rival<'_>| distance(per_layer, rival.ms);
+                    let far = |rival: &Rival<'_>| distance(per_layer, rival.ms.mid);
                     far(a).total_cmp(&far(b))
                 });
             if let Some(nearest) = nearest {
@@ -321,32 +374,38 @@ impl<'r> Judging<'r> {
                 let line = format!(
                     "{name} {} ms (fastest), {} {} ms (nearest), printed {printed} ms{each}: {} times the nearest, of \
                      at most {}",
-                    number(theirs),
+                    number(theirs.mid),
                     nearest.timed.name,
-                    number(nearest.ms),
-                    range(per_layer.over(Range::exact(nearest.ms))),
+                    number(nearest.ms.mid),
+                    range(per_layer.over(Range::exact(nearest.ms.mid))),
                     1.0 + VENDOR_MARGIN
                 );
-                let word = agrees(distance(per_layer, nearest.ms) <= VENDOR_MARGIN);
-                rows.push(Row::new("vendor time", word, printed, theirs, line));
+                let word = nearest.ms.near(per_layer, VENDOR_MARGIN);
+                rows.push(theirs.row("vendor time", word, printed, line));
             }
         }
         if self.claim.baseline.is_some() && self.figure(Figure::Speedup).is_some() {
             let plain = |timed: &Timed| matches!(timed.kind, Some(Kind::Dense | Kind::Sparse));
             if let Some(best) = fastest(timings, plain) {
-                let is_best = theirs <= best.ms;
+                let word = match theirs.mid <= best.ms.mid {
+                    true => Word::Agrees,
+                    false if theirs.noisy || best.ms.noisy || theirs.low <= best.ms.high => {
+                        Word::Inconclusive
+                    }
+                    false => Word::Differs,
+                };
                 let line = format!(
                     "fastest dense or sparse library here: {} {} ms; {} takes {} ms",
                     best.timed.name,
-                    number(best.ms),
+                    number(best.ms.mid),
                     self.baseline_name(),
-                    number(theirs)
+                    number(theirs.mid)
                 );
                 let row = Row {
                     printed: self.claim.baseline.clone(),
                     ..Row::not_judged("choice of baseline", line)
                 };
-                rows.push(Row { word: agrees(is_best), here: Some(best.ms), ..row });
+                rows.push(Row { word, here: Some(best.ms.mid), measured: true, ..row });
             }
         }
         let rates = [
@@ -355,14 +414,14 @@ impl<'r> Judging<'r> {
             (
                 Figure::VendorUsPerToken,
                 "vendor us per token",
-                (theirs / n * 1e3, format!("{} ms / {n} tokens", number(theirs))),
+                (theirs.map(|ms| ms / n * 1e3), format!("{} ms / {n} tokens", number(theirs.mid))),
             ),
         ];
         for (figure, rule, (here, arithmetic)) in rates {
             let Some(printed) = self.figure(figure) else { continue };
-            let line = format!("{name}: {arithmetic} = {}, printed {printed}", number(here));
-            let word = agrees(distance(printed.range, here) <= VENDOR_MARGIN);
-            rows.push(Row::new(rule, word, printed, here, line));
+            let line = format!("{name}: {arithmetic} = {}, printed {printed}", number(here.mid));
+            let word = here.near(printed.range, VENDOR_MARGIN);
+            rows.push(here.row(rule, word, printed, line));
         }
         if let Some(printed) = self.figure(Figure::EnergySavedPercent) {
             rows.push(self.energy(timings, baseline, printed));
@@ -427,22 +486,19 @@ impl<'r> Judging<'r> {
             ("ratio, best rule", by_rule(Rule::Best), "no verified baseline"),
             ("ratio, compacted dense", compacted(), "no dense product of the live rows was timed"),
         ];
-        let mut push = |rule: &str, name: &str, theirs: f64| {
-            let here = Range::exact(theirs).over(operator);
+        let mut push = |rule: &str, name: &str, theirs: Span| {
+            let over = |theirs: f64| Range::exact(theirs).over(operator);
+            let here = over(theirs.mid);
             let line = format!(
                 "{name} {} ms / printed operator time {} ms = {}x, printed {speedup}x",
-                number(theirs),
+                number(theirs.mid),
                 range(operator),
                 range(here)
             );
-            let word = if here.high >= speedup.range.low { Word::Holds } else { Word::Lower };
-            rows.push(Row::new(
-                rule,
-                word,
-                speedup,
-                theirs / (operator.low + operator.high) * 2.0,
-                line,
-            ));
+            let holds = |theirs: f64| over(theirs).high >= speedup.range.low;
+            let word = theirs.word(holds, Word::Holds, Word::Lower);
+            let here = theirs.map(|ms| ms / (operator.low + operator.high) * 2.0);
+            rows.push(here.row(rule, word, speedup, line));
         };
         let mut missing = Vec::new();
         for (rule, rival, reason) in rivals {
@@ -465,7 +521,7 @@ impl<'r> Judging<'r> {
     }
 
     /// The fastest dense product of the shape in the dtype that the checkpoint ships in, on the same device.
-    fn shipped(&self, case: &CaseRecord, ships: Dtype) -> Option<(String, f64)> {
+    fn shipped(&self, case: &CaseRecord, ships: Dtype) -> Option<(String, Span)> {
         let same = |other: &&CaseRecord| {
             (other.m, other.k, other.n) == (case.m, case.k, case.n)
                 && other.dtype == ships.name()
@@ -476,21 +532,22 @@ impl<'r> Judging<'r> {
             self.record.cases.iter().filter(same).filter_map(|case| self.timings(case).ok());
         let rivals =
             timings.filter_map(|timings| fastest(timings, |timed| timed.kind == Some(Kind::Dense)));
-        let best = rivals.min_by(|a, b| a.ms.total_cmp(&b.ms))?;
+        let best = rivals.min_by(|a, b| a.ms.mid.total_cmp(&b.ms.mid))?;
         Some((format!("{} ({ships})", best.timed.name), best.ms))
     }
 }
 
 /// Columns of V per second, and the arithmetic.
-fn tokens_per_s(timings: &CaseTimings, ms: f64) -> (f64, String) {
+fn tokens_per_s(timings: &CaseTimings, ms: Span) -> (Span, String) {
     let n = timings.n as f64;
-    (n / ms * 1e3, format!("{n} tokens / {} ms", number(ms)))
+    (ms.map(|ms| n / ms * 1e3), format!("{n} tokens / {} ms", number(ms.mid)))
 }
 
 /// 10^9 operations on non-zeros per second, and the arithmetic.
-fn gflops(timings: &CaseTimings, ms: f64) -> (f64, String) {
+fn gflops(timings: &CaseTimings, ms: Span) -> (Span, String) {
     let CaseTimings { nnz, n, .. } = timings;
-    (timings.work.flops / ms / 1e6, format!("2 x {nnz} non-zeros x {n} / {} ms", number(ms)))
+    let line = format!("2 x {nnz} non-zeros x {n} / {} ms", number(ms.mid));
+    (ms.map(|ms| timings.work.flops / ms / 1e6), line)
 }
 
 /// How far a value is from a range, as a share of the nearer end.

@@ -1,23 +1,41 @@
 //! JUnit, for release gates: a suite per manifest, a test case per case.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
-use crate::claims::{JudgedClaim, Word};
+use crate::claims::{ClaimWord, JudgedClaim};
+use crate::exit::Require;
+use crate::outcome;
 use crate::verdict::Verdict;
 use crate::{CaseRecord, Record};
 
 /// The record as JUnit XML. What was refuted is a failure; what is required and was not verified
-/// is an error; what is not required and was not verified is skipped, never passed. Where `claims` are required, each
-/// is a test case of a suite of its own: one that does not hold by its own rule is a failure, one that could not be
-/// judged an error.
-pub fn render(record: &Record, strict: bool, claims: bool) -> String {
+/// is an error; what is not required and was not verified is skipped, never passed; what was asked for and is not there
+/// is an error. Where claims are required, each is a test case of a suite of its own: a refuted one is a failure, one
+/// that could not be judged an error.
+pub fn render(record: &Record) -> String {
+    let (strict, claims) = (record.options.strict, record.options.require == Require::Claims);
+    let incomplete = outcome::incomplete(record);
+    let present: HashMap<(&str, &str), &CaseRecord> = record
+        .cases
+        .iter()
+        .map(|case| ((case.manifest.as_str(), case.id.as_str()), case))
+        .collect();
     let mut report = Report::new("sparse-verify");
     for manifest in &record.manifests {
         let mut suite = TestSuite::new(manifest.name.clone());
-        for case in record.cases.iter().filter(|case| case.manifest == manifest.name) {
-            suite.add_test_case(test_case(case, strict));
+        let asked = manifest.own().iter().map(String::as_str);
+        // Old records do not say what was asked for.
+        let unasked = record.cases.iter().filter(|case| case.manifest == manifest.name);
+        let unasked = unasked.map(|case| case.id.as_str());
+        let unasked = unasked.filter(|id| !manifest.own().iter().any(|known| known == id));
+        for id in asked.chain(unasked) {
+            suite.add_test_case(match present.get(&(manifest.name.as_str(), id)) {
+                Some(case) => test_case(case, strict),
+                None => missing(&manifest.name, id, incomplete.as_deref()),
+            });
         }
         report.add_test_suite(suite);
         let judged = record.judged.iter().filter(|claim| claims && claim.manifest == manifest.name);
@@ -28,21 +46,41 @@ pub fn render(record: &Record, strict: bool, claims: bool) -> String {
             report.add_test_suite(suite);
         }
     }
+    if let Some(what) = incomplete {
+        // Also where every case is there: a run that did not end shows less than one that did.
+        let mut suite = TestSuite::new("run");
+        let status = non_success(NonSuccessKind::Error, "incomplete", &[what]);
+        suite.add_test_case(TestCase::new("complete", status));
+        report.add_test_suite(suite);
+    }
     // Strings without control characters cannot fail to serialise; the library drops those.
     report.to_string().unwrap_or_else(|error| format!("<!-- {error} -->"))
 }
 
+/// A case that was asked for and is not in the record.
+fn missing(manifest: &str, id: &str, why: Option<&str>) -> TestCase {
+    let lines = [why.unwrap_or("the record does not have it").to_owned()];
+    let status = non_success(NonSuccessKind::Error, "missing", &lines);
+    let mut test_case = TestCase::new(id, status);
+    test_case.set_classname(manifest);
+    test_case
+}
+
 fn claim_case(claim: &JudgedClaim) -> TestCase {
-    let rows = |is_wanted: fn(Word) -> bool| {
-        let rows = claim.rows.iter().filter(move |row| is_wanted(row.word));
-        rows.map(|row| format!("{}: {}: {}", row.rule, row.word.name(), row.line))
-            .collect::<Vec<_>>()
-    };
-    let (refuted, open) = (rows(Word::refutes), rows(|word| word == Word::NotJudged));
-    let status = match (refuted.is_empty(), open.is_empty()) {
-        (true, true) => TestCaseStatus::success(),
-        (false, _) => non_success(NonSuccessKind::Failure, Word::Differs.name(), &refuted),
-        (true, false) => non_success(NonSuccessKind::Error, Word::NotJudged.name(), &open),
+    let lines: Vec<String> = claim
+        .rows
+        .iter()
+        .map(|row| format!("{}: {}: {}", row.rule, row.word.name(), row.line))
+        .collect();
+    let word = claim.word.name();
+    let status = match claim.word {
+        ClaimWord::Confirmed | ClaimWord::Attained | ClaimWord::NotAttained => {
+            TestCaseStatus::success()
+        }
+        ClaimWord::Refuted => non_success(NonSuccessKind::Failure, word, &lines),
+        ClaimWord::Inconclusive | ClaimWord::NotJudged => {
+            non_success(NonSuccessKind::Error, word, &lines)
+        }
     };
     let mut test_case = TestCase::new(claim.id.clone(), status);
     test_case.set_classname(claim.manifest.clone());

@@ -7,6 +7,7 @@ use super::compare::{Compared, DIGESTS, compare};
 use super::overview::{self, Gap, count, gaps, printed, visible};
 use crate::claims::JudgedClaim;
 use crate::numbers;
+use crate::outcome;
 use crate::timings::Rule;
 use crate::{CaseRecord, Record};
 
@@ -42,13 +43,18 @@ fn line(text: &mut String, line: &str) {
 }
 
 fn one(text: &mut String, record: &Record) {
-    line(text, &format!("**{}**\n", sentence(&overview::sentence(record))));
+    line(text, &format!("**{}**\n", sentence(&cell(&overview::sentence(record)))));
     line(text, &format!("{}.\n", overview::counts_in_words(record)));
-    let only = overview::selection(record);
-    if !only.is_empty() {
-        let globs: Vec<String> = only.iter().take(SUBJECTS_MAX).map(|glob| cell(glob)).collect();
-        let more = if only.len() > SUBJECTS_MAX { ", ..." } else { "" };
-        line(text, &format!("Only cases that match were asked for: {}{more}.\n", globs.join(", ")));
+    if let Some(words) = outcome::claims_in_words(&record.judged) {
+        line(text, &format!("**{}**\n", sentence(&words)));
+        for claim in record.judged.iter().take(ROWS_MAX) {
+            let said = cell(&outcome::claim_in_words(claim));
+            line(text, &format!("- {}: {said}", cell(&claim.id)));
+        }
+        if record.judged.len() > ROWS_MAX {
+            line(text, &format!("- and {} more", record.judged.len() - ROWS_MAX));
+        }
+        text.push('\n');
     }
     let open: Vec<&CaseRecord> =
         record.cases.iter().filter(|case| !case.verdict.satisfies()).collect();

@@ -4,8 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::claims::{Row, Word};
-use crate::exit;
-use crate::exit::Require;
+use crate::outcome;
 use crate::verdict::Verdict;
 use crate::{CaseRecord, ManifestRecord, Record};
 
@@ -27,65 +26,23 @@ pub fn counts(record: &Record) -> Vec<(Verdict, usize)> {
 /// What an exit code means.
 pub fn meaning(exit_code: u8) -> &'static str {
     match exit_code {
-        0 => "verified: everything required was verified",
-        1 => "refuted: something does not hold",
+        0 => "everything required was verified",
+        1 => "something was refuted",
         2 => "bad input",
-        3 => "not verified: nothing was refuted, but something required was not verified",
+        3 => "nothing was refuted, but something required was not verified",
         _ => "the environment failed",
     }
 }
 
-/// The same without the word before it.
-pub fn meaning_alone(exit_code: u8) -> &'static str {
-    let meaning = meaning(exit_code);
-    meaning.split_once(": ").map_or(meaning, |(_, rest)| rest)
-}
-
-/// The exit code that the record's cases give under the options of its command line; `None` of a record without
-/// cases, which verifies nothing.
-pub fn exit_code(record: &Record) -> Option<u8> {
-    if record.cases.is_empty() {
-        return None;
-    }
-    let has = |option: &str| record.arguments.iter().any(|argument| argument == option);
-    let requires = |what: &Require| {
-        let name = what.name();
-        has(&format!("--require={name}"))
-            || record.arguments.windows(2).any(|pair| pair[0] == "--require" && pair[1] == name)
-    };
-    let require = Require::ALL.into_iter().find(requires).unwrap_or_default();
-    Some(exit::of_record(record, has("--strict"), require))
-}
-
 /// The globs that chose cases on the command line; empty where all were asked for.
 pub fn selection(record: &Record) -> Vec<&str> {
-    let arguments = &record.arguments;
-    let apart =
-        arguments.windows(2).filter(|pair| pair[0] == "--case").map(|pair| pair[1].as_str());
-    let joined = arguments.iter().filter_map(|argument| argument.strip_prefix("--case="));
-    apart.chain(joined).collect()
-}
-
-/// What is to be known first, without its full stop.
-pub fn lead(record: &Record) -> String {
-    let total = record.cases.len();
-    let refuted = record.cases.iter().filter(|case| case.verdict.refutes()).count();
-    match exit_code(record) {
-        Some(exit::VERIFIED) => "Verified".into(),
-        Some(exit::REFUTED) => format!("Refuted: {refuted} of {}", count(total, "case")),
-        Some(exit::BAD_INPUT) => "Bad input: not everything could be looked at".into(),
-        Some(exit::NOT_VERIFIED) => "Not verified".into(),
-        Some(_) => "The environment failed".into(),
-        None => "Nothing was verified: the record holds no case".into(),
-    }
+    record.options.select.iter().map(String::as_str).collect()
 }
 
 /// The record in one sentence.
 pub fn sentence(record: &Record) -> String {
-    match exit_code(record) {
-        None => "nothing was verified: the record holds no case".into(),
-        Some(code) => format!("{} (exit code {code})", meaning(code)),
-    }
+    let outcome = outcome::of(record);
+    format!("{} (exit code {})", outcome.headline, outcome.code)
 }
 
 /// `49 cases: 48 verified, 1 mismatch`.
@@ -239,6 +196,13 @@ pub fn gaps(record: &Record) -> Vec<Gap> {
             }),
         ),
         Gap::new("Cases that were not measured", cases(&unmeasured)),
+        Gap::new(
+            "Dense libraries that are far below another on the same matrix",
+            cases(&|case| {
+                let weak = case.measurement.iter().flat_map(|timings| timings.weak());
+                weak.map(|(name, line)| format!("{name} {line}")).collect()
+            }),
+        ),
         Gap::new(
             "Speedups that are not given",
             cases(&|case| {

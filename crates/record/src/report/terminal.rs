@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 
 use super::overview;
-use crate::claims::Word;
+use crate::claims::ClaimWord;
 use crate::compare::difference_in_words;
 use crate::numbers::{narrow_time, percent, seconds};
-use crate::timings::{Rule, Speedup};
+use crate::outcome;
+use crate::timings::{Interval, Rule, Speedup};
 use crate::verdict::Verdict;
 use crate::{CaseRecord, Record};
 
@@ -96,7 +97,21 @@ fn measurement(case: &CaseRecord) -> String {
         Rule::Published => "published rule",
         Rule::Best => "best",
     };
-    let speedup = |s: &Speedup| format!("{:.2}x {} ({})", s.ratio, s.baseline, name(s.rule));
+    let speedup = |s: &Speedup| {
+        let Interval { low, high } = s.interval;
+        let left_out = timings.left_out(s.rule);
+        let names: Vec<&str> = left_out.iter().map(|(name, _)| *name).collect();
+        let without = match names.is_empty() {
+            true => String::new(),
+            false => format!(", without {}", names.join(", ")),
+        };
+        format!(
+            "{:.2}x [{low:.2} to {high:.2}] {} ({}{without})",
+            s.ratio,
+            s.baseline,
+            name(s.rule)
+        )
+    };
     let mut parts: Vec<String> = Vec::new();
     if let Some(timing) = &timings.operator.timing {
         parts.push(narrow_time(timing.summary.time_ns_median));
@@ -110,8 +125,20 @@ fn measurement(case: &CaseRecord) -> String {
     parts.join(", ")
 }
 
-/// A line for each claim, with its words counted; below it what does not hold by its own rule, or with
-/// [`Detail::Verbose`] everything.
+/// The colour of a claim's word. None is green that rests on no measurement.
+fn claim_style(word: ClaimWord) -> Style {
+    let color = match word {
+        ClaimWord::Confirmed | ClaimWord::Attained => AnsiColor::Green,
+        ClaimWord::Refuted => AnsiColor::Red,
+        ClaimWord::NotAttained | ClaimWord::Inconclusive | ClaimWord::NotJudged => {
+            AnsiColor::Yellow
+        }
+    };
+    Style::new().fg_color(Some(color.into()))
+}
+
+/// A line for each claim: its word, the printed figure, the figure here and the rule; below it what does not hold by its
+/// own rule, or with [`Detail::Verbose`] everything.
 pub fn claims(record: &Record, detail: Detail) -> String {
     let mut text = String::new();
     if detail == Detail::Quiet || record.judged.is_empty() {
@@ -120,20 +147,12 @@ pub fn claims(record: &Record, detail: Detail) -> String {
     let width = record.judged.iter().map(|claim| claim.id.len()).max().unwrap_or(0);
     text.push_str("\nclaims\n");
     for claim in &record.judged {
-        let mut counts: Vec<(Word, usize)> = Vec::new();
-        for row in &claim.rows {
-            match counts.iter_mut().find(|(word, _)| *word == row.word) {
-                Some((_, count)) => *count += 1,
-                None => counts.push((row.word, 1)),
-            }
-        }
-        counts.sort();
-        let counts: Vec<String> =
-            counts.into_iter().map(|(word, count)| format!("{count} {}", word.name())).collect();
+        let style = claim_style(claim.word);
+        let said = outcome::claim_in_words(claim);
         let twin = claim.twin.as_ref();
         let twin =
             twin.map(|twin| format!(" (by its synthetic twin `{twin}`)")).unwrap_or_default();
-        let _ = writeln!(text, "{:<width$}  {}{twin}", claim.id, counts.join(", "));
+        let _ = writeln!(text, "{:<width$}  {style}{said}{style:#}{twin}", claim.id);
         for row in &claim.rows {
             if detail == Detail::Verbose || row.word.refutes() {
                 let line = row.line.replace('\n', "\n        ");
@@ -144,25 +163,36 @@ pub fn claims(record: &Record, detail: Detail) -> String {
     text
 }
 
-/// Counts by verdict, and what the exit code means.
+/// The headline of bits, that of claims, counts by verdict, and what the exit code means.
 pub fn summary(record: &Record, exit_code: u8) -> String {
-    let mut text = String::new();
+    let mut text = String::from("\n");
+    let outcome = outcome::of(record);
+    let color = match exit_code {
+        0 if outcome.verified > 0 => AnsiColor::Green,
+        1 => AnsiColor::Red,
+        _ => AnsiColor::Yellow,
+    };
+    let style = Style::new().fg_color(Some(color.into()));
+    let _ = writeln!(text, "{style}{}{style:#}", outcome.headline);
+    if let Some(claims) = outcome::claims_in_words(&record.judged) {
+        let _ = writeln!(text, "{claims}");
+    }
     let counts: Vec<String> = overview::counts(record)
         .into_iter()
         .map(|(verdict, count)| {
-            let style = style(verdict);
+            let style = self::style(verdict);
             format!("{count} {style}{}{style:#}", verdict.name())
         })
         .collect();
     let total: f64 = record.cases.iter().map(|case| case.seconds).sum();
     let _ = writeln!(
         text,
-        "\n{} cases{}{}; {}\n{meaning} (exit code {exit_code})",
-        record.cases.len(),
+        "{}{}{}; {}; {} (exit code {exit_code})",
+        overview::count(record.cases.len(), "case"),
         if counts.is_empty() { "" } else { ": " },
         counts.join(", "),
         seconds(total),
-        meaning = overview::meaning(exit_code)
+        overview::meaning(exit_code)
     );
     text
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::statistics::{as_f64, ratio_interval};
-use super::{Energy, Interval, Roofline, Sample, Summary, Work, median};
+use super::{ElementBytes, Energy, Interval, Roofline, Sample, Summary, Work, median};
 use crate::baseline::Kind;
 
 /// From this sparsity on, published comparisons use the sparse library instead of the dense one.
@@ -17,6 +17,12 @@ const HOST_SHORT_SHARE: f64 = 0.02;
 /// work that the device did outside of the span.
 const HOST_LONG_NS: f64 = 50e3;
 const HOST_LONG_SHARE: f64 = 0.1;
+
+/// How many times as long as the best of its kind a dense library may take before it is flagged: OpenBLAS takes six
+/// times as long with kernels for Prescott, and sound libraries are within a factor of two of each other.
+const WEAK_TIMES: f64 = 3.0;
+/// Operations of a dense product from which its time says something of a library's kernels.
+const WEAK_FLOPS_MIN: f64 = 1e7;
 
 /// The kind of baseline that published comparisons take at a sparsity.
 pub fn published_kind(sparsity: f64) -> Kind {
@@ -110,7 +116,17 @@ pub struct Timing {
 
 impl Timed {
     /// Fills `timing` in, if the outputs were right and there are samples that count.
-    pub fn summarise(&mut self, work: Work, n: usize, roofline: &Roofline, seed: u64) {
+    ///
+    /// Without a roofline, whether it is impossible stays as it was noted.
+    pub fn summarise(
+        &mut self,
+        work: Work,
+        n: usize,
+        roofline: Option<&Roofline>,
+        flops: f64,
+        seed: u64,
+    ) {
+        let noted = self.timing.take().is_some_and(|timing| timing.impossible);
         if self.verified != Some(true) {
             return;
         }
@@ -132,9 +148,12 @@ impl Timed {
             .map(|cold| cold.time_ns_median),
             build_time_ns_median: median(&as_f64(&self.build_ns)),
             // Operations per nanosecond are 10^9 per second.
-            gflops: work.flops / summary.time_ns_median,
+            gflops: flops / summary.time_ns_median,
             tokens_per_s: n as f64 * 1e9 / summary.time_ns_median,
-            impossible: !is_reduced && roofline.is_impossible(work, time_ns_min),
+            impossible: match roofline {
+                Some(roofline) => !is_reduced && roofline.is_impossible(work, time_ns_min),
+                None => noted,
+            },
             clock_disagreement: clock_disagreement(&self.device_samples),
             summary: Summary { discarded: all.len() - kept.len(), ..summary },
         });
@@ -259,8 +278,20 @@ pub struct CaseTimings {
     pub rounds: usize,
     /// `None` in records of versions that did not note it.
     pub spent: Option<Spent>,
+    /// What skips zeros cannot do without.
     pub work: Work,
-    /// No call can take less, by the roofline.
+    /// Rows of A that have a non-zero, and columns; `None` in records of versions that did not note them.
+    #[serde(default)]
+    pub live_rows: Option<usize>,
+    #[serde(default)]
+    pub live_columns: Option<usize>,
+    /// Bytes of one element where the product is made; `None` as above.
+    #[serde(default)]
+    pub element_bytes: Option<ElementBytes>,
+    /// What the machine can do at most; `None` as above.
+    #[serde(default)]
+    pub roofline: Option<Roofline>,
+    /// No call that skips zeros can take less, by the roofline.
     pub minimum_time_ns: f64,
     pub operator: Timed,
     pub baselines: Vec<Timed>,
@@ -298,8 +329,73 @@ impl CaseTimings {
         self.fastest(|kind| self.is_for(rule, kind))
     }
 
+    /// The work of a contender: a dense one multiplies zeros as well, a compacted one those of live rows.
+    pub fn work_of(&self, kind: Option<Kind>) -> Work {
+        let CaseTimings { m, k, n, .. } = *self;
+        match (kind, self.element_bytes, self.live_rows) {
+            (Some(Kind::Dense | Kind::Reduced), Some(bytes), _) => Work::of(m, n, m * k, k, bytes),
+            (Some(Kind::Compacted), Some(bytes), Some(rows)) => Work::of(m, n, rows * k, k, bytes),
+            _ => self.work,
+        }
+    }
+
+    /// Fills in what follows from the samples: every statistic, ratio and reason. `seed` is the case's.
+    pub fn derive(&mut self, seed: u64) {
+        let roofline = self.roofline.clone();
+        if let (Some(live_columns), Some(bytes)) = (self.live_columns, self.element_bytes) {
+            self.work = Work::of(self.m, self.n, self.nnz, live_columns, bytes);
+        }
+        if let Some(roofline) = &roofline {
+            self.minimum_time_ns = roofline.minimum_time_ns(self.work);
+        }
+        let kinds: Vec<Option<Kind>> = self.baselines.iter().map(|timed| timed.kind).collect();
+        let works: Vec<Work> = kinds.iter().map(|kind| self.work_of(*kind)).collect();
+        let (own, n, flops) = (self.work, self.n, self.work.flops);
+        self.operator.summarise(own, n, roofline.as_ref(), flops, seed);
+        for (timed, work) in self.baselines.iter_mut().zip(works) {
+            timed.summarise(work, n, roofline.as_ref(), flops, seed);
+        }
+        self.speedups.clear();
+        self.no_speedup.clear();
+        self.break_even_calls = None;
+        self.compare(seed);
+    }
+
+    /// Rivals that a rule looks at and that were disqualified or never timed, each with the reason.
+    pub fn left_out(&self, rule: Rule) -> Vec<(&str, String)> {
+        let is_looked_at = |timed: &&Timed| timed.kind.is_some_and(|kind| self.is_for(rule, kind));
+        let why = |timed: &Timed| match &timed.timing {
+            Some(timing) if timing.impossible => Some("faster than the machine can be".to_owned()),
+            Some(timing) => timing.clock_disagreement.clone(),
+            None => Some(timed.failure.clone().unwrap_or_else(|| "not timed".into())),
+        };
+        let rivals = self.baselines.iter().filter(is_looked_at);
+        rivals.filter_map(|timed| Some((timed.name.as_str(), why(timed)?))).collect()
+    }
+
+    /// Dense rivals that are far below what another dense rival reaches on the same matrix: a library that chose
+    /// kernels of another processor's generation is no rival. Each with a sentence.
+    pub fn weak(&self) -> Vec<(&str, String)> {
+        let dense = || self.baselines.iter().filter(|timed| timed.kind == Some(Kind::Dense));
+        let best = dense().filter_map(|timed| Some((timed.time_ns()?, &timed.name)));
+        let Some((best_ns, best)) = best.min_by(|a, b| a.0.total_cmp(&b.0)) else {
+            return Vec::new();
+        };
+        let is_large = 2.0 * self.m as f64 * self.k as f64 * self.n as f64 >= WEAK_FLOPS_MIN;
+        let weak = dense().filter(|_| is_large).filter_map(|timed| {
+            let times = timed.time_ns()? / best_ns;
+            (times >= WEAK_TIMES).then(|| {
+                let line = format!(
+                    "takes {times:.1} times as long as `{best}`: kernels of another generation of processors?"
+                );
+                (timed.name.as_str(), line)
+            })
+        });
+        weak.collect()
+    }
+
     /// Fills in what follows from the timings.
-    pub fn compare(&mut self, seed: u64) {
+    fn compare(&mut self, seed: u64) {
         let Some(timing) = &self.operator.timing else {
             self.no_speedup.push(match self.operator.verified {
                 Some(false) => "the operator's output was not verified".into(),

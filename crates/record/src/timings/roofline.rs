@@ -30,7 +30,7 @@ pub struct Roofline {
 }
 
 /// Bytes of one element of A, V and Y where the product is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ElementBytes {
     pub a: usize,
     pub v: usize,
@@ -45,7 +45,7 @@ impl ElementBytes {
 /// The work that one product cannot do without.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Work {
-    /// Two for each non-zero and column of V.
+    /// Two for each non-zero and column of V; for what multiplies zeros too, for each element.
     pub flops: f64,
     /// Non-zero values of A, the rows of V that meet one, and Y, each moved once.
     pub bytes: f64,

@@ -19,17 +19,21 @@ const NOISY_CV: f64 = 0.1;
 
 /// The middle sample; the mean of the two middle ones. NaN without samples.
 pub fn median(samples: &[f64]) -> f64 {
-    let mut sorted = samples.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    median_of_sorted(&sorted)
+    median_in_place(&mut samples.to_vec())
 }
 
-fn median_of_sorted(sorted: &[f64]) -> f64 {
-    match sorted.len() {
-        0 => f64::NAN,
-        len if len % 2 == 1 => sorted[len / 2],
-        len => (sorted[len / 2 - 1] + sorted[len / 2]) / 2.0,
+/// The same; `samples` are in another order afterwards.
+fn median_in_place(samples: &mut [f64]) -> f64 {
+    let len = samples.len();
+    if len == 0 {
+        return f64::NAN;
     }
+    let (below, &mut upper, _) = samples.select_nth_unstable_by(len / 2, f64::total_cmp);
+    if len % 2 == 1 {
+        return upper;
+    }
+    let lower = below.iter().copied().max_by(f64::total_cmp).unwrap_or(upper);
+    (lower + upper) / 2.0
 }
 
 /// Where a statistic lies with a probability of 95 %.
@@ -56,8 +60,7 @@ fn bootstrap<const N: usize>(
                 resample.extend(
                     list.iter().map(|_| list[(random.next_u64() % list.len() as u64) as usize]),
                 );
-                resample.sort_by(f64::total_cmp);
-                median_of_sorted(&resample)
+                median_in_place(&mut resample)
             }))
         })
         .collect();

@@ -16,7 +16,9 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use self::table::{Column, Table, number, plain, wide};
 use super::compare::compare;
 use super::overview::{self, Gap, count, gaps, visible};
+use crate::claims::ClaimWord;
 use crate::numbers;
+use crate::outcome;
 use crate::timings::{CaseTimings, Rule, Speedup};
 use crate::verdict::Verdict;
 use crate::{CaseRecord, Record};
@@ -131,6 +133,21 @@ fn verdict(verdict: Verdict) -> Markup {
     html! { span class={ "verdict " (class) } { (verdict.name()) } }
 }
 
+/// How a claim's word looks. None is green that rests on no measurement.
+fn claim_class(word: ClaimWord) -> &'static str {
+    match word {
+        ClaimWord::Confirmed | ClaimWord::Attained => "good",
+        ClaimWord::Refuted => "bad",
+        ClaimWord::NotAttained | ClaimWord::Inconclusive | ClaimWord::NotJudged => "open",
+    }
+}
+
+/// A sentence's first letter.
+fn first_upper(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+}
+
 /// A heading of any level.
 fn heading(level: u8, id: Option<&str>, inside: Markup) -> Markup {
     html! {
@@ -182,29 +199,34 @@ impl Part<'_> {
     }
 
     fn verdict(&self) -> Markup {
-        let code = overview::exit_code(self.record);
-        let class = match code {
-            Some(0) => "good",
-            Some(1) => "bad",
+        let outcome = outcome::of(self.record);
+        let class = match outcome.code {
+            0 if outcome.verified > 0 => "good",
+            1 => "bad",
             _ => "open",
         };
-        let (words, only) =
-            (overview::words_in_words(self.record), overview::selection(self.record));
         let not_required = self.record.cases.iter().filter(|c| !c.required).count();
         html! {
             div class={ "banner " (class) } {
-                p.lead { (overview::lead(self.record)) "." }
+                p.lead { (first_upper(&visible(&outcome.headline))) "." }
                 p {
-                    @if let Some(code) = code { "Exit code " (code) ": " (overview::meaning_alone(code)) ". " }
+                    "Exit code " (outcome.code) ": " (overview::meaning(outcome.code)) ". "
                     (overview::counts_in_words(self.record))
                     @if not_required > 0 { " (" (not_required) " not required)" }
                     "."
                 }
-                @if !words.is_empty() { p { "What is published: " (words) "." } }
-                @if !only.is_empty() {
-                    p { "Not all cases of the manifests were asked for, only " @for (at, glob) in only.iter().enumerate() {
-                        @if at > 0 { ", " } code { (text(glob)) }
-                    } "." }
+            }
+            // Bits can be right where a claim is not: each claim has a line and a colour of its own.
+            @if let Some(words) = outcome::claims_in_words(&self.record.judged) {
+                div.headline-claims {
+                    p { strong { (first_upper(&words)) "." } }
+                    ul {
+                        @for claim in &self.record.judged {
+                            li class={ "claim " (claim_class(claim.word)) } {
+                                strong { (id(&claim.id)) } ": " (text(&outcome::claim_in_words(claim)))
+                            }
+                        }
+                    }
                 }
             }
             (self.refuted())

@@ -1,21 +1,14 @@
-//! Bits + committed digests -> verdict, in words that say which, by what and where.
+//! Bits beside the committed digests: what a record keeps of them, and why a case does not hold, in words that say
+//! which, by what and where. The verdict itself is derived from what is kept, by the record's own crate.
 
 use record::verdict::DigestRow;
-use record::verdict::Verdict;
+use record::BitsRecord;
 
 use super::bits::Bits;
 use contract::case::Case;
 use contract::digest::Digest;
 use contract::digest::panel_start;
 use record::expected::Entry;
-
-/// A verdict with its reasons.
-#[derive(Clone, Debug)]
-pub struct Judgement {
-    pub verdict: Verdict,
-    pub reasons: Vec<String>,
-    pub digests: Vec<DigestRow>,
-}
 
 /// The six digests of a case beside the committed ones.
 fn rows(case: &Case, bits: &Bits, expected: Option<&Entry>, nonce: bool) -> Vec<DigestRow> {
@@ -50,14 +43,14 @@ fn in_words(name: &str) -> &'static str {
     }
 }
 
-/// The verdict. `file` names where the committed digests stand.
-pub fn judge(
+/// What a record keeps, and the reasons. `file` names where the committed digests stand.
+pub fn explain(
     case: &Case,
     bits: &Bits,
     expected: Option<&Entry>,
     file: &str,
     nonce: bool,
-) -> Judgement {
+) -> (BitsRecord, Vec<String>) {
     let digests = rows(case, bits, expected, nonce);
     let contract = case.arithmetic.has_bit_contract();
     let mut reasons = Vec::new();
@@ -108,20 +101,38 @@ pub fn judge(
         out_of_bound.splice(0..0, disagreement);
     }
 
-    let verdict = if !reasons.is_empty() {
-        Verdict::Mismatch
-    } else if !out_of_bound.is_empty() {
-        Verdict::OutOfBound
-    } else if expected.is_none() {
+    if reasons.is_empty() && out_of_bound.is_empty() && expected.is_none() {
         reasons.push(format!("no expected digests are committed ({file})"));
-        Verdict::Unpinned
-    } else if contract {
-        Verdict::Verified
-    } else {
-        Verdict::WithinBound
-    };
+    }
     reasons.extend(out_of_bound);
-    Judgement { verdict, reasons, digests }
+    (kept(case, bits, digests, expected), reasons)
+}
+
+/// The observations, as records keep them. Who computed them is the caller's to say.
+fn kept(case: &Case, bits: &Bits, digests: Vec<DigestRow>, expected: Option<&Entry>) -> BitsRecord {
+    let differs = !bits.difference.is_none() && case.arithmetic.has_bit_contract();
+    BitsRecord {
+        digests,
+        panels_dense: bits.dense.panels.clone(),
+        panels_operator: bits.operator.panels.clone(),
+        structure: bits.structure.clone(),
+        operator: String::new(),
+        plan: bits.plan.clone(),
+        implementations_agree: bits.implementations_agree(),
+        likely_cause: differs.then(|| bits.difference.likely_cause().to_owned()),
+        difference: bits.difference.clone(),
+        bound: bits.bound.clone(),
+        recomputed: bits.recomputed,
+        negative_zeros_operator: bits.negative_zeros[0],
+        negative_zeros_dense: bits.negative_zeros[1],
+        // Numbers that are not finite have no place in JSON; such outputs are refused.
+        dense_max: Some(bits.dense_max).filter(|max| max.is_finite()),
+        certificate: bits.certificate,
+        perturbation: bits.perturbation.clone(),
+        broken: bits.broken.clone(),
+        out_of_bound: bits.out_of_bound.clone(),
+        committed_differs: expected.and_then(|entry| entry.describes_another(case)),
+    }
 }
 
 fn panel_in_words(m: usize, got: &[String], expected: &[String]) -> String {

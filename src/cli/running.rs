@@ -1,0 +1,230 @@
+//! A run while it goes on: the record, and the files that must say the truth about it whenever it ends.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use record::derive;
+use record::exit;
+use record::report::terminal;
+use record::{CaseKey, CaseRecord, DeviceRecord, End, ManifestRecord, Record};
+
+use super::RunArgs;
+use super::run::write_junit;
+use crate::failure::Failure;
+use crate::files::is_stream;
+use crate::records::{Existing, RecordFile};
+
+/// Shared with whoever ends the run early.
+#[derive(Clone)]
+pub struct Running(Arc<Mutex<State>>);
+
+struct State {
+    record: Record,
+    file: Option<RecordFile>,
+    junit: Option<PathBuf>,
+    /// The code of what could not be written. It does not hide a refutation.
+    failed: u8,
+    /// Whether the end was written.
+    has_ended: bool,
+}
+
+impl Running {
+    /// Opens the record's place, takes up the record that is there if the run is to be continued, and begins the JUnit
+    /// report: until the end it says that cases are missing.
+    pub fn begin(args: &RunArgs, fresh: Record) -> Result<Running, Failure> {
+        let existing = match (args.resume, args.force) {
+            (true, _) => Existing::Resume,
+            (_, true) => Existing::Overwrite,
+            _ => Existing::Refuse,
+        };
+        let mut record = fresh;
+        let mut file = None;
+        if let Some(path) = &args.json {
+            let (opened, bytes) = RecordFile::open(path, existing)?;
+            if let Some(bytes) = bytes {
+                let old = record::parse(&bytes, &path.display().to_string())?;
+                record = continued(old, record, path)?;
+            }
+            file = Some(opened);
+        }
+        let mut state = State {
+            record,
+            file,
+            junit: args.junit.clone(),
+            failed: exit::VERIFIED,
+            has_ended: false,
+        };
+        if let Some(file) = &mut state.file {
+            file.write(&state.record)?;
+        }
+        if let Some(path) = state.junit.as_ref().filter(|path| !is_output(path)) {
+            write_junit(&state.record, path)?;
+        }
+        Ok(Running(Arc::new(Mutex::new(state))))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at the record, or changes it.
+    pub fn with<T>(&self, f: impl FnOnce(&mut Record) -> T) -> T {
+        f(&mut self.lock().record)
+    }
+
+    /// Notes which case is at work.
+    pub fn start(&mut self, key: CaseKey) -> Result<(), Failure> {
+        let mut state = self.lock();
+        let State { record, file, .. } = &mut *state;
+        record.running = Some(key);
+        match file {
+            Some(file) => Ok(file.note(record)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Adds a case. `false` if it could not be written: the run cannot go on.
+    pub fn push(&mut self, case: CaseRecord, devices: Vec<DeviceRecord>) -> bool {
+        let mut state = self.lock();
+        let State { record, file, failed, .. } = &mut *state;
+        record.running = None;
+        record.devices = devices;
+        // At its place in the order asked for; the last but where a resumed run fills a gap.
+        let places = places(&record.manifests);
+        let place = |case: &CaseRecord| places(&case.manifest, &case.id);
+        let at = record.cases.partition_point(|known| place(known) < place(&case));
+        let is_last = at == record.cases.len();
+        record.cases.insert(at, case);
+        let written = match file {
+            None => Ok(()),
+            Some(file) if is_last => file.push(&record.cases[at], record),
+            Some(file) => file.write(record),
+        };
+        match written {
+            Ok(()) => true,
+            Err(error) => {
+                let failure = Failure::from(error);
+                anstream::eprintln!("error: {failure}");
+                *failed = exit::worse(*failed, failure.code);
+                record.ended = Some(End::Failed { reason: failure.message });
+                false
+            }
+        }
+    }
+
+    /// Ends the run once: derives what follows, writes record and JUnit, and says which code that gives.
+    pub fn end(&mut self, end: End) -> u8 {
+        let mut state = self.lock();
+        let State { record, file, junit, failed, has_ended } = &mut *state;
+        if !*has_ended {
+            *has_ended = true;
+            record.ended.get_or_insert(end);
+            if record.ended == Some(End::Completed) {
+                record.running = None;
+            }
+            derive::fill(record);
+            let mut failures: Vec<Failure> = Vec::new();
+            if let Some(file) = file {
+                failures.extend(file.finish(record).err().map(Failure::from));
+            }
+            if let Some(path) = junit {
+                failures.extend(write_junit(record, path).err());
+            }
+            for failure in failures {
+                anstream::eprintln!("error: {failure}");
+                *failed = exit::worse(*failed, failure.code);
+            }
+        }
+        exit::worse(record::outcome::of(record).code, *failed)
+    }
+
+    /// Ends the run because of a signal, such as `SIGINT`, with the headline on standard output.
+    pub fn interrupt(&mut self, signal: &str) {
+        let code = self.end(End::Interrupted { signal: signal.to_owned() });
+        let state = self.lock();
+        let text = terminal::summary(&state.record, code);
+        anstream::print!("{text}");
+    }
+}
+
+/// Whether a path is standard output or a stream, which is written to once.
+fn is_output(path: &Path) -> bool {
+    path == Path::new("-") || is_stream(path)
+}
+
+/// The place of a case among those asked for.
+fn places(manifests: &[ManifestRecord]) -> impl Fn(&str, &str) -> Option<(usize, usize)> {
+    move |manifest, id| {
+        let at = manifests.iter().position(|known| known.name == manifest)?;
+        Some((at, manifests[at].own().iter().position(|known| known == id)?))
+    }
+}
+
+/// The record of an earlier run, to be continued by `new`: exactly what was asked then, by the same program.
+fn continued(mut old: Record, new: Record, path: &Path) -> Result<Record, Failure> {
+    if let Some(why) = differs(&old, &new) {
+        return Err(Failure::bad_input(format!(
+            "cannot continue {}: {why}\nhint: run without --resume, and with --force or another --json, to start anew",
+            path.display()
+        )));
+    }
+    // What could not be run may be by now.
+    old.cases.retain(|case| case.bits.is_some());
+    (old.running, old.ended, old.outcome) = (None, None, None);
+    old.judged.clear();
+    Ok(old)
+}
+
+/// What keeps two records from being of one run.
+fn differs(old: &Record, new: &Record) -> Option<String> {
+    if derive::is_old(old) {
+        return Some(format!(
+            "its format is `{}`, this program writes `{}`",
+            old.format, new.format
+        ));
+    }
+    if old.tool != new.tool {
+        return Some(format!("it was made by {}, this is {}", old.tool, new.tool));
+    }
+    let builds = [&old.environment.tool_sha256, &new.environment.tool_sha256];
+    if builds[0] != builds[1] {
+        let [old, new] = builds.map(|sha256| sha256.as_deref().unwrap_or("unknown"));
+        return Some(format!("it was made by another build: sha256 {old}, this one is {new}"));
+    }
+    if !old.shards.is_empty() {
+        return Some("it was joined from shards".into());
+    }
+    let (a, b) = (&old.options, &new.options);
+    let text = |value: &dyn std::fmt::Debug| format!("{value:?}");
+    let options = [
+        ("--threads", text(&a.threads), text(&b.threads)),
+        ("--isa", text(&a.isa), text(&b.isa)),
+        ("--device", text(&a.device), text(&b.device)),
+        ("--nonce", text(&a.nonce), text(&b.nonce)),
+        ("measuring", text(&a.measure), text(&b.measure)),
+        ("--any-platform", text(&a.any_platform), text(&b.any_platform)),
+        ("--shard", text(&a.shard), text(&b.shard)),
+        ("--case", text(&a.select), text(&b.select)),
+        ("--strict", text(&a.strict), text(&b.strict)),
+        ("--require", text(&a.require), text(&b.require)),
+    ];
+    if let Some((name, old, new)) = options.into_iter().find(|(_, old, new)| old != new) {
+        return Some(format!("it was asked with {name} {old}, now it is {new}"));
+    }
+    let names = |record: &Record| -> Vec<String> {
+        record.manifests.iter().map(|manifest| manifest.name.clone()).collect()
+    };
+    if names(old) != names(new) {
+        let [old, new] = [old, new].map(|record| names(record).join(", "));
+        return Some(format!("it is of the manifests {old}, now they are {new}"));
+    }
+    let pairs = old.manifests.iter().zip(&new.manifests);
+    let changed = pairs.into_iter().find(|(old, new)| {
+        // Where the digests were found may be called otherwise from another folder.
+        let of = |m: &ManifestRecord| ManifestRecord { expected_path: None, ..m.clone() };
+        of(old) != of(new)
+    });
+    changed.map(|(m, _)| {
+        format!("manifest `{}`, its selection or its committed digests changed", m.name)
+    })
+}
