@@ -13,6 +13,7 @@ mod device_records;
 mod devices;
 mod exit_codes;
 mod hub_program;
+mod junit;
 mod lint;
 mod minilm;
 mod newcomer;

@@ -1,5 +1,9 @@
 //! Words from outside in our messages: shown safely, and matched with those we know.
 
+mod visible;
+
+pub use visible::{terminal_lines, visible, visible_json, visible_lines};
+
 /// `text` in backquotes, escaped and at most 80 characters of it: messages go to terminals.
 pub fn quote(text: &str) -> String {
     let shown: String = text.chars().take(80).flat_map(char::escape_debug).collect();
