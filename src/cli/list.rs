@@ -1,13 +1,14 @@
 //! `verify list`: cases with shapes, bytes, flops, arithmetic, pinned or not.
 
-use std::io::Write as _;
-
 use super::ListArgs;
 use super::select::{Selected, select};
 use crate::claims::Claim;
 use crate::exit::{Failure, VERIFIED};
 use crate::manifest::Manifest;
 use crate::numbers::bytes;
+
+// The name by which other actions know it.
+pub use crate::output::print;
 
 pub fn run(args: &ListArgs) -> Result<u8, Failure> {
     let selected = select(&args.selection)?;
@@ -140,11 +141,4 @@ fn list_claims(selected: &[Selected], json: bool) -> Result<u8, Failure> {
     }
     print(&text);
     Ok(VERIFIED)
-}
-
-/// Writes data to stdout; a reader that went away is no failure.
-pub fn print(text: &str) {
-    let mut out = anstream::stdout();
-    let _ = out.write_all(text.as_bytes());
-    let _ = out.flush();
 }

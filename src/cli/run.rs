@@ -1,7 +1,7 @@
 //! `verify PATH...`: audit every case, write the record case by case, decide the exit code.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{IsTerminal, Write as _};
+use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,6 +19,7 @@ use crate::digest::Digest;
 use crate::doctor::environment;
 use crate::exit::{self, Failure, Require};
 use crate::manifest::Case;
+use crate::output::note;
 use crate::predict::{predict, processor_s};
 use crate::published::{Machine, Recipe};
 use crate::record::{FORMAT, ManifestRecord, Record, RecordError, RunOptions, is_stream};
@@ -72,12 +73,8 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     };
     let places = places(&selected);
     let width = selected.iter().flat_map(Selected::cases).map(|c| c.id.len()).max().unwrap_or(4);
-    let mut out = anstream::stdout();
-    let mut say = |text: &str| {
-        // A reader that went away must not stop the run: the record is still wanted.
-        let _ = out.write_all(text.as_bytes());
-        let _ = out.flush();
-    };
+    // What cannot be written must not stop the run: the record is still wanted.
+    let say = crate::output::print;
     let mut devices = Devices::new(args.resources.device);
     let device_of: Vec<Option<Arc<Device>>> = selected
         .iter()
@@ -107,7 +104,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     let prediction = (!args.quiet && !to_do.is_empty()).then(|| {
         let prediction = predict(&to_do, auditor.isa, auditor.threads);
         let measuring = if args.no_measure { "" } else { ", and measuring on top of it" };
-        anstream::eprintln!("predicted: {prediction}{measuring}");
+        note(&format!("predicted: {prediction}{measuring}"));
         prediction
     });
     let (started, processor_before_s) = (Instant::now(), processor_s());
@@ -168,12 +165,12 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     }
     let mut code = args.gate.code(&record);
     for failure in failures {
-        anstream::eprintln!("error: {failure}");
+        note(&format!("error: {failure}"));
         code = exit::worse(code, failure.code);
     }
     say(&terminal::summary(&record, code));
     if let Some(prediction) = prediction.filter(|_| args.no_measure) {
-        anstream::eprintln!("took: {}", prediction.beside(took_s, processor_s));
+        note(&format!("took: {}", prediction.beside(took_s, processor_s)));
     }
     Ok(code)
 }

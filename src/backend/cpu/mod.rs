@@ -37,4 +37,4 @@ pub use sparse::{SparseA, spmm_chain};
 pub use tensor_core::{GroupSelection, GroupedA, GroupedV, gemm_tensor_core};
 pub use threads::parallel_for;
 pub use tiles::{Selection, TiledA, gemm_chain};
-pub use vendor::{MklCsr, OneMkl, OpenBlas, Search};
+pub use vendor::{MklCsr, OneMkl, OpenBlas, Search, shorten_spinning};
