@@ -9,9 +9,13 @@ use serde::Deserialize;
 
 use crate::digest::Digest;
 use crate::manifest::{Case, Manifest};
+use crate::read;
 
 /// The version of the files' format.
 const FORMAT: u32 = 1;
+
+/// Largest file that is read, in bytes. A case takes about 2.4 KB, and a manifest has 25,000 at most for its own size.
+const BYTES_MAX: u64 = 64 << 20;
 
 /// One manifest's committed digests.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -95,7 +99,7 @@ pub fn path_for(manifest: &Manifest) -> PathBuf {
 impl Expected {
     /// Reads a file; one that is not there has no cases.
     pub fn load(path: &Path, manifest: &str) -> Result<Expected, ExpectedError> {
-        let text = match std::fs::read_to_string(path) {
+        let text = match read::text(path, BYTES_MAX) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Ok(Expected {
