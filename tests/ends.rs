@@ -6,11 +6,24 @@ mod common;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::process::{Child, Command, Stdio};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{Section, Workbench};
+use ndarray::{Array2, ArrayView2};
 use rustix::process::{Pid, Signal, kill_process};
+use sparse_verify::audit::{Auditor, HeldInputs, SharedOutputs, Task};
+use sparse_verify::backend::cpu::Isa;
+use sparse_verify::check::verdict::Verdict;
+use sparse_verify::expected::Expected;
+use sparse_verify::inputs::weights::Resolver;
+use sparse_verify::manifest::Case;
+use sparse_verify::operator::{Built, Error, Operator, SkipOperator, Staged};
+use sparse_verify::panics;
+use sparse_verify::record::CaseRecord;
 
 const MANIFEST: &str = "manifests/small.yaml";
 
@@ -25,9 +38,8 @@ fn long() -> Section<'static> {
     }
 }
 
-/// Code and standard error of the program with a fake OpenBLAS, built with cc here.
-fn with_openblas(misbehaviour: &str) -> Option<common::Ran> {
-    let bench = Workbench::pinned(&[Section::default()]);
+/// tests/faulty/openblas.c, built with cc; `None` where there is none.
+fn library(bench: &Workbench, misbehaviour: &str) -> Option<PathBuf> {
     let library = bench.path("libopenblas.so.0");
     let source = common::repository("tests/faulty/openblas.c");
     let built = Command::new("cc")
@@ -41,14 +53,21 @@ fn with_openblas(misbehaviour: &str) -> Option<common::Ran> {
             return None;
         }
     }
+    Some(library)
+}
+
+/// The program with such a library for OpenBLAS.
+fn with_openblas(bench: &Workbench, misbehaviour: &str) -> Option<common::Ran> {
+    let library = library(bench, misbehaviour)?;
     let mut command = bench.command(&[MANIFEST]);
-    Some(common::ran(command.env("SPARSE_VERIFY_OPENBLAS", &library)))
+    Some(common::ran(command.env("SPARSE_VERIFY_OPENBLAS", library)))
 }
 
 #[test]
 fn a_loaded_library_that_exits_with_0_gives_no_verdict() {
+    let bench = Workbench::pinned(&[Section::default()]);
     for misbehaviour in ["EXITS", "EXITS_AT_ONCE"] {
-        let Some(ran) = with_openblas(misbehaviour) else { return };
+        let Some(ran) = with_openblas(&bench, misbehaviour) else { return };
         assert_eq!(ran.code, 4, "{misbehaviour}: {ran:?}");
         let said = "error: the process that did the work exited with 0 without a verdict\n";
         assert_eq!(ran.stderr, said, "{misbehaviour}");
@@ -57,7 +76,8 @@ fn a_loaded_library_that_exits_with_0_gives_no_verdict() {
 
 #[test]
 fn a_stack_overflow_in_a_loaded_library_is_4() {
-    let Some(ran) = with_openblas("OVERFLOWS") else { return };
+    let bench = Workbench::pinned(&[Section::default()]);
+    let Some(ran) = with_openblas(&bench, "OVERFLOWS") else { return };
     assert_eq!(ran.code, 4, "{ran:?}");
     let said = "error: the process that did the work was ended by SIG";
     assert!(ran.stderr.contains(said), "{}", ran.stderr);
@@ -65,20 +85,12 @@ fn a_stack_overflow_in_a_loaded_library_is_4() {
 
 #[test]
 fn the_exit_handler_of_a_loaded_library_changes_no_code() {
-    let Some(ran) = with_openblas("EXITS_LATER") else { return };
-    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{}", ran.stdout);
-    // With a code that is not the handler's.
-    let bench = Workbench::new(&[Section::default()]);
-    let library = bench.path("libopenblas.so.0");
-    let source = common::repository("tests/faulty/openblas.c");
-    let built = Command::new("cc")
-        .args(["-shared", "-fPIC", "-DMISBEHAVE=EXITS_LATER", "-o"])
-        .args([library.as_os_str(), source.as_ref()])
-        .status();
-    assert!(built.is_ok_and(|status| status.success()));
-    let mut command = bench.command(&[MANIFEST]);
-    let ran = common::ran(command.env("SPARSE_VERIFY_OPENBLAS", &library));
-    assert_eq!((ran.code, ran.stderr.as_str()), (3, ""), "{}", ran.stdout);
+    for (bench, code) in
+        [(Workbench::pinned(&[Section::default()]), 0), (Workbench::new(&[Section::default()]), 3)]
+    {
+        let Some(ran) = with_openblas(&bench, "EXITS_LATER") else { return };
+        assert_eq!((ran.code, ran.stderr.as_str()), (code, ""), "{}", ran.stdout);
+    }
 }
 
 /// The program in the middle of a case that takes minutes, and its child.
@@ -257,4 +269,255 @@ fn standard_error_that_cannot_be_written_changes_nothing() {
     let ran =
         bench.command(&[MANIFEST, "--no-measure"]).stderr(full).stdout(Stdio::null()).status();
     assert_eq!(ran.expect("built").code(), Some(0));
+}
+
+/// Our operator, but what it does with A where `when` says so is a panic.
+struct Panicking {
+    ours: SkipOperator,
+    when: fn(&Array2<f32>) -> bool,
+}
+
+impl Operator for Panicking {
+    fn name(&self) -> String {
+        self.ours.name()
+    }
+
+    fn build<'a>(&self, a: ArrayView2<'a, f32>) -> Result<Box<dyn Built + 'a>, Error> {
+        assert!(!(self.when)(&a.to_owned()), "this A is not liked");
+        self.ours.build(a)
+    }
+
+    fn stage(
+        &self,
+        v: ArrayView2<'_, f32>,
+        staged: &mut Staged,
+        threads: usize,
+    ) -> Result<(), Error> {
+        self.ours.stage(v, staged, threads)
+    }
+}
+
+/// Audits three cases of which the operator dislikes the second, 2048 x 24 in many chunks.
+fn audited(threads: usize, measure: bool, when: fn(&Array2<f32>) -> bool) -> Vec<CaseRecord> {
+    panics::note_places();
+    let first = Section { shape: (40, 96), ..Section::default() };
+    let second = Section { name: "second", shape: (8192, 24), batch: "3", ..first.clone() };
+    let third = Section { name: "third", seed: 9, ..first.clone() };
+    let manifest = common::manifest(&[first, second, third]);
+    let operator = move |case: &Case, isa| -> Box<dyn Operator> {
+        let Case { arithmetic, output, strategy, .. } = *case;
+        Box::new(Panicking { ours: SkipOperator { arithmetic, output, strategy, isa }, when })
+    };
+    let mut auditor = Auditor {
+        isa: Isa::best(),
+        threads,
+        nonce: None,
+        measure,
+        any_platform: false,
+        device: None,
+        weights: Resolver::new(None, true),
+        operator: &operator,
+        held: HeldInputs::default(),
+        seen: SharedOutputs::default(),
+    };
+    let audit = |case| {
+        auditor.audit(&Task {
+            manifest: &manifest,
+            case,
+            expected: &Expected::default(),
+            expected_file: "expected.yaml",
+            progress: &|_| {},
+        })
+    };
+    manifest.cases.iter().map(audit).collect()
+}
+
+/// `work`, which must not take longer than a minute: a thread that waits for one that panicked waits for ever.
+fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, end) = std::sync::mpsc::channel();
+    std::thread::spawn(move || done.send(work()));
+    end.recv_timeout(Duration::from_secs(60)).expect("an end within a minute")
+}
+
+#[test]
+fn a_panic_of_one_case_is_said_of_it_and_of_no_other() {
+    // In the first chunk all others wait behind it; later the hashing waits for it.
+    let dislikes: [fn(&Array2<f32>) -> bool; 2] =
+        [|a| a.ncols() == 24, |a| a.ncols() == 24 && a.nrows() == 64];
+    for when in dislikes {
+        for threads in [1, 2, 4] {
+            let cases = in_time(move || audited(threads, false, when));
+            let [first, second, third] = &cases[..] else { unreachable!("three sections") };
+            assert_eq!((first.verdict, third.verdict), (Verdict::Unpinned, Verdict::Unpinned));
+            assert_eq!((second.verdict, second.exit_code), (Verdict::NotRun, 4));
+            let [reason] = &second.reasons[..] else { panic!("{:?}", second.reasons) };
+            assert!(
+                reason.starts_with("a defect in this program: panic at tests/ends.rs:"),
+                "{reason}"
+            );
+            assert!(reason.ends_with(": this A is not liked"), "{reason}");
+        }
+    }
+}
+
+#[test]
+fn a_panic_while_measuring_leaves_the_bits_as_they_are() {
+    // A whole A is built for measuring only.
+    for threads in [1, 2] {
+        let cases = in_time(move || audited(threads, true, |a| a.dim() == (8192, 24)));
+        assert!(cases.iter().all(|case| case.verdict == Verdict::Unpinned), "{cases:?}");
+        assert!(cases[0].measurement.is_some() && cases[2].measurement.is_some(), "{cases:?}");
+        let reason = cases[1].measurement_reason.as_deref().expect("not measured");
+        let start = "not measured: a defect in this program: panic at tests/ends.rs:";
+        assert!(reason.starts_with(start) && reason.ends_with("this A is not liked"), "{reason}");
+    }
+}
+
+/// The program as a user of its own who may have so many processes and threads; `None` where that cannot be tried.
+fn with_processes(bench: &Workbench, count: usize, arguments: &[&str]) -> Option<Output> {
+    // Root is above this limit, and another user's other processes count.
+    const NOBODY_ELSE: u32 = 61_234;
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("not run: only root can become a user without other processes");
+        return None;
+    }
+    fs::set_permissions(bench.path(""), fs::Permissions::from_mode(0o777)).expect("our folder");
+    let program = bench.path("verify");
+    if !program.exists() {
+        fs::copy(env!("CARGO_BIN_EXE_verify"), &program).expect("a writable folder");
+    }
+    let mut limited = Command::new("bash");
+    limited
+        .args(["-c", &format!("ulimit -u {count}; exec ./verify \"$@\""), "bash"])
+        .args(arguments);
+    limited.current_dir(bench.path("")).stdin(Stdio::null());
+    limited.uid(NOBODY_ELSE).gid(NOBODY_ELSE);
+    Some(limited.output().expect("there is bash"))
+}
+
+#[test]
+fn fewer_threads_than_wanted_do_the_same_work() {
+    let wide = Section { shape: (2048, 64), batch: "8", ..Section::default() };
+    let bench = Workbench::pinned(&[wide]);
+    for count in 1..12 {
+        for more in [&["--no-measure"][..], &[]] {
+            let arguments = [&[MANIFEST, "--threads", "4"], more].concat();
+            let Some(ran) = with_processes(&bench, count, &arguments) else { return };
+            let stderr = String::from_utf8_lossy(&ran.stderr);
+            // One for the parent and one for the child are the least.
+            let code = if count < 2 { 4 } else { 0 };
+            assert_eq!(ran.status.code(), Some(code), "{count} {more:?}: {ran:?}");
+            assert!(!stderr.contains("panicked"), "{count} {more:?}: {stderr}");
+            assert_eq!(stderr.contains("error: failed to supervise a process: "), code == 4);
+        }
+    }
+}
+
+#[test]
+fn a_case_that_memory_does_not_hold_is_not_run_and_the_next_one_is() {
+    let small = Section { name: "small", ..Section::default() };
+    let huge = Section { name: "huge", shape: (1, 1_048_576), batch: "1000000", ..small.clone() };
+    let last = Section { name: "last", seed: 5, ..small.clone() };
+    let bench = Workbench::new(&[small, huge, last]);
+    let ran = bench.verify(&["pin", MANIFEST, "--yes", "--case", "*/b24/*"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let ran = bench.verify(&[MANIFEST, "--no-measure"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (4, ""), "{}", ran.stdout);
+    assert!(ran.stdout.contains("3 cases: 2 verified, 1 not-run"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("    needs about "), "{}", ran.stdout);
+    assert!(ran.stdout.contains(" are available (limit: "), "{}", ran.stdout);
+}
+
+/// The program with an address space of so many KiB.
+fn with_address_space(bench: &Workbench, kib: usize, arguments: &[&str]) -> Output {
+    let command = bench.command(arguments);
+    let mut limited = Command::new("sh");
+    limited.args(["-c", &format!("ulimit -v {kib}; exec \"$@\""), "sh"]);
+    limited.arg(command.get_program()).args(arguments);
+    limited.current_dir(bench.path("")).stdin(Stdio::null());
+    limited.output().expect("there is a shell")
+}
+
+#[test]
+fn a_limit_of_the_address_space_is_kept_to() {
+    let small = Section { name: "small", ..Section::default() };
+    // V and what is made of it take 2 GB.
+    let large = Section { name: "large", shape: (64, 16_384), batch: "8192", ..small.clone() };
+    let bench = Workbench::new(&[small, large]);
+    let ran = bench.verify(&["pin", MANIFEST, "--yes", "--case", "small/*"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let ran = with_address_space(&bench, 1 << 20, &[MANIFEST, "--no-measure", "--threads", "2"]);
+    let stdout = String::from_utf8_lossy(&ran.stdout);
+    assert_eq!(ran.status.code(), Some(4), "{ran:?}");
+    assert!(stdout.contains("2 cases: 1 verified, 1 not-run"), "{stdout}");
+    assert!(stdout.contains(" are available (limit: address space"), "{stdout}");
+}
+
+#[test]
+fn no_limit_of_the_address_space_gives_another_code() {
+    let bench = Workbench::pinned(&[Section { shape: (2048, 2048), ..Section::default() }]);
+    let (mut ends, mut started) = (Vec::new(), false);
+    for mib in (8..400).step_by(8) {
+        let ran = with_address_space(&bench, mib << 10, &[MANIFEST, "--threads", "2"]);
+        let code = ran.status.code();
+        // Before its main function nothing is the program's own: the loader ends with 127.
+        started |= code != Some(127) && code.is_some();
+        if started {
+            assert!(matches!(code, Some(0 | 4)), "{mib} MiB: {ran:?}");
+        }
+        ends.push(code);
+    }
+    assert!(ends.contains(&Some(0)) && ends.contains(&Some(4)), "{ends:?}");
+}
+
+#[test]
+fn committed_digests_that_are_no_file_are_refused_at_once() {
+    let bench = Workbench::pinned(&[Section::default()]);
+    let committed = bench.path("expected-hashes/small.yaml");
+    fs::remove_file(&committed).expect("pinned");
+    let made = Command::new("mkfifo").arg(&committed).status().expect("coreutils");
+    assert!(made.success());
+    let ran = in_time({
+        let mut command = bench.command(&[MANIFEST, "--no-measure"]);
+        move || common::ran(&mut command)
+    });
+    assert_eq!((ran.code, ran.stdout.as_str()), (4, ""), "{ran:?}");
+    assert!(
+        ran.stderr.contains("failed to read expected-hashes/small.yaml: not a regular file\n"),
+        "{ran:?}"
+    );
+
+    fs::remove_file(&committed).expect("a FIFO");
+    std::os::unix::fs::symlink("/dev/zero", &committed).expect("a writable folder");
+    let ran = with_address_space(&bench, 4 << 20, &[MANIFEST, "--no-measure"]);
+    assert_eq!(ran.status.code(), Some(4), "{ran:?}");
+
+    fs::remove_file(&committed).expect("a link");
+    let sparse = File::create(&committed).expect("a writable folder");
+    sparse.set_len(1 << 40).expect("a sparse file");
+    let ran = bench.verify(&[MANIFEST, "--no-measure"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (4, ""), "{ran:?}");
+    assert!(ran.stderr.contains("larger than 64 MiB"), "{ran:?}");
+}
+
+#[test]
+fn doctor_says_that_a_loaded_library_changed_the_floating_point_modes() {
+    if !cfg!(target_arch = "x86_64") {
+        return eprintln!("not run: the library sets modes of x86-64");
+    }
+    let bench = Workbench::pinned(&[Section::default()]);
+    let Some(library) = library(&bench, "FLUSHES") else { return };
+    let preloaded = |arguments: &[&str]| {
+        let mut command = bench.command(arguments);
+        common::ran(command.env("LD_PRELOAD", &library))
+    };
+    let ran = preloaded(&[MANIFEST, "--no-measure"]);
+    assert_eq!(ran.code, 4, "{ran:?}");
+    assert!(ran.stdout.contains("the processor flushes subnormals to zero"), "{ran:?}");
+    let ran = preloaded(&["doctor"]);
+    assert!(ran.stdout.contains("\n  IEEE state  no"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("verify any digest: the processor flushes subnormals"), "{ran:?}");
+    assert!(!ran.stdout.contains("verify every digest"), "{}", ran.stdout);
+    let ran = bench.verify(&["doctor"]);
+    assert!(ran.stdout.contains("\n  IEEE state  yes\n"), "{}", ran.stdout);
 }

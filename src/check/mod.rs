@@ -4,6 +4,7 @@ pub mod bits;
 pub mod compare;
 pub mod distinct;
 pub mod lanes;
+pub mod memory;
 pub mod perturb;
 mod tally;
 pub mod tolerance;
