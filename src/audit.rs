@@ -31,6 +31,9 @@ use record::expected::{Entry, Expected, Tensors};
 use record::manifest::Manifest;
 use record::verdict::Verdict;
 use record::{BitsRecord, CaseRecord, Stopped};
+use crate::check::memory::needed_bytes;
+use crate::machine;
+use crate::panics;
 
 pub use held::HeldInputs;
 
@@ -101,8 +104,26 @@ impl Auditor<'_> {
         Outcome { record, entry }
     }
 
-    /// The record of a case, and what else is made of what was found out: with what refutes it beyond its bits.
+    /// The record of a case, and what else is made of what was found out: with what refutes it beyond its bits. A panic
+    /// keeps the case from being run, and no other. What is left of the auditor is sound: inputs are held once they are
+    /// complete, digests are noted once they are computed, and a device says itself what it can no longer do.
     fn conclude<T>(
+        &mut self,
+        task: &Task<'_>,
+        make: impl FnOnce(&Case, &Prepared, Option<String>) -> Result<T, String>,
+    ) -> (CaseRecord, Result<T, String>) {
+        let started = Instant::now();
+        panics::catch(|| self.examine(task, make)).unwrap_or_else(|panicked| {
+            let mut record = blank(task.manifest, task.case);
+            record.device = self.device.as_ref().map(|device| device.info.name.clone());
+            record.exit_code = exit::of_verdict(Verdict::NotRun, Some(exit::ENVIRONMENT));
+            record.reasons = vec![panicked.to_string()];
+            record.seconds = started.elapsed().as_secs_f64();
+            (record, Err(panicked.to_string()))
+        })
+    }
+
+    fn examine<T>(
         &mut self,
         task: &Task<'_>,
         make: impl FnOnce(&Case, &Prepared, Option<String>) -> Result<T, String>,
@@ -202,6 +223,8 @@ impl Auditor<'_> {
         case: &Case,
         progress: &(dyn Fn(usize) + Sync),
     ) -> Result<Prepared, Stop> {
+        let bytes = needed_bytes(case, self.threads);
+        machine::require(bytes).map_err(CaseError::Environment)?;
         let known = self.held.take_activations(case);
         let (weights, weights_are_moderate) = self.weights(manifest, case)?;
         let v = match known {
@@ -243,7 +266,9 @@ impl Auditor<'_> {
             _ => None,
         };
         let Prepared { weights, v, bits, .. } = prepared;
-        let measured = match (reason, &self.device) {
+        // A panic gives no timings, and the bits are as they were found. What all cases are measured with is made
+        // once and not changed after that.
+        let measured = panics::catch(|| match (reason, &self.device) {
             (Some(reason), _) => Err(reason),
             (None, Some(device)) => {
                 device::measure(case, weights, v, bits, device, self).map(|found| {
@@ -256,8 +281,8 @@ impl Auditor<'_> {
                 let operator = self.operator_for(case);
                 timing::measure(case, weights, v, bits, &*operator, self)
             }
-        };
-        match measured {
+        });
+        match measured.unwrap_or_else(|panicked| Err(format!("not measured: {panicked}"))) {
             Ok(timings) => {
                 record.measurement = Some(timings);
                 record.measurement_reason = None;

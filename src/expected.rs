@@ -7,6 +7,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use record::manifest::Manifest;
+use crate::read;
+
+/// Largest file that is read, in bytes. A case takes about 2.4 KB, and a manifest has 25,000 at most for its own size.
+const BYTES_MAX: u64 = 64 << 20;
 
 /// Why committed digests could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +40,7 @@ pub fn path_for(manifest: &Manifest) -> PathBuf {
 
 /// Reads a file; one that is not there has no cases.
 pub fn load(path: &Path, manifest: &str) -> Result<Expected, ExpectedError> {
-    let text = match std::fs::read_to_string(path) {
+    let text = match read::text(path, BYTES_MAX) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Ok(Expected {

@@ -1,25 +1,66 @@
-//! Parse, dispatch, error -> exit code.
+//! The two processes; in the one that works: parse, dispatch, error -> exit code.
 
 use std::process::ExitCode;
 
 use clap::Parser;
-use record::exit::BAD_INPUT;
 use sparse_verify::cli::{
     Action, Cli, doctor, explain, inputs, judge, lint, list, merge, pin, recheck, report, run,
 };
+use record::exit::{self, BAD_INPUT, ENVIRONMENT};
+use sparse_verify::failure::Failure;
+use sparse_verify::output::{self, note};
+use sparse_verify::supervise::{self, After, Role};
+use sparse_verify::{interrupt, panics};
 
 fn main() -> ExitCode {
+    let ended = match supervise::role() {
+        Ok(Role::Parent) => supervise::supervise(&mut |death| {
+            note(&format!("error: {death}"));
+            After::Stop(ENVIRONMENT)
+        }),
+        Ok(Role::Child | Role::Alone) => {
+            // Before there is a second thread.
+            sparse_verify::backend::cpu::shorten_spinning();
+            interrupt::listen();
+            supervise::end(program())
+        }
+        Err(message) => Err(message),
+    };
+    ExitCode::from(ended.unwrap_or_else(|message| {
+        note(&format!("error: {message}"));
+        ENVIRONMENT
+    }))
+}
+
+/// The work, and the code that it ends with.
+fn program() -> u8 {
+    panics::note_places();
+    // Nothing is used after a panic but standard output, which is written at once.
+    let ended = panics::catch(work).unwrap_or_else(|panicked| Err(Failure::environment(panicked)));
+    let code = ended.as_ref().map_or_else(|failure| failure.code, |&code| code);
+    let failures = [ended.err(), output::result().err()];
+    failures.into_iter().flatten().fold(code, |code, failure| {
+        note(&format!("error: {failure}"));
+        exit::worse(code, failure.code)
+    })
+}
+
+fn work() -> Result<u8, Failure> {
+    all_text()?;
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
+        // Help and version are data; anything else is bad usage.
+        Err(error) if !error.use_stderr() => {
+            output::print(&error.render().ansi().to_string());
+            return Ok(exit::VERIFIED);
+        }
         Err(error) => {
-            // Help and version are data; anything else is bad usage.
-            let asked_for = !error.use_stderr();
             let _ = error.print();
-            return ExitCode::from(if asked_for { 0 } else { BAD_INPUT });
+            return Ok(BAD_INPUT);
         }
     };
     sparse_verify::backend::cpu::keep_freed_memory();
-    let result = match cli.action {
+    match cli.action {
         None => run::run(&cli.run),
         Some(Action::Pin(args)) => pin::run(&args),
         Some(Action::List(args)) => list::run(&args),
@@ -31,12 +72,16 @@ fn main() -> ExitCode {
         Some(Action::Explain(args)) => explain::run(&args),
         Some(Action::Recheck(args)) => recheck::run(&args),
         Some(Action::Doctor(args)) => doctor::run(&args),
-    };
-    match result {
-        Ok(code) => ExitCode::from(code),
-        Err(failure) => {
-            anstream::eprintln!("error: {failure}");
-            ExitCode::from(failure.code)
-        }
+    }
+}
+
+/// Refuses arguments that a record could not hold.
+fn all_text() -> Result<(), Failure> {
+    match std::env::args_os().skip(1).enumerate().find(|(_, text)| text.to_str().is_none()) {
+        None => Ok(()),
+        Some((at, text)) => Err(Failure::bad_input(format!(
+            "argument {} is not UTF-8: {text:?}\nhint: records are JSON and keep the arguments; give the file a name in UTF-8",
+            at + 1
+        ))),
     }
 }

@@ -27,6 +27,8 @@ use record::baseline::Identified;
 use record::baseline::{Kind, Missing};
 use record::timings::{CaseTimings, Window};
 use record::verdict::Verdict;
+use crate::panics;
+use contract::threads;
 
 /// Cases with fewer dense operations than this get no energy windows: they take seconds each.
 const ENERGY_FLOPS_MIN: f64 = 1e11;
@@ -110,22 +112,30 @@ impl Here<'_> {
         let (jobs, received) = sync_channel((BYTES_WAITING_MAX / y_bytes).clamp(2, 64));
         let tolerance = OnceLock::new();
         std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let made = measure::with_threads(self.auditor.threads, || {
-                    self.tolerance(self.a, self.v).map_err(|error| failed(&error))
+            let make = || {
+                // Waited for: it is there whatever happens.
+                let made = panics::catch(|| {
+                    measure::with_threads(self.auditor.threads, || {
+                        self.tolerance(self.a, self.v).map_err(|error| failed(&error))
+                    })
+                    .map_err(|error| failed(&error))
                 });
-                tolerance.get_or_init(|| made.map_err(|error| failed(&error)).flatten());
-            });
-            let looking = scope.spawn(|| self.look(&rivals.available, received));
+                let made = made.map_err(|panicked| failed(&panicked));
+                tolerance.get_or_init(|| made.flatten().flatten());
+            };
+            if threads::spawn(scope, make).is_none() {
+                make();
+            }
+            let looking = threads::spawn(scope, || self.look(&rivals.available, received))
+                .ok_or_else(|| failed(&"no thread to look at outputs"))?;
             let timings =
                 self.time(&mut platform, &monitor, &operator, &rivals.available, &tolerance, &jobs);
             if let Ok(timings) = &timings {
                 self.perturb(platform, &rivals.available, timings, &jobs);
             }
             drop(jobs);
-            let mut baselines = looking
-                .join()
-                .map_err(|_| "not measured: an output could not be looked at".to_owned())??;
+            let mut baselines =
+                looking.join().map_err(|panic| failed(&panics::of_payload(&*panic)))??;
             let timings = timings?;
             for (record, timed) in baselines.iter_mut().zip(&timings.baselines) {
                 if record.identified.is_none() {

@@ -11,6 +11,7 @@ use crate::check::bits::Bits;
 use crate::check::tolerance::Tolerance;
 use crate::doctor;
 use crate::measure;
+use crate::machine;
 use crate::measure::{
     CacheFlush, Contender, CpuPlatform, EnergyCounter, Instruments, POWERCAP, Plan, Rapl, RealClock,
 };
@@ -68,18 +69,18 @@ fn plan(case: &Case, threads: usize, has_energy: bool) -> Plan {
 /// Whether a case can be held whole in the host's memory.
 pub fn require_memory(case: &Case) -> Result<(), String> {
     // A, the operator's form of it, those of the sparse and compacted rivals, and two Y.
-    let a_bytes = 4 * case.m as u64 * case.k as u64;
-    let bytes = 4 * a_bytes + 16 * (case.m * case.n) as u64;
-    let available = doctor::memory_available_bytes().unwrap_or(u64::MAX);
-    if bytes > available / 2 {
-        return Err(format!(
+    let [m, k, n] = [case.m, case.k, case.n].map(|x| x as u128);
+    let bytes = 4 * 4 * m * k + 16 * m * n;
+    match machine::memory_available() {
+        Some(available) if bytes > u128::from(available.bytes / 2) => Err(format!(
             "not measured: a timed operator is held whole, which takes about {:.1} GB of the {:.1} \
-             GB available",
+             GB available (limit: {})",
             bytes as f64 / 1e9,
-            available as f64 / 1e9
-        ));
+            available.bytes as f64 / 1e9,
+            available.limit
+        )),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Measures a case, or says why that is not possible. The operator's output must come out with

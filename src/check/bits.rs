@@ -23,6 +23,7 @@ use contract::perturbation::{self, Unperturbed};
 use contract::threads;
 use record::compare::difference_in_words;
 use record::compare::{BoundReport, Difference};
+use crate::panics;
 
 /// Why a case has no bits to judge.
 #[derive(Debug, thiserror::Error)]
@@ -190,6 +191,18 @@ const ADDRESS_CHECK_SIZE: usize = 64;
 /// Rows below which a chunk is not cut further: kernels work on tiles of rows.
 const CHUNK_ROWS_MIN: usize = 64;
 
+/// Rows of the largest chunk of A, which is k wide.
+pub(super) fn rows_max(k: usize, threads: usize) -> usize {
+    let rows_in = |bytes: usize| (bytes / (4 * k.max(1))).max(1);
+    let bytes_max = (2 * CHUNK_BYTES_MAX / threads.max(1)).clamp(CHUNK_BYTES, CHUNK_BYTES_MAX);
+    rows_in(CHUNK_BYTES).max(CHUNK_ROWS.min(rows_in(bytes_max)))
+}
+
+/// Chunks that may be under way or wait to be hashed.
+pub(super) fn waiting_max(threads: usize) -> usize {
+    2 * threads + 2
+}
+
 const A: usize = 0;
 const OPERATOR: usize = 1;
 const DENSE: usize = 2;
@@ -249,37 +262,47 @@ pub fn run(subject: &Subject<'_>, progress: &(dyn Fn(usize) + Sync)) -> Result<B
         tally: Mutex::new(Tally::new(case)),
     };
 
-    let rows_in = |bytes: usize| (bytes / (4 * k.max(1))).max(1);
-    let bytes_max = (2 * CHUNK_BYTES_MAX / threads.max(1)).clamp(CHUNK_BYTES, CHUNK_BYTES_MAX);
-    let rows_max = rows_in(CHUNK_BYTES).max(CHUNK_ROWS.min(rows_in(bytes_max)));
-    let chunks = threads::guided(m, CHUNK_ROWS_MIN, rows_max, threads);
-    let mut v_hasher = TensorHasher::new(case.dtype, k, false);
+    let chunks = threads::guided(m, CHUNK_ROWS_MIN, rows_max(k, threads), threads);
+    let v_hasher = Mutex::new(TensorHasher::new(case.dtype, k, false));
     let next = AtomicUsize::new(0);
     let failed = AtomicBool::new(false);
     let failure = Mutex::new(None);
+    // Whatever goes wrong on a thread, a panic included, is kept here, and the others are woken: nothing is waited for
+    // that does not come. All that they share is dropped then.
+    let attempt = |work: &mut dyn FnMut() -> Result<(), CaseError>| {
+        let ended = panics::catch(work);
+        let ended = ended.unwrap_or_else(|p| Err(CaseError::Environment(p.to_string())));
+        if let Err(error) = ended {
+            failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            failed.store(true, Ordering::Release);
+            lanes.wake();
+        }
+    };
+    let hash_v = || {
+        attempt(&mut || {
+            v_hasher.lock().unwrap_or_else(PoisonError::into_inner).update(&subject.v);
+            Ok(())
+        });
+    };
     std::thread::scope(|scope| {
         // Beside the chunks: V is hashed as one, and nothing waits for it.
-        scope.spawn(|| v_hasher.update(&subject.v));
-        for _ in 0..threads.min(chunks.len()).max(1) {
-            scope.spawn(|| {
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    lanes.wait_for_room(index, 2 * threads + 2, || failed.load(Ordering::Acquire));
-                    if index >= chunks.len() || failed.load(Ordering::Acquire) {
-                        return;
-                    }
-                    match job.chunk(index, chunks[index].clone()) {
-                        Ok(()) => progress(chunks[index].len()),
-                        Err(error) => {
-                            let mut slot = failure.lock().unwrap_or_else(PoisonError::into_inner);
-                            slot.get_or_insert(error);
-                            failed.store(true, Ordering::Release);
-                            lanes.wake();
-                        }
-                    }
-                }
-            });
+        if threads::spawn(scope, hash_v).is_none() {
+            hash_v();
         }
+        threads::together(threads.min(chunks.len()).max(1), || {
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                lanes.wait_for_room(index, waiting_max(threads), || failed.load(Ordering::Acquire));
+                if index >= chunks.len() || failed.load(Ordering::Acquire) {
+                    return;
+                }
+                attempt(&mut || {
+                    job.chunk(index, chunks[index].clone())?;
+                    progress(chunks[index].len());
+                    Ok(())
+                });
+            }
+        });
     });
     if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(error);
@@ -298,21 +321,21 @@ pub fn run(subject: &Subject<'_>, progress: &(dyn Fn(usize) + Sync)) -> Result<B
     let mut take = || hashed.next().unwrap_or_else(|| unreachable!("one per hasher"));
     let (a, operator, dense) = (take(), take(), take());
     let (rebuilt, shifted) = if applies { (Some(take()), Some(take())) } else { (None, None) };
-    let v = v_hasher.finish();
+    let v = v_hasher.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
     let bits = tally.finish(case, a, v, operator, dense, rebuilt, shifted, words)?;
     Ok(Bits { changes: perturbation.map(Arc::new), ..bits })
 }
+
+/// Why nothing is verified under other modes than those of IEEE 754.
+pub const NOT_IEEE: &str = "the processor flushes subnormals to zero or does not round to nearest: a loaded library \
+                            changed the floating-point environment";
 
 /// Every thread asks before every pass: loaded libraries set these modes.
 fn require_ieee() -> Result<(), CaseError> {
     if float_environment_is_ieee() {
         return Ok(());
     }
-    Err(CaseError::Environment(
-        "the processor flushes subnormals to zero or does not round to nearest: a loaded library \
-         changed the floating-point environment"
-            .into(),
-    ))
+    Err(CaseError::Environment(NOT_IEEE.into()))
 }
 
 fn describe(p: &Perturbation) -> String {

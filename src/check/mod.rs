@@ -3,5 +3,6 @@
 pub mod bits;
 pub mod explain;
 pub mod lanes;
+pub mod memory;
 mod tally;
 pub mod tolerance;

@@ -41,7 +41,7 @@ impl Devices {
             }
             Err(error) if self.choice.is_none() => {
                 // Nobody asked for it: the bits can be had without.
-                anstream::eprintln!("warning: device {ordinal} is not used: {error}");
+                crate::output::note(&format!("warning: device {ordinal} is not used: {error}"));
                 Ok(None)
             }
             Err(error) => Err(Failure::environment(error)),

@@ -1,7 +1,5 @@
 //! `verify list`: cases with shapes, bytes, flops, arithmetic, pinned or not.
 
-use std::io::Write as _;
-
 use super::ListArgs;
 use super::select::{Selected, select};
 use crate::failure::Failure;
@@ -9,6 +7,9 @@ use record::claims::Claim;
 use record::exit::VERIFIED;
 use record::manifest::Manifest;
 use record::numbers::bytes;
+
+// The name by which other actions know it.
+pub use crate::output::print;
 
 pub fn run(args: &ListArgs) -> Result<u8, Failure> {
     let selected = select(&args.selection)?;
@@ -28,10 +29,11 @@ pub fn run(args: &ListArgs) -> Result<u8, Failure> {
     for selected in &selected {
         for case in selected.cases() {
             let (m, k, n) = (case.m as u64, case.k as u64, case.n as u64);
-            let a_bytes = m * k * case.dtype.size() as u64;
-            let v_bytes = k * n * case.dtype.size() as u64;
-            let y_bytes = m * n * case.output.size() as u64;
-            let flops = 2 * m * k * n;
+            let product = |factors: [u64; 3]| factors.into_iter().fold(1, u64::saturating_mul);
+            let a_bytes = product([m, k, case.dtype.size() as u64]);
+            let v_bytes = product([k, n, case.dtype.size() as u64]);
+            let y_bytes = product([m, n, case.output.size() as u64]);
+            let flops = product([m, k, n]).saturating_mul(2);
             let pinned = selected.expected.cases.contains_key(&case.id);
             count += 1;
             pinned_count += usize::from(pinned);
@@ -48,7 +50,7 @@ pub fn run(args: &ListArgs) -> Result<u8, Failure> {
                 case.id,
                 format!("{m} x {k} x {n}"),
                 bytes(a_bytes as f64),
-                bytes((v_bytes + y_bytes) as f64),
+                bytes(v_bytes.saturating_add(y_bytes) as f64),
                 flops as f64 / 1e9,
                 case.arithmetic.to_string(),
             ));
@@ -141,11 +143,4 @@ fn list_claims(selected: &[Selected], json: bool) -> Result<u8, Failure> {
     }
     print(&text);
     Ok(VERIFIED)
-}
-
-/// Writes data to stdout; a reader that went away is no failure.
-pub fn print(text: &str) {
-    let mut out = anstream::stdout();
-    let _ = out.write_all(text.as_bytes());
-    let _ = out.flush();
 }

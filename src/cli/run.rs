@@ -23,6 +23,7 @@ use crate::audit::{Auditor, Task};
 use crate::backend::cuda::Device;
 use crate::doctor::environment;
 use crate::failure::Failure;
+use crate::output::note;
 use crate::predict::{predict, processor_s};
 use crate::published::Machine;
 use crate::shard;
@@ -101,7 +102,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     let prediction = (!args.quiet && !to_do.is_empty()).then(|| {
         let prediction = predict(&to_do, auditor.isa, auditor.threads);
         let measuring = if args.no_measure { "" } else { ", and measuring on top of it" };
-        anstream::eprintln!("predicted: {prediction}{measuring}");
+        note(&format!("predicted: {prediction}{measuring}"));
         prediction
     });
     let (started, processor_before_s) = (Instant::now(), processor_s());
@@ -153,7 +154,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
         say(&terminal::summary(record, code));
     });
     if let Some(prediction) = prediction.filter(|_| args.no_measure) {
-        anstream::eprintln!("took: {}", prediction.beside(took_s, processor_s));
+        note(&format!("took: {}", prediction.beside(took_s, processor_s)));
     }
     Ok(code)
 }

@@ -56,12 +56,6 @@ fn memory_bytes() -> Option<u64> {
     Some(field.strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
-/// Memory that a new allocation may take without swapping, where the system tells.
-pub fn memory_available_bytes() -> Option<u64> {
-    let field = field_of("/proc/meminfo", "MemAvailable")?;
-    Some(field.strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
-}
-
 /// Sum over the data and unified caches of one core.
 fn cache_bytes(folder: &Path) -> Option<u64> {
     let mut bytes = 0;

@@ -12,12 +12,13 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use cuda::Cuda;
-pub use environment::{environment, memory_available_bytes};
+pub use environment::environment;
 pub use published::{PublishedReport, PublishedTensor, published};
 
 use crate::baseline;
 use crate::baseline::probe;
 use crate::baseline::probe::{Followed, Setting, Shape};
+use crate::check::bits;
 use crate::measure::{EnergyCounter, POWERCAP, Rapl, with_threads};
 use record::baseline::{Kind, Missing};
 
@@ -57,10 +58,10 @@ pub struct Availability {
 /// Examines this machine. With `arithmetic` every baseline is probed, which takes seconds, and minutes
 /// with a device: what its libraries compute is computed again here.
 pub fn report(arithmetic: bool) -> DoctorReport {
-    // First: vendor libraries are best opened before any thread is started.
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let baselines = baseline::all(cores);
+    // Before libraries are opened, which sets the floating-point modes anew: what a run would find.
     let environment = environment();
+    // Vendor libraries are best opened before any thread is started.
+    let baselines = baseline::all(environment.cores);
     let energy = match Rapl::open(Path::new(POWERCAP)) {
         Ok(rapl) => Availability { available: true, detail: rapl.name() },
         Err(reason) => Availability { available: false, detail: reason },
@@ -75,13 +76,13 @@ pub fn report(arithmetic: bool) -> DoctorReport {
         None => Availability { available: false, detail: "no home folder is set".into() },
     };
     let (cuda, devices) = cuda::cuda();
-    let (mut can, mut cannot) = (
-        vec![
-            "verify every digest of every manifest, those of accelerators included".to_string(),
-            format!("measure on the CPU, with up to {} threads", environment.cores),
-        ],
-        Vec::new(),
-    );
+    let (mut can, mut cannot) = (Vec::new(), Vec::new());
+    if environment.float_environment_is_ieee {
+        can.push("verify every digest of every manifest, those of accelerators included".into());
+        can.push(format!("measure on the CPU, with up to {} threads", environment.cores));
+    } else {
+        cannot.push(format!("verify any digest: {}", bits::NOT_IEEE));
+    }
     cuda.can(&mut can, &mut cannot);
     if !energy.available {
         cannot.push(format!("measure energy: {}", energy.detail));

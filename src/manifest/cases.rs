@@ -225,9 +225,21 @@ fn arithmetics(walk: &mut Walk, section: &Section) -> Vec<(Dtype, Arithmetic)> {
     pairs
 }
 
-/// Contiguous slices cover k, and none of them is empty.
+/// Contiguous slices cover k, and none of them is empty. Slices that are dealt are no more than k has elements: each is
+/// a sum that is kept for every output.
 fn check_slices(walk: &mut Walk, section: &Section, (slices, place): Placed<Slices>) {
-    let Slices::Contiguous { count, len } = slices else { return };
+    let (count, len) = match slices {
+        Slices::One => return,
+        Slices::Contiguous { count, len } => (count, len),
+        Slices::Dealt { count, .. } => {
+            let has_fewer = |layer: &&Layer| count as u64 > layer.k.max(1);
+            if let Some(Layer { name, k, .. }) = section.layers.iter().find(has_fewer) {
+                let message = format!("{count} slices are dealt to layer `{name}`: k is {k}");
+                walk.fail(place, message, "slices beyond k are empty: leave them out");
+            }
+            return;
+        }
+    };
     // Both factors are at most 2^31.
     let (count, len) = (count as u64, len as u64);
     let fits = |layer: &&Layer| {

@@ -4,6 +4,10 @@ use super::errors::ManifestError;
 use super::tree::{Node, Value};
 use contract::words::{nearest, quote};
 
+/// Longest name. A case's id has a section's and a layer's, and with the rest of it names a folder: 255 bytes at most on
+/// common file systems.
+const NAME_LEN_MAX: usize = 100;
+
 /// Collects what is wrong. Every reading method returns `None` after it has reported.
 #[derive(Default)]
 pub(super) struct Walk {
@@ -133,7 +137,8 @@ impl Walk {
         }
     }
 
-    /// A name made of the characters that `allowed` accepts, which `characters` says in words.
+    /// A name made of the characters that `allowed` accepts, which `characters` says in words, and not too long for
+    /// tables and for names of files.
     pub fn name<'n>(
         &mut self,
         node: &'n Node,
@@ -145,6 +150,11 @@ impl Walk {
         if !text.chars().all(allowed) || text.starts_with(['.', '-']) {
             let what = format!("{what} made of {characters}, not starting with `.` or `-`");
             return self.expected(node, &what, "");
+        }
+        // All allowed characters have one byte.
+        if text.len() > NAME_LEN_MAX {
+            let what = format!("{what} of at most {NAME_LEN_MAX} characters");
+            return self.expected(node, &what, &format!("it has {}", text.len()));
         }
         Some(text)
     }

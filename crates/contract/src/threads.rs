@@ -1,8 +1,32 @@
 //! Work spread over threads without a pool: used where results are combined in order.
 
 use std::ops::Range;
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::thread::{Builder, Scope, ScopedJoinHandle};
+
+/// A thread of a scope; `None` where the system has no more of them (a limit of processes, or no memory for a stack):
+/// the caller does without.
+pub fn spawn<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> Option<ScopedJoinHandle<'scope, T>> {
+    Builder::new().spawn_scoped(scope, work).ok()
+}
+
+/// Calls `work` on this thread and, at the same time, on up to `threads - 1` more. A panic on one of them goes on here,
+/// once all have ended.
+pub fn together(threads: usize, work: impl Fn() + Sync) {
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map_while(|_| spawn(scope, &work)).collect();
+        work();
+        if let Some(Err(panic)) = others.into_iter().map(|other| other.join()).find(Result::is_err)
+        {
+            resume_unwind(panic);
+        }
+    });
+}
 
 /// `f(0), f(1), .., f(count - 1)`, computed on up to `threads` threads, in order.
 pub fn map<T: Send>(threads: usize, count: usize, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
@@ -11,18 +35,14 @@ pub fn map<T: Send>(threads: usize, count: usize, f: impl Fn(usize) -> T + Sync)
     }
     let next = AtomicUsize::new(0);
     let results = Mutex::new(Vec::with_capacity(count));
-    std::thread::scope(|scope| {
-        for _ in 0..threads.min(count) {
-            scope.spawn(|| {
-                loop {
-                    let i = next.fetch_add(1, Ordering::Relaxed);
-                    if i >= count {
-                        break;
-                    }
-                    let result = f(i);
-                    results.lock().unwrap_or_else(PoisonError::into_inner).push((i, result));
-                }
-            });
+    together(threads.min(count), || {
+        loop {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            if i >= count {
+                break;
+            }
+            let result = f(i);
+            results.lock().unwrap_or_else(PoisonError::into_inner).push((i, result));
         }
     });
     let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -44,18 +64,12 @@ pub fn fill<T: Send>(
 /// Gives every item to `f`, on `threads` threads that take one after the other.
 pub fn each<T>(threads: usize, items: impl Iterator<Item = T> + Send, f: impl Fn(T) + Sync) {
     let items = Mutex::new(items);
-    let work = || {
+    together(threads, || {
         loop {
             let item = items.lock().unwrap_or_else(PoisonError::into_inner).next();
             let Some(item) = item else { return };
             f(item);
         }
-    };
-    std::thread::scope(|scope| {
-        for _ in 1..threads {
-            scope.spawn(work);
-        }
-        work();
     });
 }
 

@@ -39,4 +39,4 @@ pub use synthetic::fill_synthetic;
 pub use tensor_core::{GroupSelection, GroupedA, GroupedV, gemm_tensor_core};
 pub use threads::parallel_for;
 pub use tiles::{Selection, TiledA, gemm_chain};
-pub use vendor::{MklCsr, OneMkl, OpenBlas, Search};
+pub use vendor::{MklCsr, OneMkl, OpenBlas, Search, shorten_spinning};

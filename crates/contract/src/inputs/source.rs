@@ -58,7 +58,7 @@ impl Source for Held {
 
 impl Held {
     /// Sources up to this many bytes are held, so that a run can stay within 2 GiB.
-    const BYTES_MAX: usize = 512 << 20;
+    pub const BYTES_MAX: usize = 512 << 20;
 
     /// A whole m x k source as `fill` fills it in, if it is small enough to be held.
     pub fn filled<E>(

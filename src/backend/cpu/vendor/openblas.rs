@@ -133,8 +133,8 @@ impl OpenBlas {
 const THREAD_TIMEOUT: (&str, &str) = ("OPENBLAS_THREAD_TIMEOUT", "20");
 
 /// Sets [`THREAD_TIMEOUT`], which the library reads when it is loaded, unless the user did or
-/// other threads are running.
-fn shorten_spinning() {
+/// other threads are running: the program calls this before it starts any.
+pub fn shorten_spinning() {
     let (name, value) = THREAD_TIMEOUT;
     let threads = std::fs::read_dir("/proc/self/task").map_or(usize::MAX, Iterator::count);
     if threads == 1 && std::env::var_os(name).is_none() {

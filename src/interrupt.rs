@@ -1,0 +1,92 @@
+//! INT and TERM in the process that does the work: a thread of its own lets the run finish what it has, and ends the
+//! process. Left out: passing signals on from the parent, which `supervise` does.
+
+#[cfg(unix)]
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A signal that asks the program to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    Interrupt,
+    Terminate,
+}
+
+impl Signal {
+    /// The exit code after it: 128 and the signal's number, as shells give it.
+    pub fn code(self) -> u8 {
+        match self {
+            Signal::Interrupt => 130,
+            Signal::Terminate => 143,
+        }
+    }
+}
+
+type Finish = Box<dyn FnOnce(Signal) + Send>;
+
+/// Locked while it is called, and never unlocked after that.
+static FINISH: Mutex<Option<Finish>> = Mutex::new(None);
+
+fn finish() -> MutexGuard<'static, Option<Finish>> {
+    FINISH.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A registered closure; it is called no more once this is dropped.
+#[must_use = "the closure is forgotten when this is dropped"]
+#[derive(Debug)]
+pub struct Registered(());
+
+/// Has `f` called once, on a thread of its own, when INT or TERM comes; then the process ends with 130 or 143. The last
+/// closure registered counts. While it runs, dropping what this returned waits for the end of the process: hold no lock
+/// then that `f` takes.
+pub fn finish_with(f: impl FnOnce(Signal) + Send + 'static) -> Registered {
+    *finish() = Some(Box::new(f));
+    Registered(())
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        *finish() = None;
+    }
+}
+
+/// Calls what is registered and ends the process.
+fn interrupted(signal: Signal) -> ! {
+    let mut registered = finish();
+    if let Some(finish) = registered.take() {
+        // A panic is told of by its hook; the process ends all the same.
+        let _ = catch_unwind(AssertUnwindSafe(|| finish(signal)));
+    }
+    crate::supervise::end(signal.code())
+}
+
+/// Waits for signals on a thread of its own. Where no thread can be had, they end the process as they do by default.
+#[cfg(unix)]
+pub fn listen() {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let all = [(SIGINT, Signal::Interrupt), (SIGTERM, Signal::Terminate)];
+    let heeded: Vec<(i32, Signal)> =
+        all.into_iter().filter(|(number, _)| !is_ignored(*number)).collect();
+    let wait = move || {
+        let numbers = heeded.iter().map(|(number, _)| number);
+        let Ok(mut signals) = signal_hook::iterator::Signals::new(numbers) else { return };
+        let first = signals.forever().next();
+        if let Some((_, signal)) = heeded.iter().find(|(number, _)| Some(*number) == first) {
+            interrupted(*signal);
+        }
+    };
+    let _ = std::thread::Builder::new().name("interrupt".into()).spawn(wait);
+}
+
+#[cfg(not(unix))]
+pub fn listen() {}
+
+/// Whether whoever started the program wants a signal ignored, as `nohup` and shells do for what runs in the background.
+#[cfg(unix)]
+pub(crate) fn is_ignored(number: i32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask >> (number - 1) & 1 == 1
+}

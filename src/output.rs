@@ -1,0 +1,114 @@
+//! Standard output and standard error. What cannot be written is known at the end and changes the exit code; a reader
+//! that went away (`| head -1`) wants no more, and is no failure.
+
+use std::io::{self, ErrorKind, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use anstream::AutoStream;
+
+use crate::failure::Failure;
+
+/// A stream of text that remembers why the first write to it failed, and then writes no more.
+struct Output<W> {
+    stream: W,
+    failed: Option<io::Error>,
+}
+
+impl<W: Write> Output<W> {
+    const fn new(stream: W) -> Output<W> {
+        Output { stream, failed: None }
+    }
+
+    /// Writes text at once.
+    fn write(&mut self, text: &str) {
+        if self.failed.is_none() {
+            let written = self.stream.write_all(text.as_bytes()).and_then(|()| self.stream.flush());
+            self.failed = written.err();
+        }
+    }
+
+    fn result(&self) -> Result<(), Failure> {
+        match &self.failed {
+            Some(error) if error.kind() != ErrorKind::BrokenPipe => {
+                Err(Failure::environment(format!("failed to write to standard output: {error}")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Standard output, with colour on a terminal only.
+struct Stdout;
+
+impl Write for Stdout {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        AutoStream::auto(io::stdout()).write(text)
+    }
+
+    fn write_all(&mut self, text: &[u8]) -> io::Result<()> {
+        AutoStream::auto(io::stdout()).write_all(text)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stdout().flush()
+    }
+}
+
+fn stdout() -> MutexGuard<'static, Output<Stdout>> {
+    static STDOUT: Mutex<Output<Stdout>> = Mutex::new(Output::new(Stdout));
+    STDOUT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Writes data to standard output. A failure is kept for [`result`].
+pub fn print(text: &str) {
+    stdout().write(text);
+}
+
+/// Whether everything printed so far was written, or nobody wanted it.
+pub fn result() -> Result<(), Failure> {
+    stdout().result()
+}
+
+/// Writes a line to standard error. There is nowhere to say that this failed.
+pub fn note(line: &str) {
+    let _ = writeln!(anstream::stderr(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes one write, then fails.
+    struct Once(usize, ErrorKind);
+
+    impl Write for Once {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+            self.0 += 1;
+            if self.0 == 1 { Ok(text.len()) } else { Err(io::Error::from(self.1)) }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_first_failure_is_remembered_and_nothing_is_written_after_it() {
+        let mut output = Output::new(Once(0, ErrorKind::StorageFull));
+        output.write("one");
+        assert!(output.result().is_ok());
+        output.write("two");
+        output.write("three");
+        assert_eq!(output.stream.0, 2);
+        let failure = output.result().expect_err("it failed");
+        assert_eq!(failure.code, record::exit::ENVIRONMENT);
+        assert!(failure.message.starts_with("failed to write to standard output: "));
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_no_failure() {
+        let mut output = Output::new(Once(1, ErrorKind::BrokenPipe));
+        output.write("one");
+        assert!(output.result().is_ok());
+    }
+}
