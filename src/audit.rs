@@ -16,7 +16,10 @@ use crate::backend::cuda::Device;
 use crate::check::bits;
 use crate::check::bits::{Bits, CaseError, Subject};
 use crate::check::explain;
+use crate::check::memory::needed_bytes;
+use crate::machine;
 use crate::operator::{DenseReference, OnDevice, Operator, SkipDevice, SkipOperator};
+use crate::panics;
 use crate::published;
 use crate::weights::{Checkpoint, is_moderate};
 use crate::weights::{FaultKind, WeightsError};
@@ -31,9 +34,6 @@ use record::expected::{Entry, Expected, Tensors};
 use record::manifest::Manifest;
 use record::verdict::Verdict;
 use record::{BitsRecord, CaseRecord, Stopped};
-use crate::check::memory::needed_bytes;
-use crate::machine;
-use crate::panics;
 
 pub use held::HeldInputs;
 

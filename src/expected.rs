@@ -6,8 +6,8 @@ use record::expected::FORMAT;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use record::manifest::Manifest;
 use crate::read;
+use record::manifest::Manifest;
 
 /// Largest file that is read, in bytes. A case takes about 2.4 KB, and a manifest has 25,000 at most for its own size.
 const BYTES_MAX: u64 = 64 << 20;

@@ -14,6 +14,14 @@ pub enum Signal {
 }
 
 impl Signal {
+    /// The name in records and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Signal::Interrupt => "SIGINT",
+            Signal::Terminate => "SIGTERM",
+        }
+    }
+
     /// The exit code after it: 128 and the signal's number, as shells give it.
     pub fn code(self) -> u8 {
         match self {

@@ -3,21 +3,27 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use record::exit::{self, BAD_INPUT, ENVIRONMENT};
 use sparse_verify::cli::{
     Action, Cli, doctor, explain, inputs, judge, lint, list, merge, pin, recheck, report, run,
 };
-use record::exit::{self, BAD_INPUT, ENVIRONMENT};
 use sparse_verify::failure::Failure;
 use sparse_verify::output::{self, note};
-use sparse_verify::supervise::{self, After, Role};
+use sparse_verify::supervise::{self, AFTER, After, JOURNAL, Role};
 use sparse_verify::{interrupt, panics};
 
 fn main() -> ExitCode {
     let ended = match supervise::role() {
-        Ok(Role::Parent) => supervise::supervise(&mut |death| {
-            note(&format!("error: {death}"));
-            After::Stop(ENVIRONMENT)
-        }),
+        Ok(Role::Parent) => {
+            // Where a run notes its progress if its record is nowhere else: gone with this process.
+            let folder = tempfile::Builder::new().prefix("sparse-verify-").tempdir().ok();
+            let journal = folder.as_ref().map(|folder| folder.path().join("journal.json"));
+            let variables = journal.map(|path| (JOURNAL.into(), path.into_os_string()));
+            supervise::supervise(variables.into_iter().collect(), &mut |death| {
+                note(&format!("error: {death}"));
+                After::Again { variables: vec![(AFTER.into(), death.to_string().into())] }
+            })
+        }
         Ok(Role::Child | Role::Alone) => {
             // Before there is a second thread.
             sparse_verify::backend::cpu::shorten_spinning();
@@ -60,6 +66,10 @@ fn work() -> Result<u8, Failure> {
         }
     };
     sparse_verify::backend::cpu::keep_freed_memory();
+    if cli.action.is_some() && std::env::var_os(AFTER).is_some() {
+        // Only a run has parts that can still be done.
+        return Ok(ENVIRONMENT);
+    }
     match cli.action {
         None => run::run(&cli.run),
         Some(Action::Pin(args)) => pin::run(&args),

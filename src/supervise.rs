@@ -74,13 +74,18 @@ fn signal_name(number: i32) -> String {
     format!("signal {number}")
 }
 
+/// Says to a child that the one before it died, and how.
+pub const AFTER: &str = "SPARSE_VERIFY_AFTER";
+/// A place for a child's notes on its progress that its parent removes.
+pub const JOURNAL: &str = "SPARSE_VERIFY_JOURNAL";
+
 /// How to go on after a [`Death`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum After {
     /// End with this code.
     Stop(u8),
-    /// Start the child again, with these arguments after the program's own and these environment variables.
-    Again { arguments: Vec<OsString>, variables: Vec<(OsString, OsString)> },
+    /// Start the child again, with the same arguments and these environment variables.
+    Again { variables: Vec<(OsString, OsString)> },
 }
 
 /// Codes after INT and TERM, as shells give them.
@@ -117,7 +122,10 @@ pub fn role() -> Result<Role, String> {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub fn supervise(_: &mut dyn FnMut(&Death) -> After) -> Result<u8, String> {
+pub fn supervise(
+    _: Vec<(OsString, OsString)>,
+    _: &mut dyn FnMut(&Death) -> After,
+) -> Result<u8, String> {
     Err("this system has no supervised processes".into())
 }
 

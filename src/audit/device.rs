@@ -18,17 +18,17 @@ use crate::check::tolerance::Tolerance;
 use crate::measure;
 use crate::measure::{Contender, CudaPlatform, EnergyCounter, Instruments, Plan, RealClock};
 use crate::operator::{DeviceOperator, OnDevice, Operator, Staged};
+use crate::panics;
 use contract::arithmetic::tensor_core::Architecture;
 use contract::case::Case;
 use contract::digest::Digest;
 use contract::digest::digest_of_output;
 use contract::inputs::Weights;
+use contract::threads;
 use record::baseline::Identified;
 use record::baseline::{Kind, Missing};
 use record::timings::{CaseTimings, Window};
 use record::verdict::Verdict;
-use crate::panics;
-use contract::threads;
 
 /// Cases with fewer dense operations than this get no energy windows: they take seconds each.
 const ENERGY_FLOPS_MIN: f64 = 1e11;

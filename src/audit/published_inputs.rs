@@ -37,9 +37,7 @@ impl Auditor<'_> {
             };
             let (compared, reason) = match compared {
                 Ok(compared) => (Some(compared), None),
-                Err(Stop { reason, .. }) => {
-                    (None, Some(reason))
-                }
+                Err(Stop { reason, .. }) => (None, Some(reason)),
             };
             let needs_device = matches!(claim.v_recipe, Some((Recipe::Normal, _)));
             let device = match (&machine.device, published.tensor) {

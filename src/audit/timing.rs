@@ -10,8 +10,8 @@ use crate::baseline::Baselines;
 use crate::check::bits::Bits;
 use crate::check::tolerance::Tolerance;
 use crate::doctor;
-use crate::measure;
 use crate::machine;
+use crate::measure;
 use crate::measure::{
     CacheFlush, Contender, CpuPlatform, EnergyCounter, Instruments, POWERCAP, Plan, Rapl, RealClock,
 };

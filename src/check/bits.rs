@@ -13,6 +13,7 @@ use super::tally::{OPERATOR_ITSELF, Tally};
 use crate::backend::cpu::float_environment_is_ieee;
 use crate::operator;
 use crate::operator::{Built, Operator, Staged};
+use crate::panics;
 use contract::arithmetic::Arithmetic;
 use contract::case::Case;
 use contract::digest::{Hashed, TensorHasher};
@@ -23,7 +24,6 @@ use contract::perturbation::{self, Unperturbed};
 use contract::threads;
 use record::compare::difference_in_words;
 use record::compare::{BoundReport, Difference};
-use crate::panics;
 
 /// Why a case has no bits to judge.
 #[derive(Debug, thiserror::Error)]

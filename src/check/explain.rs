@@ -1,8 +1,8 @@
 //! Bits beside the committed digests: what a record keeps of them, and why a case does not hold, in words that say
 //! which, by what and where. The verdict itself is derived from what is kept, by the record's own crate.
 
-use record::verdict::DigestRow;
 use record::BitsRecord;
+use record::verdict::DigestRow;
 
 use super::bits::Bits;
 use contract::case::Case;

@@ -2,8 +2,8 @@
 
 use super::bits::{rows_max, waiting_max};
 use contract::arithmetic::Arithmetic;
-use contract::inputs::source::Held;
 use contract::case::Case;
+use contract::inputs::source::Held;
 
 /// The program itself, its libraries, and what does not grow with a case.
 const BASE_BYTES: u64 = 32 << 20;

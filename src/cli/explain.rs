@@ -5,10 +5,10 @@ use super::list::print;
 use super::select::globs;
 use crate::failure::Failure;
 use contract::digest::panel_start;
+use record::CaseRecord;
 use record::compare::difference_in_words;
 use record::exit::VERIFIED;
 use record::verdict::Verdict;
-use record::CaseRecord;
 
 pub fn run(args: &ExplainArgs) -> Result<u8, Failure> {
     let record = record::load(&args.record)?;

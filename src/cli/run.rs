@@ -11,19 +11,24 @@ use contract::digest::Digest;
 use contract::published::Recipe;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use record::claims::PublishedInput;
+use record::manifest::Manifest;
 use record::report::{junit, terminal};
 use record::shard::Shard;
-use record::{CaseKey, End, FORMAT, ManifestRecord, Record, RecordError, RunOptions};
+use record::{
+    CaseKey, CaseRecord, End, FORMAT, ManifestRecord, Record, RecordError, RunOptions, Stopped,
+};
 
 use super::RunArgs;
 use super::device::Devices;
 use super::running::Running;
 use super::select::{Selected, select};
-use crate::audit::{Auditor, Task};
+use crate::audit::{Auditor, Task, blank};
 use crate::backend::cuda::Device;
 use crate::doctor::environment;
 use crate::failure::Failure;
+use crate::interrupt;
 use crate::output::note;
+use crate::output::print as say;
 use crate::predict::{predict, processor_s};
 use crate::published::Machine;
 use crate::shard;
@@ -51,6 +56,9 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
         }
     }
     let mut running = Running::begin(args, fresh(args, manifests))?;
+    let interrupted = running.clone();
+    let _registered =
+        interrupt::finish_with(move |signal| interrupted.clone().interrupt(signal.name()));
     let done: HashSet<(String, String)> = running.with(|record| {
         record.cases.iter().map(|case| (case.manifest.clone(), case.id.clone())).collect()
     });
@@ -120,6 +128,9 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
         for case in selected.cases() {
             let key = CaseKey { manifest: manifest.name.clone(), id: case.id.clone() };
             if done.contains(&(key.manifest.clone(), key.id.clone())) {
+                if running.goes_on() {
+                    continue;
+                }
                 running.with(|record| {
                     if let Some(case) = record.case(&key.manifest, &key.id) {
                         say(&terminal::case(case, width, detail));
@@ -127,25 +138,32 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
                 });
                 continue;
             }
-            running.start(key)?;
-            let bar = progress_bar(case, args.quiet);
-            let audited = auditor.audit(&Task {
-                manifest,
-                case,
-                expected: &selected.expected,
-                expected_file: &expected_file,
-                progress: &|rows| bar.inc(rows as u64),
-            });
-            bar.finish_and_clear();
+            let audited = match running.death_at(&key) {
+                Some(death) => died(manifest, case, death),
+                None => {
+                    running.start(key)?;
+                    let bar = progress_bar(case, args.quiet);
+                    let audited = auditor.audit(&Task {
+                        manifest,
+                        case,
+                        expected: &selected.expected,
+                        expected_file: &expected_file,
+                        progress: &|rows| bar.inc(rows as u64),
+                    });
+                    bar.finish_and_clear();
+                    audited
+                }
+            };
             say(&terminal::case(&audited, width, detail));
             if !running.push(audited, devices.records()) {
                 break 'cases;
             }
         }
     }
-    running.with(|record| {
-        make_published_inputs(&selected, &mut auditor, &mut devices, record);
-    });
+    // Not under the lock that a signal waits for: this can take minutes.
+    let mut with_inputs = running.with(|record| record.clone());
+    make_published_inputs(&selected, &mut auditor, &mut devices, &mut with_inputs);
+    running.with(|record| record.published_inputs = with_inputs.published_inputs);
     let took_s = started.elapsed().as_secs_f64();
     let processor_s = processor_s().zip(processor_before_s).map(|(after, before)| after - before);
     let code = running.end(End::Completed);
@@ -159,11 +177,14 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     Ok(code)
 }
 
-/// To standard output; a reader that went away must not stop the run: the record is still wanted.
-fn say(text: &str) {
-    let mut out = anstream::stdout();
-    let _ = out.write_all(text.as_bytes());
-    let _ = out.flush();
+/// A case at which the process died.
+fn died(manifest: &Manifest, case: &Case, death: &str) -> CaseRecord {
+    CaseRecord {
+        stopped: Some(Stopped::Environment),
+        exit_code: Stopped::Environment.code(),
+        reasons: vec![death.to_owned()],
+        ..blank(manifest, case)
+    }
 }
 
 /// Refuses places that would overwrite each other.

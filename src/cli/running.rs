@@ -12,15 +12,22 @@ use super::RunArgs;
 use super::run::write_junit;
 use crate::failure::Failure;
 use crate::files::is_stream;
+use crate::output::{note, print};
 use crate::records::{Existing, RecordFile};
+use crate::supervise::{AFTER, JOURNAL};
 
 /// Shared with whoever ends the run early.
 #[derive(Clone)]
-pub struct Running(Arc<Mutex<State>>);
+pub struct Running {
+    state: Arc<Mutex<State>>,
+    /// The case at which an earlier process of this run died, and how.
+    died: Option<(CaseKey, String)>,
+}
 
 struct State {
     record: Record,
-    file: Option<RecordFile>,
+    /// Where `--json` says, and the parent's journal where that is no file.
+    files: Vec<RecordFile>,
     junit: Option<PathBuf>,
     /// The code of what could not be written. It does not hide a refutation.
     failed: u8,
@@ -37,34 +44,47 @@ impl Running {
             (_, true) => Existing::Overwrite,
             _ => Existing::Refuse,
         };
-        let mut record = fresh;
-        let mut file = None;
-        if let Some(path) = &args.json {
-            let (opened, bytes) = RecordFile::open(path, existing)?;
+        let death = std::env::var(AFTER).ok();
+        let existing = if death.is_some() { Existing::Resume } else { existing };
+        let (mut record, mut died, mut files) = (fresh, None, Vec::new());
+        let kept = args.json.as_ref().filter(|path| !is_output(path));
+        // Where the record is not kept in a file, what was done must outlive this process all the same.
+        let journal = std::env::var_os(JOURNAL).map(PathBuf::from).filter(|_| kept.is_none());
+        for path in args.json.iter().cloned().chain(journal) {
+            let (opened, bytes) = RecordFile::open(&path, existing)?;
             if let Some(bytes) = bytes {
                 let old = record::parse(&bytes, &path.display().to_string())?;
-                record = continued(old, record, path)?;
+                record = match &death {
+                    Some(death) => {
+                        let (old, key) = survivor(old)?;
+                        died = Some((key, death.clone()));
+                        old
+                    }
+                    None => continued(old, record, &path)?,
+                };
+            } else if death.is_some() && !is_output(&path) {
+                return Err(nothing_left());
             }
-            file = Some(opened);
+            files.push(opened);
         }
         let mut state = State {
             record,
-            file,
+            files,
             junit: args.junit.clone(),
             failed: exit::VERIFIED,
             has_ended: false,
         };
-        if let Some(file) = &mut state.file {
+        for file in &mut state.files {
             file.write(&state.record)?;
         }
         if let Some(path) = state.junit.as_ref().filter(|path| !is_output(path)) {
             write_junit(&state.record, path)?;
         }
-        Ok(Running(Arc::new(Mutex::new(state))))
+        Ok(Running { state: Arc::new(Mutex::new(state)), died })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Looks at the record, or changes it.
@@ -72,21 +92,28 @@ impl Running {
         f(&mut self.lock().record)
     }
 
+    /// How an earlier process of this run died at a case.
+    pub fn death_at(&self, key: &CaseKey) -> Option<&str> {
+        self.died.as_ref().filter(|(at, _)| at == key).map(|(_, death)| death.as_str())
+    }
+
+    /// Whether this process goes on where an earlier one died: what that one printed is there.
+    pub fn goes_on(&self) -> bool {
+        self.died.is_some()
+    }
+
     /// Notes which case is at work.
     pub fn start(&mut self, key: CaseKey) -> Result<(), Failure> {
         let mut state = self.lock();
-        let State { record, file, .. } = &mut *state;
+        let State { record, files, .. } = &mut *state;
         record.running = Some(key);
-        match file {
-            Some(file) => Ok(file.note(record)?),
-            None => Ok(()),
-        }
+        Ok(files.iter_mut().try_for_each(|file| file.note(record))?)
     }
 
     /// Adds a case. `false` if it could not be written: the run cannot go on.
     pub fn push(&mut self, case: CaseRecord, devices: Vec<DeviceRecord>) -> bool {
         let mut state = self.lock();
-        let State { record, file, failed, .. } = &mut *state;
+        let State { record, files, failed, .. } = &mut *state;
         record.running = None;
         record.devices = devices;
         // At its place in the order asked for; the last but where a resumed run fills a gap.
@@ -95,16 +122,15 @@ impl Running {
         let at = record.cases.partition_point(|known| place(known) < place(&case));
         let is_last = at == record.cases.len();
         record.cases.insert(at, case);
-        let written = match file {
-            None => Ok(()),
-            Some(file) if is_last => file.push(&record.cases[at], record),
-            Some(file) => file.write(record),
-        };
+        let written = files.iter_mut().try_for_each(|file| match is_last {
+            true => file.push(&record.cases[at], record),
+            false => file.write(record),
+        });
         match written {
             Ok(()) => true,
             Err(error) => {
                 let failure = Failure::from(error);
-                anstream::eprintln!("error: {failure}");
+                note(&format!("error: {failure}"));
                 *failed = exit::worse(*failed, failure.code);
                 record.ended = Some(End::Failed { reason: failure.message });
                 false
@@ -115,7 +141,7 @@ impl Running {
     /// Ends the run once: derives what follows, writes record and JUnit, and says which code that gives.
     pub fn end(&mut self, end: End) -> u8 {
         let mut state = self.lock();
-        let State { record, file, junit, failed, has_ended } = &mut *state;
+        let State { record, files, junit, failed, has_ended } = &mut *state;
         if !*has_ended {
             *has_ended = true;
             record.ended.get_or_insert(end);
@@ -124,14 +150,14 @@ impl Running {
             }
             derive::fill(record);
             let mut failures: Vec<Failure> = Vec::new();
-            if let Some(file) = file {
+            for file in files {
                 failures.extend(file.finish(record).err().map(Failure::from));
             }
             if let Some(path) = junit {
                 failures.extend(write_junit(record, path).err());
             }
             for failure in failures {
-                anstream::eprintln!("error: {failure}");
+                note(&format!("error: {failure}"));
                 *failed = exit::worse(*failed, failure.code);
             }
         }
@@ -143,7 +169,7 @@ impl Running {
         let code = self.end(End::Interrupted { signal: signal.to_owned() });
         let state = self.lock();
         let text = terminal::summary(&state.record, code);
-        anstream::print!("{text}");
+        print(&text);
     }
 }
 
@@ -158,6 +184,19 @@ fn places(manifests: &[ManifestRecord]) -> impl Fn(&str, &str) -> Option<(usize,
         let at = manifests.iter().position(|known| known.name == manifest)?;
         Some((at, manifests[at].own().iter().position(|known| known == id)?))
     }
+}
+
+/// Why nothing can be done after a death: it was told already.
+fn nothing_left() -> Failure {
+    Failure::environment("nothing of the run can be gone on with after that")
+}
+
+/// The record of a process that died, and the case that was at work.
+fn survivor(mut old: Record) -> Result<(Record, CaseKey), Failure> {
+    let key = old.running.take().ok_or_else(nothing_left)?;
+    (old.ended, old.outcome) = (None, None);
+    old.judged.clear();
+    Ok((old, key))
 }
 
 /// The record of an earlier run, to be continued by `new`: exactly what was asked then, by the same program.

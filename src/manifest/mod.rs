@@ -244,7 +244,9 @@ fn format_is_known(walk: &mut Walk, fields: &Fields<'_>) -> bool {
         return true;
     }
     if text == OLD_FORMAT {
-        let hint = format!("the key `operator` of a section is called `plan` now; then `format: {FORMAT}`");
+        let hint = format!(
+            "the key `operator` of a section is called `plan` now; then `format: {FORMAT}`"
+        );
         walk.fail(node.place, format!("format `{OLD_FORMAT}` is not read any more"), &hint);
         return false;
     }

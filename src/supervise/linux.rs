@@ -50,12 +50,17 @@ pub fn role() -> Result<Role, String> {
 /// Starts the child and waits for it; the code to end with. INT and TERM are passed on, and the code is 130 or 143 once
 /// the child has ended; a second one kills it. Called on the main thread, since the child dies with the thread that
 /// started it.
-pub fn supervise(on_death: &mut dyn FnMut(&Death) -> After) -> Result<u8, String> {
+///
+/// `variables` are set in the child's environment; those of [`After::Again`] as well.
+pub fn supervise(
+    variables: Vec<(OsString, OsString)>,
+    on_death: &mut dyn FnMut(&Death) -> After,
+) -> Result<u8, String> {
     let failed = |error: io::Error| format!("failed to supervise a process: {error}");
     let caught = Caught::new().map_err(failed)?;
-    let (mut arguments, mut variables) = (Vec::new(), Vec::new());
+    let mut all = variables;
     loop {
-        let (status, told, interrupted) = caught.child(&arguments, &variables).map_err(failed)?;
+        let (status, told, interrupted) = caught.child(&all).map_err(failed)?;
         if let Some(signal) = interrupted {
             return Ok(signal.code());
         }
@@ -68,7 +73,10 @@ pub fn supervise(on_death: &mut dyn FnMut(&Death) -> After) -> Result<u8, String
         };
         match on_death(&death) {
             After::Stop(code) => return Ok(code),
-            After::Again { arguments: a, variables: v } => (arguments, variables) = (a, v),
+            After::Again { variables } => {
+                all.retain(|(name, _)| variables.iter().all(|(new, _)| new != name));
+                all.extend(variables);
+            }
         }
     }
 }
@@ -100,7 +108,6 @@ impl Caught {
     /// One child from start to end: its status, the code it told, and the signal that the parent got meanwhile.
     fn child(
         &self,
-        arguments: &[OsString],
         variables: &[(OsString, OsString)],
     ) -> io::Result<(ExitStatus, Option<u8>, Option<Signal>)> {
         let (mut told, line) = io::pipe()?;
@@ -116,7 +123,6 @@ impl Caught {
         command
             .arg0(own.next().unwrap_or_else(|| "verify".into()))
             .args(own)
-            .args(arguments)
             .envs(variables.iter().map(|(name, value)| (name, value)))
             .env(MARK, format!("{} {path}", std::process::id()));
         let mut child = command.spawn()?;
