@@ -13,6 +13,7 @@ use crate::record::{self, DeviceRecord};
 use crate::vectors;
 
 pub fn run(args: &DoctorArgs) -> Result<u8, Failure> {
+    crate::threads::make_pool();
     if let Some(path) = &args.vectors {
         return measure_vectors(path, args.device);
     }
