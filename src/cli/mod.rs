@@ -46,7 +46,8 @@ use record::shared::SharedOutputs;
         1  something was refuted\n  \
         2  bad usage, bad manifest or bad weights file\n  \
         3  nothing refuted, but something required was not verified\n  \
-        4  the environment failed (memory, disk, permissions, network)\n\n\
+        4  the environment failed (memory, disk, permissions, network)\n  \
+        130 and 143  after INT and TERM\n\n\
         VERIFY.md is the specification that all digests follow."
 )]
 pub struct Cli {
@@ -166,6 +167,7 @@ impl Resources {
 
     /// Audits our own operator's bits on the CPU, and measures nothing.
     pub fn auditor(&self, quiet: bool) -> Auditor<'static> {
+        crate::threads::make_pool();
         Auditor {
             isa: self.isa(),
             threads: self.threads(),
