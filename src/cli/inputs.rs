@@ -11,11 +11,11 @@ use super::select::select;
 use crate::audit;
 use crate::audit::Stop;
 use crate::failure::Failure;
+use crate::machine;
 use contract::case::Case;
 use contract::digest::Digest;
 use contract::dtype::Dtype;
 use record::exit::VERIFIED;
-use crate::machine;
 
 pub fn run(args: &InputsArgs) -> Result<u8, Failure> {
     let selected = select(&args.selection)?;

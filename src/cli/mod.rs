@@ -167,7 +167,7 @@ impl Resources {
 
     /// Audits our own operator's bits on the CPU, and measures nothing.
     pub fn auditor(&self, quiet: bool) -> Auditor<'static> {
-        crate::threads::make_pool();
+        crate::backend::cpu::make_pool();
         Auditor {
             isa: self.isa(),
             threads: self.threads(),

@@ -1,8 +1,4 @@
 //! However the program ends, its code is one of those that are documented, and nothing but a verdict gives 0.
-#![cfg(target_os = "linux")]
-
-mod common;
-
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
@@ -12,20 +8,21 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Section, Workbench};
-use ndarray::{Array2, ArrayView2};
-use rustix::process::{Pid, Signal, kill_process};
-use sparse_verify::audit::{Auditor, HeldInputs, SharedOutputs, Task};
-use sparse_verify::backend::cpu::Isa;
-use record::verdict::Verdict;
-use record::expected::Expected;
-use sparse_verify::weights::Resolver;
+use crate::common::{Section, Workbench};
 use contract::case::Case;
+use ndarray::{Array2, ArrayView2};
+use record::CaseRecord;
+use record::expected::Expected;
+use record::shared::SharedOutputs;
+use record::verdict::Verdict;
+use rustix::process::{Pid, Signal, kill_process};
+use sparse_verify::audit::{Auditor, HeldInputs, Task};
+use sparse_verify::backend::cpu::Isa;
+use sparse_verify::interrupt;
 use sparse_verify::operator::{Built, Error, Operator, SkipOperator, Staged};
 use sparse_verify::panics;
-use record::CaseRecord;
-use sparse_verify::interrupt;
 use sparse_verify::supervise::{self, After, Death, Role};
+use sparse_verify::weights::Resolver;
 
 const MANIFEST: &str = "manifests/small.yaml";
 
@@ -43,7 +40,7 @@ fn long() -> Section<'static> {
 /// tests/faulty/openblas.c, built with cc; `None` where there is none.
 fn library(bench: &Workbench, misbehaviour: &str) -> Option<PathBuf> {
     let library = bench.path("libopenblas.so.0");
-    let source = common::repository("tests/faulty/openblas.c");
+    let source = crate::common::repository("tests/faulty/openblas.c");
     let built = Command::new("cc")
         .args(["-shared", "-fPIC", "-O0", &format!("-DMISBEHAVE={misbehaviour}"), "-o"])
         .args([library.as_os_str(), source.as_ref()])

@@ -11,6 +11,8 @@ mod ci_examples;
 mod claims;
 mod device_records;
 mod devices;
+#[cfg(target_os = "linux")]
+mod ends;
 mod exit_codes;
 mod hub_program;
 mod junit;
