@@ -15,6 +15,7 @@ use record::DeviceRecord;
 use record::exit::{REFUTED, VERIFIED};
 
 pub fn run(args: &DoctorArgs) -> Result<u8, Failure> {
+    crate::threads::make_pool();
     if let Some(path) = &args.vectors {
         return measure_vectors(path, args.device);
     }

@@ -7,7 +7,7 @@ use crate::failure::Failure;
 use contract::digest::panel_start;
 use record::CaseRecord;
 use record::compare::difference_in_words;
-use record::exit::VERIFIED;
+use record::outcome;
 use record::verdict::Verdict;
 
 pub fn run(args: &ExplainArgs) -> Result<u8, Failure> {
@@ -31,7 +31,7 @@ pub fn run(args: &ExplainArgs) -> Result<u8, Failure> {
         print(&format!("all {} cases hold: nothing to explain\n", chosen.len()));
     }
     differing.into_iter().for_each(|case| print(&explain(case)));
-    Ok(VERIFIED)
+    Ok(outcome::of(&record).code)
 }
 
 /// One case in full.

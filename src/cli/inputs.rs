@@ -15,6 +15,7 @@ use contract::case::Case;
 use contract::digest::Digest;
 use contract::dtype::Dtype;
 use record::exit::VERIFIED;
+use crate::machine;
 
 pub fn run(args: &InputsArgs) -> Result<u8, Failure> {
     let selected = select(&args.selection)?;
@@ -24,6 +25,11 @@ pub fn run(args: &InputsArgs) -> Result<u8, Failure> {
     };
     for selected in &selected {
         for case in selected.cases() {
+            // Both as values and as the bytes of their dtype.
+            let [m, k, n] = [case.m, case.k, case.n].map(|x| x as u128);
+            let bytes = 8 * (m * k + k * n);
+            machine::require(u64::try_from(bytes).unwrap_or(u64::MAX))
+                .map_err(|why| Failure::environment(format!("case `{}`: {why}", case.id)))?;
             let (weights, _) =
                 auditor.weights(&selected.manifest, case).map_err(|stop| stopped(case, stop))?;
             let a = weights

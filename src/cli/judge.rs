@@ -9,6 +9,7 @@ use crate::audit::recipe_text;
 use crate::failure::Failure;
 use crate::files::is_stream;
 use record::claims::Claim;
+use record::exit::{Require, worse};
 use record::report::terminal;
 use record::report::terminal::Detail;
 use record::{FORMAT, Record};
@@ -36,7 +37,8 @@ pub fn run(args: &JudgeArgs) -> Result<u8, Failure> {
             anstream::eprintln!("wrote {}", path.display());
         }
     }
-    Ok(record::outcome::of_claims(&record.judged))
+    let bits = record::outcome::under(&record, record.options.strict, Require::Bits).code;
+    Ok(worse(bits, record::outcome::of_claims(&record.judged)))
 }
 
 /// Takes a manifest's sections and claims into the record of a run of it; how many of its cases are there.

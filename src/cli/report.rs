@@ -7,7 +7,8 @@ use super::ReportArgs;
 use crate::failure::Failure;
 use crate::files::{is_stream, replace};
 use record::Record;
-use record::exit::{REFUTED, VERIFIED};
+use record::exit::{REFUTED, VERIFIED, worse};
+use record::outcome;
 use record::report::overview::visible;
 use record::report::{compare, html, markdown};
 
@@ -30,7 +31,9 @@ pub fn run(args: &ReportArgs) -> Result<u8, Failure> {
         let more = if more > 0 { format!("\n  and {more} more") } else { String::new() };
         anstream::eprintln!("the records differ: {}{more}", visible(first));
     }
-    Ok(if differences.is_empty() { VERIFIED } else { REFUTED })
+    let own = records.iter().map(|(_, record)| outcome::of(record).code);
+    let code = own.fold(VERIFIED, worse);
+    Ok(if differences.is_empty() { code } else { worse(code, REFUTED) })
 }
 
 /// Data to stdout: a reader that went away is no failure, a full disk is one.

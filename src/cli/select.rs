@@ -89,12 +89,12 @@ pub fn select(selection: &Selection) -> Result<Vec<Selected>, Failure> {
         let matches = |case: &Case| globs.as_ref().is_none_or(|g| g.is_match(&case.id));
         let chosen =
             (0..manifest.cases.len()).filter(|&i| matches(&manifest.cases[i])).collect::<Vec<_>>();
-        let expected_path = expected::path_for(&manifest);
-        let expected =
-            crate::expected::load(&expected_path, &manifest.name).map_err(|error| match error {
-                expected::ExpectedError::Malformed { .. } => Failure::bad_input(error),
-                expected::ExpectedError::Io { .. } => Failure::environment(error),
-            })?;
+        let failed = |error| match error {
+            expected::ExpectedError::Malformed { .. } => Failure::bad_input(error),
+            expected::ExpectedError::Io { .. } => Failure::environment(error),
+        };
+        let expected_path = expected::path_for(&manifest).map_err(failed)?;
+        let expected = crate::expected::load(&expected_path, &manifest.name).map_err(failed)?;
         selected.push(Selected { manifest, chosen, expected, expected_path });
     }
     if selected.iter().all(|s| s.chosen.is_empty()) {

@@ -2,9 +2,42 @@
 
 use std::ops::Range;
 use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, Once, PoisonError, mpsc};
 use std::thread::{Builder, Scope, ScopedJoinHandle};
+
+/// Whether rayon's global pool is the thread that made it, which must then never wait for another one.
+static ALONE: AtomicBool = AtomicBool::new(false);
+
+/// Makes rayon's global pool of as many threads as the system gives, up to one a core: rayon itself makes all of them
+/// or panics. Without a single one the calling thread is the pool.
+pub fn make_pool() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let thread = |_| {
+            let (give, take) = mpsc::channel::<rayon::ThreadBuilder>();
+            let run = move || take.recv().into_iter().for_each(rayon::ThreadBuilder::run);
+            Builder::new().spawn(run).ok().map(|_| give)
+        };
+        let mut threads: Vec<_> = (0..cores).map_while(thread).collect();
+        let pool = rayon::ThreadPoolBuilder::new();
+        // An error says that there is a pool already.
+        let _ = match threads.len() {
+            0 => {
+                ALONE.store(true, Ordering::SeqCst);
+                pool.num_threads(1).use_current_thread().build_global()
+            }
+            count => {
+                let pool = pool.num_threads(count).spawn_handler(|member| {
+                    let thread = threads.pop().ok_or(std::io::ErrorKind::WouldBlock)?;
+                    thread.send(member).map_err(|_| std::io::ErrorKind::WouldBlock.into())
+                });
+                pool.build_global()
+            }
+        };
+    });
+}
 
 /// A thread of a scope; `None` where the system has no more of them (a limit of processes, or no memory for a stack):
 /// the caller does without.
@@ -12,6 +45,9 @@ pub fn spawn<'scope, T: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     work: impl FnOnce() -> T + Send + 'scope,
 ) -> Option<ScopedJoinHandle<'scope, T>> {
+    if ALONE.load(Ordering::SeqCst) {
+        return None;
+    }
     Builder::new().spawn_scoped(scope, work).ok()
 }
 
