@@ -6,7 +6,7 @@ use record::expected::FORMAT;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::read;
+use crate::files;
 use record::manifest::Manifest;
 
 /// Largest file that is read, in bytes. A case takes about 2.4 KB, and a manifest has 25,000 at most for its own size.
@@ -55,7 +55,7 @@ pub fn path_for(manifest: &Manifest) -> Result<PathBuf, ExpectedError> {
 
 /// Reads a file; one that is not there has no cases.
 pub fn load(path: &Path, manifest: &str) -> Result<Expected, ExpectedError> {
-    let text = match read::text(path, BYTES_MAX) {
+    let text = match files::text(path, BYTES_MAX) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Ok(Expected {
@@ -93,5 +93,5 @@ pub fn save(expected: &Expected, path: &Path) -> Result<(), ExpectedError> {
     let io = |error| ExpectedError::Io { verb: "write", path: path.display().to_string(), error };
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(io)?;
-    crate::files::replace(path, expected.to_text().as_bytes()).map_err(io)
+    files::replace(path, expected.to_text().as_bytes()).map_err(io)
 }

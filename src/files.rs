@@ -1,6 +1,7 @@
-//! Files that are never seen half-written.
+//! Files: ours, which are never seen half-written, and small ones of others, which are read without being kept waiting.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read as _, Write};
 use std::path::{Path, PathBuf};
 
 /// Writes a file beside its place, then moves it there, so that it is never seen half-written.
@@ -80,4 +81,19 @@ fn new_file() -> tempfile::Builder<'static, 'static> {
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
     builder
+}
+
+/// The text of a regular file of at most `bytes_max`. A pipe would wait for its writer, and a device need not end.
+pub fn text(path: &Path, bytes_max: u64) -> io::Result<String> {
+    let refused = |why: String| io::Error::new(ErrorKind::InvalidData, why);
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(refused("not a regular file".into()));
+    }
+    let mut bytes = Vec::new();
+    // The limit holds for what grows meanwhile, too.
+    File::open(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(refused(format!("larger than {} MiB", bytes_max >> 20)));
+    }
+    String::from_utf8(bytes).map_err(|error| refused(error.to_string()))
 }

@@ -1,35 +1,13 @@
 //! INT and TERM in the process that does the work: a thread of its own lets the run finish what it has, and ends the
 //! process. Left out: passing signals on from the parent, which `supervise` does.
 
-#[cfg(unix)]
-use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A signal that asks the program to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
-    Interrupt,
-    Terminate,
-}
-
-impl Signal {
-    /// The name in records and messages.
-    pub fn name(self) -> &'static str {
-        match self {
-            Signal::Interrupt => "SIGINT",
-            Signal::Terminate => "SIGTERM",
-        }
-    }
-
-    /// The exit code after it: 128 and the signal's number, as shells give it.
-    pub fn code(self) -> u8 {
-        match self {
-            Signal::Interrupt => 130,
-            Signal::Terminate => 143,
-        }
-    }
-}
+use crate::signal::Signal;
+#[cfg(unix)]
+use crate::signal::is_ignored;
+use crate::supervise;
 
 type Finish = Box<dyn FnOnce(Signal) + Send>;
 
@@ -66,7 +44,7 @@ fn interrupted(signal: Signal) -> ! {
         // A panic is told of by its hook; the process ends all the same.
         let _ = catch_unwind(AssertUnwindSafe(|| finish(signal)));
     }
-    crate::supervise::end(signal.code())
+    supervise::end(signal.code())
 }
 
 /// Waits for signals on a thread of its own, from when this returns. Where no thread can be had, they end the process as they do by default.
@@ -95,12 +73,3 @@ pub fn listen() {
 
 #[cfg(not(unix))]
 pub fn listen() {}
-
-/// Whether whoever started the program wants a signal ignored, as `nohup` and shells do for what runs in the background.
-#[cfg(unix)]
-pub(crate) fn is_ignored(number: i32) -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
-    mask >> (number - 1) & 1 == 1
-}

@@ -216,7 +216,7 @@ fn continued(mut old: Record, new: Record, path: &Path) -> Result<Record, Failur
 
 /// What keeps two records from being of one run.
 fn differs(old: &Record, new: &Record) -> Option<String> {
-    if derive::is_old(old) {
+    if old.is_old() {
         return Some(format!(
             "its format is `{}`, this program writes `{}`",
             old.format, new.format

@@ -15,22 +15,12 @@ use std::any::Any;
 
 use ndarray::{ArrayView2, ArrayViewMut2};
 
+pub use crate::backend::Error;
 pub use device::{DeviceBuilt, DeviceOperator, OnDevice};
 pub use mma_sync::MmaSync;
 pub use reference::DenseReference;
 pub use skip::SkipOperator;
 pub use skip_device::SkipDevice;
-
-/// Why an operator could not do its work.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The request is outside what this implementation does.
-    #[error("{0}")]
-    Unsupported(String),
-    /// The machine failed: memory, a library, a device.
-    #[error("{0}")]
-    Environment(String),
-}
 
 /// Turns a weight matrix into something that can be applied to many activations.
 pub trait Operator: Send + Sync {
