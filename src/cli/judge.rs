@@ -34,7 +34,7 @@ pub fn run(args: &JudgeArgs) -> Result<u8, Failure> {
     if let Some(path) = &args.json {
         crate::records::save(&record, path)?;
         if !is_stream(path) {
-            anstream::eprintln!("wrote {}", path.display());
+            crate::output::note(&format!("wrote {}", path.display()));
         }
     }
     let bits = record::outcome::under(&record, record.options.strict, Require::Bits).code;

@@ -32,7 +32,7 @@ pub fn run(args: &MergeArgs) -> Result<u8, Failure> {
     }
     if !duplicates.is_empty() {
         let what = listed("case", &duplicates);
-        anstream::eprintln!("note: twice and alike, one is kept: {what}");
+        crate::output::note(&format!("note: twice and alike, one is kept: {what}"));
     }
     record.options.strict = args.gate.strict;
     record.options.require = args.gate.require;
@@ -53,7 +53,7 @@ pub fn run(args: &MergeArgs) -> Result<u8, Failure> {
         failures.extend(run::write_junit(&record, path).err());
     }
     for failure in failures {
-        anstream::eprintln!("error: {failure}");
+        crate::output::note(&format!("error: {failure}"));
         code = exit::worse(code, failure.code);
     }
     print(&terminal::summary(&record, code));

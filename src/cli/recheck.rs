@@ -29,7 +29,7 @@ pub fn run(args: &RecheckArgs) -> Result<u8, Failure> {
             Ok(record) => record,
             Err(error) => {
                 let failure = Failure::from(error);
-                anstream::eprintln!("error: {}", visible(&failure.message));
+                crate::output::note(&format!("error: {}", visible(&failure.message)));
                 code = worse(code, failure.code);
                 continue;
             }

@@ -30,8 +30,12 @@ fn style(verdict: Verdict) -> Style {
     Style::new().fg_color(Some(color.into()))
 }
 
+/// Characters of the column of ids at most: a formatted width has 16 bits, and a terminal far fewer.
+const WIDTH_MAX: usize = 200;
+
 /// The table's head; `width` is that of the longest id.
 pub fn head(width: usize) -> String {
+    let width = width.min(WIDTH_MAX);
     format!(
         "{:<width$}  {:<12}  {:<16}  {:>9}  {:>8}  {}\n",
         "case", "verdict", "operator sha256", "nnz", "time", "measured"
@@ -40,6 +44,7 @@ pub fn head(width: usize) -> String {
 
 /// One case's line, with its reasons below it.
 pub fn case(case: &CaseRecord, width: usize, detail: Detail) -> String {
+    let width = width.min(WIDTH_MAX);
     let mut text = String::new();
     if detail == Detail::Quiet && case.verdict.satisfies() {
         return text;
@@ -144,7 +149,7 @@ pub fn claims(record: &Record, detail: Detail) -> String {
     if detail == Detail::Quiet || record.judged.is_empty() {
         return text;
     }
-    let width = record.judged.iter().map(|claim| claim.id.len()).max().unwrap_or(0);
+    let width = record.judged.iter().map(|claim| claim.id.len()).max().unwrap_or(0).min(WIDTH_MAX);
     text.push_str("\nclaims\n");
     for claim in &record.judged {
         let style = claim_style(claim.word);
