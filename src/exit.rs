@@ -5,6 +5,7 @@ use clap::ValueEnum;
 use crate::check::verdict::Verdict;
 use crate::claims::{JudgedClaim, Word};
 use crate::record::{CaseRecord, Record};
+use crate::words::visible_lines;
 
 /// Everything required was verified.
 pub const VERIFIED: u8 = 0;
@@ -30,9 +31,9 @@ pub fn worse(a: u8, b: u8) -> u8 {
     if rank(a) >= rank(b) { a } else { b }
 }
 
-/// A failure that ends the program, with its code.
+/// A failure that ends the program, with its code. Whatever its message came from, it is shown as text.
 #[derive(Debug, thiserror::Error)]
-#[error("{message}")]
+#[error("{}", visible_lines(message))]
 pub struct Failure {
     pub code: u8,
     pub message: String,

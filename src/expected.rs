@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::digest::Digest;
 use crate::manifest::{Case, Manifest};
+use crate::words::{self, visible_yaml};
 
 /// The version of the files' format.
 const FORMAT: u32 = 1;
@@ -105,14 +106,12 @@ impl Expected {
                 });
             }
             Err(error) => {
-                let path = path.display().to_string();
+                let path = words::path(path);
                 return Err(ExpectedError::Io { verb: "read", path, error });
             }
         };
-        let malformed = |message: String| ExpectedError::Malformed {
-            path: path.display().to_string(),
-            message,
-        };
+        let malformed =
+            |message: String| ExpectedError::Malformed { path: words::path(path), message };
         let expected: Expected =
             serde_saphyr::from_str(&text).map_err(|error| malformed(error.to_string()))?;
         if expected.format != FORMAT {
@@ -178,8 +177,7 @@ impl Expected {
 
     /// Replaces the file at once, or leaves it as it was.
     pub fn save(&self, path: &Path) -> Result<(), ExpectedError> {
-        let io =
-            |error| ExpectedError::Io { verb: "write", path: path.display().to_string(), error };
+        let io = |error| ExpectedError::Io { verb: "write", path: words::path(path), error };
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).map_err(io)?;
         crate::record::replace(path, self.to_text().as_bytes()).map_err(io)
@@ -188,7 +186,8 @@ impl Expected {
 
 /// A YAML double-quoted scalar.
 fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+    let text = text.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{}\"", visible_yaml(&text))
 }
 
 impl Entry {

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use sparse_verify::cli::{
-    Action, Cli, doctor, explain, inputs, judge, lint, list, merge, pin, report, run,
+    Action, Cli, doctor, explain, inputs, judge, lint, list, merge, near, pin, report, run,
 };
 use sparse_verify::exit::BAD_INPUT;
 
@@ -14,7 +14,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // Help and version are data; anything else is bad usage.
             let asked_for = !error.use_stderr();
-            let _ = error.print();
+            near::print_usage_error(&error);
             return ExitCode::from(if asked_for { 0 } else { BAD_INPUT });
         }
     };

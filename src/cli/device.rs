@@ -7,6 +7,7 @@ use super::DeviceChoice;
 use crate::backend::cuda::{CudaError, Device, device_names};
 use crate::exit::Failure;
 use crate::record::DeviceRecord;
+use crate::words::visible_lines;
 
 /// The devices of a run, each opened once.
 pub struct Devices {
@@ -41,6 +42,7 @@ impl Devices {
             }
             Err(error) if self.choice.is_none() => {
                 // Nobody asked for it: the bits can be had without.
+                let error = visible_lines(&error.to_string()).into_owned();
                 anstream::eprintln!("warning: device {ordinal} is not used: {error}");
                 Ok(None)
             }

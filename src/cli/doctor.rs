@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use super::DoctorArgs;
-use super::list::print;
+use super::list::{print, print_json};
 use crate::arithmetic::tensor_core::Architecture;
 use crate::backend::cuda::Device;
 use crate::doctor;
 use crate::exit::{Failure, REFUTED, VERIFIED};
 use crate::published::Machine;
 use crate::record::{self, DeviceRecord};
-use crate::vectors;
+use crate::{vectors, words};
 
 pub fn run(args: &DoctorArgs) -> Result<u8, Failure> {
     if let Some(path) = &args.vectors {
@@ -21,7 +21,7 @@ pub fn run(args: &DoctorArgs) -> Result<u8, Failure> {
     }
     let report = doctor::report(args.arithmetic);
     if args.json {
-        print(&format!("{:#}\n", serde_json::json!(report)));
+        print_json(&serde_json::json!(report));
     } else {
         print(&report.to_string());
     }
@@ -34,7 +34,7 @@ fn draw_published(args: &DoctorArgs) -> Result<u8, Failure> {
     let machine = Machine { threads, device: Device::open(args.device) };
     let report = doctor::published(&machine).map_err(Failure::environment)?;
     if args.json {
-        print(&format!("{:#}\n", serde_json::json!(report)));
+        print_json(&serde_json::json!(report));
     } else {
         print(&report.to_string());
     }
@@ -63,11 +63,11 @@ fn measure_vectors(path: &Path, ordinal: usize) -> Result<u8, Failure> {
     )
     .map_err(Failure::environment)?;
     record::replace(path, file.to_text().as_bytes()).map_err(|error| {
-        Failure::environment(format!("failed to write {}: {error}", path.display()))
+        Failure::environment(format!("failed to write {}: {error}", words::path(path)))
     })?;
     print(&file.summary());
     let wrong = file.replay();
     wrong.iter().for_each(|line| print(&format!("! {line}\n")));
-    print(&format!("wrote {}\n", path.display()));
+    print(&format!("wrote {}\n", words::path(path)));
     Ok(if wrong.is_empty() { VERIFIED } else { REFUTED })
 }

@@ -13,12 +13,13 @@ use crate::digest::Digest;
 use crate::exit::{Failure, VERIFIED};
 use crate::manifest::Case;
 use crate::matrix::Dtype;
+use crate::words;
 
 pub fn run(args: &InputsArgs) -> Result<u8, Failure> {
     let selected = select(&args.selection)?;
     let mut auditor = args.resources.auditor(false);
     let io = |error: &dyn std::fmt::Display| {
-        Failure::environment(format!("failed to write to {}: {error}", args.out.display()))
+        Failure::environment(format!("failed to write to {}: {error}", words::path(&args.out)))
     };
     for selected in &selected {
         for case in selected.cases() {
@@ -43,7 +44,7 @@ pub fn run(args: &InputsArgs) -> Result<u8, Failure> {
                 }
                 .map_err(|error| io(&error))?;
                 let digest = Digest::of(bytes);
-                super::list::print(&format!("{}  {name}  {digest}\n", path.display()));
+                super::list::print(&format!("{}  {name}  {digest}\n", words::path(&path)));
             }
             let dtype = match case.dtype {
                 Dtype::F32 => FileDtype::F32,

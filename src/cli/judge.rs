@@ -2,7 +2,7 @@
 
 use super::JudgeArgs;
 use super::device::Devices;
-use super::list::print;
+use super::list::print_table;
 use super::run::make_published_inputs;
 use super::select::{Selected, select};
 use crate::audit::recipe_text;
@@ -10,6 +10,7 @@ use crate::claims::Claim;
 use crate::exit::{self, Failure};
 use crate::record::{FORMAT, Record, is_stream};
 use crate::report::terminal::{self, Detail};
+use crate::words;
 
 pub fn run(args: &JudgeArgs) -> Result<u8, Failure> {
     let selected = select(&args.selection)?;
@@ -19,7 +20,7 @@ pub fn run(args: &JudgeArgs) -> Result<u8, Failure> {
         found += adopt(&mut record, selected)?;
     }
     if found == 0 {
-        let path = args.record.display();
+        let path = words::path(&args.record);
         return Err(Failure::bad_input(format!("{path} has none of the cases asked for")));
     }
     let mut auditor = args.resources.auditor(false);
@@ -27,11 +28,11 @@ pub fn run(args: &JudgeArgs) -> Result<u8, Failure> {
     make_published_inputs(&selected, &mut auditor, &mut devices, &mut record);
     record.format = FORMAT.to_owned();
     record.judge();
-    print(&terminal::claims(&record, Detail::Verbose));
+    print_table(&terminal::claims(&record, Detail::Verbose));
     if let Some(path) = &args.json {
         record.save(path)?;
         if !is_stream(path) {
-            anstream::eprintln!("wrote {}", path.display());
+            anstream::eprintln!("wrote {}", words::path(path));
         }
     }
     Ok(exit::of_claims(&record.judged))

@@ -8,6 +8,7 @@ use crate::claims::Claim;
 use crate::exit::{Failure, VERIFIED};
 use crate::manifest::Manifest;
 use crate::numbers::bytes;
+use crate::words::{terminal_lines, visible, visible_json, visible_lines};
 
 pub fn run(args: &ListArgs) -> Result<u8, Failure> {
     let selected = select(&args.selection)?;
@@ -43,7 +44,7 @@ pub fn run(args: &ListArgs) -> Result<u8, Failure> {
             let published_text = published.map(|of| format!("; {}", of.title)).unwrap_or_default();
             text.push_str(&format!(
                 "{:<9}  {:<width$}  {:>20}  {:>9}  {:>9}  {:>9.3}  {:<22}  {state}{published_text}\n",
-                selected.manifest.name,
+                visible(&selected.manifest.name),
                 case.id,
                 format!("{m} x {k} x {n}"),
                 bytes(a_bytes as f64),
@@ -88,9 +89,10 @@ pub fn run(args: &ListArgs) -> Result<u8, Failure> {
     }
     text.push('\n');
     if args.json {
-        text = format!("{:#}\n", serde_json::Value::Array(json));
+        print_json(&serde_json::Value::Array(json));
+    } else {
+        print(&text);
     }
-    print(&text);
     Ok(VERIFIED)
 }
 
@@ -112,7 +114,7 @@ fn list_claims(selected: &[Selected], json: bool) -> Result<u8, Failure> {
             .iter()
             .map(|(manifest, claim)| serde_json::json!({"manifest": manifest.name, "claim": claim}))
             .collect();
-        print(&format!("{:#}\n", serde_json::Value::Array(document)));
+        print_json(&serde_json::Value::Array(document));
         return Ok(VERIFIED);
     }
     let width = claims.iter().map(|(_, claim)| claim.id.len()).max().unwrap_or(5);
@@ -133,8 +135,8 @@ fn list_claims(selected: &[Selected], json: bool) -> Result<u8, Failure> {
         };
         text.push_str(&format!(
             "{:<10}  {:<width$}  {} [{cases}]\n",
-            manifest.name,
-            claim.id,
+            visible(&manifest.name),
+            visible(&claim.id),
             figures.join(", ")
         ));
     }
@@ -142,8 +144,23 @@ fn list_claims(selected: &[Selected], json: bool) -> Result<u8, Failure> {
     Ok(VERIFIED)
 }
 
-/// Writes data to stdout; a reader that went away is no failure.
+/// Writes lines to stdout, as text whatever they hold.
 pub fn print(text: &str) {
+    write(&visible_lines(text));
+}
+
+/// Writes the lines of a table whose verdicts have a style.
+pub fn print_table(text: &str) {
+    write(&terminal_lines(text));
+}
+
+/// Writes a document.
+pub fn print_json(document: &serde_json::Value) {
+    write(&visible_json(&format!("{document:#}\n")));
+}
+
+/// A reader that went away is no failure.
+fn write(text: &str) {
     let mut out = anstream::stdout();
     let _ = out.write_all(text.as_bytes());
     let _ = out.flush();

@@ -1,11 +1,13 @@
 //! `verify merge`: the records of all shards of a run -> the record of the run, and its exit code.
 
-use super::list::print;
+use super::list::{print, print_table};
+use super::repeats::Repeats;
 use super::{MergeArgs, run};
 use crate::exit::{self, Failure};
 use crate::merge::{Merged, Part, Refusal, join};
 use crate::record::Record;
 use crate::report::terminal;
+use crate::words::visible;
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Failure {
@@ -32,7 +34,7 @@ pub fn run(args: &MergeArgs) -> Result<u8, Failure> {
     }
     if !duplicates.is_empty() {
         let what = listed("case", &duplicates);
-        anstream::eprintln!("note: twice and alike, one is kept: {what}");
+        anstream::eprintln!("note: twice and alike, one is kept: {}", visible(&what));
     }
     let mut code = args.gate.code(&record);
     if !missing_cases.is_empty() {
@@ -40,12 +42,14 @@ pub fn run(args: &MergeArgs) -> Result<u8, Failure> {
     }
     let width = record.cases.iter().map(|case| case.id.len()).max().unwrap_or(4);
     let quiet = terminal::Detail::Quiet;
-    record.cases.iter().for_each(|case| print(&terminal::case(case, width, quiet)));
+    let mut repeats = Repeats::default();
+    let mut show = |case| print_table(&terminal::case(&repeats.shown(case), width, quiet));
+    record.cases.iter().for_each(&mut show);
     if !missing_shards.is_empty() {
         print(&format!("missing: {}\n", listed("shard", &missing_shards)));
     }
     for id in &missing_cases {
-        print(&format!("missing: case `{id}` is in no record\n"));
+        print(&format!("missing: case `{}` is in no record\n", visible(id)));
     }
     let mut failures: Vec<Failure> = Vec::new();
     failures.extend(record.save(&args.json).err().map(Failure::from));
@@ -56,7 +60,7 @@ pub fn run(args: &MergeArgs) -> Result<u8, Failure> {
         anstream::eprintln!("error: {failure}");
         code = exit::worse(code, failure.code);
     }
-    print(&terminal::summary(&record, code));
+    print_table(&terminal::summary(&record, code));
     Ok(code)
 }
 

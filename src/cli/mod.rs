@@ -8,7 +8,9 @@ pub mod judge;
 pub mod lint;
 pub mod list;
 pub mod merge;
+pub mod near;
 pub mod pin;
+mod repeats;
 pub mod report;
 pub mod run;
 pub mod select;
@@ -20,7 +22,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
 use crate::audit::{self, Auditor, HeldInputs, SharedOutputs};
 use crate::backend::cpu::Isa;
-use crate::exit::{self, Require};
+use crate::exit::{self, Failure, Require};
 use crate::inputs::weights::Resolver;
 use crate::record::Record;
 use crate::shard::Shard;
@@ -262,6 +264,19 @@ pub struct RunArgs {
     /// All digests, the plan and the perturbation of each case
     #[arg(short, long)]
     pub verbose: bool,
+}
+
+impl RunArgs {
+    /// Refuses what no run can give.
+    pub fn check(&self) -> Result<(), Failure> {
+        if self.no_measure && self.gate.require == Require::Measurements {
+            return Err(Failure::bad_input(
+                "--require measurements asks for what --no-measure leaves out\n\
+                 hint: leave --no-measure out, or gate on bits alone with --require bits",
+            ));
+        }
+        Ok(())
+    }
 }
 
 #[derive(Args, Debug, Clone)]

@@ -12,6 +12,7 @@ use crate::audit::{self, Task};
 use crate::doctor::environment;
 use crate::exit::{self, Failure};
 use crate::expected::{Entry, Expected};
+use crate::words;
 
 pub fn run(args: &PinArgs) -> Result<u8, Failure> {
     let selected = select(&args.selection)?;
@@ -84,18 +85,18 @@ fn write(
 ) -> Result<u8, Failure> {
     let path = &selected.expected_path;
     if *after == selected.expected {
-        print(&format!("{}: unchanged\n", path.display()));
+        print(&format!("{}: unchanged\n", words::path(path)));
         return Ok(exit::VERIFIED);
     }
     if let Some(summary) = summary {
-        print(&format!("{}: {summary}\n", path.display()));
+        print(&format!("{}: {summary}\n", words::path(path)));
     }
-    if yes || confirmed(&path.display().to_string())? {
+    if yes || confirmed(&words::path(path))? {
         after.save(path).map_err(Failure::environment)?;
-        print(&format!("wrote {}\n", path.display()));
+        print(&format!("wrote {}\n", words::path(path)));
         Ok(exit::VERIFIED)
     } else {
-        print(&format!("left {} as it was\n", path.display()));
+        print(&format!("left {} as it was\n", words::path(path)));
         Ok(exit::NOT_VERIFIED)
     }
 }

@@ -9,6 +9,7 @@ use std::time::Instant;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::device::Devices;
+use super::repeats::Repeats;
 use super::select::{Selected, select};
 use super::{Gate, RunArgs};
 use crate::audit::{self, Auditor, Task};
@@ -24,6 +25,7 @@ use crate::published::{Machine, Recipe};
 use crate::record::{FORMAT, ManifestRecord, Record, RecordError, RunOptions, is_stream};
 use crate::report::{junit, terminal};
 use crate::shard::{self, Shard};
+use crate::words::{self, terminal_lines, visible};
 
 impl From<RecordError> for Failure {
     fn from(error: RecordError) -> Failure {
@@ -35,6 +37,7 @@ impl From<RecordError> for Failure {
 }
 
 pub fn run(args: &RunArgs) -> Result<u8, Failure> {
+    args.check()?;
     let mut selected = select(&args.selection)?;
     let manifests = describe(&selected);
     let all: usize = selected.iter().map(|s| s.chosen.len()).sum();
@@ -75,7 +78,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     let mut out = anstream::stdout();
     let mut say = |text: &str| {
         // A reader that went away must not stop the run: the record is still wanted.
-        let _ = out.write_all(text.as_bytes());
+        let _ = out.write_all(terminal_lines(text).as_bytes());
         let _ = out.flush();
     };
     let mut devices = Devices::new(args.resources.device);
@@ -110,20 +113,21 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
         anstream::eprintln!("predicted: {prediction}{measuring}");
         prediction
     });
+    let mut repeats = Repeats::default();
     let (started, processor_before_s) = (Instant::now(), processor_s());
     'cases: for (selected, device) in selected.iter().zip(device_of) {
         let manifest = &selected.manifest;
         auditor.device = device;
         if detail != terminal::Detail::Quiet && !selected.chosen.is_empty() {
-            say(&format!("{}: {}\n", manifest.name, manifest.title));
+            say(&format!("{}: {}\n", visible(&manifest.name), visible(&manifest.title)));
             say(&terminal::head(width));
         }
-        let expected_file = selected.expected_path.display().to_string();
+        let expected_file = words::path(&selected.expected_path);
         for case in selected.cases() {
             let key = (manifest.name.clone(), case.id.clone());
             if done.contains(&key) {
                 if let Some(case) = record.case(&key.0, &key.1) {
-                    say(&terminal::case(case, width, detail));
+                    say(&terminal::case(&repeats.shown(case), width, detail));
                 }
                 continue;
             }
@@ -136,7 +140,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
                 progress: &|rows| bar.inc(rows as u64),
             });
             bar.finish_and_clear();
-            say(&terminal::case(&audited, width, detail));
+            say(&terminal::case(&repeats.shown(&audited), width, detail));
             record.cases.push(audited);
             record.devices = devices.records();
             // Already so, but where a resumed run fills a gap.

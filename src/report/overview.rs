@@ -129,19 +129,7 @@ pub fn printed(row: &Row) -> Option<String> {
 
 /// `text` with every character that could hide or move others written out. Line breaks stay.
 pub fn visible(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        // Marks of direction, invisible separators and joiners, the byte order mark and non-characters.
-        let hides = matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff0}'..='\u{fffb}'
-            | '\u{fffe}' | '\u{ffff}' | '\u{e0000}'..='\u{e0fff}');
-        if (c.is_control() && c != '\n') || hides {
-            shown.extend(c.escape_unicode());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
+    crate::words::visible_lines(text).into_owned()
 }
 
 /// The digest of a case's operator output.

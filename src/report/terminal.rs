@@ -10,6 +10,7 @@ use crate::claims::Word;
 use crate::measure::{Rule, Speedup};
 use crate::numbers::{narrow_time, percent, seconds};
 use crate::record::{CaseRecord, Record};
+use crate::words::{visible, visible_lines};
 
 /// How much to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,20 +54,20 @@ pub fn case(case: &CaseRecord, width: usize, detail: Detail) -> String {
     let _ = write!(
         text,
         "{:<width$}  {style}{verdict:<12}{style:#}  {:<16.16}  {nnz:>9}  {:>8}",
-        case.id,
+        visible(&case.id),
         digest,
         seconds(case.seconds)
     );
     let _ = writeln!(text, "  {}", measurement(case));
     for reason in &case.reasons {
         for line in reason.lines() {
-            let _ = writeln!(text, "    {line}");
+            let _ = writeln!(text, "    {}", visible(line));
         }
     }
     if let Some(bits) = bits.filter(|_| detail == Detail::Verbose) {
         for row in &bits.digests {
             if let Some(got) = row.got {
-                let _ = writeln!(text, "    {:<9} {got}", row.name);
+                let _ = writeln!(text, "    {:<9} {got}", visible(&row.name));
             }
         }
         let s = &bits.structure;
@@ -75,8 +76,8 @@ pub fn case(case: &CaseRecord, width: usize, detail: Detail) -> String {
             "    structure {} non-zeros of {}; dead: {} rows, {} columns, {} of {} blocks of side {}",
             s.nnz, s.elements, s.dead_rows, s.dead_columns, s.dead_blocks, s.blocks, s.block_size
         );
-        let _ = writeln!(text, "    plan      {}", bits.plan);
-        let _ = writeln!(text, "    perturbed {}", bits.perturbation);
+        let _ = writeln!(text, "    plan      {}", visible(&bits.plan));
+        let _ = writeln!(text, "    perturbed {}", visible(&bits.perturbation));
         if let Some(bound) = &bits.bound {
             let _ = writeln!(text, "    bound     {:.2} % used", 100.0 * bound.used_max);
             let difference = difference_in_words(&bits.difference).replace('\n', "\n    ");
@@ -89,7 +90,7 @@ pub fn case(case: &CaseRecord, width: usize, detail: Detail) -> String {
 /// Speedups under both rules, or why there are none.
 fn measurement(case: &CaseRecord) -> String {
     let Some(timings) = &case.measurement else {
-        return case.measurement_reason.clone().unwrap_or_default();
+        return visible(case.measurement_reason.as_deref().unwrap_or_default()).into_owned();
     };
     let name = |rule| match rule {
         Rule::Published => "published rule",
@@ -106,7 +107,7 @@ fn measurement(case: &CaseRecord) -> String {
         timings.speedups.iter().find(|speedup| speedup.rule == *rule).map(speedup)
     }));
     parts.extend(timings.no_speedup.iter().cloned());
-    parts.join(", ")
+    visible(&parts.join(", ")).into_owned()
 }
 
 /// A line for each claim, with its words counted; below it what does not hold by its own rule, or with
@@ -132,11 +133,17 @@ pub fn claims(record: &Record, detail: Detail) -> String {
         let twin = claim.twin.as_ref();
         let twin =
             twin.map(|twin| format!(" (by its synthetic twin `{twin}`)")).unwrap_or_default();
-        let _ = writeln!(text, "{:<width$}  {}{twin}", claim.id, counts.join(", "));
+        let _ = writeln!(
+            text,
+            "{:<width$}  {}{}",
+            visible(&claim.id),
+            counts.join(", "),
+            visible(&twin)
+        );
         for row in &claim.rows {
             if detail == Detail::Verbose || row.word.refutes() {
-                let line = row.line.replace('\n', "\n        ");
-                let _ = writeln!(text, "    {}: {}: {line}", row.rule, row.word.name());
+                let line = visible_lines(&row.line).replace('\n', "\n        ");
+                let _ = writeln!(text, "    {}: {}: {line}", visible(&row.rule), row.word.name());
             }
         }
     }

@@ -11,6 +11,7 @@ use crate::exit::{self, Failure};
 use crate::expected::{Entry, Tensors};
 use crate::manifest::Case;
 use crate::record::{BitsRecord, CaseRecord, Record, RecordError, ShardRecord};
+use crate::words::{self, visible};
 
 pub fn run(selected: &[Selected], path: &Path, yes: bool) -> Result<u8, Failure> {
     let record = Record::load(path).map_err(|error| match error {
@@ -21,7 +22,7 @@ pub fn run(selected: &[Selected], path: &Path, yes: bool) -> Result<u8, Failure>
         return Err(Failure::bad_input(format!(
             "{} was made with --nonce, so its perturbed digests are not the committed ones\n\
              hint: run again without --nonce",
-            path.display()
+            words::path(path)
         )));
     }
     let mut machines: Vec<_> = record.shards.iter().map(ShardRecord::machine).collect();
@@ -30,7 +31,7 @@ pub fn run(selected: &[Selected], path: &Path, yes: bool) -> Result<u8, Failure>
         return Err(Failure::bad_input(format!(
             "{} was joined from records of several machines, and does not say which of them ran a case\n\
              hint: give the record of each shard",
-            path.display()
+            words::path(path)
         )));
     }
     let mut code = exit::VERIFIED;
@@ -57,11 +58,11 @@ pub fn run(selected: &[Selected], path: &Path, yes: bool) -> Result<u8, Failure>
                     }
                 }
                 Finding::Nothing(reason) => {
-                    print(&format!("- {}: not confirmed: {reason}\n", case.id));
+                    print(&format!("- {}: not confirmed: {}\n", case.id, visible(&reason)));
                     code = exit::worse(code, exit::NOT_VERIFIED);
                 }
                 Finding::Refused(reason) => {
-                    print(&format!("! {}: refused: {reason}\n", case.id));
+                    print(&format!("! {}: refused: {}\n", case.id, visible(&reason)));
                     code = exit::worse(code, exit::REFUTED);
                 }
             }
@@ -75,7 +76,7 @@ pub fn run(selected: &[Selected], path: &Path, yes: bool) -> Result<u8, Failure>
     if found == 0 {
         return Err(Failure::bad_input(format!(
             "{} has none of the cases asked for",
-            path.display()
+            words::path(path)
         )));
     }
     if code == exit::REFUTED {
