@@ -15,13 +15,14 @@ use crate::machine;
 use contract::case::Case;
 use contract::digest::Digest;
 use contract::dtype::Dtype;
+use contract::words;
 use record::exit::VERIFIED;
 
 pub fn run(args: &InputsArgs) -> Result<u8, Failure> {
     let selected = select(&args.selection)?;
     let mut auditor = args.resources.auditor(false);
     let io = |error: &dyn std::fmt::Display| {
-        Failure::environment(format!("failed to write to {}: {error}", args.out.display()))
+        Failure::environment(format!("failed to write to {}: {error}", words::path(&args.out)))
     };
     for selected in &selected {
         for case in selected.cases() {
@@ -51,7 +52,7 @@ pub fn run(args: &InputsArgs) -> Result<u8, Failure> {
                 }
                 .map_err(|error| io(&error))?;
                 let digest = Digest::of(bytes);
-                super::list::print(&format!("{}  {name}  {digest}\n", path.display()));
+                super::list::print(&format!("{}  {name}  {digest}\n", words::path(&path)));
             }
             let dtype = match case.dtype {
                 Dtype::F32 => FileDtype::F32,

@@ -8,8 +8,10 @@ pub mod judge;
 pub mod lint;
 pub mod list;
 pub mod merge;
+pub mod near;
 pub mod pin;
 pub mod recheck;
+mod repeats;
 pub mod report;
 pub mod run;
 pub mod running;
@@ -24,6 +26,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 use crate::audit;
 use crate::audit::{Auditor, HeldInputs};
 use crate::backend::cpu::Isa;
+use crate::failure::Failure;
 use crate::weights::Resolver;
 use contract::words::quote;
 use record::exit::Require;
@@ -291,6 +294,19 @@ pub struct RunArgs {
     /// All digests, the plan and the perturbation of each case
     #[arg(short, long)]
     pub verbose: bool,
+}
+
+impl RunArgs {
+    /// Refuses what no run can give.
+    pub fn check(&self) -> Result<(), Failure> {
+        if self.no_measure && self.gate.require == Require::Measurements {
+            return Err(Failure::bad_input(
+                "--require measurements asks for what --no-measure leaves out\n\
+                 hint: leave --no-measure out, or gate on bits alone with --require bits",
+            ));
+        }
+        Ok(())
+    }
 }
 
 #[derive(Args, Debug, Clone)]

@@ -177,10 +177,14 @@ fn a_refutation_outranks_what_is_missing() {
 #[test]
 fn required_measurements_that_were_not_made_are_3() {
     let bench = Workbench::pinned(&two());
-    let ran = run(&bench, &["--require", "measurements"]);
+    let text = bench.read("manifests/small.yaml");
+    bench.write("manifests/small.yaml", &(text + "platform: NVIDIA H9000\n"));
+    let ran = bench.verify(&["manifests", "--require", "measurements"]);
     assert_eq!(ran.code, 3, "{ran:?}");
     assert!(ran.stdout.contains("2 cases: 2 verified"), "{}", ran.stdout);
     assert_eq!(run(&bench, &["--require", "bits"]).code, 0);
+    // Those that nobody was to make are a slip.
+    assert_eq!(run(&bench, &["--require", "measurements"]).code, 2);
 }
 
 /// What goes wrong before there is a run is said on stderr, and nothing on stdout.

@@ -27,3 +27,5 @@ mod report;
 mod report_browser;
 mod resume;
 mod shard;
+mod terminal;
+mod words;
