@@ -21,9 +21,9 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
-use crate::audit;
 use crate::audit::{Auditor, HeldInputs};
 use crate::backend::cpu::Isa;
+use crate::operator;
 use crate::weights::Resolver;
 use contract::words::quote;
 use record::exit::Require;
@@ -171,7 +171,7 @@ impl Resources {
             any_platform: false,
             device: None,
             weights: self.resolver(quiet),
-            operator: &audit::skip_operator,
+            operator: &operator::skip_operator,
             held: HeldInputs::default(),
             seen: SharedOutputs::default(),
         }
