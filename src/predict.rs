@@ -12,9 +12,8 @@ use std::time::{Duration, Instant};
 
 use ndarray::Array2;
 
-use crate::audit::skip_operator;
 use crate::backend::cpu::{Isa, fill_synthetic};
-use crate::operator::{DenseReference, Operator, Staged};
+use crate::operator::{DenseReference, Operator, Staged, skip_operator};
 use contract::arithmetic::Arithmetic;
 use contract::case::{Activations, Case, Weights};
 use contract::digest::Digest;

@@ -9,7 +9,7 @@ use crate::backend::cuda::Device;
 use crate::doctor;
 use crate::failure::Failure;
 use crate::published::Machine;
-use crate::vectors;
+use crate::rules::vectors;
 use contract::arithmetic::tensor_core::Architecture;
 use contract::words;
 use record;

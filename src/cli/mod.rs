@@ -23,10 +23,10 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
-use crate::audit;
 use crate::audit::{Auditor, HeldInputs};
 use crate::backend::cpu::Isa;
 use crate::failure::Failure;
+use crate::operator;
 use crate::weights::Resolver;
 use contract::words::quote;
 use record::exit::Require;
@@ -179,7 +179,7 @@ impl Resources {
             any_platform: false,
             device: None,
             weights: self.resolver(quiet),
-            operator: &audit::skip_operator,
+            operator: &operator::skip_operator,
             held: HeldInputs::default(),
             seen: SharedOutputs::default(),
         }

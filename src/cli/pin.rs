@@ -9,7 +9,7 @@ use super::PinArgs;
 use super::list::print;
 use super::select::{Selected, select};
 use crate::audit::Task;
-use crate::doctor::environment;
+use crate::environment::environment;
 use crate::failure::Failure;
 use contract::words;
 use record::exit;

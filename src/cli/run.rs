@@ -25,7 +25,7 @@ use super::running::Running;
 use super::select::{Selected, select};
 use crate::audit::{Auditor, Task, blank};
 use crate::backend::cuda::Device;
-use crate::doctor::environment;
+use crate::environment::environment;
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::output::note;
