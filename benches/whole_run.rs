@@ -10,9 +10,10 @@ use std::time::Instant;
 use contract::case::Case;
 use record::expected::Expected;
 use record::shared::SharedOutputs;
-use sparse_verify::audit::{Auditor, HeldInputs, Task, skip_operator};
+use sparse_verify::audit::{Auditor, HeldInputs, Task};
 use sparse_verify::backend::cpu::Isa;
 use sparse_verify::manifest;
+use sparse_verify::operator::skip_operator;
 use sparse_verify::predict::predict;
 use sparse_verify::weights::Resolver;
 

@@ -18,7 +18,7 @@ use crate::check::bits::{Bits, CaseError, Subject};
 use crate::check::explain;
 use crate::check::memory::needed_bytes;
 use crate::machine;
-use crate::operator::{DenseReference, OnDevice, Operator, SkipDevice, SkipOperator};
+use crate::operator::{DenseReference, OnDevice, Operator, OperatorFor, skip_device};
 use crate::panics;
 use crate::published;
 use crate::weights::{Checkpoint, is_moderate};
@@ -36,24 +36,6 @@ use record::verdict::Verdict;
 use record::{BitsRecord, CaseRecord, Stopped};
 
 pub use held::HeldInputs;
-
-/// Builds the operator under test for a case.
-pub type OperatorFor = dyn Fn(&Case, Isa) -> Box<dyn Operator> + Sync;
-
-/// Our own operator, as the manifest asks for it.
-pub fn skip_operator(case: &Case, isa: Isa) -> Box<dyn Operator> {
-    Box::new(SkipOperator {
-        arithmetic: case.arithmetic,
-        output: case.output,
-        strategy: case.strategy,
-        isa,
-    })
-}
-
-/// Our own operator for a CUDA device, as the manifest asks for it.
-pub fn skip_device(case: &Case, device: &Device) -> SkipDevice {
-    SkipDevice::new(case.arithmetic, case.dtype, case.output, case.strategy, device)
-}
 
 /// How to audit, the same for all cases of a run.
 pub struct Auditor<'a> {

@@ -1,6 +1,7 @@
-//! Files that are never seen half-written.
+//! Files: ours, which are never seen half-written, and small ones of others, which are read without being kept waiting.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read as _, Write};
 use std::path::{Path, PathBuf};
 
 /// Writes a file beside its place, then moves it there, so that it is never seen half-written.
@@ -10,6 +11,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
         // Appending: stdout may be a file that the table is written to as well.
         return std::fs::OpenOptions::new().append(true).open(path)?.write_all(bytes);
     }
+    refuse_foreign_link(path)?;
     let path = follow(path);
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
     let file = new_file().tempfile_in(folder.unwrap_or(Path::new(".")));
@@ -42,6 +44,21 @@ pub fn is_stream(path: &Path) -> bool {
     device || descriptor
 }
 
+/// Refuses to write through a link that another user made.
+pub fn refuse_foreign_link(path: &Path) -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        let Ok(link) = std::fs::symlink_metadata(path) else { return Ok(()) };
+        let own = rustix::process::geteuid().as_raw();
+        if link.is_symlink() && link.uid() != own && link.uid() != 0 {
+            let message = format!("it is a link of user {}, and leads elsewhere", link.uid());
+            return Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, message));
+        }
+    }
+    Ok(())
+}
+
 /// Where links lead, whether there is something or not.
 fn follow(path: &Path) -> PathBuf {
     const LINKS_MAX: usize = 40;
@@ -64,4 +81,19 @@ fn new_file() -> tempfile::Builder<'static, 'static> {
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
     builder
+}
+
+/// The text of a regular file of at most `bytes_max`. A pipe would wait for its writer, and a device need not end.
+pub fn text(path: &Path, bytes_max: u64) -> io::Result<String> {
+    let refused = |why: String| io::Error::new(ErrorKind::InvalidData, why);
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(refused("not a regular file".into()));
+    }
+    let mut bytes = Vec::new();
+    // The limit holds for what grows meanwhile, too.
+    File::open(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(refused(format!("larger than {} MiB", bytes_max >> 20)));
+    }
+    String::from_utf8(bytes).map_err(|error| refused(error.to_string()))
 }

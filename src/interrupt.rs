@@ -1,35 +1,13 @@
 //! INT and TERM in the process that does the work: a thread of its own lets the run finish what it has, and ends the
 //! process. Left out: passing signals on from the parent, which `supervise` does.
 
-#[cfg(unix)]
-use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A signal that asks the program to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
-    Interrupt,
-    Terminate,
-}
-
-impl Signal {
-    /// The name in records and messages.
-    pub fn name(self) -> &'static str {
-        match self {
-            Signal::Interrupt => "SIGINT",
-            Signal::Terminate => "SIGTERM",
-        }
-    }
-
-    /// The exit code after it: 128 and the signal's number, as shells give it.
-    pub fn code(self) -> u8 {
-        match self {
-            Signal::Interrupt => 130,
-            Signal::Terminate => 143,
-        }
-    }
-}
+use crate::signal::Signal;
+#[cfg(unix)]
+use crate::signal::is_ignored;
+use crate::supervise;
 
 type Finish = Box<dyn FnOnce(Signal) + Send>;
 
@@ -66,35 +44,32 @@ fn interrupted(signal: Signal) -> ! {
         // A panic is told of by its hook; the process ends all the same.
         let _ = catch_unwind(AssertUnwindSafe(|| finish(signal)));
     }
-    crate::supervise::end(signal.code())
+    supervise::end(signal.code())
 }
 
-/// Waits for signals on a thread of its own. Where no thread can be had, they end the process as they do by default.
+/// Waits for signals on a thread of its own, from when this returns. Where no thread can be had, they end the process as they do by default.
 #[cfg(unix)]
 pub fn listen() {
     use signal_hook::consts::{SIGINT, SIGTERM};
     let all = [(SIGINT, Signal::Interrupt), (SIGTERM, Signal::Terminate)];
     let heeded: Vec<(i32, Signal)> =
         all.into_iter().filter(|(number, _)| !is_ignored(*number)).collect();
+    let (listening, begun) = std::sync::mpsc::channel();
     let wait = move || {
         let numbers = heeded.iter().map(|(number, _)| number);
-        let Ok(mut signals) = signal_hook::iterator::Signals::new(numbers) else { return };
+        let signals = signal_hook::iterator::Signals::new(numbers);
+        // Received until the thread listens or has given up.
+        let _ = listening.send(());
+        let Ok(mut signals) = signals else { return };
         let first = signals.forever().next();
         if let Some((_, signal)) = heeded.iter().find(|(number, _)| Some(*number) == first) {
             interrupted(*signal);
         }
     };
-    let _ = std::thread::Builder::new().name("interrupt".into()).spawn(wait);
+    if std::thread::Builder::new().name("interrupt".into()).spawn(wait).is_ok() {
+        let _ = begun.recv();
+    }
 }
 
 #[cfg(not(unix))]
 pub fn listen() {}
-
-/// Whether whoever started the program wants a signal ignored, as `nohup` and shells do for what runs in the background.
-#[cfg(unix)]
-pub(crate) fn is_ignored(number: i32) -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
-    mask >> (number - 1) & 1 == 1
-}

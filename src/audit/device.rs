@@ -12,13 +12,13 @@ use super::{Auditor, timing};
 use crate::backend::cuda::Device;
 use crate::backend::cuda::nvml::Monitor;
 use crate::baseline::cuda::{DeviceBaseline, Precision, device_baselines};
-use crate::baseline::probe::Identifier;
 use crate::check::bits::Bits;
 use crate::check::tolerance::Tolerance;
 use crate::measure;
 use crate::measure::{Contender, CudaPlatform, EnergyCounter, Instruments, Plan, RealClock};
-use crate::operator::{DeviceOperator, OnDevice, Operator, Staged};
+use crate::operator::{DeviceOperator, OnDevice, Operator, Staged, skip_device};
 use crate::panics;
+use crate::rules::Identifier;
 use contract::arithmetic::tensor_core::Architecture;
 use contract::case::Case;
 use contract::digest::Digest;
@@ -100,7 +100,7 @@ struct Here<'a> {
 impl Here<'_> {
     fn measure(&self) -> Result<Found, String> {
         let Here { case, device, .. } = *self;
-        let operator: Arc<dyn DeviceOperator> = Arc::new(super::skip_device(case, device));
+        let operator: Arc<dyn DeviceOperator> = Arc::new(skip_device(case, device));
         let rivals = device_baselines(device, case.dtype, case.output, case.arithmetic);
         let monitor = Monitor::open(&device.info.uuid);
         let mut platform = CudaPlatform::new(device, monitor.as_ref().ok(), self.a, self.v)
@@ -202,8 +202,8 @@ impl Here<'_> {
             name: operator.name(),
             operator: operator.clone(),
             kind: None,
-            library: "sparse-verify",
-            version: env!("CARGO_PKG_VERSION"),
+            library: record::tool::NAME,
+            version: record::tool::VERSION,
         };
         let contenders: Vec<Contender<'_, Arc<dyn DeviceOperator>>> = rivals
             .iter()

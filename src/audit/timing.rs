@@ -9,7 +9,7 @@ use crate::baseline;
 use crate::baseline::Baselines;
 use crate::check::bits::Bits;
 use crate::check::tolerance::Tolerance;
-use crate::doctor;
+use crate::environment::environment;
 use crate::machine;
 use crate::measure;
 use crate::measure::{
@@ -37,7 +37,7 @@ struct Bench {
 fn bench(threads: usize) -> &'static Bench {
     static BENCH: OnceLock<Bench> = OnceLock::new();
     BENCH.get_or_init(|| {
-        let cache_bytes = doctor::environment().cache_bytes;
+        let cache_bytes = environment().cache_bytes;
         let clock = RealClock::default();
         Bench {
             baselines: baseline::all(threads),
@@ -124,8 +124,8 @@ pub fn measure(
             name: operator.name(),
             operator,
             kind: None,
-            library: "sparse-verify",
-            version: env!("CARGO_PKG_VERSION"),
+            library: record::tool::NAME,
+            version: record::tool::VERSION,
         };
         let baselines: Vec<Contender<'_>> =
             bench.baselines.available.iter().map(Contender::from).collect();

@@ -3,3 +3,6 @@
 pub mod cpu;
 pub mod csr;
 pub mod cuda;
+mod error;
+
+pub use error::Error;

@@ -12,7 +12,6 @@ mod csr;
 pub mod cuda;
 mod dense;
 mod onemkl_csr;
-pub mod probe;
 
 use record::baseline::{Kind, Missing};
 
@@ -53,7 +52,7 @@ pub fn all(threads: usize) -> Baselines {
         operator: Box::new(CsrRows),
         kind: Kind::Sparse,
         library: "embedded CSR".into(),
-        version: format!("{} {}", env!("CARGO_PKG_VERSION"), Isa::best()),
+        version: format!("{} {}", record::tool::VERSION, Isa::best()),
     });
     match OpenBlas::get() {
         Ok(library) => all.add_dense(library),

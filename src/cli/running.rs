@@ -12,7 +12,7 @@ use super::RunArgs;
 use super::run::write_junit;
 use crate::failure::Failure;
 use crate::files::is_stream;
-use crate::output::{note, print};
+use crate::output::{note, print_table};
 use crate::records::{Existing, RecordFile};
 use crate::supervise::{AFTER, JOURNAL};
 
@@ -169,7 +169,7 @@ impl Running {
         let code = self.end(End::Interrupted { signal: signal.to_owned() });
         let state = self.lock();
         let text = terminal::summary(&state.record, code);
-        print(&text);
+        print_table(&text);
     }
 }
 
@@ -216,7 +216,7 @@ fn continued(mut old: Record, new: Record, path: &Path) -> Result<Record, Failur
 
 /// What keeps two records from being of one run.
 fn differs(old: &Record, new: &Record) -> Option<String> {
-    if derive::is_old(old) {
+    if old.is_old() {
         return Some(format!(
             "its format is `{}`, this program writes `{}`",
             old.format, new.format

@@ -8,11 +8,11 @@ use super::{Availability, PROBE_SEED, not_probed};
 use crate::backend::cuda::{
     CudaError, Device, compiler_version, cublas_version, cusparse_version, device_count,
 };
-use crate::baseline::probe;
-use crate::baseline::probe::{Followed, Setting};
 use crate::baseline::{DeviceBaselines, device_baselines};
 use crate::measure::with_threads;
 use crate::operator::{OnDevice, Operator};
+use crate::rules::probe;
+use crate::rules::probe::{Followed, Setting};
 use contract::arithmetic::tensor_core::Architecture;
 use contract::arithmetic::{Arithmetic, Slices};
 use contract::dtype::Dtype;

@@ -1,7 +1,6 @@
 //! What can be verified and measured on this machine, and what is missing for the rest.
 
 mod cuda;
-mod environment;
 mod published;
 
 use record::environment::Environment;
@@ -12,14 +11,14 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use cuda::Cuda;
-pub use environment::environment;
 pub use published::{PublishedReport, PublishedTensor, published};
 
 use crate::baseline;
-use crate::baseline::probe;
-use crate::baseline::probe::{Followed, Setting, Shape};
 use crate::check::bits;
+use crate::environment::environment;
 use crate::measure::{EnergyCounter, POWERCAP, Rapl, with_threads};
+use crate::rules::probe;
+use crate::rules::probe::{Followed, Setting, Shape};
 use record::baseline::{Kind, Missing};
 
 /// Everything that `verify doctor` says.

@@ -10,27 +10,20 @@ mod reference;
 mod skip;
 mod skip_device;
 
+use contract::case::Case;
 use contract::strategy::Strategy;
 use std::any::Any;
 
 use ndarray::{ArrayView2, ArrayViewMut2};
 
+pub use crate::backend::Error;
+use crate::backend::cpu::Isa;
+use crate::backend::cuda::Device;
 pub use device::{DeviceBuilt, DeviceOperator, OnDevice};
 pub use mma_sync::MmaSync;
 pub use reference::DenseReference;
 pub use skip::SkipOperator;
 pub use skip_device::SkipDevice;
-
-/// Why an operator could not do its work.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The request is outside what this implementation does.
-    #[error("{0}")]
-    Unsupported(String),
-    /// The machine failed: memory, a library, a device.
-    #[error("{0}")]
-    Environment(String),
-}
 
 /// Turns a weight matrix into something that can be applied to many activations.
 pub trait Operator: Send + Sync {
@@ -73,6 +66,24 @@ pub trait Built: Send + Sync {
     fn plan(&self) -> Plan {
         Plan { strategy: Strategy::Dense, reason: "nothing is skipped".into() }
     }
+}
+
+/// Builds the operator under test for a case.
+pub type OperatorFor = dyn Fn(&Case, Isa) -> Box<dyn Operator> + Sync;
+
+/// Our own operator, as the manifest asks for it.
+pub fn skip_operator(case: &Case, isa: Isa) -> Box<dyn Operator> {
+    Box::new(SkipOperator {
+        arithmetic: case.arithmetic,
+        output: case.output,
+        strategy: case.strategy,
+        isa,
+    })
+}
+
+/// Our own operator for a CUDA device, as the manifest asks for it.
+pub fn skip_device(case: &Case, device: &Device) -> SkipDevice {
+    SkipDevice::new(case.arithmetic, case.dtype, case.output, case.strategy, device)
 }
 
 /// Threads to build with: a whole A is built in a pool; panels are built beside each other, outside of any.

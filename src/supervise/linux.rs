@@ -16,8 +16,7 @@ use rustix::process::{Pid, Signal as Sent, kill_process, set_parent_process_deat
 use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 
 use super::{After, Death, LINE, Role, is_code};
-use crate::interrupt;
-use crate::interrupt::Signal;
+use crate::signal::{self, Signal};
 
 /// Makes a process a child: the parent's id and the path of its pipe. The child's own children have another parent, and
 /// are refused.
@@ -92,7 +91,7 @@ impl Caught {
         let (wake, waker) = UnixStream::pair()?;
         let mut interrupts = Vec::new();
         for (signal, number) in [(Signal::Interrupt, SIGINT), (Signal::Terminate, SIGTERM)] {
-            if interrupt::is_ignored(number) {
+            if signal::is_ignored(number) {
                 continue;
             }
             let flag = Arc::new(AtomicBool::new(false));

@@ -16,9 +16,10 @@ use record::expected::Expected;
 use record::manifest::Manifest;
 use record::shared::SharedOutputs;
 use record::{CaseRecord, Record};
-use sparse_verify::audit::{Auditor, HeldInputs, OperatorFor, Outcome, Task, skip_operator};
+use sparse_verify::audit::{Auditor, HeldInputs, Outcome, Task};
 use sparse_verify::backend::cpu::Isa;
 use sparse_verify::manifest;
+use sparse_verify::operator::{OperatorFor, skip_operator};
 use sparse_verify::weights::Resolver;
 
 /// A section of a manifest: what a test does not name is small and plain.

@@ -85,7 +85,7 @@ pub fn record() -> Record {
     let wrong = |case: &Case, isa: Isa| -> Box<dyn Operator> {
         match case.section.as_str() {
             "wrong" => Box::new(RowIndex),
-            _ => sparse_verify::audit::skip_operator(case, isa),
+            _ => sparse_verify::operator::skip_operator(case, isa),
         }
     };
     let how = How { operator: &wrong, ..How::default() };

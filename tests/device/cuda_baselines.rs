@@ -12,10 +12,10 @@ use ndarray::{Array2, ArrayView2};
 use record::baseline::Kind;
 use sparse_verify::backend::cpu::Isa;
 use sparse_verify::backend::cuda::{Device, Layout};
-use sparse_verify::baseline::probe::Identifier;
 use sparse_verify::baseline::{DeviceBaseline, Precision, device_baselines};
 use sparse_verify::check::tolerance::Tolerance;
 use sparse_verify::operator::{DenseReference, Error, OnDevice, Operator, Staged};
+use sparse_verify::rules::Identifier;
 
 const CHAIN: Arithmetic = Arithmetic::F32Chain(Slices::One);
 

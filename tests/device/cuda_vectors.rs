@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use sparse_verify::backend::cpu::Isa;
 use sparse_verify::backend::cuda::Device;
 use sparse_verify::operator::DenseReference;
-use sparse_verify::vectors::{VectorFile, implementations, whole};
+use sparse_verify::rules::vectors::{VectorFile, implementations, whole};
 
 const M: usize = 1024;
 const K: usize = 4096;

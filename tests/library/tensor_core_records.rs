@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use contract::arithmetic::TensorCoreModel;
 use contract::arithmetic::tensor_core::{CONFIRMED, Format};
-use sparse_verify::vectors::VectorFile;
+use sparse_verify::rules::vectors::VectorFile;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

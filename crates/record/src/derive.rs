@@ -13,7 +13,7 @@ use contract::threads;
 
 use crate::judge;
 use crate::outcome;
-use crate::run::{BitsRecord, CaseRecord, End, OLD_FORMATS, Record, Stopped};
+use crate::run::{BitsRecord, CaseRecord, End, Record, Stopped};
 use crate::shared::{SharedOutputs, VACUOUS};
 use crate::timings::{CaseTimings, Timed};
 use crate::verdict::{self, DigestRow, Verdict};
@@ -53,11 +53,6 @@ fn short(value: &impl std::fmt::Debug) -> String {
         Some((at, _)) => format!("{}...", &text[..at]),
         None => text,
     }
-}
-
-/// Whether a record is of an older version, which lacks observations.
-pub fn is_old(record: &Record) -> bool {
-    OLD_FORMATS.contains(&record.format.as_str())
 }
 
 /// The verdict that a case's observations give; `is_shared` if other weights gave the same output digest.
@@ -129,7 +124,7 @@ fn statistics(record: &mut Record) {
 
 /// The record with everything derived anew; refused if its observations contradict each other or what it says.
 pub fn check(mut record: Record) -> Result<Record> {
-    let is_old = is_old(&record);
+    let is_old = record.is_old();
     if is_old {
         complete_old(&mut record)?;
     }

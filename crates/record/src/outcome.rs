@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 
 use crate::claims::{ClaimWord, JudgedClaim};
-use crate::derive::is_old;
 use crate::exit::{self, ENVIRONMENT, NOT_VERIFIED, REFUTED, Require, VERIFIED, worse};
 use crate::run::{CaseRecord, End, Outcome, Record};
 
@@ -16,7 +15,7 @@ pub fn incomplete(record: &Record) -> Option<String> {
         Some(End::Interrupted { signal }) => format!("interrupted by {signal}"),
         Some(End::Partial { missing }) => format!("partial, {missing}"),
         Some(End::Failed { reason }) => format!("failed, {reason}"),
-        None if is_old(record) => "whether the run ended is not recorded".to_owned(),
+        None if record.is_old() => "whether the run ended is not recorded".to_owned(),
         None => "cut off, or still going on".to_owned(),
     };
     Some(format!("{present} of {asked} cases: {how}"))
@@ -25,7 +24,7 @@ pub fn incomplete(record: &Record) -> Option<String> {
 /// Cases that were asked for; those that are there where that was not recorded.
 fn asked(record: &Record) -> usize {
     let own: usize = record.manifests.iter().map(|manifest| manifest.own().len()).sum();
-    if is_old(record) { own.max(record.cases.len()) } else { own }
+    if record.is_old() { own.max(record.cases.len()) } else { own }
 }
 
 /// Whether a case counts for the exit code.
@@ -44,7 +43,7 @@ impl<'r> Counting<'r> {
             .flat_map(|m| m.optional.iter().map(|id| (m.name.as_str(), id.as_str())))
             .collect();
         let selected: usize = record.manifests.iter().map(|m| m.selected.len()).sum();
-        let all_optional = match is_old(record) {
+        let all_optional = match record.is_old() {
             true => record.cases.iter().all(|case| !case.required),
             false => selected == optional.len(),
         };

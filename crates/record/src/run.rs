@@ -309,6 +309,11 @@ pub struct BitsRecord {
 }
 
 impl Record {
+    /// Whether the record is of an older version, which lacks observations.
+    pub fn is_old(&self) -> bool {
+        OLD_FORMATS.contains(&self.format.as_str())
+    }
+
     /// The case of that name.
     pub fn case(&self, manifest: &str, id: &str) -> Option<&CaseRecord> {
         self.cases.iter().find(|case| case.manifest == manifest && case.id == id)

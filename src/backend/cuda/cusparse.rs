@@ -12,8 +12,8 @@ use super::library::{Library, int, version};
 use super::live::packing_threads;
 use super::matrix::{DeviceMatrix, Layout};
 use super::memory::Buffer;
+use crate::backend::Error;
 use crate::backend::csr::Csr;
-use crate::operator::Error;
 use contract::dtype::Dtype;
 use contract::threads;
 

@@ -5,7 +5,7 @@ use std::fmt;
 use cudarc::driver::result::DriverError;
 use cudarc::driver::sys::CUresult;
 
-use crate::operator;
+use crate::backend::Error;
 
 /// A failed call into the driver or one of CUDA's libraries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,9 +35,9 @@ impl fmt::Display for CudaError {
 
 impl std::error::Error for CudaError {}
 
-impl From<CudaError> for operator::Error {
-    fn from(error: CudaError) -> operator::Error {
-        operator::Error::Environment(error.to_string())
+impl From<CudaError> for Error {
+    fn from(error: CudaError) -> Error {
+        Error::Environment(error.to_string())
     }
 }
 

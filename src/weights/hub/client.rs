@@ -14,6 +14,7 @@ use super::fault::{Fault, Refusal, Trouble};
 use super::{Place, State, Token};
 use contract::digest::Digest;
 use contract::words::quote;
+use record::tool::{NAME, VERSION};
 
 /// Attempts in a row that bring nothing.
 const ATTEMPTS_MAX: u32 = 4;
@@ -62,7 +63,7 @@ impl Client {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .http_status_as_error(false)
-            .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
+            .user_agent(format!("{NAME}/{VERSION}"))
             .timeout_resolve(Some(CONNECT))
             .timeout_connect(Some(CONNECT))
             .timeout_recv_response(Some(silence))

@@ -5,7 +5,8 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
+use contract::digest::Digest;
+use sha2::{Digest as _, Sha256};
 
 use crate::backend::cpu::{Isa, float_environment_is_ieee};
 
@@ -104,7 +105,7 @@ fn tool_sha256() -> Option<String> {
             read => hasher.update(&buffer[..read]),
         }
     }
-    Some(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Some(Digest::finish(hasher).to_string())
 }
 
 #[cfg(test)]

@@ -5,9 +5,6 @@
 //! shows in most elements. A model counts as followed only where *every* element of the output
 //! has its bits, and only for that library version, machine, shape and thread count.
 
-mod identify;
-mod model;
-
 use std::fmt;
 
 use ndarray::Array2;
@@ -15,8 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
-pub use identify::Identifier;
-
+use super::identify::Identifier;
 use crate::operator::{Error, Operator, Staged};
 use contract::arithmetic::tensor_core::Architecture;
 use contract::dtype::Dtype;
@@ -187,7 +183,7 @@ pub const TABLE_HEAD: [&str; 5] =
 mod tests {
     use ndarray::{ArrayView2, ArrayViewMut2};
 
-    use super::model::Model;
+    use crate::rules::model::Model;
     use record::baseline::Identified;
 
     use super::*;
