@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::common;
 use crate::common::{Section, Workbench};
 use contract::case::Case;
 use ndarray::{Array2, ArrayView2};
@@ -351,7 +352,7 @@ fn a_panic_of_one_case_is_said_of_it_and_of_no_other() {
             assert_eq!((second.verdict, second.exit_code), (Verdict::NotRun, 4));
             let [reason] = &second.reasons[..] else { panic!("{:?}", second.reasons) };
             assert!(
-                reason.starts_with("a defect in this program: panic at tests/ends.rs:"),
+                reason.starts_with("a defect in this program: panic at tests/program/ends.rs:"),
                 "{reason}"
             );
             assert!(reason.ends_with(": this A is not liked"), "{reason}");
@@ -367,7 +368,7 @@ fn a_panic_while_measuring_leaves_the_bits_as_they_are() {
         assert!(cases.iter().all(|case| case.verdict == Verdict::Unpinned), "{cases:?}");
         assert!(cases[0].measurement.is_some() && cases[2].measurement.is_some(), "{cases:?}");
         let reason = cases[1].measurement_reason.as_deref().expect("not measured");
-        let start = "not measured: a defect in this program: panic at tests/ends.rs:";
+        let start = "not measured: a defect in this program: panic at tests/program/ends.rs:";
         assert!(reason.starts_with(start) && reason.ends_with("this A is not liked"), "{reason}");
     }
 }
@@ -538,14 +539,13 @@ fn as_a_program() {
     let Ok(play) = std::env::var(PLAY) else { return };
     if supervise::role() == Ok(Role::Parent) {
         let again = |death: &Death| match death {
-            Death::Exit { status: 3, told: None } => After::Again {
-                arguments: vec!["--nocapture".into()],
-                variables: vec![(PLAY.into(), "play on".into())],
-            },
+            Death::Exit { status: 3, told: None } => {
+                After::Again { variables: vec![(PLAY.into(), "play on".into())] }
+            }
             _ => After::Stop(4),
         };
         let mut deaths = Vec::new();
-        let ended = supervise::supervise(&mut |death| {
+        let ended = supervise::supervise(Vec::new(), &mut |death| {
             deaths.push(death.to_string());
             again(death)
         });
@@ -554,9 +554,7 @@ fn as_a_program() {
     }
     match play.as_str() {
         "fall" => std::process::exit(3),
-        "play on" if std::env::args().any(|argument| argument == "--nocapture") => {
-            supervise::end(1)
-        }
+        "play on" => supervise::end(1),
         "lie" => {
             std::thread::spawn(|| std::process::exit(0));
             loop {
@@ -583,7 +581,7 @@ fn as_a_program() {
 fn played(play: &str) -> (Option<i32>, String) {
     let own = std::env::current_exe().expect("this is a program");
     let mut command = Command::new(own);
-    command.args(["as_a_program", "--exact"]).env(PLAY, play).stdin(Stdio::null());
+    command.args(["ends::as_a_program", "--exact"]).env(PLAY, play).stdin(Stdio::null());
     let output = command.output().expect("it was just started");
     (output.status.code(), String::from_utf8(output.stderr).expect("text"))
 }
