@@ -210,7 +210,7 @@ impl Workbench {
     }
 
     pub fn record(&self, name: &str) -> Record {
-        Record::load(&self.path(name)).unwrap_or_else(|e| panic!("{e}"))
+        record::load(&self.path(name)).unwrap_or_else(|e| panic!("{e}"))
     }
 
     /// Names of the files in a folder, sorted.

@@ -11,16 +11,19 @@ use record::baseline::{Kind, Missing};
 use record::claims::{
     Claim, JudgedClaim, ModelConfig, Printed, Published, PublishedInput, Row, Subject, Tensor, Word,
 };
+use record::derive;
 use record::device::{DeviceInfo, KernelRecord};
 use record::environment::Environment;
+use record::exit::Require;
 use record::expected::Expected;
 use record::manifest::SectionInfo;
+use record::report::junit;
 use record::timings::{
-    CaseTimings, Energy, EnergyBasis, EnergyRatio, Interval, Rule, Speedup, Summary, Timed, Timing,
-    Warmup, Window, Work,
+    CaseTimings, ElementBytes, Energy, GIVEN_MARGIN, Roofline, Timed, Warmup, Window, Work,
 };
-use record::verdict::Verdict;
-use record::{CaseRecord, DeviceRecord, FORMAT, ManifestRecord, Record, RunOptions};
+use record::{
+    CaseRecord, DeviceRecord, End, FORMAT, ManifestRecord, Record, RunOptions, Stopped,
+};
 use sparse_verify::audit::Outcome;
 use sparse_verify::backend::cpu::Isa;
 use sparse_verify::operator::{Built, Error, Operator, Staged};
@@ -97,11 +100,14 @@ pub fn record() -> Record {
         case.measurement = None;
         case.measurement_reason = Some("not measured (--no-measure)".into());
     }
-    cases[3].verdict = Verdict::NotRun;
-    cases[3].exit_code = 4;
+    cases[3].stopped = Some(Stopped::Environment);
     cases[3].bits = None;
     cases[3].reasons = vec!["out of memory: <&> 64 GiB\nhint: a larger machine".into()];
-    Record {
+    let ids = |is_wanted: &dyn Fn(&CaseRecord) -> bool| -> Vec<String> {
+        cases.iter().filter(|case| is_wanted(case)).map(|case| case.id.clone()).collect()
+    };
+    let (selected, optional) = (ids(&|_| true), ids(&|case| !case.required));
+    derived(Record {
         format: FORMAT.into(),
         tool: "sparse-verify 0.0.0".into(),
         arguments: vec!["manifests".into(), "--no-measure".into()],
@@ -115,6 +121,9 @@ pub fn record() -> Record {
             measure: false,
             any_platform: false,
             shard: None,
+            select: Vec::new(),
+            strict: false,
+            require: Require::Bits,
         },
         manifests: vec![ManifestRecord {
             name: "small".into(),
@@ -125,14 +134,39 @@ pub fn record() -> Record {
             sections: Vec::new(),
             claims: Vec::new(),
             claims_sha256: None,
-            selected: Vec::new(),
+            selected,
+            optional,
+            dealt: None,
+            expected_path: None,
         }],
         devices: Vec::new(),
         cases,
         published_inputs: Vec::new(),
         judged: Vec::new(),
         shards: Vec::new(),
+        running: None,
+        ended: Some(End::Completed),
+        outcome: None,
+    })
+}
+
+/// The record with all that follows from its observations, which do not contradict each other.
+fn derived(mut record: Record) -> Record {
+    derive::fill(&mut record);
+    let text = record::text::whole(&record);
+    match record::parse(text.as_bytes(), "made by hand") {
+        Ok(read) => assert!(read == record, "read otherwise than written: {text}"),
+        Err(error) => panic!("{error}"),
     }
+    record
+}
+
+/// A record as JUnit, under other options than its own.
+pub fn render(record: &Record, strict: bool, claims: bool) -> String {
+    let mut record = record.clone();
+    record.options.strict = strict;
+    record.options.require = if claims { Require::Claims } else { Require::Bits };
+    junit::render(&record)
 }
 
 /// The text must be that of the file. With UPDATE_GOLDEN set the file becomes the text, for
@@ -149,7 +183,7 @@ pub fn golden(name: &str, text: &str) {
 /// A machine that is written down, so that records of it can be compared to the byte.
 fn machine() -> Environment {
     Environment {
-        tool_version: "0.1.0".into(),
+        tool_version: "0.0.0".into(),
         tool_sha256: None,
         git_revision: None,
         os: "an operating system".into(),
@@ -180,20 +214,22 @@ pub fn full() -> Record {
         case.seconds = 2.5;
         case.device = Some("NVIDIA B200".into());
         case.measurement_reason = None;
+        let bits = case.bits.as_mut().expect("it is verified");
+        bits.structure.elements = (case.m * case.k) as u64;
+        bits.structure.nnz = ((case.m * case.k) as f64 * ms / 4.0) as u64;
+        bits.difference.elements = (case.m * case.n) as u64;
         case.measurement = Some(timings(&case, ms));
         case.baselines_missing = vec![Missing {
             name: "onemkl-csr".into(),
             reason: "not installed: looked for libmkl_rt.so.2".into(),
         }];
+        record.manifests[0].selected.push(case.id.clone());
         record.cases.push(case);
     }
-    // No counter for one, no speedup for another.
+    // No counter for one.
     let energyless = record.cases[5].measurement.as_mut().expect("just measured");
     energyless.operator.energy = None;
     energyless.operator.energy_reason = Some("no permission to read the counter".into());
-    energyless.speedups.iter_mut().for_each(|speedup| {
-        speedup.energy = EnergyRatio { ratio: speedup.ratio, basis: EnergyBasis::Proxy };
-    });
     record.options.measure = true;
     record.options.nonce = Some("today's numbers".into());
     record.devices = vec![device()];
@@ -215,14 +251,17 @@ pub fn full() -> Record {
         section("sweep", Some(published), Some("real"), None),
     ];
     record.manifests[0].claims = ["sweep-80", "sweep-95", "unjudged"].map(claim).to_vec();
-    record.judged = judged(&record);
     record.published_inputs = published_inputs();
+    let mut record = derived(record);
+    // Every word is to be seen, whether or not these claims would get it: only renderings look at them.
+    record.judged = judged(&record);
     record
 }
 
+/// What is seen of a case: samples, bytes and windows, of which the rest follows.
 fn timings(case: &CaseRecord, ms: f64) -> CaseTimings {
-    let nnz = (case.m * case.k) as f64 * ms / 4.0;
-    let work = Work { flops: 2.0 * nnz * case.n as f64, bytes: 4.0 * nnz + 2e6 };
+    let structure = &case.bits.as_ref().expect("it is verified").structure;
+    let nnz = structure.nnz as usize;
     let timed = |name: &str, kind, ms: f64, joules: f64| {
         let ns = ms * 1e6;
         Timed {
@@ -235,38 +274,20 @@ fn timings(case: &CaseRecord, ms: f64) -> CaseTimings {
             failure: None,
             plan: Some("rows: least of the estimates".into()),
             build_ns: vec![44_000_000],
-            bytes_held: (4.0 * nnz) as usize,
+            bytes_held: 4 * nnz,
             warmup: Warmup { calls: 10, settled: true },
             calls_per_sample: 1,
-            samples_ns: vec![ns as u64; 3],
+            samples_ns: [0.99, 1.0, 1.01].map(|share| (share * ns).round() as u64).to_vec(),
             checked_samples: vec![1],
             cold_samples_ns: Vec::new(),
             device_samples: Vec::new(),
             device_cold_samples: Vec::new(),
             float_environment_changes: 0,
-            timing: Some(Timing {
-                summary: Summary {
-                    count: 3,
-                    discarded: 0,
-                    time_ns_median: ns,
-                    time_ns_interval: Interval { low: 0.99 * ns, high: 1.01 * ns },
-                    time_ns_min: ns,
-                    time_ns_mean: ns,
-                    coefficient_of_variation: 0.0,
-                    is_noisy: false,
-                },
-                time_ns_median_with_discarded: ns,
-                cold_time_ns_median: None,
-                build_time_ns_median: 44e6,
-                gflops: work.flops / ns,
-                tokens_per_s: case.n as f64 * 1e9 / ns,
-                impossible: false,
-                clock_disagreement: None,
-            }),
+            timing: None,
             energy: Some(Energy {
                 joules_per_call: joules,
                 joules_per_call_above_idle: joules / 2.0,
-                idle_power_w: 100.0,
+                idle_power_w: 25.0 * joules,
                 window: Window {
                     seconds: 2.0,
                     calls: 100,
@@ -278,35 +299,40 @@ fn timings(case: &CaseRecord, ms: f64) -> CaseTimings {
             energy_reason: None,
         }
     };
-    let dense = timed("cublas", Some(Kind::Dense), 2.2, 1.1);
-    let sparse = timed("cusparse-alg2", Some(Kind::Sparse), 9.0 * ms, 3.0 * ms);
-    let sparsity = case.sparsity_percent.parse::<f64>().expect("a number") / 100.0;
-    let rivals = [if sparsity < 0.7 { (&dense, 2.2) } else { (&sparse, 9.0 * ms) }, (&dense, 2.2)];
-    let speedup = |(rule, (timed, rival_ms)): (Rule, (&Timed, f64))| Speedup {
-        rule,
-        baseline: timed.name.clone(),
-        ratio: rival_ms / ms,
-        interval: Interval { low: 0.99 * rival_ms / ms, high: 1.01 * rival_ms / ms },
-        energy: EnergyRatio { ratio: 1.25 * rival_ms / ms, basis: EnergyBasis::Measured },
-    };
+    let elements = (case.m * case.k) as f64;
     CaseTimings {
         m: case.m,
         k: case.k,
         n: case.n,
-        nnz: nnz as usize,
-        sparsity,
-        sparsity_measured: sparsity,
+        nnz,
+        sparsity: case.sparsity_percent.parse::<f64>().expect("a number") / 100.0,
+        sparsity_measured: 1.0 - nnz as f64 / elements,
         device: Some("NVIDIA B200".into()),
         threads: 1,
         rounds: 3,
         spent: None,
-        work,
-        minimum_time_ns: 1e5 * ms,
+        work: Work { flops: 0.0, bytes: 0.0 },
+        live_rows: Some(case.m - structure.dead_rows),
+        live_columns: Some(case.k - structure.dead_columns),
+        element_bytes: Some(ElementBytes::F32),
+        // The product of the non-zeros takes a tenth of the operator's time at least.
+        roofline: Some(Roofline {
+            peak_flops_per_s: 5.0 * elements * case.n as f64 * 1e3,
+            cache_bytes_per_s: 1e13,
+            memory_bytes_per_s: 8e12,
+            cache_bytes: 132_000_000,
+            margin: GIVEN_MARGIN,
+            basis: "given".into(),
+        }),
+        minimum_time_ns: 0.0,
         operator: timed("skip-cuda", None, ms, 0.4 * ms),
-        speedups: [Rule::Published, Rule::Best].into_iter().zip(rivals).map(speedup).collect(),
-        baselines: vec![dense, sparse],
+        baselines: vec![
+            timed("cublas", Some(Kind::Dense), 2.2, 1.1),
+            timed("cusparse-alg2", Some(Kind::Sparse), 9.0 * ms, 4.5 * ms),
+        ],
+        speedups: Vec::new(),
         no_speedup: Vec::new(),
-        break_even_calls: Some(35.0),
+        break_even_calls: None,
     }
 }
 
@@ -373,14 +399,17 @@ fn judged(record: &Record) -> Vec<JudgedClaim> {
         word,
         printed: printed.map(str::to_owned),
         here,
+        interval: None,
+        measured: here.is_some(),
         line: line.into(),
     };
-    let judged = |id: &str, twin: Option<&str>, case: usize, rows| JudgedClaim {
+    let judged = |id: &str, twin: Option<&str>, case: usize, rows: Vec<Row>| JudgedClaim {
         manifest: "small".into(),
         id: id.into(),
         section: Some("sweep".into()),
         twin: twin.map(str::to_owned),
         cases: vec![record.cases[case].id.clone()],
+        word: JudgedClaim::word_of(&rows),
         rows,
     };
     vec![

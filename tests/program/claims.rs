@@ -4,12 +4,12 @@
 use crate::common;
 use std::path::Path;
 
+use crate::common::records::render;
 use crate::common::{Workbench, ran};
 use contract::published::{Hardware, Platform, Scope};
 use record::Record;
 use record::claims::{JudgedClaim, Tensor, Word};
 use record::exit;
-use record::report::junit;
 use record::verdict::Verdict;
 use sparse_verify::manifest;
 use sparse_verify::published::Machine;
@@ -20,7 +20,7 @@ fn root() -> &'static Path {
 
 fn h200() -> Record {
     let path = root().join("tests/records/h200/h200.json");
-    Record::load(&path).unwrap_or_else(|error| panic!("{error}"))
+    record::load(&path).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The committed record of an H200, with these claims on its case at 80 % dead rows: open operator 0.5202 ms,
@@ -28,7 +28,7 @@ fn h200() -> Record {
 fn judged(claims: &[&str]) -> Vec<JudgedClaim> {
     let mut record = h200();
     with_claims(&mut record, claims, "row-magnitude");
-    record.judge();
+    record.judged = record::judge::judge(&record);
     record.judged
 }
 
@@ -157,7 +157,7 @@ fn what_was_not_measured_on_the_claims_hardware_judges_no_time() {
         let mut record = h200();
         with_claims(&mut record, &[claim], "row-magnitude");
         change(&mut record);
-        record.judge();
+        record.judged = record::judge::judge(&record);
         let judged = record.judged.remove(0);
         let times = judged.rows.iter().find(|row| row.rule == "times").cloned();
         times.map(|row| (row.word, row.line))
@@ -203,10 +203,10 @@ fn required_claims_are_test_cases_of_their_own() {
         &["operator_ms: 0.1", "vendor_ms: 99", "live_rows: 2867", "iterations: 1"],
         "row-magnitude",
     );
-    record.judge();
-    let without = junit::render(&record, false, false);
+    record.judged = record::judge::judge(&record);
+    let without = render(&record, false, false);
     assert!(!without.contains("claims"), "{without}");
-    let text = junit::render(&record, false, true);
+    let text = render(&record, false, true);
     let suite = text.split("<testsuite name=\"h200: claims\"").nth(1).expect("a suite");
     // 0.1 ms is impossible by the roofline, 99 ms is no time of cuSPARSE; one cannot be judged.
     assert!(suite.starts_with(" tests=\"4\" skipped=\"0\" errors=\"1\" failures=\"2\""), "{suite}");

@@ -18,7 +18,7 @@ fn records() -> Vec<(PathBuf, Record)> {
 fn of_device(folder: &str) -> Vec<(PathBuf, Record)> {
     ["bits.json", "h200.json"]
         .map(|name| root().join("tests/records").join(folder).join(name))
-        .map(|path| (path.clone(), Record::load(&path).unwrap_or_else(|error| panic!("{error}"))))
+        .map(|path| (path.clone(), record::load(&path).unwrap_or_else(|error| panic!("{error}"))))
         .into()
 }
 

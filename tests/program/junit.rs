@@ -1,8 +1,7 @@
 //! JUnit validates by the schema that its readers have, and a schema that could not fail would show nothing.
 
-use crate::common::records::{golden, record};
+use crate::common::records::{golden, record, render};
 use record::claims::{JudgedClaim, Row, Word};
-use record::report::junit;
 use uppsala::{Document, XsdValidator, parse};
 
 /// What is wrong with a document by tests/schemas/junit.xsd, in words.
@@ -21,7 +20,7 @@ fn faults(text: &str) -> Vec<String> {
 fn what_is_not_junit_is_refused() {
     let faults = faults(include_str!("../schemas/invalid-junit.xml"));
     assert!(faults.iter().any(|fault| fault.contains("skipped")), "{faults:?}");
-    let valid = junit::render(&record(), false, false);
+    let valid = render(&record(), false, false);
     for (from, to) in [
         // An attribute that only another reader knows, a missing one, a number that is none.
         ("<testcase name", "<testcase file=\"x\" name"),
@@ -46,17 +45,17 @@ fn what_is_not_junit_is_refused() {
 fn what_is_written_validates() {
     for strict in [false, true] {
         for claims in [false, true] {
-            let text = junit::render(&record(), strict, claims);
+            let text = render(&record(), strict, claims);
             assert_eq!(faults(&text), Vec::<String>::new(), "{text}");
         }
     }
     // Without cases, and without manifests.
     let mut empty = record();
     empty.cases.clear();
-    assert_eq!(faults(&junit::render(&empty, false, true)), Vec::<String>::new());
+    assert_eq!(faults(&render(&empty, false, true)), Vec::<String>::new());
     empty.manifests.clear();
-    assert_eq!(faults(&junit::render(&empty, false, true)), Vec::<String>::new());
-    golden("junit.xml", &junit::render(&record(), false, false));
+    assert_eq!(faults(&render(&empty, false, true)), Vec::<String>::new());
+    golden("junit.xml", &render(&record(), false, false));
 }
 
 #[test]
@@ -76,17 +75,21 @@ fn no_text_of_a_record_makes_it_invalid_and_each_is_seen() {
         word,
         printed: Some(hostile.into()),
         here: None,
+        interval: None,
+        measured: true,
         line: hostile.into(),
     };
+    let rows = vec![row(Word::Differs), row(Word::NotJudged)];
     record.judged = vec![JudgedClaim {
         manifest: hostile.into(),
         id: hostile.into(),
         section: None,
         twin: None,
         cases: Vec::new(),
-        rows: vec![row(Word::Differs), row(Word::NotJudged)],
+        word: JudgedClaim::word_of(&rows),
+        rows,
     }];
-    let text = junit::render(&record, true, true);
+    let text = render(&record, true, true);
     assert_eq!(faults(&text), Vec::<String>::new(), "{text}");
     assert!(
         !text.contains(['\u{1b}', '\u{202e}', '\u{0}', '\u{fffe}', '\u{9b}', '\u{2028}']),

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::common::{Ran, change_digit, ran};
-use record::Record;
 use record::claims::Word;
 use record::verdict::Verdict;
 
@@ -57,7 +56,7 @@ fn a_newcomer_gets_from_a_claim_to_a_gate() {
 
     let ran = shell(folder, run);
     assert_eq!(ran.code, 0, "{ran:?}");
-    let record = Record::load(&folder.join("run.json")).expect("a record");
+    let record = record::load(&folder.join("run.json")).expect("a record");
     let verdicts: Vec<(&str, Verdict)> =
         record.cases.iter().map(|case| (case.section.as_str(), case.verdict)).collect();
     assert_eq!(verdicts, [("rows", Verdict::Verified), ("llama-3.1-8b", Verdict::NotRun)]);

@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use crate::common::records::{golden, record};
-use record::report::junit;
+use crate::common::records::{golden, record, render};
 use record::report::terminal;
 use record::report::terminal::Detail;
 use record::verdict::Verdict;
-use record::{FORMAT, Record};
+use record::FORMAT;
 use sparse_verify::cli::explain::explain;
 use sparse_verify::files::replace;
 
@@ -24,7 +23,7 @@ fn a_record_comes_back_as_it_was_written() {
     let path = folder.path().join("record.json");
     let record = record();
     sparse_verify::records::save(&record, &path).expect("the folder is there");
-    assert_eq!(Record::load(&path).expect("just written"), record);
+    assert_eq!(record::load(&path).expect("just written"), record);
     // Twice the same bytes, whole lines, and nothing beside it.
     let first = std::fs::read(&path).expect("just written");
     sparse_verify::records::save(&record, &path).expect("the folder is there");
@@ -54,7 +53,7 @@ fn refused(text: &str) -> String {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("record.json");
     std::fs::write(&path, text).expect("the folder is there");
-    let error = Record::load(&path).expect_err("not a record").to_string();
+    let error = record::load(&path).expect_err("not a record").to_string();
     error.replace(&path.display().to_string(), "PATH")
 }
 
@@ -91,7 +90,7 @@ fn a_damaged_record_is_refused() {
         assert!(message.starts_with("PATH is not a record: "), "{message}");
         assert!(message.contains(words), "no `{words}` in {message}");
     }
-    let missing = Record::load(Path::new("missing.json")).expect_err("not there").to_string();
+    let missing = record::load(Path::new("missing.json")).expect_err("not there").to_string();
     assert!(missing.starts_with("failed to read the record missing.json: "), "{missing}");
 }
 
@@ -107,12 +106,12 @@ fn a_file_that_cannot_be_replaced_is_left_as_it_was() {
 
 #[test]
 fn junit_to_the_byte() {
-    golden("junit.xml", &junit::render(&record(), false, false));
+    golden("junit.xml", &render(&record(), false, false));
 }
 
 #[test]
 fn junit_strict_counts_what_is_not_required() {
-    let [plain, strict] = [false, true].map(|strict| junit::render(&record(), strict, false));
+    let [plain, strict] = [false, true].map(|strict| render(&record(), strict, false));
     assert!(plain.contains(r#"tests="4" skipped="1" errors="1" failures="1""#), "{plain}");
     assert!(strict.contains(r#"errors="2" failures="1""#), "{strict}");
     assert!(!strict.contains("<skipped"), "{strict}");
@@ -122,7 +121,7 @@ fn junit_strict_counts_what_is_not_required() {
 fn junit_is_one_document_whatever_the_reasons_hold() {
     let mut record = record();
     record.cases[1].reasons = vec!["]]> \u{1b}[31m\u{0} <a> & \"b\" \u{fffe}".into()];
-    let text = junit::render(&record, false, false);
+    let text = render(&record, false, false);
     assert!(!text.contains('\u{1b}') && !text.contains('\u{0}'), "{text:?}");
     let report = quick_junit::Report::deserialize_from_str(&text).expect("well formed");
     assert_eq!(report.test_suites[0].test_cases.len(), 4);

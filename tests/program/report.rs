@@ -8,6 +8,7 @@ use crate::common::{Ran, ran};
 use contract::digest::Digest;
 use record::Record;
 use record::claims::Word;
+use record::exit::Require;
 use record::report::compare::{Agreement, compare};
 use record::report::{html, markdown, overview};
 use record::verdict::Verdict;
@@ -68,7 +69,7 @@ fn nothing_of_a_record_depends_on_when_it_is_rendered() {
     };
     let (first, second) = (render("a.html"), render("b.html"));
     assert!(first == second, "twice the same record, two pages");
-    let record = Record::load(&h200()).expect("a record");
+    let record = record::load(&h200()).expect("a record");
     for case in &record.cases {
         assert!(first.contains(&format!("--case '{}'", case.id)), "{}", case.id);
         let digest = overview::operator_digest(case).expect("it ran");
@@ -211,16 +212,34 @@ fn a_record_without_cases_verifies_nothing() {
 
 #[test]
 fn the_exit_code_is_that_of_the_run() {
+    let code = |record: &Record| record::outcome::of(record).code;
+    let keep = |record: &mut Record, sections: &[&str]| {
+        let is_kept = |id: &str| sections.iter().any(|name| id.starts_with(&format!("{name}/")));
+        record.cases.retain(|case| is_kept(&case.id));
+        record.manifests[0].selected.retain(|id| is_kept(id));
+        record.manifests[0].optional.retain(|id| is_kept(id));
+    };
     let mut record = record();
-    assert_eq!(overview::exit_code(&record), Some(1));
-    record.cases.retain(|case| case.section != "wrong" && case.section != "gone");
-    assert_eq!(overview::exit_code(&record), Some(0));
-    record.arguments.push("--strict".into());
-    assert_eq!(overview::exit_code(&record), Some(3));
-    record.cases.truncate(1);
-    assert_eq!(overview::exit_code(&record), Some(0));
-    record.arguments.extend(["--require".into(), "measurements".into()]);
-    assert_eq!(overview::exit_code(&record), Some(3));
+    assert_eq!(code(&record), 1);
+    keep(&mut record, &["good", "new"]);
+    assert_eq!(code(&record), 0);
+    record.options.strict = true;
+    assert_eq!(code(&record), 3);
+    keep(&mut record, &["good"]);
+    assert_eq!(code(&record), 0);
+    record.options.require = Require::Measurements;
+    assert_eq!(code(&record), 3);
+    // Nothing but what is not required: then it is what counts.
+    let mut optional = self::record();
+    keep(&mut optional, &["new"]);
+    assert_eq!(code(&optional), 3);
+    // Cut off, though every case is there.
+    keep(&mut record, &["good"]);
+    record.options.require = Require::Bits;
+    assert_eq!(code(&record), 0);
+    record.ended = None;
+    assert_eq!(code(&record), 3);
+    assert!(record::outcome::of(&record).headline.starts_with("1 of 1 cases: cut off"));
 }
 
 #[test]
@@ -412,7 +431,7 @@ fn report(arguments: &[&str]) -> Ran {
 fn saved(records: &[(String, Record)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     for (name, record) in records {
-        sparse_verify::records::save(&record, &folder.path().join(name))
+        sparse_verify::records::save(record, &folder.path().join(name))
             .expect("the folder is there");
     }
     folder
@@ -428,7 +447,7 @@ fn the_program_writes_where_it_is_told() {
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
     assert_eq!(
         ran.stdout,
-        markdown::render(&one(Record::load(Path::new(&cpu)).expect("a record")))
+        markdown::render(&one(record::load(Path::new(&cpu)).expect("a record")))
     );
     assert_eq!(report(&[&cpu, "--markdown"]).stdout, ran.stdout);
     assert_eq!(report(&["--markdown", "-", &cpu]).stdout, ran.stdout);
@@ -463,7 +482,7 @@ fn what_cannot_be_read_or_written_has_its_code() {
         assert_eq!((ran.code, ran.stdout.as_str()), (code, ""), "{ran:?}");
         assert!(ran.stderr.contains(words), "{}", ran.stderr);
     }
-    assert!(Record::load(Path::new(&cpu)).is_ok());
+    assert!(record::load(Path::new(&cpu)).is_ok());
     if Path::new("/dev/full").exists() {
         let full = std::fs::File::options().write(true).open("/dev/full").expect("a device");
         let mut command = Command::new(env!("CARGO_BIN_EXE_verify"));

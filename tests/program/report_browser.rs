@@ -238,7 +238,7 @@ fn pages() -> Vec<(&'static str, String)> {
     let two = [("cpu.json".to_owned(), record()), ("gpu.json".to_owned(), other)];
     vec![
         ("full", one(full())),
-        ("h200", one(Record::load(&h200).expect("a record"))),
+        ("h200", one(record::load(&h200).expect("a record"))),
         ("long", one(long)),
         ("many", one(many)),
         ("two", html::render(&two)),
