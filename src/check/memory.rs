@@ -33,7 +33,7 @@ pub fn needed_bytes(case: &Case, threads: usize) -> u64 {
     let [m, k, n, threads] = [case.m, case.k, case.n, threads.max(1)].map(|x| x as u128);
     let (panel, element_bytes) = match case.arithmetic {
         Arithmetic::TensorCore(_) => PANELS[1],
-        _ => PANELS[0],
+        Arithmetic::F32Chain(_) | Arithmetic::Exact | Arithmetic::Bounded => PANELS[0],
     };
     let a = 4 * m * k;
     let held =
