@@ -21,21 +21,36 @@ pub enum ExpectedError {
     Io { verb: &'static str, path: String, error: std::io::Error },
 }
 
-/// Where a manifest's digests are committed: `expected-hashes/<name>.yaml` in the folder above
-/// the manifest's, or `expected-hashes/` beside the manifest if that is there.
-pub fn path_for(manifest: &Manifest) -> PathBuf {
+/// Where a manifest's digests are committed, by one rule: `expected-hashes/<name>.yaml` in the folder that holds the
+/// manifest, but of a manifest in a folder named `manifests`, in the folder that holds that one. A folder
+/// `manifests/expected-hashes` would shadow the reviewed one, and is refused.
+pub fn path_for(manifest: &Manifest) -> Result<PathBuf, ExpectedError> {
+    const FOLDER: &str = "expected-hashes";
     let folder = manifest.path.parent().unwrap_or(Path::new(""));
     let file = format!("{}.yaml", manifest.name);
-    let beside = folder.join("expected-hashes");
+    // The folder's own name, also where it is called `.` or by a link.
+    let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let real = here.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    let beside = folder.join(FOLDER);
+    let is_manifests = real.file_name().is_some_and(|name| name == "manifests");
+    // A project may itself be called so.
+    if !is_manifests || real.join(".git").exists() {
+        return Ok(beside.join(file));
+    }
     if beside.is_dir() {
-        return beside.join(file);
+        return Err(ExpectedError::Malformed {
+            path: beside.display().to_string(),
+            message: format!(
+                "this folder is not looked at: the digests of manifests/ are in {FOLDER}/ beside it"
+            ),
+        });
     }
     // `manifests/x.yaml` has the parent `manifests`, whose own parent is the empty path.
     let above = match folder.file_name() {
         Some(_) => folder.parent().unwrap_or(Path::new("")).to_owned(),
         None => folder.join(".."),
     };
-    above.join("expected-hashes").join(file)
+    Ok(above.join(FOLDER).join(file))
 }
 
 /// Reads a file; one that is not there has no cases.

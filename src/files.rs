@@ -11,6 +11,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
         // Appending: stdout may be a file that the table is written to as well.
         return std::fs::OpenOptions::new().append(true).open(path)?.write_all(bytes);
     }
+    refuse_foreign_link(path)?;
     let path = follow(path);
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
     let file = new_file().tempfile_in(folder.unwrap_or(Path::new(".")));
@@ -41,6 +42,21 @@ pub fn is_stream(path: &Path) -> bool {
     // /dev/stdout is a link, and must stay one if stdout goes to a file.
     let descriptor = path.is_symlink() && (path.starts_with("/dev") || path.starts_with("/proc"));
     device || descriptor
+}
+
+/// Refuses to write through a link that another user made.
+pub fn refuse_foreign_link(path: &Path) -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        let Ok(link) = std::fs::symlink_metadata(path) else { return Ok(()) };
+        let own = rustix::process::geteuid().as_raw();
+        if link.is_symlink() && link.uid() != own && link.uid() != 0 {
+            let message = format!("it is a link of user {}, and leads elsewhere", link.uid());
+            return Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, message));
+        }
+    }
+    Ok(())
 }
 
 /// Where links lead, whether there is something or not.

@@ -47,22 +47,28 @@ fn interrupted(signal: Signal) -> ! {
     supervise::end(signal.code())
 }
 
-/// Waits for signals on a thread of its own. Where no thread can be had, they end the process as they do by default.
+/// Waits for signals on a thread of its own, from when this returns. Where no thread can be had, they end the process as they do by default.
 #[cfg(unix)]
 pub fn listen() {
     use signal_hook::consts::{SIGINT, SIGTERM};
     let all = [(SIGINT, Signal::Interrupt), (SIGTERM, Signal::Terminate)];
     let heeded: Vec<(i32, Signal)> =
         all.into_iter().filter(|(number, _)| !is_ignored(*number)).collect();
+    let (listening, begun) = std::sync::mpsc::channel();
     let wait = move || {
         let numbers = heeded.iter().map(|(number, _)| number);
-        let Ok(mut signals) = signal_hook::iterator::Signals::new(numbers) else { return };
+        let signals = signal_hook::iterator::Signals::new(numbers);
+        // Received until the thread listens or has given up.
+        let _ = listening.send(());
+        let Ok(mut signals) = signals else { return };
         let first = signals.forever().next();
         if let Some((_, signal)) = heeded.iter().find(|(number, _)| Some(*number) == first) {
             interrupted(*signal);
         }
     };
-    let _ = std::thread::Builder::new().name("interrupt".into()).spawn(wait);
+    if std::thread::Builder::new().name("interrupt".into()).spawn(wait).is_ok() {
+        let _ = begun.recv();
+    }
 }
 
 #[cfg(not(unix))]

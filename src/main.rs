@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use record::exit::{self, BAD_INPUT, ENVIRONMENT};
 use sparse_verify::cli::{
-    Action, Cli, doctor, explain, inputs, judge, lint, list, merge, pin, recheck, report, run,
+    Action, Cli, doctor, explain, inputs, judge, lint, list, merge, near, pin, recheck, report, run,
 };
 use sparse_verify::failure::Failure;
 use sparse_verify::output::{self, note};
@@ -61,7 +61,7 @@ fn work() -> Result<u8, Failure> {
             return Ok(exit::VERIFIED);
         }
         Err(error) => {
-            let _ = error.print();
+            near::print_usage_error(&error);
             return Ok(BAD_INPUT);
         }
     };

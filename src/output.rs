@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anstream::AutoStream;
+use contract::words::{terminal_lines, visible_json, visible_lines};
 
 use crate::failure::Failure;
 
@@ -59,9 +60,19 @@ fn stdout() -> MutexGuard<'static, Output<Stdout>> {
     STDOUT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Writes data to standard output. A failure is kept for [`result`].
+/// Writes lines to standard output, as text whatever they hold. A failure is kept for [`result`].
 pub fn print(text: &str) {
-    stdout().write(text);
+    stdout().write(&visible_lines(text));
+}
+
+/// Writes the lines of a table whose words have a style of ours.
+pub fn print_table(text: &str) {
+    stdout().write(&terminal_lines(text));
+}
+
+/// Writes a document.
+pub fn print_json(document: &serde_json::Value) {
+    stdout().write(&visible_json(&format!("{document:#}\n")));
 }
 
 /// Whether everything printed so far was written, or nobody wanted it.
@@ -71,7 +82,7 @@ pub fn result() -> Result<(), Failure> {
 
 /// Writes a line to standard error. There is nowhere to say that this failed.
 pub fn note(line: &str) {
-    let _ = writeln!(anstream::stderr(), "{line}");
+    let _ = writeln!(anstream::stderr(), "{}", visible_lines(line));
 }
 
 #[cfg(test)]

@@ -100,14 +100,14 @@ impl Prediction {
         (self.hash_s + self.flops_s) / self.cores.max(1) as f64
     }
 
-    /// What it took in words, beside this.
+    /// What it took in words, beside this, which is a lower limit.
     pub fn beside(&self, took_s: f64, processor_s: Option<f64>) -> String {
         let ratio = took_s / self.seconds();
         let processor = processor_s.map_or(String::new(), |processor_s| {
             let ratio = processor_s / (self.hash_s + self.flops_s);
             format!("; {} of processor time, {ratio:.2} times", seconds(processor_s))
         });
-        format!("{}, {ratio:.2} times what was predicted{processor}", seconds(took_s))
+        format!("{}, {ratio:.2} times that limit{processor}", seconds(took_s))
     }
 }
 
@@ -118,7 +118,7 @@ impl fmt::Display for Prediction {
         write!(
             f,
             "{cases} case{}, {} hashed at {:.1} GB/s a core + {:.1e} flops at each arithmetic's single-core rate, \
-             on {cores} core{}: {}",
+             on {cores} core{}: at least {}",
             plural(cases),
             bytes(self.bytes_hashed),
             self.hash_bytes_per_s / 1e9,

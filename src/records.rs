@@ -49,6 +49,8 @@ impl RecordFile {
         if path == Path::new("-") || is_stream(path) {
             return Ok((closed(None), None));
         }
+        files::refuse_foreign_link(path)
+            .map_err(|error| Failure::from(io("write", path, error)))?;
         let was_there = path.exists();
         let failed = |verb, error| Failure::from(io(verb, path, error));
         let open =

@@ -187,11 +187,11 @@ const CHUNK_ROWS: usize = 512;
 /// ... as long as they stay within this. All threads together get twice as much: some chunks a thread wait to be hashed.
 const CHUNK_BYTES_MAX: usize = 32 << 20;
 /// Rows and columns of the pass that changes inputs where they lie.
-const ADDRESS_CHECK_SIZE: usize = 64;
+pub(super) const ADDRESS_CHECK_SIZE: usize = 64;
 /// Rows below which a chunk is not cut further: kernels work on tiles of rows.
-const CHUNK_ROWS_MIN: usize = 64;
+pub(super) const CHUNK_ROWS_MIN: usize = 64;
 
-/// Rows of the largest chunk of A, which is k wide.
+/// Rows of the largest chunk of an A that is k wide.
 pub(super) fn rows_max(k: usize, threads: usize) -> usize {
     let rows_in = |bytes: usize| (bytes / (4 * k.max(1))).max(1);
     let bytes_max = (2 * CHUNK_BYTES_MAX / threads.max(1)).clamp(CHUNK_BYTES, CHUNK_BYTES_MAX);

@@ -4,17 +4,20 @@ use std::path::Path;
 
 use super::DoctorArgs;
 use super::list::print;
+use super::list::print_json;
 use crate::backend::cuda::Device;
 use crate::doctor;
 use crate::failure::Failure;
 use crate::published::Machine;
 use crate::rules::vectors;
 use contract::arithmetic::tensor_core::Architecture;
+use contract::words;
 use record;
 use record::DeviceRecord;
 use record::exit::{REFUTED, VERIFIED};
 
 pub fn run(args: &DoctorArgs) -> Result<u8, Failure> {
+    crate::backend::cpu::make_pool();
     if let Some(path) = &args.vectors {
         return measure_vectors(path, args.device);
     }
@@ -23,7 +26,7 @@ pub fn run(args: &DoctorArgs) -> Result<u8, Failure> {
     }
     let report = doctor::report(args.arithmetic);
     if args.json {
-        print(&format!("{:#}\n", serde_json::json!(report)));
+        print_json(&serde_json::json!(report));
     } else {
         print(&report.to_string());
     }
@@ -36,7 +39,7 @@ fn draw_published(args: &DoctorArgs) -> Result<u8, Failure> {
     let machine = Machine { threads, device: Device::open(args.device) };
     let report = doctor::published(&machine).map_err(Failure::environment)?;
     if args.json {
-        print(&format!("{:#}\n", serde_json::json!(report)));
+        print_json(&serde_json::json!(report));
     } else {
         print(&report.to_string());
     }
@@ -70,6 +73,6 @@ fn measure_vectors(path: &Path, ordinal: usize) -> Result<u8, Failure> {
     print(&file.summary());
     let wrong = file.replay();
     wrong.iter().for_each(|line| print(&format!("! {line}\n")));
-    print(&format!("wrote {}\n", path.display()));
+    print(&format!("wrote {}\n", words::path(path)));
     Ok(if wrong.is_empty() { VERIFIED } else { REFUTED })
 }

@@ -2,12 +2,14 @@
 
 use super::ExplainArgs;
 use super::list::print;
+use super::near;
 use super::select::globs;
 use crate::failure::Failure;
 use contract::digest::panel_start;
+use contract::words::{self, visible, visible_lines};
 use record::CaseRecord;
 use record::compare::difference_in_words;
-use record::exit::VERIFIED;
+use record::outcome;
 use record::verdict::Verdict;
 
 pub fn run(args: &ExplainArgs) -> Result<u8, Failure> {
@@ -19,9 +21,14 @@ pub fn run(args: &ExplainArgs) -> Result<u8, Failure> {
         .filter(|case| globs.as_ref().is_none_or(|globs| globs.is_match(&case.id)))
         .collect();
     if chosen.is_empty() {
+        let ids: Vec<&str> = record.cases.iter().map(|case| case.id.as_str()).collect();
+        let hint = match args.cases.is_empty() {
+            true => String::new(),
+            false => format!("\nhint: {}", near::glob_hint(&args.cases, &ids)),
+        };
         return Err(Failure::bad_input(format!(
-            "no case of {} matches (it has {})",
-            args.record.display(),
+            "no case of {} matches (it has {}){hint}",
+            words::path(&args.record),
             record.cases.len()
         )));
     }
@@ -31,12 +38,13 @@ pub fn run(args: &ExplainArgs) -> Result<u8, Failure> {
         print(&format!("all {} cases hold: nothing to explain\n", chosen.len()));
     }
     differing.into_iter().for_each(|case| print(&explain(case)));
-    Ok(VERIFIED)
+    Ok(outcome::of(&record).code)
 }
 
 /// One case in full.
 pub fn explain(case: &CaseRecord) -> String {
-    let mut lines = vec![format!("{} `{}`: {}", case.manifest, case.id, case.verdict.name())];
+    let (manifest, id) = (visible(&case.manifest), visible(&case.id));
+    let mut lines = vec![format!("{manifest} `{id}`: {}", case.verdict.name())];
     let mut line = |text: String| lines.push(text);
     let Some(bits) = &case.bits else {
         case.reasons.iter().flat_map(|reason| reason.lines()).for_each(|r| line(format!("  {r}")));
@@ -50,7 +58,7 @@ pub fn explain(case: &CaseRecord) -> String {
             (true, false) => "as committed",
         };
         let text = |d: Option<contract::digest::Digest>| d.map_or("none".into(), |d| d.to_string());
-        line(format!("  {:<9} {state}", row.name));
+        line(format!("  {:<9} {state}", visible(&row.name)));
         if row.differs() {
             line(format!("    expected {}", text(row.expected)));
             line(format!("    got      {}", text(row.got)));
@@ -58,7 +66,7 @@ pub fn explain(case: &CaseRecord) -> String {
     }
     line(format!(
         "  local implementations (operator `{}`, dense reference, scalar rule): {}",
-        bits.operator,
+        visible(&bits.operator),
         if bits.implementations_agree { "agree with each other" } else { "DISAGREE" }
     ));
     if !bits.difference.is_none() {
@@ -78,16 +86,21 @@ pub fn explain(case: &CaseRecord) -> String {
         }
     }
     if let Some(cause) = &bits.likely_cause {
-        line(format!("  likely cause: {cause}"));
+        line(format!("  likely cause: {}", indented(cause)));
     }
     for broken in &bits.broken {
-        line(format!("  {broken}"));
+        line(format!("  {}", indented(broken)));
     }
-    line(format!("  perturbed: {}", bits.perturbation));
-    line(format!("  plan: {}", bits.plan));
+    line(format!("  perturbed: {}", indented(&bits.perturbation)));
+    line(format!("  plan: {}", indented(&bits.plan)));
     if case.verdict == Verdict::Mismatch && bits.implementations_agree {
         let hint = case.reasons.iter().rev().find_map(|reason| reason.split_once("hint: "));
-        hint.into_iter().for_each(|(_, hint)| line(format!("  hint: {hint}")));
+        hint.into_iter().for_each(|(_, hint)| line(format!("  hint: {}", indented(hint))));
     }
     lines.join("\n") + "\n"
+}
+
+/// `text` with its further lines below the first: none passes for a line of the report's own.
+fn indented(text: &str) -> String {
+    visible_lines(text).replace('\n', "\n    ")
 }

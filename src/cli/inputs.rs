@@ -11,19 +11,26 @@ use super::select::select;
 use crate::audit;
 use crate::audit::Stop;
 use crate::failure::Failure;
+use crate::machine;
 use contract::case::Case;
 use contract::digest::Digest;
 use contract::dtype::Dtype;
+use contract::words;
 use record::exit::VERIFIED;
 
 pub fn run(args: &InputsArgs) -> Result<u8, Failure> {
     let selected = select(&args.selection)?;
     let mut auditor = args.resources.auditor(false);
     let io = |error: &dyn std::fmt::Display| {
-        Failure::environment(format!("failed to write to {}: {error}", args.out.display()))
+        Failure::environment(format!("failed to write to {}: {error}", words::path(&args.out)))
     };
     for selected in &selected {
         for case in selected.cases() {
+            // Both as values and as the bytes of their dtype.
+            let [m, k, n] = [case.m, case.k, case.n].map(|x| x as u128);
+            let bytes = 8 * (m * k + k * n);
+            machine::require(u64::try_from(bytes).unwrap_or(u64::MAX))
+                .map_err(|why| Failure::environment(format!("case `{}`: {why}", case.id)))?;
             let (weights, _) =
                 auditor.weights(&selected.manifest, case).map_err(|stop| stopped(case, stop))?;
             let a = weights
@@ -45,7 +52,7 @@ pub fn run(args: &InputsArgs) -> Result<u8, Failure> {
                 }
                 .map_err(|error| io(&error))?;
                 let digest = Digest::of(bytes);
-                super::list::print(&format!("{}  {name}  {digest}\n", path.display()));
+                super::list::print(&format!("{}  {name}  {digest}\n", words::path(&path)));
             }
             let dtype = match case.dtype {
                 Dtype::F32 => FileDtype::F32,

@@ -2,13 +2,15 @@
 
 use super::JudgeArgs;
 use super::device::Devices;
-use super::list::print;
+use super::list::print_table;
 use super::run::make_published_inputs;
 use super::select::{Selected, select};
 use crate::audit::recipe_text;
 use crate::failure::Failure;
 use crate::files::is_stream;
+use contract::words;
 use record::claims::Claim;
+use record::exit::{Require, worse};
 use record::report::terminal;
 use record::report::terminal::Detail;
 use record::{FORMAT, Record};
@@ -21,7 +23,7 @@ pub fn run(args: &JudgeArgs) -> Result<u8, Failure> {
         found += adopt(&mut record, selected)?;
     }
     if found == 0 {
-        let path = args.record.display();
+        let path = words::path(&args.record);
         return Err(Failure::bad_input(format!("{path} has none of the cases asked for")));
     }
     let mut auditor = args.resources.auditor(false);
@@ -29,14 +31,15 @@ pub fn run(args: &JudgeArgs) -> Result<u8, Failure> {
     make_published_inputs(&selected, &mut auditor, &mut devices, &mut record);
     record.format = FORMAT.to_owned();
     record::derive::fill(&mut record);
-    print(&terminal::claims(&record, Detail::Verbose));
+    print_table(&terminal::claims(&record, Detail::Verbose));
     if let Some(path) = &args.json {
         crate::records::save(&record, path)?;
         if !is_stream(path) {
-            anstream::eprintln!("wrote {}", path.display());
+            crate::output::note(&format!("wrote {}", path.display()));
         }
     }
-    Ok(record::outcome::of_claims(&record.judged))
+    let bits = record::outcome::under(&record, record.options.strict, Require::Bits).code;
+    Ok(worse(bits, record::outcome::of_claims(&record.judged)))
 }
 
 /// Takes a manifest's sections and claims into the record of a run of it; how many of its cases are there.

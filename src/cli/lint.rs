@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::LintArgs;
-use super::list::print;
+use super::list::{print, print_json};
 use super::select::load;
 use crate::failure::Failure;
+use contract::words;
 use record::exit::{REFUTED, VERIFIED};
 use record::judge::{Finding, Linted, lint};
 use record::manifest::Manifest;
@@ -15,7 +16,7 @@ pub fn run(args: &LintArgs) -> Result<u8, Failure> {
     let manifests: Vec<&Manifest> = manifests.iter().collect();
     let linted = lint(&manifests);
     match args.json {
-        true => print(&json(&linted)),
+        true => print_json(&json(&linted)),
         false => print(&text(&manifests, &linted)),
     }
     Ok(if linted.findings.is_empty() { VERIFIED } else { REFUTED })
@@ -27,7 +28,7 @@ fn text(manifests: &[&Manifest], linted: &Linted) -> String {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for Finding { manifest, line, about, rule, text: what } in &linted.findings {
         let path = manifests.iter().find(|known| known.name == *manifest).map(|known| &known.path);
-        let path = path.map(|path| path.display().to_string()).unwrap_or_default();
+        let path = path.map(|path| words::path(path)).unwrap_or_default();
         text.push_str(&format!("{path}:{line}: {about}: {rule}: {what}\n"));
         *counts.entry(rule).or_default() += 1;
     }
@@ -41,7 +42,7 @@ fn text(manifests: &[&Manifest], linted: &Linted) -> String {
     text
 }
 
-fn json(linted: &Linted) -> String {
+fn json(linted: &Linted) -> serde_json::Value {
     let findings: Vec<serde_json::Value> = linted
         .findings
         .iter()
@@ -55,6 +56,5 @@ fn json(linted: &Linted) -> String {
             })
         })
         .collect();
-    let document = serde_json::json!({"claims": linted.claims, "findings": findings});
-    format!("{document:#}\n")
+    serde_json::json!({"claims": linted.claims, "findings": findings})
 }

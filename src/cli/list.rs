@@ -10,6 +10,8 @@ use record::numbers::bytes;
 
 // The name by which other actions know it.
 pub use crate::output::print;
+pub use crate::output::{print_json, print_table};
+use contract::words::visible;
 
 pub fn run(args: &ListArgs) -> Result<u8, Failure> {
     let selected = select(&args.selection)?;
@@ -46,7 +48,7 @@ pub fn run(args: &ListArgs) -> Result<u8, Failure> {
             let published_text = published.map(|of| format!("; {}", of.title)).unwrap_or_default();
             text.push_str(&format!(
                 "{:<9}  {:<width$}  {:>20}  {:>9}  {:>9}  {:>9.3}  {:<22}  {state}{published_text}\n",
-                selected.manifest.name,
+                visible(&selected.manifest.name),
                 case.id,
                 format!("{m} x {k} x {n}"),
                 bytes(a_bytes as f64),
@@ -91,9 +93,10 @@ pub fn run(args: &ListArgs) -> Result<u8, Failure> {
     }
     text.push('\n');
     if args.json {
-        text = format!("{:#}\n", serde_json::Value::Array(json));
+        print_json(&serde_json::Value::Array(json));
+    } else {
+        print(&text);
     }
-    print(&text);
     Ok(VERIFIED)
 }
 
@@ -115,7 +118,7 @@ fn list_claims(selected: &[Selected], json: bool) -> Result<u8, Failure> {
             .iter()
             .map(|(manifest, claim)| serde_json::json!({"manifest": manifest.name, "claim": claim}))
             .collect();
-        print(&format!("{:#}\n", serde_json::Value::Array(document)));
+        print_json(&serde_json::Value::Array(document));
         return Ok(VERIFIED);
     }
     let width = claims.iter().map(|(_, claim)| claim.id.len()).max().unwrap_or(5);
@@ -136,8 +139,8 @@ fn list_claims(selected: &[Selected], json: bool) -> Result<u8, Failure> {
         };
         text.push_str(&format!(
             "{:<10}  {:<width$}  {} [{cases}]\n",
-            manifest.name,
-            claim.id,
+            visible(&manifest.name),
+            visible(&claim.id),
             figures.join(", ")
         ));
     }

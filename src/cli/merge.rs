@@ -1,8 +1,10 @@
 //! `verify merge`: the records of all shards of a run -> the record of the run, and its exit code.
 
-use super::list::print;
+use super::list::{print, print_table};
+use super::repeats::Repeats;
 use super::{MergeArgs, run};
 use crate::failure::Failure;
+use contract::words::visible;
 use record::exit;
 use record::merge::{Merged, Part, Refusal, join};
 use record::report::terminal;
@@ -32,7 +34,7 @@ pub fn run(args: &MergeArgs) -> Result<u8, Failure> {
     }
     if !duplicates.is_empty() {
         let what = listed("case", &duplicates);
-        anstream::eprintln!("note: twice and alike, one is kept: {what}");
+        crate::output::note(&format!("note: twice and alike, one is kept: {what}"));
     }
     record.options.strict = args.gate.strict;
     record.options.require = args.gate.require;
@@ -40,12 +42,14 @@ pub fn run(args: &MergeArgs) -> Result<u8, Failure> {
     let mut code = record::outcome::of(&record).code;
     let width = record.cases.iter().map(|case| case.id.len()).max().unwrap_or(4);
     let quiet = terminal::Detail::Quiet;
-    record.cases.iter().for_each(|case| print(&terminal::case(case, width, quiet)));
+    let mut repeats = Repeats::default();
+    let mut show = |case| print_table(&terminal::case(&repeats.shown(case), width, quiet));
+    record.cases.iter().for_each(&mut show);
     if !missing_shards.is_empty() {
         print(&format!("missing: {}\n", listed("shard", &missing_shards)));
     }
     for id in &missing_cases {
-        print(&format!("missing: case `{id}` is in no record\n"));
+        print(&format!("missing: case `{}` is in no record\n", visible(id)));
     }
     let mut failures: Vec<Failure> = Vec::new();
     failures.extend(crate::records::save(&record, &args.json).err().map(Failure::from));
@@ -53,10 +57,10 @@ pub fn run(args: &MergeArgs) -> Result<u8, Failure> {
         failures.extend(run::write_junit(&record, path).err());
     }
     for failure in failures {
-        anstream::eprintln!("error: {failure}");
+        crate::output::note(&format!("error: {failure}"));
         code = exit::worse(code, failure.code);
     }
-    print(&terminal::summary(&record, code));
+    print_table(&terminal::summary(&record, code));
     Ok(code)
 }
 

@@ -8,8 +8,10 @@ pub mod judge;
 pub mod lint;
 pub mod list;
 pub mod merge;
+pub mod near;
 pub mod pin;
 pub mod recheck;
+mod repeats;
 pub mod report;
 pub mod run;
 pub mod running;
@@ -23,6 +25,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
 use crate::audit::{Auditor, HeldInputs};
 use crate::backend::cpu::Isa;
+use crate::failure::Failure;
 use crate::operator;
 use crate::weights::Resolver;
 use contract::words::quote;
@@ -46,7 +49,8 @@ use record::shared::SharedOutputs;
         1  something was refuted\n  \
         2  bad usage, bad manifest or bad weights file\n  \
         3  nothing refuted, but something required was not verified\n  \
-        4  the environment failed (memory, disk, permissions, network)\n\n\
+        4  the environment failed (memory, disk, permissions, network)\n  \
+        130 and 143  after INT and TERM\n\n\
         VERIFY.md is the specification that all digests follow."
 )]
 pub struct Cli {
@@ -74,8 +78,8 @@ pub enum Action {
     ///
     /// The record keeps what was found and measured; sections and claims are those of the manifests now. Each figure
     /// is a line: the rule, a word, the arithmetic. A published speed is `attained` or `not-attained` by the open
-    /// operator, and neither changes the exit code. Exit code 1: something does not hold by its own rule; 3: something
-    /// could not be judged.
+    /// operator, and neither changes the exit code. Exit code 1: something does not hold by its own rule, or bits are
+    /// refuted; 3: something could not be judged, or was not verified.
     Judge(JudgeArgs),
     /// Write A and V of a case as .npy and safetensors
     Inputs(InputsArgs),
@@ -86,10 +90,13 @@ pub enum Action {
     Merge(MergeArgs),
     /// Render records as one HTML page or as Markdown; several are set side by side
     ///
-    /// Reads the records only. Without --html and --markdown, Markdown goes to stdout. Exit code 1: two records of
-    /// one case differ in a digest, or one verifies what another refutes; the words of a single record change nothing.
+    /// Reads the records only, and derives what follows from them anew. Without --html and --markdown, Markdown goes to
+    /// stdout. The exit code is the worst that follows from the records; 1 also where two of them differ in a digest,
+    /// in a verdict or in the word of a claim.
     Report(ReportArgs),
     /// Say why digests in a record differ
+    ///
+    /// Exit code: that which follows from the record.
     Explain(ExplainArgs),
     /// Derive a record's verdict again, and set it beside the manifests and committed digests here
     ///
@@ -163,6 +170,7 @@ impl Resources {
 
     /// Audits our own operator's bits on the CPU, and measures nothing.
     pub fn auditor(&self, quiet: bool) -> Auditor<'static> {
+        crate::backend::cpu::make_pool();
         Auditor {
             isa: self.isa(),
             threads: self.threads(),
@@ -286,6 +294,19 @@ pub struct RunArgs {
     /// All digests, the plan and the perturbation of each case
     #[arg(short, long)]
     pub verbose: bool,
+}
+
+impl RunArgs {
+    /// Refuses what no run can give.
+    pub fn check(&self) -> Result<(), Failure> {
+        if self.no_measure && self.gate.require == Require::Measurements {
+            return Err(Failure::bad_input(
+                "--require measurements asks for what --no-measure leaves out\n\
+                 hint: leave --no-measure out, or gate on bits alone with --require bits",
+            ));
+        }
+        Ok(())
+    }
 }
 
 #[derive(Args, Debug, Clone)]

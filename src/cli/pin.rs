@@ -11,6 +11,7 @@ use super::select::{Selected, select};
 use crate::audit::Task;
 use crate::environment::environment;
 use crate::failure::Failure;
+use contract::words;
 use record::exit;
 use record::expected::{Entry, Expected};
 
@@ -86,18 +87,18 @@ fn write(
 ) -> Result<u8, Failure> {
     let path = &selected.expected_path;
     if *after == selected.expected {
-        print(&format!("{}: unchanged\n", path.display()));
+        print(&format!("{}: unchanged\n", words::path(path)));
         return Ok(exit::VERIFIED);
     }
     if let Some(summary) = summary {
-        print(&format!("{}: {summary}\n", path.display()));
+        print(&format!("{}: {summary}\n", words::path(path)));
     }
     if yes || confirmed(&path.display().to_string())? {
         crate::expected::save(after, path).map_err(Failure::environment)?;
         print(&format!("wrote {}\n", path.display()));
         Ok(exit::VERIFIED)
     } else {
-        print(&format!("left {} as it was\n", path.display()));
+        print(&format!("left {} as it was\n", words::path(path)));
         Ok(exit::NOT_VERIFIED)
     }
 }

@@ -29,7 +29,7 @@ pub fn run(args: &RecheckArgs) -> Result<u8, Failure> {
             Ok(record) => record,
             Err(error) => {
                 let failure = Failure::from(error);
-                anstream::eprintln!("error: {}", visible(&failure.message));
+                crate::output::note(&format!("error: {}", visible(&failure.message)));
                 code = worse(code, failure.code);
                 continue;
             }
@@ -73,7 +73,7 @@ impl Here {
         for path in manifest::find(&paths)? {
             // One that is broken is no manifest that a record could be of.
             let Ok(manifest) = manifest::load(&path) else { continue };
-            let file = expected::path_for(&manifest);
+            let Ok(file) = expected::path_for(&manifest) else { continue };
             let Ok(committed) = expected::load(&file, &manifest.name) else { continue };
             let sha256 = std::fs::read(&file).ok().map(|bytes| Digest::of(&bytes));
             here.insert(manifest.sha256, (manifest, committed, sha256));

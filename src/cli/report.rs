@@ -1,13 +1,14 @@
 //! `verify report`: records as a page or as Markdown. Reads records only.
 
-use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
 use super::ReportArgs;
 use crate::failure::Failure;
 use crate::files::{is_stream, replace};
+use crate::output::print;
 use record::Record;
-use record::exit::{REFUTED, VERIFIED};
+use record::exit::{REFUTED, VERIFIED, worse};
+use record::outcome;
 use record::report::overview::visible;
 use record::report::{compare, html, markdown};
 
@@ -23,25 +24,16 @@ pub fn run(args: &ReportArgs) -> Result<u8, Failure> {
     match &args.markdown {
         Some(path) if path != Path::new("-") => write(path, &markdown::render(&records))?,
         None if args.html.is_some() => {}
-        _ => say(&markdown::render(&records))?,
+        _ => print(&markdown::render(&records)),
     }
     let differences = compare::compare(&records).differences;
     if let (Some(first), more) = (differences.first(), differences.len().saturating_sub(1)) {
         let more = if more > 0 { format!("\n  and {more} more") } else { String::new() };
-        anstream::eprintln!("the records differ: {}{more}", visible(first));
+        crate::output::note(&format!("the records differ: {}{more}", visible(first)));
     }
-    Ok(if differences.is_empty() { VERIFIED } else { REFUTED })
-}
-
-/// Data to stdout: a reader that went away is no failure, a full disk is one.
-fn say(text: &str) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure::environment(format!("failed to write to stdout: {error}")))
-        }
-        _ => Ok(()),
-    }
+    let own = records.iter().map(|(_, record)| outcome::of(record).code);
+    let code = own.fold(VERIFIED, worse);
+    Ok(if differences.is_empty() { code } else { worse(code, REFUTED) })
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {

@@ -20,6 +20,7 @@ use record::{
 
 use super::RunArgs;
 use super::device::Devices;
+use super::repeats::Repeats;
 use super::running::Running;
 use super::select::{Selected, select};
 use crate::audit::{Auditor, Task, blank};
@@ -28,10 +29,11 @@ use crate::environment::environment;
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::output::note;
-use crate::output::print as say;
+use crate::output::print_table as say;
 use crate::predict::{predict, processor_s};
 use crate::published::Machine;
 use crate::shard;
+use contract::words::{self, visible};
 
 impl From<RecordError> for Failure {
     fn from(error: RecordError) -> Failure {
@@ -46,6 +48,7 @@ impl From<RecordError> for Failure {
 
 pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     check_places(args)?;
+    args.check()?;
     let mut selected = select(&args.selection)?;
     let mut manifests = describe(&selected);
     let all: usize = selected.iter().map(|s| s.chosen.len()).sum();
@@ -113,18 +116,22 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
         note(&format!("predicted: {prediction}{measuring}"));
         prediction
     });
+    let mut repeats = Repeats::default();
     let (started, processor_before_s) = (Instant::now(), processor_s());
     'cases: for (selected, device) in selected.iter().zip(device_of) {
         let manifest = &selected.manifest;
         auditor.device = device;
         if detail != terminal::Detail::Quiet && !selected.chosen.is_empty() {
-            say(&format!("{}: {}\n", manifest.name, manifest.title));
+            say(&format!("{}: {}\n", visible(&manifest.name), visible(&manifest.title)));
             if !args.quiet {
-                say(&format!("committed digests: {}\n", selected.expected_path.display()));
+                say(&format!(
+                    "committed digests: {}\n",
+                    visible(&selected.expected_path.display().to_string())
+                ));
             }
             say(&terminal::head(width));
         }
-        let expected_file = selected.expected_path.display().to_string();
+        let expected_file = words::path(&selected.expected_path);
         for case in selected.cases() {
             let key = CaseKey { manifest: manifest.name.clone(), id: case.id.clone() };
             if done.contains(&(key.manifest.clone(), key.id.clone())) {
@@ -133,7 +140,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
                 }
                 running.with(|record| {
                     if let Some(case) = record.case(&key.manifest, &key.id) {
-                        say(&terminal::case(case, width, detail));
+                        say(&terminal::case(&repeats.shown(case), width, detail));
                     }
                 });
                 continue;
@@ -154,7 +161,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
                     audited
                 }
             };
-            say(&terminal::case(&audited, width, detail));
+            say(&terminal::case(&repeats.shown(&audited), width, detail));
             if !running.push(audited, devices.records()) {
                 break 'cases;
             }

@@ -12,7 +12,7 @@ use super::RunArgs;
 use super::run::write_junit;
 use crate::failure::Failure;
 use crate::files::is_stream;
-use crate::output::{note, print};
+use crate::output::{note, print_table};
 use crate::records::{Existing, RecordFile};
 use crate::supervise::{AFTER, JOURNAL};
 
@@ -169,7 +169,7 @@ impl Running {
         let code = self.end(End::Interrupted { signal: signal.to_owned() });
         let state = self.lock();
         let text = terminal::summary(&state.record, code);
-        print(&text);
+        print_table(&text);
     }
 }
 

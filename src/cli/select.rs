@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use super::Selection;
+use super::near;
 use crate::expected;
 use crate::failure::Failure;
 use crate::manifest;
 use crate::manifest::ManifestErrors;
 use contract::case::Case;
+use contract::words::{self, quote};
 use record::exit;
 use record::expected::Expected;
 use record::manifest::Manifest;
@@ -53,7 +55,7 @@ pub fn globs(patterns: &[String]) -> Result<Option<GlobSet>, Failure> {
 pub fn load(paths: &[PathBuf]) -> Result<Vec<Manifest>, Failure> {
     let mut manifests: Vec<Manifest> = Vec::new();
     let mut errors = Vec::new();
-    for path in manifest::find(paths)? {
+    for path in manifest::find(paths).map_err(near::with_subcommand)? {
         let manifest = match manifest::load(&path) {
             Ok(manifest) => manifest,
             Err(error) => {
@@ -66,8 +68,8 @@ pub fn load(paths: &[PathBuf]) -> Result<Vec<Manifest>, Failure> {
             Some(twin) => {
                 return Err(Failure::bad_input(format!(
                     "{} and {} have the same name, which records and expected-hashes/ go by",
-                    twin.path.display(),
-                    manifest.path.display()
+                    words::path(&twin.path),
+                    words::path(&manifest.path)
                 )));
             }
             None => manifests.push(manifest),
@@ -89,23 +91,25 @@ pub fn select(selection: &Selection) -> Result<Vec<Selected>, Failure> {
         let matches = |case: &Case| globs.as_ref().is_none_or(|g| g.is_match(&case.id));
         let chosen =
             (0..manifest.cases.len()).filter(|&i| matches(&manifest.cases[i])).collect::<Vec<_>>();
-        let expected_path = expected::path_for(&manifest);
-        let expected =
-            crate::expected::load(&expected_path, &manifest.name).map_err(|error| match error {
-                expected::ExpectedError::Malformed { .. } => Failure::bad_input(error),
-                expected::ExpectedError::Io { .. } => Failure::environment(error),
-            })?;
+        let failed = |error| match error {
+            expected::ExpectedError::Malformed { .. } => Failure::bad_input(error),
+            expected::ExpectedError::Io { .. } => Failure::environment(error),
+        };
+        let expected_path = expected::path_for(&manifest).map_err(failed)?;
+        let expected = crate::expected::load(&expected_path, &manifest.name).map_err(failed)?;
         selected.push(Selected { manifest, chosen, expected, expected_path });
     }
     if selected.iter().all(|s| s.chosen.is_empty()) {
-        let all: usize = selected.iter().map(|s| s.manifest.cases.len()).sum();
-        let message = match all {
+        let ids = selected.iter().flat_map(|s| &s.manifest.cases).map(|case| case.id.as_str());
+        let ids: Vec<&str> = ids.collect();
+        let message = match ids.len() {
             0 => {
                 "there are claims and no cases\nhint: `verify lint PATH` looks at claims".to_owned()
             }
-            _ => format!(
-                "no case matches {} (of {all} cases)\nhint: `verify list PATH` shows the ids; `*` matches any text",
-                selection.cases.iter().map(|g| format!("`{g}`")).collect::<Vec<_>>().join(", ")
+            all => format!(
+                "no case matches {} (of {all} cases)\nhint: {}",
+                selection.cases.iter().map(|glob| quote(glob)).collect::<Vec<_>>().join(", "),
+                near::glob_hint(&selection.cases, &ids)
             ),
         };
         return Err(Failure::bad_input(message));

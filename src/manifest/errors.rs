@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use contract::words::{self, visible_lines};
+
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManifestError {
@@ -46,11 +48,11 @@ impl fmt::Display for ManifestErrors {
             if i > 0 {
                 writeln!(f)?;
             }
-            write!(f, "{}", self.path.display())?;
+            write!(f, "{}", words::path(&self.path))?;
             if let Some((line, column)) = error.place {
                 write!(f, ":{line}:{column}")?;
             }
-            write!(f, ": {}", error.message)?;
+            write!(f, ": {}", visible_lines(&error.message))?;
             if let Some(hint) = &error.hint {
                 write!(f, "\nhint: {hint}")?;
             }

@@ -48,7 +48,8 @@ pub fn load(path: &Path) -> Result<Manifest, ManifestErrors> {
 /// Validates the bytes of a manifest; `path` gives the name and stands in the messages.
 pub fn parse(path: &Path, bytes: &[u8]) -> Result<Manifest, ManifestErrors> {
     let mut walk = Walk::default();
-    let root = source_text(bytes).and_then(tree::parse).map_err(|error| walk.errors.push(error));
+    let text = refuse_record(bytes).and_then(|()| source_text(bytes));
+    let root = text.and_then(tree::parse).map_err(|error| walk.errors.push(error));
     let content = root.ok().and_then(|root| read(&mut walk, &root));
     match content {
         Some(content) if walk.errors.is_empty() => Ok(Manifest {
@@ -121,6 +122,25 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, ManifestErrors> {
     let mut seen = BTreeSet::new();
     found.retain(|path| seen.insert(path.clone()));
     Ok(found)
+}
+
+/// A record is YAML too, and would be wrong in every key.
+fn refuse_record(bytes: &[u8]) -> Result<(), ManifestError> {
+    const FORMAT_OF_RECORDS: &[u8] = b"\"sparse-verify-record/";
+    // Its format is its first field.
+    let start = &bytes[..bytes.len().min(256)];
+    let is_record = start.trim_ascii_start().starts_with(b"{")
+        && start.windows(FORMAT_OF_RECORDS.len()).any(|part| part == FORMAT_OF_RECORDS);
+    let hint = "`verify report` shows it, `verify explain` says why digests differ, and `verify judge PATH --record` \
+                judges the claims of a manifest by it";
+    match is_record {
+        true => Err(ManifestError {
+            place: None,
+            message: "expected a manifest, found the record of a run".into(),
+            hint: Some(hint.into()),
+        }),
+        false => Ok(()),
+    }
 }
 
 /// The text of a manifest, if its bytes are text.

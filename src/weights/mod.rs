@@ -22,6 +22,7 @@ pub use source::{Checkpoint, is_moderate};
 
 use contract::digest::Digest;
 use contract::words::quote;
+use contract::words::{self, visible, visible_lines};
 
 /// Why weights cannot be used.
 #[derive(Debug)]
@@ -48,14 +49,14 @@ impl fmt::Display for WeightsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             WeightsError::NotFound { what, looked, hint } => {
-                write!(f, "{what} not found")?;
+                write!(f, "{} not found", visible(what))?;
                 for path in looked {
-                    write!(f, "\n  looked at {}", path.display())?;
+                    write!(f, "\n  looked at {}", words::path(path))?;
                 }
-                write!(f, "\nhint: {hint}")
+                write!(f, "\nhint: {}", visible(hint))
             }
             WeightsError::DigestMismatch { path, tensor, expected, got } => {
-                write!(f, "{}: ", path.display())?;
+                write!(f, "{}: ", words::path(path))?;
                 match tensor {
                     Some(tensor) => write!(f, "digest mismatch of tensor {}", quote(tensor))?,
                     None => write!(f, "digest mismatch of the file")?,
@@ -63,15 +64,18 @@ impl fmt::Display for WeightsError {
                 write!(f, "\n  expected {expected}\n  got      {got}")
             }
             WeightsError::Malformed { path, message, hint } => {
-                write!(f, "{}: {message}", path.display())?;
-                hint.as_ref().map_or(Ok(()), |hint| write!(f, "\nhint: {hint}"))
+                write!(f, "{}: {}", words::path(path), visible_lines(message))?;
+                hint.as_ref().map_or(Ok(()), |hint| write!(f, "\nhint: {}", visible_lines(hint)))
             }
             WeightsError::Hub { what, fault } => {
-                write!(f, "{what}: {}", fault.message)?;
-                fault.hint.as_ref().map_or(Ok(()), |hint| write!(f, "\nhint: {hint}"))
+                write!(f, "{}: {}", visible(what), visible_lines(&fault.message))?;
+                fault
+                    .hint
+                    .as_ref()
+                    .map_or(Ok(()), |hint| write!(f, "\nhint: {}", visible_lines(hint)))
             }
             WeightsError::Io { path, action, source } => {
-                write!(f, "{}: failed to {action}: {source}", path.display())
+                write!(f, "{}: failed to {action}: {source}", words::path(path))
             }
         }
     }

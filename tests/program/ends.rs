@@ -1,10 +1,6 @@
 //! However the program ends, its code is one of those that are documented, and nothing but a verdict gives 0.
-#![cfg(target_os = "linux")]
-
-mod common;
-
 use std::fs::{self, File};
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
@@ -12,18 +8,21 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Section, Workbench};
-use ndarray::{Array2, ArrayView2};
-use rustix::process::{Pid, Signal, kill_process};
-use sparse_verify::audit::{Auditor, HeldInputs, SharedOutputs, Task};
-use sparse_verify::backend::cpu::Isa;
-use record::verdict::Verdict;
-use record::expected::Expected;
-use sparse_verify::weights::Resolver;
+use crate::common::{Section, Workbench};
 use contract::case::Case;
+use ndarray::{Array2, ArrayView2};
+use record::CaseRecord;
+use record::expected::Expected;
+use record::shared::SharedOutputs;
+use record::verdict::Verdict;
+use rustix::process::{Pid, Signal, kill_process};
+use sparse_verify::audit::{Auditor, HeldInputs, Task};
+use sparse_verify::backend::cpu::Isa;
+use sparse_verify::interrupt;
 use sparse_verify::operator::{Built, Error, Operator, SkipOperator, Staged};
 use sparse_verify::panics;
-use record::CaseRecord;
+use sparse_verify::supervise::{self, After, Death, Role};
+use sparse_verify::weights::Resolver;
 
 const MANIFEST: &str = "manifests/small.yaml";
 
@@ -41,7 +40,7 @@ fn long() -> Section<'static> {
 /// tests/faulty/openblas.c, built with cc; `None` where there is none.
 fn library(bench: &Workbench, misbehaviour: &str) -> Option<PathBuf> {
     let library = bench.path("libopenblas.so.0");
-    let source = common::repository("tests/faulty/openblas.c");
+    let source = crate::common::repository("tests/faulty/openblas.c");
     let built = Command::new("cc")
         .args(["-shared", "-fPIC", "-O0", &format!("-DMISBEHAVE={misbehaviour}"), "-o"])
         .args([library.as_os_str(), source.as_ref()])
@@ -397,17 +396,20 @@ fn with_processes(bench: &Workbench, count: usize, arguments: &[&str]) -> Option
 
 #[test]
 fn fewer_threads_than_wanted_do_the_same_work() {
-    let wide = Section { shape: (2048, 64), batch: "8", ..Section::default() };
+    let wide = Section { shape: (2048, 640), batch: "48", ..Section::default() };
     let bench = Workbench::pinned(&[wide]);
     for count in 1..12 {
-        for more in [&["--no-measure"][..], &[]] {
+        // Measuring takes seconds.
+        let measured = matches!(count, 2 | 5);
+        for more in [&["--no-measure"][..], &[]].into_iter().take(1 + usize::from(measured)) {
             let arguments = [&[MANIFEST, "--threads", "4"], more].concat();
             let Some(ran) = with_processes(&bench, count, &arguments) else { return };
             let stderr = String::from_utf8_lossy(&ran.stderr);
             // One for the parent and one for the child are the least.
             let code = if count < 2 { 4 } else { 0 };
             assert_eq!(ran.status.code(), Some(code), "{count} {more:?}: {ran:?}");
-            assert!(!stderr.contains("panicked"), "{count} {more:?}: {stderr}");
+            assert!(!String::from_utf8_lossy(&ran.stdout).contains("panic"), "{count}: {ran:?}");
+            assert!(!stderr.contains("panic"), "{count} {more:?}: {stderr}");
             assert_eq!(stderr.contains("error: failed to supervise a process: "), code == 4);
         }
     }
@@ -520,4 +522,86 @@ fn doctor_says_that_a_loaded_library_changed_the_floating_point_modes() {
     assert!(!ran.stdout.contains("verify every digest"), "{}", ran.stdout);
     let ran = bench.verify(&["doctor"]);
     assert!(ran.stdout.contains("\n  IEEE state  yes\n"), "{}", ran.stdout);
+}
+
+/// Makes [`as_a_program`] do something: this test's own executable is started as a program with it.
+const PLAY: &str = "ENDS_PLAY";
+
+/// The test's framework keeps what `eprintln` writes.
+fn say(line: &str) {
+    writeln!(std::io::stderr(), "{line}").expect("a pipe that is read");
+}
+
+/// Not a test of its own: a program that is supervised and plays what the variable says.
+#[test]
+fn as_a_program() {
+    let Ok(play) = std::env::var(PLAY) else { return };
+    if supervise::role() == Ok(Role::Parent) {
+        let again = |death: &Death| match death {
+            Death::Exit { status: 3, told: None } => After::Again {
+                arguments: vec!["--nocapture".into()],
+                variables: vec![(PLAY.into(), "play on".into())],
+            },
+            _ => After::Stop(4),
+        };
+        let mut deaths = Vec::new();
+        let ended = supervise::supervise(&mut |death| {
+            deaths.push(death.to_string());
+            again(death)
+        });
+        say(&format!("{deaths:?}"));
+        std::process::exit(ended.map_or(99, i32::from));
+    }
+    match play.as_str() {
+        "fall" => std::process::exit(3),
+        "play on" if std::env::args().any(|argument| argument == "--nocapture") => {
+            supervise::end(1)
+        }
+        "lie" => {
+            std::thread::spawn(|| std::process::exit(0));
+            loop {
+                std::thread::park();
+            }
+        }
+        "finish" => {
+            interrupt::listen();
+            let once = interrupt::finish_with(|signal| say(&format!("finished after {signal:?}")));
+            kill_process(rustix::process::getpid(), Signal::TERM).expect("we are");
+            std::thread::sleep(Duration::from_secs(60));
+            drop(once);
+        }
+        "forget" => {
+            drop(interrupt::finish_with(|_| unreachable!("forgotten")));
+            interrupt::listen();
+            kill_process(rustix::process::getpid(), Signal::TERM).expect("we are");
+            std::thread::sleep(Duration::from_secs(60));
+        }
+        _ => unreachable!("{play}"),
+    }
+}
+
+fn played(play: &str) -> (Option<i32>, String) {
+    let own = std::env::current_exe().expect("this is a program");
+    let mut command = Command::new(own);
+    command.args(["as_a_program", "--exact"]).env(PLAY, play).stdin(Stdio::null());
+    let output = command.output().expect("it was just started");
+    (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+}
+
+#[test]
+fn the_work_can_be_started_again_after_a_death() {
+    let (code, said) = played("fall");
+    let death = "the process that did the work exited with 3 without a verdict";
+    assert_eq!((code, said), (Some(1), format!("[{death:?}]\n")));
+    let (code, said) = played("lie");
+    assert_eq!(code, Some(4), "{said}");
+    assert!(said.contains("exited with 0 without a verdict"), "{said}");
+}
+
+#[test]
+fn what_is_registered_is_called_once_after_a_signal() {
+    let (code, said) = played("finish");
+    assert_eq!((code, said.as_str()), (Some(143), "finished after Terminate\n[]\n"));
+    let (code, said) = played("forget");
+    assert_eq!((code, said.as_str()), (Some(143), "[]\n"));
 }

@@ -11,6 +11,8 @@ mod ci_examples;
 mod claims;
 mod device_records;
 mod devices;
+#[cfg(target_os = "linux")]
+mod ends;
 mod exit_codes;
 mod hub_program;
 mod junit;
@@ -25,3 +27,5 @@ mod report;
 mod report_browser;
 mod resume;
 mod shard;
+mod terminal;
+mod words;

@@ -2,9 +2,18 @@
 
 use std::ops::Range;
 use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{Builder, Scope, ScopedJoinHandle};
+
+/// Whether no thread may be made any more.
+static ALONE: AtomicBool = AtomicBool::new(false);
+
+/// From now on everything is done on the thread that asks for it: for a process that can have no more threads, where one
+/// that came late would wait for others that never do.
+pub fn stay_alone() {
+    ALONE.store(true, Ordering::SeqCst);
+}
 
 /// A thread of a scope; `None` where the system has no more of them (a limit of processes, or no memory for a stack):
 /// the caller does without.
@@ -12,6 +21,9 @@ pub fn spawn<'scope, T: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     work: impl FnOnce() -> T + Send + 'scope,
 ) -> Option<ScopedJoinHandle<'scope, T>> {
+    if ALONE.load(Ordering::SeqCst) {
+        return None;
+    }
     Builder::new().spawn_scoped(scope, work).ok()
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use contract::case::Case;
 use contract::digest::Digest;
+use contract::words::visible_yaml;
 use serde::Deserialize;
 
 /// The version of the files' format.
@@ -113,7 +114,8 @@ impl Expected {
 
 /// A YAML double-quoted scalar.
 fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+    let text = text.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{}\"", visible_yaml(&text))
 }
 
 impl Entry {

@@ -37,6 +37,6 @@ pub(crate) use per_isa::per_isa;
 pub use sparse::{SparseA, spmm_chain};
 pub use synthetic::fill_synthetic;
 pub use tensor_core::{GroupSelection, GroupedA, GroupedV, gemm_tensor_core};
-pub use threads::parallel_for;
+pub use threads::{make_pool, parallel_for};
 pub use tiles::{Selection, TiledA, gemm_chain};
 pub use vendor::{MklCsr, OneMkl, OpenBlas, Search, shorten_spinning};

@@ -1,8 +1,39 @@
 //! Work shared by threads: numbered items, handed out one by one.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Once, mpsc};
 
 use super::float_environment::IeeeScope;
+
+/// Makes rayon's global pool of as many threads as the system gives, up to one a core: rayon itself makes all of them
+/// or panics. Without a single one the calling thread is the pool.
+pub fn make_pool() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let thread = |_| {
+            let (give, take) = mpsc::channel::<rayon::ThreadBuilder>();
+            let run = move || take.recv().into_iter().for_each(rayon::ThreadBuilder::run);
+            std::thread::Builder::new().spawn(run).ok().map(|_| give)
+        };
+        let mut threads: Vec<_> = (0..cores).map_while(thread).collect();
+        let pool = rayon::ThreadPoolBuilder::new();
+        // An error says that there is a pool already.
+        let _ = match threads.len() {
+            0 => {
+                contract::threads::stay_alone();
+                pool.num_threads(1).use_current_thread().build_global()
+            }
+            count => {
+                let pool = pool.num_threads(count).spawn_handler(|member| {
+                    let thread = threads.pop().ok_or(std::io::ErrorKind::WouldBlock)?;
+                    thread.send(member).map_err(|_| std::io::ErrorKind::WouldBlock.into())
+                });
+                pool.build_global()
+            }
+        };
+    });
+}
 
 /// Calls `f` once for each of `0..items`, under IEEE floating-point modes.
 ///

@@ -8,6 +8,7 @@ use crate::cli::list::print;
 use crate::cli::select::Selected;
 use crate::failure::Failure;
 use contract::case::Case;
+use contract::words::{self, visible};
 use record::exit;
 use record::expected::{Entry, Tensors};
 use record::verdict::Verdict;
@@ -24,7 +25,7 @@ pub fn run(selected: &[Selected], path: &Path, yes: bool) -> Result<u8, Failure>
         return Err(Failure::bad_input(format!(
             "{} was made with --nonce, so its perturbed digests are not the committed ones\n\
              hint: run again without --nonce",
-            path.display()
+            words::path(path)
         )));
     }
     let mut machines: Vec<_> = record.shards.iter().map(ShardRecord::machine).collect();
@@ -33,7 +34,7 @@ pub fn run(selected: &[Selected], path: &Path, yes: bool) -> Result<u8, Failure>
         return Err(Failure::bad_input(format!(
             "{} was joined from records of several machines, and does not say which of them ran a case\n\
              hint: give the record of each shard",
-            path.display()
+            words::path(path)
         )));
     }
     let mut code = exit::VERIFIED;
@@ -60,11 +61,11 @@ pub fn run(selected: &[Selected], path: &Path, yes: bool) -> Result<u8, Failure>
                     }
                 }
                 Finding::Nothing(reason) => {
-                    print(&format!("- {}: not confirmed: {reason}\n", case.id));
+                    print(&format!("- {}: not confirmed: {}\n", case.id, visible(&reason)));
                     code = exit::worse(code, exit::NOT_VERIFIED);
                 }
                 Finding::Refused(reason) => {
-                    print(&format!("! {}: refused: {reason}\n", case.id));
+                    print(&format!("! {}: refused: {}\n", case.id, visible(&reason)));
                     code = exit::worse(code, exit::REFUTED);
                 }
             }
@@ -78,7 +79,7 @@ pub fn run(selected: &[Selected], path: &Path, yes: bool) -> Result<u8, Failure>
     if found == 0 {
         return Err(Failure::bad_input(format!(
             "{} has none of the cases asked for",
-            path.display()
+            words::path(path)
         )));
     }
     if code == exit::REFUTED {

@@ -83,6 +83,19 @@ pub fn visible_json(document: &str) -> Cow<'_, str> {
     })
 }
 
+/// What stands in a double-quoted scalar of YAML, of the same value: hidden characters, line breaks among them, are
+/// escapes of YAML.
+pub fn visible_yaml(scalar: &str) -> Cow<'_, str> {
+    replaced(scalar, is_hidden, |c, shown| {
+        let code = u32::from(c);
+        shown.push_str(&match code {
+            0..=0xff => format!("\\x{code:02x}"),
+            0x100..=0xffff => format!("\\u{code:04x}"),
+            _ => format!("\\U{code:08x}"),
+        });
+    })
+}
+
 /// The styles that our tables set: green, red, yellow, and back.
 const STYLES: [&str; 4] = ["\u{1b}[32m", "\u{1b}[31m", "\u{1b}[33m", "\u{1b}[0m"];
 
@@ -203,8 +216,9 @@ mod tests {
             prop_assert!(!shown.contains(is_hidden), "{shown:?}");
             prop_assert!(!shown.chars().any(char::is_control));
             prop_assert!(!visible_lines(&text).contains(|c| c != '\n' && is_hidden(c)));
-            prop_assert!(!terminal_lines(&text).replace(STYLES[0], "").replace(STYLES[1], "")
-                .replace(STYLES[2], "").replace(STYLES[3], "").contains('\u{1b}'));
+            let lines = terminal_lines(&text);
+            let lines = STYLES.iter().fold(lines.into_owned(), |lines, style| lines.replace(style, ""));
+            prop_assert!(!lines.contains(|c| c != '\n' && is_hidden(c)), "{lines:?}");
         }
 
         #[test]
@@ -222,6 +236,14 @@ mod tests {
                 .map(|c| if is_hidden(c) { format!("\\u{{{:x}}}", u32::from(c)) } else { c.into() })
                 .collect();
             prop_assert_eq!(visible(&text), by_hand);
+        }
+
+        #[test]
+        fn yaml_keeps_its_value(text in texts()) {
+            let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
+            let document = format!("\"{}\"", visible_yaml(&quoted));
+            prop_assert!(!document.contains(is_hidden), "{document:?}");
+            prop_assert_eq!(serde_saphyr::from_str::<String>(&document).expect("YAML"), text);
         }
 
         #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::claims::ClaimWord;
 use crate::verdict::Verdict;
 use crate::{CaseRecord, Record};
 use contract::digest::Digest;
@@ -133,7 +134,26 @@ pub fn compare<'a>(records: &'a [(String, Record)]) -> Compared<'a> {
         Row { manifest, id, verdicts, digests }
     });
     let rows = rows.collect();
+    differences.extend(claim_words(records));
     Compared { rows, differences, notes }
+}
+
+/// Claims that records judge otherwise, in words; what one of them could not judge is no difference.
+fn claim_words(records: &[(String, Record)]) -> Vec<String> {
+    let mut found: BTreeMap<Key<'_>, Vec<(&str, ClaimWord)>> = BTreeMap::new();
+    for (name, record) in records {
+        for claim in record.judged.iter().filter(|claim| claim.word != ClaimWord::NotJudged) {
+            let key = (claim.manifest.as_str(), claim.id.as_str());
+            found.entry(key).or_default().push((name, claim.word));
+        }
+    }
+    let differ = found.into_iter().filter(|(_, words)| words.iter().any(|w| w.1 != words[0].1));
+    let texts = differ.map(|((manifest, id), words)| {
+        let words: Vec<String> =
+            words.iter().map(|(name, word)| format!("{} ({name})", word.name())).collect();
+        format!("{manifest} claim `{id}`: {}", words.join(", "))
+    });
+    texts.collect()
 }
 
 /// The digest of that name in a case that has bits.

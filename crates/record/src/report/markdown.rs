@@ -212,7 +212,20 @@ fn measured(text: &mut String, record: &Record) {
     let rows = measured.iter().map(|(case, timings, timing)| {
         let speedup = |rule| match timings.speedups.iter().find(|s| s.rule == rule) {
             Some(speedup) => {
-                format!("{} {}", numbers::ratio(speedup.ratio), cell(&speedup.baseline))
+                let names: Vec<String> =
+                    timings.left_out(rule).iter().map(|(name, _)| cell(name)).collect();
+                let without = match names.is_empty() {
+                    true => String::new(),
+                    false => format!("<br>without {}", names.join(", ")),
+                };
+                let (low, high) = (speedup.interval.low, speedup.interval.high);
+                format!(
+                    "{} ({} to {}) {}{without}",
+                    numbers::ratio(speedup.ratio),
+                    numbers::ratio(low),
+                    numbers::ratio(high),
+                    cell(&speedup.baseline)
+                )
             }
             None => "-".into(),
         };

@@ -12,6 +12,7 @@ use crate::outcome;
 use crate::timings::{Interval, Rule, Speedup};
 use crate::verdict::Verdict;
 use crate::{CaseRecord, Record};
+use contract::words::{visible, visible_lines};
 
 /// How much to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +31,12 @@ fn style(verdict: Verdict) -> Style {
     Style::new().fg_color(Some(color.into()))
 }
 
+/// Characters of the column of ids at most: a formatted width has 16 bits, and a terminal far fewer.
+const WIDTH_MAX: usize = 200;
+
 /// The table's head; `width` is that of the longest id.
 pub fn head(width: usize) -> String {
+    let width = width.min(WIDTH_MAX);
     format!(
         "{:<width$}  {:<12}  {:<16}  {:>9}  {:>8}  {}\n",
         "case", "verdict", "operator sha256", "nnz", "time", "measured"
@@ -40,6 +45,7 @@ pub fn head(width: usize) -> String {
 
 /// One case's line, with its reasons below it.
 pub fn case(case: &CaseRecord, width: usize, detail: Detail) -> String {
+    let width = width.min(WIDTH_MAX);
     let mut text = String::new();
     if detail == Detail::Quiet && case.verdict.satisfies() {
         return text;
@@ -55,20 +61,20 @@ pub fn case(case: &CaseRecord, width: usize, detail: Detail) -> String {
     let _ = write!(
         text,
         "{:<width$}  {style}{verdict:<12}{style:#}  {:<16.16}  {nnz:>9}  {:>8}",
-        case.id,
+        visible(&case.id),
         digest,
         seconds(case.seconds)
     );
     let _ = writeln!(text, "  {}", measurement(case));
     for reason in &case.reasons {
         for line in reason.lines() {
-            let _ = writeln!(text, "    {line}");
+            let _ = writeln!(text, "    {}", visible(line));
         }
     }
     if let Some(bits) = bits.filter(|_| detail == Detail::Verbose) {
         for row in &bits.digests {
             if let Some(got) = row.got {
-                let _ = writeln!(text, "    {:<9} {got}", row.name);
+                let _ = writeln!(text, "    {:<9} {got}", visible(&row.name));
             }
         }
         let s = &bits.structure;
@@ -77,8 +83,8 @@ pub fn case(case: &CaseRecord, width: usize, detail: Detail) -> String {
             "    structure {} non-zeros of {}; dead: {} rows, {} columns, {} of {} blocks of side {}",
             s.nnz, s.elements, s.dead_rows, s.dead_columns, s.dead_blocks, s.blocks, s.block_size
         );
-        let _ = writeln!(text, "    plan      {}", bits.plan);
-        let _ = writeln!(text, "    perturbed {}", bits.perturbation);
+        let _ = writeln!(text, "    plan      {}", visible(&bits.plan));
+        let _ = writeln!(text, "    perturbed {}", visible(&bits.perturbation));
         if let Some(bound) = &bits.bound {
             let _ = writeln!(text, "    bound     {:.2} % used", 100.0 * bound.used_max);
             let difference = difference_in_words(&bits.difference).replace('\n', "\n    ");
@@ -91,7 +97,7 @@ pub fn case(case: &CaseRecord, width: usize, detail: Detail) -> String {
 /// Speedups under both rules, or why there are none.
 fn measurement(case: &CaseRecord) -> String {
     let Some(timings) = &case.measurement else {
-        return case.measurement_reason.clone().unwrap_or_default();
+        return visible(case.measurement_reason.as_deref().unwrap_or_default()).into_owned();
     };
     let name = |rule| match rule {
         Rule::Published => "published rule",
@@ -122,7 +128,7 @@ fn measurement(case: &CaseRecord) -> String {
         timings.speedups.iter().find(|speedup| speedup.rule == *rule).map(speedup)
     }));
     parts.extend(timings.no_speedup.iter().cloned());
-    parts.join(", ")
+    visible(&parts.join(", ")).into_owned()
 }
 
 /// The colour of a claim's word. None is green that rests on no measurement.
@@ -144,7 +150,7 @@ pub fn claims(record: &Record, detail: Detail) -> String {
     if detail == Detail::Quiet || record.judged.is_empty() {
         return text;
     }
-    let width = record.judged.iter().map(|claim| claim.id.len()).max().unwrap_or(0);
+    let width = record.judged.iter().map(|claim| claim.id.len()).max().unwrap_or(0).min(WIDTH_MAX);
     text.push_str("\nclaims\n");
     for claim in &record.judged {
         let style = claim_style(claim.word);
@@ -152,11 +158,17 @@ pub fn claims(record: &Record, detail: Detail) -> String {
         let twin = claim.twin.as_ref();
         let twin =
             twin.map(|twin| format!(" (by its synthetic twin `{twin}`)")).unwrap_or_default();
-        let _ = writeln!(text, "{:<width$}  {style}{said}{style:#}{twin}", claim.id);
+        let _ = writeln!(
+            text,
+            "{:<width$}  {style}{}{style:#}{}",
+            visible(&claim.id),
+            visible(&said),
+            visible(&twin)
+        );
         for row in &claim.rows {
             if detail == Detail::Verbose || row.word.refutes() {
-                let line = row.line.replace('\n', "\n        ");
-                let _ = writeln!(text, "    {}: {}: {line}", row.rule, row.word.name());
+                let line = visible_lines(&row.line).replace('\n', "\n        ");
+                let _ = writeln!(text, "    {}: {}: {line}", visible(&row.rule), row.word.name());
             }
         }
     }

@@ -466,7 +466,19 @@ fn speedup(timings: Option<&CaseTimings>, rule: Rule) -> Markup {
         @match speedup_of(timings, rule) {
             Some(speedup) => {
                 (numbers::ratio(speedup.ratio))
-                span.why { (text(&speedup.baseline)) }
+                span.why {
+                    "(" (numbers::ratio(speedup.interval.low)) " to " (numbers::ratio(speedup.interval.high)) ") "
+                    (text(&speedup.baseline))
+                }
+                @let left_out = timings.map(|timings| timings.left_out(rule)).unwrap_or_default();
+                @if !left_out.is_empty() {
+                    span.why {
+                        "without "
+                        @for (at, (name, why)) in left_out.iter().enumerate() {
+                            @if at > 0 { ", " } span title=(visible(why)) { (text(name)) }
+                        }
+                    }
+                }
             }
             None => "-",
         }

@@ -1,0 +1,340 @@
+//! Texts from files reach a terminal as text: no title, name or reason of anybody's moves the cursor, sets a window's
+//! title, or turns what follows around. Colour is forced, so that whatever would reach a terminal is seen here.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+
+use crate::common::records::full;
+use crate::common::{Section, Workbench, text};
+use record::{FORMAT, Record};
+use serde_json::Value;
+
+/// Sets a window's title, clears the screen, colours and conceals, in both ways of writing that; turns text around;
+/// hides; is a line of its own; is green.
+const HOSTILE: &str = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{1b}[8m\u{9b}31m\u{202e}gpj\u{2066}\u{200b}\u{feff}\u{e0041}\r\u{8}\
+                       \nverified: everything required was verified\u{1b}[32m";
+/// As much of that as a manifest lets pass.
+const HOSTILE_LINE: &str = "\u{202e}gpj\u{2066}\u{200b}\u{feff}\u{e0041}";
+
+/// What the program wrote to either stream, if none of it does anything to a terminal but set our three colours.
+fn shown(bench: &Workbench, arguments: &[&str]) -> (i32, String) {
+    let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+    run(bench, &arguments)
+}
+
+fn run(bench: &Workbench, arguments: &[OsString]) -> (i32, String) {
+    let output = bench
+        .command(arguments)
+        .env("CLICOLOR_FORCE", "1")
+        .output()
+        .expect("the program was built");
+    let text = [output.stdout, output.stderr]
+        .map(|bytes| String::from_utf8(bytes).expect("text"))
+        .join("");
+    assert_clean(&text, &format!("{arguments:?}"));
+    (output.status.code().expect("not ended by a signal"), text)
+}
+
+/// The parser of the command line styles its own words, and repeats an argument only where it leaves styles out.
+fn without_usage_styles(text: &str) -> String {
+    let own = text.starts_with("\u{1b}[1m\u{1b}[31merror:\u{1b}[0m ") && !text.contains("gpj");
+    let styles = ["\u{1b}[0m", "\u{1b}[1m", "\u{1b}[4m", "\u{1b}[31m", "\u{1b}[32m", "\u{1b}[33m"];
+    styles.iter().filter(|_| own).fold(text.to_owned(), |text, style| text.replace(style, ""))
+}
+
+/// A style is a verdict's: it stands before one of these words, and is reset behind it.
+fn without_styles(text: &str) -> String {
+    let mut text = text.to_owned();
+    for color in ["\u{1b}[32m", "\u{1b}[31m", "\u{1b}[33m"] {
+        for verdict in
+            ["verified", "within-bound", "mismatch", "out-of-bound", "unpinned", "not-run"]
+        {
+            for padded in [format!("{verdict:<12}"), verdict.to_owned()] {
+                text = text.replace(&format!("{color}{padded}\u{1b}[0m"), verdict);
+            }
+        }
+    }
+    text
+}
+
+fn assert_clean(text: &str, what: &str) {
+    let text = without_styles(&without_usage_styles(text));
+    let raw = text.chars().find(|&c| {
+        (c.is_control() && c != '\n')
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+                | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+    });
+    assert_eq!(raw, None, "{what}: {text:?}");
+    assert!(
+        !text.lines().any(|line| line == "verified: everything required was verified"),
+        "{what}: {text}"
+    );
+}
+
+/// Puts `text` behind the string at each place in turn, and keeps what `accepts` accepts.
+fn spoil(value: &mut Value, text: &str, accepts: &dyn Fn(&Value) -> bool) -> usize {
+    fn places(value: &Value, at: &str, found: &mut Vec<String>) {
+        match value {
+            Value::String(_) => found.push(at.to_owned()),
+            Value::Array(items) => {
+                items
+                    .iter()
+                    .enumerate()
+                    .for_each(|(i, item)| places(item, &format!("{at}/{i}"), found));
+            }
+            Value::Object(fields) => fields.iter().for_each(|(key, field)| {
+                places(
+                    field,
+                    &format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")),
+                    found,
+                );
+            }),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    places(value, "", &mut found);
+    let mut spoiled = 0;
+    for place in found {
+        let at = value.pointer_mut(&place).expect("found a moment ago");
+        let before = at.as_str().expect("a string").to_owned();
+        *at = format!("{before}{text}").into();
+        if accepts(value) {
+            spoiled += 1;
+        } else {
+            *value.pointer_mut(&place).expect("found a moment ago") = before.into();
+        }
+    }
+    spoiled
+}
+
+/// Whether a record is one as far as its types go.
+fn is_record(value: &Value) -> bool {
+    serde_json::from_value::<Record>(value.clone()).is_ok()
+}
+
+#[test]
+fn a_manifest() {
+    let section = Section { shape: (4, 8), batch: "3", ..Section::default() };
+    let published = format!(
+        "    published: {{title: \"Table {HOSTILE_LINE}\", cases: 1, chosen: \"seed {HOSTILE_LINE}\"}}\n    \
+         claims: [{{id: fast, sources: [\"page {HOSTILE_LINE}\"], speedup: 9.5, vendor_ms: 3, operator_ms: 1}}]\n"
+    );
+    let manifest = text(&[section]).replace(
+        "title: For tests",
+        &format!("title: \"For {HOSTILE_LINE}\"\nplatform: \"NVIDIA {HOSTILE_LINE}\""),
+    ) + &published;
+    let bench = Workbench::new(&[]);
+    bench.write("manifests/small.yaml", &manifest);
+    let escaped = r"\u{202e}gpj\u{2066}\u{200b}\u{feff}\u{e0041}";
+    for (arguments, code, is_said) in [
+        (&["list", "manifests"][..], 0, true),
+        (&["list", "manifests", "--claims"], 0, false),
+        (&["lint", "manifests"], 1, false),
+        (&["manifests", "--json", "record.json", "--device", "cpu"], 3, true),
+        (&["report", "record.json"], 0, true),
+        (&["report", "record.json", "--html", "page.html"], 0, false),
+        (&["explain", "record.json"], 0, false),
+    ] {
+        let (got, said) = shown(&bench, arguments);
+        assert_eq!(got, code, "{arguments:?}: {said}");
+        // Markdown has its own use for a backslash.
+        let said = said.replace(r"\\u", r"\u");
+        assert_eq!(said.contains(escaped), is_said, "{arguments:?}: {said}");
+    }
+    let page = bench.read("page.html");
+    assert_clean(&page, "page");
+    assert!(page.contains(escaped));
+
+    // The document is JSON, and of the same text.
+    let (code, said) = shown(&bench, &["list", "manifests", "--json"]);
+    assert_eq!(code, 0, "{said}");
+    let cases: Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!(cases[0]["published"], format!("Table {HOSTILE_LINE}"));
+}
+
+#[test]
+fn a_manifest_with_errors() {
+    let good = text(&[Section::default()]);
+    let bench = Workbench::new(&[]);
+    let escapes = r"\e]0;owned\a\e[2J\x9b31m\u202Egpj";
+    for (from, to) in [
+        ("title: For tests", format!("title: \"For {escapes}\"")),
+        ("title: For tests", "title: \"\u{202e}\nx\"\nti\u{202e}tle: x".to_owned()),
+        ("name: small", format!("name: \"small{escapes}\"")),
+        ("name: up", format!("name: \"up{escapes}\"")),
+        ("name: up", "name: \"up\u{202e}\"".to_owned()),
+        ("heavy-tailed", format!("\"heavy{escapes}\"")),
+        ("f32-chain", format!("{{\"f32-{escapes}\": \"{escapes}\"}}")),
+        ("operator: auto", format!("? \"{escapes}\"\n    : x")),
+        ("format: ", format!("format: \"{escapes}\" # ")),
+        ("format: ", "\u{1b}[2J: ".to_owned()),
+        ("batch: 24", format!("batch: &\u{202e} {escapes}")),
+        ("batch: 24", "batch: *\u{202e}".to_owned()),
+    ] {
+        let manifest = good.replacen(from, &to, 1);
+        assert_ne!(manifest, good, "{from}");
+        bench.write("manifests/small.yaml", &manifest);
+        let (code, said) = shown(&bench, &["list", "manifests"]);
+        assert_eq!(code, 2, "{to}: {said}");
+    }
+    // Committed digests are read as well.
+    bench.write("manifests/small.yaml", &good);
+    std::fs::create_dir(bench.path("expected-hashes")).expect("new");
+    for digests in
+        ["\u{1b}]0;owned\u{7}: x", "format: \"\\e[2J\u{202e}\"", "format: 1\n\u{202e}: {"]
+    {
+        bench.write("expected-hashes/small.yaml", digests);
+        let (code, said) = shown(&bench, &["list", "manifests"]);
+        assert_eq!(code, 2, "{said}");
+    }
+}
+
+#[test]
+fn a_record() {
+    let bench = Workbench::new(&[]);
+    let mut value = serde_json::to_value(full()).expect("a record");
+    let spoiled = spoil(&mut value, HOSTILE, &is_record);
+    assert!(spoiled > 100, "{spoiled}");
+    value["format"] = FORMAT.into();
+    bench.write("record.json", &value.to_string());
+    for (arguments, is_said) in [
+        (&["explain", "record.json"][..], true),
+        (&["explain", "record.json", "--case", "nothing"], false),
+        (&["report", "record.json"], true),
+        (&["report", "record.json", "--html", "page.html"], false),
+        (&["report", "record.json", "record.json", "--markdown", "page.md"], false),
+        (&["merge", "record.json", "--json", "merged.json", "--junit", "junit.xml"], false),
+        (&["merge", "record.json", "--json", "merged.json", "--partial"], false),
+    ] {
+        let (_, said) = shown(&bench, arguments);
+        let is_shown = said.contains(r"\u{1b}") && said.contains(r"\u{202e}");
+        assert_eq!(is_shown, is_said, "{arguments:?}: {said}");
+    }
+    assert_clean(&bench.read("page.html"), "page.html");
+    assert_clean(&bench.read("page.md"), "page.md");
+}
+
+/// A record of a run of its own, spoiled: what goes on with it, and what judges and pins by it.
+#[test]
+fn a_record_beside_its_manifest() {
+    let bench = Workbench::pinned(&[Section { shape: (4, 8), batch: "3", ..Section::default() }]);
+    let run = ["manifests", "--no-measure", "--device", "cpu", "--json", "record.json"];
+    assert_eq!(bench.verify(&run).code, 0);
+    let good: Value = serde_json::from_str(&bench.read("record.json")).expect("JSON");
+    let resume = [&run[..], &["--resume"]].concat();
+    let commands = [
+        &resume[..],
+        &["judge", "manifests", "--record", "record.json"],
+        &["pin", "manifests", "--record", "record.json", "--yes"],
+        &["merge", "record.json", "--json", "merged.json", "--junit", "junit.xml"],
+        &["explain", "record.json"],
+    ];
+    // One field at a time: a record that is refused for its first would show nothing of the others.
+    let fields = [
+        "tool",
+        "options",
+        "environment",
+        "manifests",
+        "cases",
+        "devices",
+        "arguments",
+        "started",
+        "format",
+    ];
+    for field in fields {
+        let mut value = good.clone();
+        let spoiled = match field {
+            "format" => {
+                value["format"] = format!("sparse-verify-record/{HOSTILE}").into();
+                1
+            }
+            field => {
+                let whole = value.clone();
+                let accepts = |part: &Value| {
+                    let mut whole = whole.clone();
+                    whole[field] = part.clone();
+                    is_record(&whole)
+                };
+                spoil(&mut value[field], HOSTILE, &accepts)
+            }
+        };
+        assert!(spoiled > 0 || field == "devices", "{field}");
+        for arguments in commands {
+            bench.write("record.json", &value.to_string());
+            shown(&bench, arguments);
+        }
+    }
+    assert_clean(&bench.read("expected-hashes/small.yaml"), "committed digests");
+    // And are read again.
+    assert_eq!(shown(&bench, &["list", "manifests"]).0, 0);
+}
+
+/// Reasons, verdicts and ids of cases that are told on a terminal when a run goes on.
+#[test]
+fn a_run_that_goes_on() {
+    let bench = Workbench::pinned(&[Section { shape: (4, 8), batch: "3", ..Section::default() }]);
+    let run = ["manifests", "--no-measure", "--device", "cpu", "--json", "record.json"];
+    assert_eq!(bench.verify(&run).code, 0);
+    let mut value: Value = serde_json::from_str(&bench.read("record.json")).expect("JSON");
+    let case = &mut value["cases"][0];
+    case["reasons"] = vec![HOSTILE].into();
+    case["measurement_reason"] = HOSTILE.into();
+    for (key, text) in case["bits"].as_object_mut().expect("its bits were looked at") {
+        if text.is_string() && ["plan", "perturbation", "operator"].contains(&key.as_str()) {
+            *text = HOSTILE.into();
+        }
+    }
+    bench.write("record.json", &value.to_string());
+    let (_, said) = shown(&bench, &[&run[..], &["--resume", "--verbose"]].concat());
+    assert!(said.contains(r"\u{1b}]0;owned\u{7}"), "{said}");
+}
+
+#[test]
+fn names_of_files_and_arguments() {
+    let bench = Workbench::pinned(&[Section { shape: (4, 8), batch: "3", ..Section::default() }]);
+    let name = |end: &str| format!("x{HOSTILE}{end}");
+    let manifest = format!("manifests/{}", name(".yaml"));
+    bench.write(&manifest, &bench.read("manifests/small.yaml"));
+    bench.write(&name("-record.json"), "{}");
+    bench.write(&name("-empty.yaml"), "");
+    let words: Vec<OsString> = [name(".yaml"), name("-empty.yaml"), name("-record.json"), manifest]
+        .into_iter()
+        .map(OsString::from)
+        .chain([OsString::from_vec(b"\xff\x1b]0;owned\x07".to_vec())])
+        .collect();
+    let as_arguments = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
+    for word in words {
+        for before in [
+            &[][..],
+            &["list"],
+            &["lint"],
+            &["list", "manifests", "--case"],
+            &["explain"],
+            &["explain", "record.json", "--case"],
+            &["report"],
+            &["report", "--html"],
+            &["merge", "--json", "merged.json"],
+            &["judge", "manifests", "--record"],
+            &["pin", "manifests", "--record"],
+            &["pin"],
+            &["pin", "--yes"],
+            &["inputs", "manifests", "--out"],
+            &["manifests", "--no-measure", "--nonce"],
+            &["manifests", "--no-measure", "--json", "missing/x", "--junit"],
+            &["manifests", "--no-measure", "--shard"],
+            &["manifests", "--device"],
+            &["manifests", "--isa"],
+            &["--"],
+            &["--no-such-option"],
+        ] {
+            let mut arguments = as_arguments(before);
+            arguments.push(word.clone());
+            run(&bench, &arguments);
+        }
+        // An option that there is not.
+        let mut option = OsString::from("--");
+        option.push(&word);
+        run(&bench, &[option]);
+    }
+}
