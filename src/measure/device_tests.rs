@@ -187,6 +187,7 @@ const CASE: Case = Case {
     k: 4,
     n: 2,
     nnz: 8,
+    live_rows: 4,
     live_columns: 4,
     sparsity: 0.5,
     element_bytes: ElementBytes { a: 2, v: 2, y: 4 },
