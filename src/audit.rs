@@ -184,7 +184,7 @@ impl Auditor<'_> {
                 let source = self.held.source(case, recipe.values(*values, fill_synthetic), read);
                 (source.map_err(CaseError::from)?, true)
             }
-            origin => {
+            origin @ (Origin::File { .. } | Origin::Hub { .. }) => {
                 let found = self.weights.resolve(&manifest.path, origin, case.m, case.k)?;
                 let checkpoint = Checkpoint { tensor: found.tensor, dtype: case.dtype };
                 let read = |source: &Checkpoint| Held::read(source, shape, threads);
@@ -194,7 +194,9 @@ impl Auditor<'_> {
         };
         let weights = match case.weights {
             Origin::Synthetic(values) => recipe.synthetic(values, source, ranking, threads),
-            _ => recipe.prune(source, ranking, threads),
+            Origin::Drawn(_) | Origin::File { .. } | Origin::Hub { .. } => {
+                recipe.prune(source, ranking, threads)
+            }
         };
         Ok((weights.map_err(CaseError::from)?, is_moderate))
     }
@@ -293,8 +295,12 @@ fn entry(case: &Case, prepared: &Prepared, shared: Option<String>) -> Result<Ent
     if !reasons.is_empty() {
         return Err(reasons.join("\n"));
     }
-    if let Arithmetic::TensorCore(model) = case.arithmetic {
-        contract::distinct::distinguishes(model, case, &prepared.weights, &prepared.v)?;
+    match case.arithmetic {
+        Arithmetic::TensorCore(model) => {
+            contract::distinct::distinguishes(model, case, &prepared.weights, &prepared.v)?;
+        }
+        // Chains are what the others are told from; exact sums are all rules' alike, and bounds fix no bits.
+        Arithmetic::F32Chain(_) | Arithmetic::Exact | Arithmetic::Bounded => {}
     }
     let digest = |hashed: &Option<contract::digest::Hashed>| {
         hashed.as_ref().map(|h| h.digest).filter(|_| contract)
@@ -395,7 +401,7 @@ fn drawn(case: &Case, hardware: Hardware) -> Result<(Drawn, Drawn), Stop> {
 pub fn model_status(case: &Case) -> Option<String> {
     match case.arithmetic {
         Arithmetic::TensorCore(model) => Some(model.status()),
-        _ => None,
+        Arithmetic::F32Chain(_) | Arithmetic::Exact | Arithmetic::Bounded => None,
     }
 }
 

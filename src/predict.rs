@@ -45,7 +45,10 @@ impl Work {
         let live = match case.pattern {
             Pattern::None => m * k,
             Pattern::RowMagnitude => case.sparsity.live_of(m) * k,
-            _ => case.sparsity.live_of(m * k),
+            Pattern::Uniform
+            | Pattern::ElementMagnitude
+            | Pattern::PowerLaw
+            | Pattern::Block { .. } => case.sparsity.live_of(m * k),
         };
         // Products of three dimensions may not fit where m, k and n are all at their limits.
         let flops = |products: u64| products.saturating_mul(2).saturating_mul(n);
@@ -242,7 +245,10 @@ fn guess(case: &Case) -> Seconds {
         Arithmetic::F32Chain(_) | Arithmetic::Exact => FLOPS_PER_S,
     };
     // A bounded case's operator is the chain's.
-    let operator = if case.arithmetic == Arithmetic::Bounded { FLOPS_PER_S } else { dense };
+    let operator = match case.arithmetic {
+        Arithmetic::Bounded => FLOPS_PER_S,
+        Arithmetic::F32Chain(_) | Arithmetic::TensorCore(_) | Arithmetic::Exact => dense,
+    };
     let live = 1.0 - case.sparsity.as_f64();
     Seconds { dense: 1.0 / dense, operator: (1.5 * live).min(1.0) / operator }
 }

@@ -108,7 +108,7 @@ impl Auditor<'_> {
                 let (a, _) = drawn(case, *hardware)?;
                 Ok(a.digest(published.scope, self.threads)?)
             }
-            origin => {
+            origin @ (Origin::File { .. } | Origin::Hub { .. }) => {
                 let source = self.weights.resolve(&manifest.path, origin, case.m, case.k)?;
                 let checkpoint = Checkpoint { tensor: source.tensor, dtype: Dtype::F32 };
                 digest_of(published, case, |rows, out| checkpoint.read(rows, out))

@@ -223,7 +223,7 @@ impl DeviceBaselines {
         let model = match case.dtype {
             Dtype::F32 => None,
             // The manual does not say which units multiply.
-            dtype => model(case.capability, Format::of(dtype)),
+            dtype @ (Dtype::Bf16 | Dtype::F16) => model(case.capability, Format::of(dtype)),
         };
         for (name, algorithm, layout) in sparse() {
             let how = Spmm { algorithm, layout, input: case.dtype, output: case.output };

@@ -36,7 +36,10 @@ const ADDRESSED_COLUMNS: u128 = ADDRESS_CHECK_SIZE as u128;
 /// The shares were found by measuring; the test below has what was measured. More than fits in 64 bits is as much as
 /// fits.
 pub fn needed_bytes(case: &Case, threads: usize) -> u64 {
-    let is_grouped = matches!(case.arithmetic, Arithmetic::TensorCore(_));
+    let is_grouped = match case.arithmetic {
+        Arithmetic::TensorCore(_) => true,
+        Arithmetic::F32Chain(_) | Arithmetic::Exact | Arithmetic::Bounded => false,
+    };
     needed([case.m, case.k, case.n], is_grouped, threads.max(1))
 }
 

@@ -81,7 +81,11 @@ impl Tally {
     pub fn new(case: &Case) -> Tally {
         let block_size = match case.pattern {
             Pattern::Block { size } => size,
-            _ => 16,
+            Pattern::None
+            | Pattern::Uniform
+            | Pattern::RowMagnitude
+            | Pattern::ElementMagnitude
+            | Pattern::PowerLaw => 16,
         };
         let blocks = case.m.div_ceil(block_size) * case.k.div_ceil(block_size);
         Tally {

@@ -84,11 +84,14 @@ fn id(
     let pattern = match pattern {
         Pattern::None => "none".to_owned(),
         Pattern::Block { size } => format!("block{size}-{sparsity}"),
-        _ => format!("{pattern}-{sparsity}"),
+        Pattern::Uniform
+        | Pattern::RowMagnitude
+        | Pattern::ElementMagnitude
+        | Pattern::PowerLaw => format!("{pattern}-{sparsity}"),
     };
     let output = match section.output {
         Dtype::F32 => String::new(),
-        output => format!("-to-{output}"),
+        output @ (Dtype::Bf16 | Dtype::F16) => format!("-to-{output}"),
     };
     let (section, layer) = (&section.name, &layer.name);
     format!("{section}/{layer}/{pattern}/b{n}/{dtype}{output}/{arithmetic}")
@@ -100,7 +103,13 @@ fn levels(section: &Section) -> Vec<(Pattern, Sparsity)> {
     for &(pattern, _) in &section.patterns {
         match pattern {
             Pattern::None => levels.push((pattern, Sparsity::ZERO)),
-            _ => levels.extend(section.sparsity.iter().map(|&(sparsity, _)| (pattern, sparsity))),
+            Pattern::Uniform
+            | Pattern::RowMagnitude
+            | Pattern::ElementMagnitude
+            | Pattern::PowerLaw
+            | Pattern::Block { .. } => {
+                levels.extend(section.sparsity.iter().map(|&(sparsity, _)| (pattern, sparsity)));
+            }
         }
     }
     levels
@@ -219,7 +228,7 @@ fn arithmetics(walk: &mut Walk, section: &Section) -> Vec<(Dtype, Arithmetic)> {
                 check_slices(walk, section, (slices, place))
             }
             Rule::Plain(Arithmetic::Exact) => check_exact(walk, section, place),
-            _ => {}
+            Rule::Plain(Arithmetic::Bounded | Arithmetic::TensorCore(_)) | Rule::TensorCore(_) => {}
         }
     }
     pairs

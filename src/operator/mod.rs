@@ -4,6 +4,7 @@
 //! What is deliberately absent: digests, clocks, cases. An implementation sees matrices only, so
 //! one that lives in another process or on another device can stand in the same place.
 
+mod costs;
 mod device;
 mod mma_sync;
 mod reference;

@@ -4,10 +4,10 @@
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 use super::reference::{round_output, stage_grouped, stage_packed};
-use super::{Built, Error, Operator, Plan, Staged};
+use super::{Built, Error, Operator, Plan, Staged, costs};
 use crate::backend::cpu::{
     GroupSelection, GroupedA, Isa, Selection, SparseA, TiledA, gemm_chain, gemm_tensor_core,
-    nonzero_bits, spmm_chain,
+    spmm_chain,
 };
 use contract::arithmetic::{Arithmetic, Slices};
 use contract::dtype::Dtype;
@@ -21,117 +21,12 @@ pub struct SkipOperator {
     pub isa: Isa,
 }
 
-/// How many products the strategies would multiply.
-struct Products {
-    dense: f64,
-    rows: f64,
-    columns: f64,
-    blocks: f64,
-    /// Non-zeros, and live groups of k summed over rows.
-    nnz: f64,
-    row_groups: f64,
-    live_rows: f64,
-}
-
-/// Counts by looking at A once. With tensor cores whole groups of `group` k are multiplied;
-/// blocks are looked at in tiles of `tile_rows`.
-fn count_products(a: ArrayView2<'_, f32>, group: usize, tile_rows: usize) -> Products {
-    let (m, k) = a.dim();
-    let words = k.div_ceil(64);
-    let (mut row_bits, mut tile_bits, mut all_bits) =
-        (vec![0u64; words], vec![0u64; words], vec![0u64; words]);
-    let (mut live_rows, mut blocks, mut nnz, mut row_groups) = (0, 0, 0, 0);
-    for start in (0..m).step_by(tile_rows) {
-        tile_bits.fill(0);
-        let mut live_in_tile = 0;
-        for i in start..m.min(start + tile_rows) {
-            let row = a.row(i);
-            let count = match row.to_slice() {
-                Some(row) => nonzero_bits(row, &mut row_bits),
-                None => nonzero_bits(&row.to_vec(), &mut row_bits),
-            };
-            if count > 0 {
-                live_in_tile += 1;
-                nnz += count;
-                row_groups += if group == 1 { count } else { groups_live(&row_bits, k, group) };
-                tile_bits.iter_mut().zip(&row_bits).for_each(|(tile, row)| *tile |= row);
-            }
-        }
-        live_rows += live_in_tile;
-        blocks += live_in_tile * groups_live(&tile_bits, k, group);
-        all_bits.iter_mut().zip(&tile_bits).for_each(|(all, tile)| *all |= tile);
-    }
-    let columns = groups_live(&all_bits, k, group);
-    Products {
-        dense: (m * k) as f64,
-        rows: (live_rows * k) as f64,
-        columns: (live_rows * columns * group) as f64,
-        blocks: (blocks * group) as f64,
-        nnz: nnz as f64,
-        row_groups: row_groups as f64,
-        live_rows: live_rows as f64,
-    }
-}
-
-/// What each strategy costs, in products of the dense kernel. The factors were fitted to times
-/// of the kernels at m = 14336, k = 4096, n = 128 on Zen 4: single rows reuse V less than tiles
-/// do, and pay for each stretch of k that they walk.
-fn costs(arithmetic: Arithmetic, a: ArrayView2<'_, f32>) -> [(Strategy, f64); 5] {
-    let k = a.ncols() as f64;
-    let (products, blocks, csr) = match arithmetic {
-        Arithmetic::TensorCore(model) => {
-            let products = count_products(a, model.group, 2);
-            let csr = 0.72 * products.nnz + 5.2 * products.row_groups;
-            let blocks = 1.05 * products.blocks;
-            (products, blocks, csr)
-        }
-        _ => {
-            let products = count_products(a, 1, 8);
-            let csr = 1.5 * products.nnz + 0.02 * products.live_rows * k;
-            let blocks = 1.05 * products.blocks;
-            (products, blocks, csr)
-        }
-    };
-    [
-        (Strategy::Dense, products.dense),
-        (Strategy::Rows, products.rows),
-        (Strategy::Columns, products.columns),
-        (Strategy::Blocks, blocks),
-        (Strategy::Csr, csr),
-    ]
-}
-
-/// Aligned groups of `group` bits, of k bits in all, that are not empty.
-fn groups_live(bits: &[u64], k: usize, group: usize) -> usize {
-    if group == 1 {
-        return bits.iter().map(|word| word.count_ones() as usize).sum();
-    }
-    let is_live =
-        |g: usize| (g * group..k.min((g + 1) * group)).any(|k| bits[k / 64] >> (k % 64) & 1 == 1);
-    if 64 % group == 0 {
-        let mask = u64::MAX >> (64 - group);
-        let in_word =
-            |word: &u64| (0..64).step_by(group).filter(|at| word >> at & mask != 0).count();
-        return bits.iter().map(in_word).sum();
-    }
-    (0..k.div_ceil(group)).filter(|&g| is_live(g)).count()
-}
-
 impl SkipOperator {
     fn plan(&self, a: ArrayView2<'_, f32>) -> Plan {
         if self.strategy != Strategy::Auto {
             return Plan { strategy: self.strategy, reason: "asked for".into() };
         }
-        let costs = costs(self.arithmetic, a);
-        // Of equal costs the simpler strategy is taken.
-        let mut best = costs[0];
-        for cost in costs {
-            if cost.1 < best.1 {
-                best = cost;
-            }
-        }
-        let list = costs.map(|(strategy, cost)| format!("{strategy} {cost:.3e}")).join(", ");
-        Plan { strategy: best.0, reason: format!("least of the costs {list}") }
+        costs::cheapest(self.arithmetic, a)
     }
 }
 
@@ -172,7 +67,9 @@ impl Operator for SkipOperator {
             Arithmetic::F32Chain(_) | Arithmetic::Exact | Arithmetic::Bounded => {
                 let slices = match self.arithmetic {
                     Arithmetic::F32Chain(slices) => slices,
-                    _ => Slices::One,
+                    Arithmetic::Exact | Arithmetic::Bounded | Arithmetic::TensorCore(_) => {
+                        Slices::One
+                    }
                 };
                 match plan.strategy {
                     Strategy::Auto | Strategy::Dense => tiles(Selection::All, slices),
@@ -194,7 +91,9 @@ impl Operator for SkipOperator {
     ) -> Result<(), Error> {
         match self.arithmetic {
             Arithmetic::TensorCore(model) => stage_grouped(v, model, staged, threads),
-            _ => stage_packed(v, staged, threads),
+            Arithmetic::F32Chain(_) | Arithmetic::Exact | Arithmetic::Bounded => {
+                stage_packed(v, staged, threads);
+            }
         }
         Ok(())
     }

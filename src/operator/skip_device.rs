@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ndarray::ArrayView2;
 
-use super::{DeviceBuilt, DeviceOperator, Error, Plan};
+use super::{DeviceBuilt, DeviceOperator, Error, Plan, costs};
 use crate::backend::cuda::{
     ChainA, ChainPlan, ChainSpmmA, Device, DeviceMatrix, MmaSyncA, ModelA, Pattern, Selection,
     SlicedA, TensorCoreA, TensorCores, tensor_cores,
@@ -101,7 +101,7 @@ impl SkipDevice {
         let pattern = Pattern::of_whole(a);
         let elements_ns = match ChainSpmmA::serves(device.compute_capability()) {
             true => ChainSpmmA::estimate_ns(device, &pattern, n),
-            false => sliced_ns(pattern.non_zeros(), n),
+            false => costs::sliced_ns(pattern.non_zeros(), n),
         };
         if self.strategy == Strategy::Csr {
             return self.build_elements(device, a, &pattern, n, "asked for");
@@ -112,7 +112,11 @@ impl SkipDevice {
                 let (tiles, elements) = (tiles.estimates(), elements_ns as f64 / 1e3);
                 format!("least of the estimates {tiles}, csr {elements:.1} us")
             }
-            _ => format!("asked for, estimate {}", tiles.estimates()),
+            Strategy::Dense
+            | Strategy::Rows
+            | Strategy::Columns
+            | Strategy::Blocks
+            | Strategy::Csr => format!("asked for, estimate {}", tiles.estimates()),
         };
         if self.strategy == Strategy::Auto && elements_ns < tiles.estimate_ns() {
             return self.build_elements(device, a, &pattern, n, &why);
@@ -141,13 +145,6 @@ impl SkipDevice {
         let a = SlicedA::pack(device, a, Slices::One, self.output)?;
         Ok(BuiltSkip { a: Held::Sliced(a), plan: plan("a thread an output") })
     }
-}
-
-/// What a launch of a thread an output is estimated to take.
-fn sliced_ns(non_zeros: usize, n: usize) -> u64 {
-    const LAUNCH_NS: u64 = 5000;
-    const MULTIPLY_ADDS_PER_NS: u64 = 4000;
-    LAUNCH_NS + (non_zeros as u64).saturating_mul(n as u64) / MULTIPLY_ADDS_PER_NS
 }
 
 enum Held {

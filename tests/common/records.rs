@@ -21,9 +21,7 @@ use record::report::junit;
 use record::timings::{
     CaseTimings, ElementBytes, Energy, GIVEN_MARGIN, Roofline, Timed, Warmup, Window, Work,
 };
-use record::{
-    CaseRecord, DeviceRecord, End, FORMAT, ManifestRecord, Record, RunOptions, Stopped,
-};
+use record::{CaseRecord, DeviceRecord, End, FORMAT, ManifestRecord, Record, RunOptions, Stopped};
 use sparse_verify::audit::Outcome;
 use sparse_verify::backend::cpu::Isa;
 use sparse_verify::operator::{Built, Error, Operator, Staged};

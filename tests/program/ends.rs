@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::common;
 use crate::common::{Section, Workbench};
 use contract::case::Case;
 use ndarray::{Array2, ArrayView2};
@@ -57,10 +56,10 @@ fn library(bench: &Workbench, misbehaviour: &str) -> Option<PathBuf> {
 }
 
 /// The program with such a library for OpenBLAS.
-fn with_openblas(bench: &Workbench, misbehaviour: &str) -> Option<common::Ran> {
+fn with_openblas(bench: &Workbench, misbehaviour: &str) -> Option<crate::common::Ran> {
     let library = library(bench, misbehaviour)?;
     let mut command = bench.command(&[MANIFEST]);
-    Some(common::ran(command.env("SPARSE_VERIFY_OPENBLAS", library)))
+    Some(crate::common::ran(command.env("SPARSE_VERIFY_OPENBLAS", library)))
 }
 
 #[test]
@@ -188,7 +187,7 @@ fn a_child_without_its_parent_does_not_work() {
     let bench = Workbench::pinned(&[Section::default()]);
     for mark in ["1 /dev/null", "garbage", ""] {
         let mut command = bench.command(&[MANIFEST, "--no-measure"]);
-        let ran = common::ran(command.env("SPARSE_VERIFY_CHILD_OF", mark));
+        let ran = crate::common::ran(command.env("SPARSE_VERIFY_CHILD_OF", mark));
         assert_eq!((ran.code, ran.stdout.as_str()), (4, ""), "{ran:?}");
         assert!(ran.stderr.starts_with("error: failed to reach the parent process: "), "{ran:?}");
     }
@@ -200,7 +199,7 @@ fn arguments_that_are_not_text_are_2() {
     let name = std::ffi::OsStr::from_bytes(b"manifests/sm\xffll.yaml");
     fs::copy(bench.path(MANIFEST), bench.path("").join(name)).expect("a writable folder");
     for arguments in [vec![name], vec!["list".as_ref(), name], vec!["lint".as_ref(), name]] {
-        let ran = common::ran(&mut bench.command(&arguments));
+        let ran = crate::common::ran(&mut bench.command(&arguments));
         assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{ran:?}");
         let said = "is not UTF-8: \"manifests/sm\\xFFll.yaml\"\nhint: ";
         assert!(ran.stderr.contains(said), "{}", ran.stderr);
@@ -303,7 +302,7 @@ fn audited(threads: usize, measure: bool, when: fn(&Array2<f32>) -> bool) -> Vec
     let first = Section { shape: (40, 96), ..Section::default() };
     let second = Section { name: "second", shape: (8192, 24), batch: "3", ..first.clone() };
     let third = Section { name: "third", seed: 9, ..first.clone() };
-    let manifest = common::manifest(&[first, second, third]);
+    let manifest = crate::common::manifest(&[first, second, third]);
     let operator = move |case: &Case, isa| -> Box<dyn Operator> {
         let Case { arithmetic, output, strategy, .. } = *case;
         Box::new(Panicking { ours: SkipOperator { arithmetic, output, strategy, isa }, when })
@@ -482,7 +481,7 @@ fn committed_digests_that_are_no_file_are_refused_at_once() {
     assert!(made.success());
     let ran = in_time({
         let mut command = bench.command(&[MANIFEST, "--no-measure"]);
-        move || common::ran(&mut command)
+        move || crate::common::ran(&mut command)
     });
     assert_eq!((ran.code, ran.stdout.as_str()), (4, ""), "{ran:?}");
     assert!(
@@ -512,7 +511,7 @@ fn doctor_says_that_a_loaded_library_changed_the_floating_point_modes() {
     let Some(library) = library(&bench, "FLUSHES") else { return };
     let preloaded = |arguments: &[&str]| {
         let mut command = bench.command(arguments);
-        common::ran(command.env("LD_PRELOAD", &library))
+        crate::common::ran(command.env("LD_PRELOAD", &library))
     };
     let ran = preloaded(&[MANIFEST, "--no-measure"]);
     assert_eq!(ran.code, 4, "{ran:?}");

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use crate::common::records::{golden, record, render};
+use record::FORMAT;
 use record::report::terminal;
 use record::report::terminal::Detail;
 use record::verdict::Verdict;
-use record::FORMAT;
 use sparse_verify::cli::explain::explain;
 use sparse_verify::files::replace;
 

@@ -36,7 +36,7 @@ pub(super) fn interleave(
             unsafe {
                 match isa {
                     Isa::Avx512 => x86::transpose_avx512(&pieces[..height], to),
-                    _ => x86::transpose_avx2(&pieces[..height], to),
+                    Isa::Avx2 | Isa::Portable => x86::transpose_avx2(&pieces[..height], to),
                 }
             }
             continue;

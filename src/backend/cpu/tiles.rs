@@ -116,11 +116,15 @@ impl TiledA {
 
         let rows = match selection {
             Selection::All => (0..m as u32).collect(),
-            _ => live_rows(&a, threads),
+            Selection::LiveRows | Selection::LiveColumns | Selection::Blocks => {
+                live_rows(&a, threads)
+            }
         };
         let groups = match selection {
             Selection::Blocks => aligned_groups(&rows),
-            _ => balanced_groups(rows.len(), rows_max(isa)),
+            Selection::All | Selection::LiveRows | Selection::LiveColumns => {
+                balanced_groups(rows.len(), rows_max(isa))
+            }
         };
         let mut tiled = TiledA {
             isa,

@@ -60,7 +60,10 @@ pub enum Arithmetic {
 impl Arithmetic {
     /// Whether the operator's digest is fixed by the contract.
     pub fn has_bit_contract(self) -> bool {
-        self != Arithmetic::Bounded
+        match self {
+            Arithmetic::F32Chain(_) | Arithmetic::TensorCore(_) | Arithmetic::Exact => true,
+            Arithmetic::Bounded => false,
+        }
     }
 
     /// The rule's result for one output element, before rounding to the output dtype.
@@ -79,7 +82,7 @@ impl Arithmetic {
     pub fn accepts(self, dtype: Dtype) -> bool {
         match self {
             Arithmetic::TensorCore(model) => model.format.dtype() == dtype,
-            _ => true,
+            Arithmetic::F32Chain(_) | Arithmetic::Exact | Arithmetic::Bounded => true,
         }
     }
 }

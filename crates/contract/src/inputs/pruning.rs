@@ -115,7 +115,11 @@ impl Pruning {
     pub fn drops_row(&self, i: usize) -> bool {
         match self {
             Pruning::Rows { live } => !live[i],
-            _ => false,
+            Pruning::Nothing
+            | Pruning::Elements { .. }
+            | Pruning::RowThresholds { .. }
+            | Pruning::Blocks { .. }
+            | Pruning::Magnitudes { .. } => false,
         }
     }
 

@@ -319,7 +319,10 @@ impl CaseTimings {
     /// Whether a rule looks at baselines of a kind.
     fn is_for(&self, rule: Rule, kind: Kind) -> bool {
         match rule {
-            Rule::Best => kind != Kind::Reduced,
+            Rule::Best => match kind {
+                Kind::Dense | Kind::Compacted | Kind::Sparse => true,
+                Kind::Reduced => false,
+            },
             Rule::Published => kind == published_kind(self.sparsity),
         }
     }
@@ -335,7 +338,8 @@ impl CaseTimings {
         match (kind, self.element_bytes, self.live_rows) {
             (Some(Kind::Dense | Kind::Reduced), Some(bytes), _) => Work::of(m, n, m * k, k, bytes),
             (Some(Kind::Compacted), Some(bytes), Some(rows)) => Work::of(m, n, rows * k, k, bytes),
-            _ => self.work,
+            (Some(Kind::Dense | Kind::Reduced), None, _)
+            | (Some(Kind::Compacted | Kind::Sparse) | None, _, _) => self.work,
         }
     }
 

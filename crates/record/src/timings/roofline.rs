@@ -85,7 +85,9 @@ impl Roofline {
                 ("TF32 tensor", tensor_16 / 2.0)
             }
             Arithmetic::TensorCore(_) => ("16-bit tensor", tensor_16),
-            _ => ("binary32", scalar),
+            Arithmetic::F32Chain(_) | Arithmetic::Exact | Arithmetic::Bounded => {
+                ("binary32", scalar)
+            }
         };
         let clock_hz = info.clock_khz_max as f64 * 1e3;
         let multiprocessors = info.multiprocessors as f64;

@@ -289,7 +289,10 @@ impl GroupedA {
                 starts: &self.starts[tile.starts..=tile.starts + tile.groups.len()],
                 k: &self.entries[tile.values.clone()],
             },
-            _ => Entries::Whole,
+            GroupSelection::All
+            | GroupSelection::LiveRows
+            | GroupSelection::LiveColumns
+            | GroupSelection::Tiles => Entries::Whole,
         };
         Tile {
             rows: tile.count,

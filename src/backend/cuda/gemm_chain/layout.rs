@@ -72,7 +72,9 @@ impl RowTiles {
         for rows in rows.chunks(tile_rows) {
             let of_tile = match selection {
                 Selection::Tiles => Cow::Owned(live.of_rows(rows)),
-                _ => Cow::Borrowed(&common),
+                Selection::All | Selection::LiveRows | Selection::LiveColumns => {
+                    Cow::Borrowed(&common)
+                }
             };
             k_list.extend(of_tile.iter());
             if let Some(&last) = of_tile.last() {

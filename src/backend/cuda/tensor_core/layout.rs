@@ -37,7 +37,7 @@ impl RowTiles {
         let (rows, dead_rows) = live.rows(selection);
         let everywhere = match selection {
             Selection::LiveColumns => live.of_rows(&rows),
-            _ => Vec::new(),
+            Selection::All | Selection::LiveRows | Selection::Tiles => Vec::new(),
         };
         let mut tiles = RowTiles {
             tile_rows,
