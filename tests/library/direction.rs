@@ -28,6 +28,7 @@ const CONTRACT: &[&str] = &[
 /// Rooms of `crates/record`, lowest first.
 const RECORD: &[&str] = &[
     "tool",
+    "stand_in",
     "numbers",
     "environment",
     "device",
@@ -42,6 +43,7 @@ const RECORD: &[&str] = &[
     "claims",
     "manifest",
     "run",
+    "schema",
     "text",
     "shared",
     "judge",
