@@ -23,8 +23,10 @@ pub mod outcome;
 mod read;
 pub mod report;
 mod run;
+mod schema;
 pub mod shard;
 pub mod shared;
+mod stand_in;
 pub mod text;
 pub mod timings;
 pub mod tool;
@@ -35,3 +37,4 @@ pub use run::{
     BitsRecord, CaseKey, CaseRecord, DeviceRecord, End, FORMAT, ManifestRecord, OLD_FORMATS,
     Outcome, Record, RunOptions, ShardRecord, Stopped,
 };
+pub use schema::schema;
