@@ -213,6 +213,18 @@ impl Workbench {
         record::load(&self.path(name)).unwrap_or_else(|e| panic!("{e}"))
     }
 
+    /// Writes a record with all that follows from its observations.
+    pub fn save(&self, name: &str, record: &Record) {
+        let mut record = record.clone();
+        record::derive::fill(&mut record);
+        self.forge(name, &record);
+    }
+
+    /// Writes a record as it stands, whether or not what it says follows from its observations.
+    pub fn forge(&self, name: &str, record: &Record) {
+        sparse_verify::records::save(record, &self.path(name)).expect("the folder is there");
+    }
+
     /// Names of the files in a folder, sorted.
     pub fn list(&self, folder: &str) -> Vec<String> {
         let entries = std::fs::read_dir(self.path(folder)).expect("the folder exists");

@@ -149,7 +149,7 @@ pub fn record() -> Record {
 }
 
 /// The record with all that follows from its observations, which do not contradict each other.
-fn derived(mut record: Record) -> Record {
+pub fn derived(mut record: Record) -> Record {
     derive::fill(&mut record);
     let text = record::text::whole(&record);
     match record::parse(text.as_bytes(), "made by hand") {

@@ -134,11 +134,16 @@ fn a_claim_of_several_cases_has_their_least_and_their_largest_speedup() {
     use Word::*;
     // 10.02 and 9.154 over cuSPARSE.
     let about = "case: {layer: up_proj}, baseline: cuSPARSE";
+    // Where they lie with 95 %: 9.138 to 9.175, and 10.01 to 10.04.
     for (figures, words) in [
-        ("speedup: 9.15", vec![("speedup here", Attained)]),
-        ("speedup: 9.17", vec![("speedup here", NotAttained)]),
-        ("speedup_max: 10.02", vec![("largest speedup here", Attained)]),
-        ("speedup_max: 10.03", vec![("largest speedup here", NotAttained)]),
+        ("speedup: 9.13", vec![("speedup here", Attained)]),
+        ("speedup: 9.15", vec![("speedup here", Inconclusive)]),
+        ("speedup: 9.17", vec![("speedup here", Inconclusive)]),
+        ("speedup: 9.19", vec![("speedup here", NotAttained)]),
+        ("speedup_max: 10.01", vec![("largest speedup here", Attained)]),
+        ("speedup_max: 10.02", vec![("largest speedup here", Inconclusive)]),
+        ("speedup_max: 10.03", vec![("largest speedup here", Inconclusive)]),
+        ("speedup_max: 10.05", vec![("largest speedup here", NotAttained)]),
         ("vendor_ms: 5, speedup: 9.0", vec![("speedup here", Attained), ("times", NotJudged)]),
     ] {
         let judged = judged(&[&format!("{about}, {figures}")]);
@@ -262,8 +267,9 @@ fn digests_of_inputs_are_compared_in_a_run_and_claims_can_be_required() {
     let pinned = bench.verify(&["pin", "manifests/small.yaml", "--yes"]);
     assert_eq!(pinned.code, 0, "{pinned:?}");
     let run = |more: &[&str]| {
+        let again = if more.contains(&"--resume") { &[][..] } else { &["--force"] };
         let base = ["manifests/small.yaml", "--no-measure", "--json", "run.json"];
-        bench.verify(&[&base[..], more].concat())
+        bench.verify(&[&base[..], again, more].concat())
     };
     let required = ["--require", "claims"];
 

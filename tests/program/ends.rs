@@ -351,7 +351,7 @@ fn a_panic_of_one_case_is_said_of_it_and_of_no_other() {
             assert_eq!((second.verdict, second.exit_code), (Verdict::NotRun, 4));
             let [reason] = &second.reasons[..] else { panic!("{:?}", second.reasons) };
             assert!(
-                reason.starts_with("a defect in this program: panic at tests/ends.rs:"),
+                reason.starts_with("a defect in this program: panic at tests/program/ends.rs:"),
                 "{reason}"
             );
             assert!(reason.ends_with(": this A is not liked"), "{reason}");
@@ -367,7 +367,7 @@ fn a_panic_while_measuring_leaves_the_bits_as_they_are() {
         assert!(cases.iter().all(|case| case.verdict == Verdict::Unpinned), "{cases:?}");
         assert!(cases[0].measurement.is_some() && cases[2].measurement.is_some(), "{cases:?}");
         let reason = cases[1].measurement_reason.as_deref().expect("not measured");
-        let start = "not measured: a defect in this program: panic at tests/ends.rs:";
+        let start = "not measured: a defect in this program: panic at tests/program/ends.rs:";
         assert!(reason.starts_with(start) && reason.ends_with("this A is not liked"), "{reason}");
     }
 }

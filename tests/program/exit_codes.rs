@@ -73,7 +73,8 @@ fn one_digit_of_a_committed_digest_changed_is_1_and_is_named() {
             "(expected-hashes/small.yaml)",
             "the local implementations agree with each other",
             "hint: the inputs are",
-            "refuted: something does not hold (exit code 1)",
+            "refuted: 1 of 2 cases not right",
+            "something was refuted (exit code 1)",
         ] {
             assert!(ran.stdout.contains(part), "`{part}` is not in\n{}", ran.stdout);
         }
@@ -330,8 +331,9 @@ fn the_files_written_are_readable_as_any_new_file() {
     }
     let path = bench.path("record.json");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).expect("ours");
-    assert_eq!(run(&bench, &["--json", "record.json"]).code, 0);
-    assert_eq!(mode("record.json"), 0o640, "replaced, not made anew");
+    assert_eq!(run(&bench, &["--json", "record.json"]).code, 2, "it is there");
+    assert_eq!(run(&bench, &["--json", "record.json", "--force"]).code, 0);
+    assert_eq!(mode("record.json"), 0o640, "written over, not made anew");
 }
 
 #[cfg(unix)]
@@ -340,9 +342,9 @@ fn the_record_is_written_through_a_link() {
     let bench = Workbench::pinned(&two());
     std::fs::create_dir(bench.path("out")).expect("new");
     std::os::unix::fs::symlink("out/record.json", bench.path("link.json")).expect("a link");
-    for _ in 0..2 {
-        // First where there is nothing yet, then over what is there.
-        assert_eq!(run(&bench, &["--json", "link.json"]).code, 0);
+    // First where there is nothing yet, then over what is there.
+    for more in [&[][..], &["--force"]] {
+        assert_eq!(run(&bench, &[&["--json", "link.json"], more].concat()).code, 0);
         assert!(bench.path("link.json").is_symlink(), "the link was replaced");
         assert_eq!(bench.record("out/record.json").cases.len(), 2);
     }
@@ -384,8 +386,15 @@ fn a_missing_folder_for_the_record_is_4_before_any_work() {
 #[test]
 fn a_report_that_cannot_be_written_is_4_unless_something_was_refuted() {
     let bench = Workbench::pinned(&two());
-    let junit = ["--junit", "missing/report.xml"];
-    let words = "failed to write missing/report.xml";
+    // Found before any work where there is no place for it.
+    let missing = [&RUN[..], &["--junit", "missing/report.xml"]].concat();
+    fails(&bench, &missing, 4, &["failed to write missing/report.xml"]);
+    if !cfg!(target_os = "linux") {
+        return;
+    }
+    // A stream is written to at the end.
+    let junit = ["--junit", "/dev/full"];
+    let words = "failed to write /dev/full";
     let ran = run(&bench, &junit);
     assert_eq!(ran.code, 4, "{ran:?}");
     assert!(ran.stderr.contains(words), "{}", ran.stderr);
@@ -501,7 +510,9 @@ fn a_table_that_cannot_be_written_does_not_stop_the_run() {
     let arguments = [&RUN[..], &["--json", "record.json"]].concat();
     let status = bench.command(&arguments).stdout(full).stderr(Stdio::null()).status();
     assert_eq!(status.expect("the program was built").code(), Some(4));
-    assert_eq!(bench.record("record.json").cases.len(), 2);
+    let record = bench.record("record.json");
+    assert_eq!(record.cases.len(), 2);
+    assert_eq!(record.outcome.map(|outcome| outcome.code), Some(0), "the record is whole");
 }
 
 #[test]

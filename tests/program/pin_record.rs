@@ -3,10 +3,12 @@
 use crate::common;
 use crate::common::{Section, Workbench, change_digit, text};
 use contract::digest::Digest;
+use contract::dtype::Dtype;
+use record::compare::Element;
 use record::device::{DeviceInfo, KernelRecord};
 use record::expected::Expected;
 use record::verdict::Verdict;
-use record::{DeviceRecord, Record};
+use record::{DeviceRecord, Record, Stopped};
 
 const EXPECTED: &str = "expected-hashes/small.yaml";
 const CHAIN: &str = "small/up/row-magnitude-50/b24/f32/f32-chain";
@@ -65,9 +67,15 @@ fn bench() -> (Workbench, Record) {
     (bench, record)
 }
 
+/// With all that follows from the record's observations.
 fn pin(bench: &Workbench, record: &Record, more: &[&str]) -> common::Ran {
-    sparse_verify::records::save(record, &bench.path("elsewhere.json"))
-        .expect("the folder is there");
+    let mut derived = record.clone();
+    record::derive::fill(&mut derived);
+    pin_as_it_stands(bench, &derived, more)
+}
+
+fn pin_as_it_stands(bench: &Workbench, record: &Record, more: &[&str]) -> common::Ran {
+    bench.forge("elsewhere.json", record);
     let arguments = ["pin", "manifests/small.yaml", "--record", "elsewhere.json"];
     bench.verify(&[&arguments, more].concat())
 }
@@ -118,9 +126,20 @@ fn one_differing_digest_refuses_the_whole_record() {
         // Whether the record's digest is another ...
         let mut other = record.clone();
         let case = other.cases.iter_mut().find(|case| case.id == CHAIN).expect("it ran");
-        let rows = &mut case.bits.as_mut().expect("it ran").digests;
-        rows.iter_mut().find(|row| row.name == name).expect("one of six").got =
-            Some(Digest::of(b"another"));
+        let bits = case.bits.as_mut().expect("it ran");
+        let row = bits.digests.iter_mut().find(|row| row.name == name).expect("one of six");
+        row.got = Some(Digest::of(b"another"));
+        // An output that differs from the reference has an element that does.
+        if ["dense", "operator"].contains(&name) {
+            bits.difference.differing = 1;
+            bits.difference.first = Some(Element::new(Dtype::F32, 0, 0, 1.0, 2.0));
+            bits.panels_operator[0] = "0".repeat(16);
+            bits.implementations_agree = false;
+        }
+        let ran = pin_as_it_stands(&bench, &other, &["--yes"]);
+        assert_eq!(ran.code, 2, "{ran:?}");
+        let words = "is verified, and its observations give mismatch";
+        assert!(ran.stderr.contains(words), "{ran:?}");
         let ran = pin(&bench, &other, &["--yes"]);
         assert_eq!(ran.code, 1, "{ran:?}");
         let line = format!("! {CHAIN}: refused: {name} differs\n");
@@ -152,11 +171,20 @@ fn a_refuting_verdict_or_another_shape_is_refused() {
     let before = bench.read(EXPECTED);
     let mut refuted = record.clone();
     refuted.cases[0].verdict = Verdict::Mismatch;
+    let ran = pin_as_it_stands(&bench, &refuted, &["--yes"]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.stderr.contains("is mismatch, and its observations give verified"), "{ran:?}");
+    refuted.cases[0].bits.as_mut().expect("it ran").broken = vec!["a promise".into()];
+    refuted.cases[0].bits.as_mut().expect("it ran").implementations_agree = false;
     let ran = pin(&bench, &refuted, &["--yes"]);
-    assert_eq!(ran.code, 1);
+    assert_eq!(ran.code, 1, "{ran:?}");
     assert!(ran.stdout.contains("the record's verdict is mismatch"), "{}", ran.stdout);
     let mut other = record.clone();
-    other.cases[0].m += 1;
+    let case = &mut other.cases[0];
+    case.m += 1;
+    let bits = case.bits.as_mut().expect("it ran");
+    bits.structure.elements += case.k as u64;
+    bits.difference.elements += case.n as u64;
     let ran = pin(&bench, &other, &["--yes"]);
     assert_eq!(ran.code, 1);
     assert!(ran.stdout.contains("the record is about other shapes"), "{}", ran.stdout);
@@ -171,10 +199,11 @@ fn a_refuting_verdict_or_another_shape_is_refused() {
 #[test]
 fn what_was_not_verified_confirms_nothing() {
     let (bench, mut record) = bench();
-    record.cases[0].verdict = Verdict::NotRun;
+    record.cases[0].stopped = Some(Stopped::Unavailable);
     record.cases[0].bits = None;
     record.cases[0].reasons = vec!["no weights".into()];
-    record.cases[1].verdict = Verdict::Unpinned;
+    let bits = record.cases[1].bits.as_mut().expect("it ran");
+    bits.digests.iter_mut().for_each(|row| row.expected = None);
     let ran = pin(&bench, &record, &["--yes"]);
     assert_eq!(ran.code, 3, "{ran:?}");
     assert!(ran.stdout.contains(": not confirmed: it was not run: no weights\n"), "{}", ran.stdout);
@@ -200,6 +229,7 @@ fn a_record_with_a_nonce_or_of_other_cases_is_bad_input() {
     assert_eq!(ran.code, 2, "{ran:?}");
     assert!(ran.stderr.contains("made with --nonce") && ran.stderr.contains("hint: "), "{ran:?}");
     let mut other = record.clone();
+    other.manifests[0].name = "large".into();
     other.cases.iter_mut().for_each(|case| case.manifest = "large".into());
     let ran = pin(&bench, &other, &["--yes"]);
     assert_eq!(ran.code, 2, "{ran:?}");

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::common::records::{full, golden, record};
+use crate::common::records::{derived, full, golden, record};
 use crate::common::{Ran, ran};
 use contract::digest::Digest;
 use record::Record;
@@ -11,7 +11,7 @@ use record::claims::Word;
 use record::exit::Require;
 use record::report::compare::{Agreement, compare};
 use record::report::{html, markdown, overview};
-use record::verdict::Verdict;
+use record::verdict::{DENSE, OPERATOR, Verdict};
 use serde_json::Value;
 
 fn one(record: Record) -> Vec<(String, Record)> {
@@ -64,7 +64,8 @@ fn nothing_of_a_record_depends_on_when_it_is_rendered() {
     let render = |name: &str| {
         let path = folder.path().join(name);
         let ran = report(&[h200().to_str().expect("text"), "--html", path.to_str().expect("text")]);
-        assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (0, "", ""));
+        // Whether that run ended is not recorded.
+        assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (3, "", ""));
         std::fs::read_to_string(path).expect("just written")
     };
     let (first, second) = (render("a.html"), render("b.html"));
@@ -98,17 +99,35 @@ fn the_page_fetches_nothing_and_runs_nothing() {
     assert!(page.contains("javascript:alert(1)"), "shown as text");
 }
 
-/// Records that agree in one digest less each.
+/// Records of which the second has other outputs of one case, as its committed digests have, and another A of the next.
 fn differing() -> Vec<(String, Record)> {
     let (a, mut b) = (record(), record());
     let row = |case: usize, digest: usize, b: &mut Record| {
         let bits = b.cases[case].bits.as_mut().expect("it ran");
         bits.digests[digest].got = Some(Digest::of(b"another"));
     };
-    row(0, 3, &mut b);
+    row(0, DENSE, &mut b);
+    row(0, OPERATOR, &mut b);
+    let bits = b.cases[0].bits.as_mut().expect("it ran");
+    bits.digests.iter_mut().for_each(|row| row.expected = row.got);
     row(1, 0, &mut b);
-    b.cases.remove(2);
-    vec![("cpu.json".into(), a), ("gpu.json".into(), b)]
+    keep(&mut b, &["good", "wrong", "gone"]);
+    vec![("cpu.json".into(), a), ("gpu.json".into(), derived(b))]
+}
+
+/// The record of a run that was asked for these sections alone.
+fn keep(record: &mut Record, sections: &[&str]) {
+    let is_kept = |id: &str| sections.iter().any(|name| id.starts_with(&format!("{name}/")));
+    record.cases.retain(|case| is_kept(&case.id));
+    record.manifests[0].selected.retain(|id| is_kept(id));
+    record.manifests[0].optional.retain(|id| is_kept(id));
+}
+
+/// A record of which everything is verified.
+fn good() -> Record {
+    let mut record = record();
+    keep(&mut record, &["good"]);
+    derived(record)
 }
 
 #[test]
@@ -148,15 +167,15 @@ fn records_without_a_common_case_do_not_agree() {
 fn records_that_differ_name_it_first() {
     let records = differing();
     let compared = compare(&records);
-    assert_eq!(compared.differences.len(), 2, "{:?}", compared.differences);
-    assert!(
-        compared.differences[0]
-            .starts_with("small `good/up/none/b3/f32/exact`: the digests `operator` differ: ")
-    );
-    assert!(
-        compared.differences[1]
-            .starts_with("small `wrong/up/none/b3/f32/exact`: the digests `a` differ: ")
-    );
+    let starts = [
+        "small `good/up/none/b3/f32/exact`: the digests `dense` differ: ",
+        "small `good/up/none/b3/f32/exact`: the digests `operator` differ: ",
+        "small `wrong/up/none/b3/f32/exact`: the digests `a` differ: ",
+    ];
+    assert_eq!(compared.differences.len(), starts.len(), "{:?}", compared.differences);
+    for (difference, start) in compared.differences.iter().zip(starts) {
+        assert!(difference.starts_with(start), "{difference}");
+    }
     let new = compared.rows.iter().find(|row| row.id.starts_with("new/")).expect("in one of them");
     assert_eq!(new.verdicts, [Some(Verdict::Unpinned), None]);
     assert_eq!(new.digests, [Agreement::OnlyInOne; 6]);
@@ -172,6 +191,8 @@ fn what_need_not_be_equal_is_no_difference() {
     records[1].1.cases[1] = records[0].1.cases[1].clone();
     // No bit contract: the operator may give other bits, the inputs may not.
     records.iter_mut().for_each(|(_, record)| record.cases[0].arithmetic = "bounded".into());
+    let dense = records[0].1.cases[0].bits.as_ref().expect("it ran").digests[DENSE].clone();
+    records[1].1.cases[0].bits.as_mut().expect("it ran").digests[DENSE] = dense;
     assert_eq!(compare(&records).differences, [""; 0]);
     assert_eq!(compare(&records).rows[0].digests[3], Agreement::NotCompared("no bit contract"));
     // Another nonce perturbs elsewhere.
@@ -197,10 +218,16 @@ fn what_need_not_be_equal_is_no_difference() {
 fn a_record_without_cases_verifies_nothing() {
     let mut record = record();
     record.cases.clear();
-    let records = one(record);
-    for text in [markdown::render(&records), html::render(&records)] {
-        assert!(text.contains("othing was verified: the record holds no case"), "{text}");
-        assert!(!text.contains("xit code"), "{text}");
+    let mut nothing = record.clone();
+    nothing.manifests[0].selected.clear();
+    for (record, words) in [
+        (record, "0 of 4 cases: cases are missing; not verified: bits of 0 of 4 cases"),
+        (nothing, "ot verified: bits of 0 of 0 cases"),
+    ] {
+        let records = one(record);
+        for text in [markdown::render(&records), html::render(&records)] {
+            assert!(text.contains(&format!("{words} (exit code 3)")), "{text}");
+        }
     }
     let mut bare = full();
     bare.manifests.clear();
@@ -213,12 +240,6 @@ fn a_record_without_cases_verifies_nothing() {
 #[test]
 fn the_exit_code_is_that_of_the_run() {
     let code = |record: &Record| record::outcome::of(record).code;
-    let keep = |record: &mut Record, sections: &[&str]| {
-        let is_kept = |id: &str| sections.iter().any(|name| id.starts_with(&format!("{name}/")));
-        record.cases.retain(|case| is_kept(&case.id));
-        record.manifests[0].selected.retain(|id| is_kept(id));
-        record.manifests[0].optional.retain(|id| is_kept(id));
-    };
     let mut record = record();
     assert_eq!(code(&record), 1);
     keep(&mut record, &["good", "new"]);
@@ -439,12 +460,13 @@ fn saved(records: &[(String, Record)]) -> tempfile::TempDir {
 
 #[test]
 fn the_program_writes_where_it_is_told() {
-    let folder = saved(&differing());
+    let folder = saved(&[differing(), vec![("good.json".into(), good())]].concat());
     let path = |name: &str| folder.path().join(name).display().to_string();
-    let (cpu, gpu) = (path("cpu.json"), path("gpu.json"));
-    // A single record changes no exit code, whatever it says.
+    let (cpu, gpu, good) = (path("cpu.json"), path("gpu.json"), path("good.json"));
+    // The code is that which follows from the record.
+    assert_eq!(report(&[&good]).code, 0);
     let ran = report(&[&cpu]);
-    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    assert_eq!((ran.code, ran.stderr.as_str()), (1, ""));
     assert_eq!(
         ran.stdout,
         markdown::render(&one(record::load(Path::new(&cpu)).expect("a record")))
@@ -454,26 +476,27 @@ fn the_program_writes_where_it_is_told() {
     let ran = report(&[&cpu, &gpu, "--html", &path("x.html"), "--markdown", &path("x.md")]);
     assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{ran:?}");
     assert!(ran.stderr.starts_with("the records differ: small `good/"), "{}", ran.stderr);
-    assert!(ran.stderr.ends_with("and 1 more\n"), "{}", ran.stderr);
+    assert!(ran.stderr.ends_with("and 2 more\n"), "{}", ran.stderr);
     assert!(
         std::fs::read_to_string(path("x.html")).expect("written").starts_with("<!DOCTYPE html>")
     );
     assert!(std::fs::read_to_string(path("x.md")).expect("written").starts_with("# "));
-    assert_eq!(report(&[&cpu, &cpu]).code, 0);
+    assert_eq!(report(&[&good, &good]).code, 0);
+    assert_eq!(report(&[&good, &cpu]).code, 1);
 }
 
 #[test]
 fn what_cannot_be_read_or_written_has_its_code() {
-    let folder = saved(&differing());
+    let folder = saved(&[differing(), vec![("good.json".into(), good())]].concat());
     let path = |name: &str| folder.path().join(name).display().to_string();
-    let (cpu, gpu) = (path("cpu.json"), path("gpu.json"));
+    let (cpu, gpu, good) = (path("cpu.json"), path("gpu.json"), path("good.json"));
     std::fs::write(path("bad.json"), "{}").expect("the folder is there");
     for (arguments, code, words) in [
         (vec![], 2, "RECORD"),
         (vec![path("bad.json")], 2, "is not a record"),
         (vec![path("missing.json")], 4, "failed to read the record"),
-        (vec![cpu.clone(), "--html".into(), path("missing/x.html")], 4, "failed to write"),
-        (vec![cpu.clone(), "--markdown".into(), path("missing/x.md")], 4, "failed to write"),
+        (vec![good.clone(), "--html".into(), path("missing/x.html")], 4, "failed to write"),
+        (vec![good.clone(), "--markdown".into(), path("missing/x.md")], 4, "failed to write"),
         // A slip that would cost a record.
         (vec!["--markdown".into(), cpu.clone(), gpu.clone()], 2, "would be written over"),
     ] {
@@ -487,7 +510,7 @@ fn what_cannot_be_read_or_written_has_its_code() {
         let full = std::fs::File::options().write(true).open("/dev/full").expect("a device");
         let mut command = Command::new(env!("CARGO_BIN_EXE_verify"));
         let status =
-            command.args(["report", &cpu]).stdout(full).stderr(std::process::Stdio::null());
+            command.args(["report", &good]).stdout(full).stderr(std::process::Stdio::null());
         assert_eq!(status.status().expect("it ran").code(), Some(4));
     }
 }

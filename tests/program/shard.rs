@@ -75,7 +75,8 @@ fn run_shards(bench: &Workbench, path: &str, count: u16, more: &[&str]) -> Vec<i
 
 fn run_shard(bench: &Workbench, path: &str, shard: Shard, more: &[&str]) -> Ran {
     let (of, json) = (shard.to_string(), format!("record-{}.json", shard.index()));
-    let arguments = [path, "--no-measure", "--threads", "2", "--shard", &of, "--json", &json];
+    let arguments =
+        [path, "--no-measure", "--threads", "2", "--shard", &of, "--json", &json, "--force"];
     bench.verify(&[&arguments, more].concat())
 }
 
@@ -95,7 +96,7 @@ fn timeless(mut record: Record) -> Record {
 }
 
 fn whole(bench: &Workbench, path: &str, more: &[&str]) -> (Record, i32) {
-    let arguments = [path, "--no-measure", "--threads", "2", "--json", "whole.json"];
+    let arguments = [path, "--no-measure", "--threads", "2", "--json", "whole.json", "--force"];
     let ran = bench.verify(&[&arguments, more].concat());
     (bench.record("whole.json"), ran.code)
 }
@@ -173,7 +174,12 @@ fn merge_exits_as_the_whole_run_would() {
     let optional = Section { required: false, name: "may", ..small()[1].clone() };
     let bench = Workbench::new(&[optional]);
     run_shards(&bench, "manifests", 2, &[]);
-    assert_eq!(merge(&bench, &[1, 2], &[]).code, 0);
+    assert_eq!(merge(&bench, &[1, 2], &[]).code, 3, "nothing was verified");
+    assert_eq!(merge(&bench, &[1, 2], &["--strict"]).code, 3);
+    let ran = bench.verify(&["pin", "manifests", "--yes", "--case", "*-0/*", "--case", "*-50/*"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    run_shards(&bench, "manifests", 2, &[]);
+    assert_eq!(merge(&bench, &[1, 2], &[]).code, 0, "some was, and the rest is optional");
     assert_eq!(merge(&bench, &[1, 2], &["--strict"]).code, 3);
     let bench = Workbench::pinned(&small());
     run_shards(&bench, "manifests", 2, &[]);
@@ -198,13 +204,12 @@ fn three() -> Workbench {
     bench
 }
 
-/// Three shards of which one was changed.
+/// Three shards of which one was changed, and all that follows from it.
 fn changed(change: impl Fn(&mut Record)) -> Workbench {
     let bench = three();
     let mut record = bench.record("record-2.json");
     change(&mut record);
-    sparse_verify::records::save(&record, &bench.path("record-2.json"))
-        .expect("the folder is there");
+    bench.save("record-2.json", &record);
     bench
 }
 
@@ -212,6 +217,12 @@ fn changed(change: impl Fn(&mut Record)) -> Workbench {
 fn records_of_other_runs_are_refused() {
     let both = "record-1.json and record-2.json are not of one run: ";
     let bench = changed(|record| record.tool = "sparse-verify 0.0.9".into());
+    let words = "the version of the tool is 0.1.0, and the record is of `sparse-verify 0.0.9`";
+    refused(&bench, &[1, 2, 3], &["record-2.json contradicts itself", words]);
+    let bench = changed(|record| {
+        record.tool = "sparse-verify 0.0.9".into();
+        record.environment.tool_version = "0.0.9".into();
+    });
     refused(&bench, &[1, 2, 3], &[both, "the other by sparse-verify 0.0.9"]);
     let bench = changed(|record| record.options.nonce = Some("x".into()));
     refused(&bench, &[1, 2, 3], &["--nonce is not given and x"]);
@@ -225,14 +236,24 @@ fn records_of_other_runs_are_refused() {
     refused(&bench, &[1, 2, 3], &[both, "manifest `small` has sha256"]);
     let bench = changed(|record| record.manifests[0].expected_sha256 = None);
     refused(&bench, &[1, 2, 3], &["the committed digests of manifest `small` differ"]);
-    let bench = changed(|record| record.manifests[0].name = "large".into());
+    let bench = changed(|record| {
+        record.manifests[0].name = "large".into();
+        record.cases.iter_mut().for_each(|case| case.manifest = "large".into());
+    });
     refused(&bench, &[1, 2, 3], &["one is of the manifests small, the other of large"]);
     let bench = changed(|record| drop(record.manifests[0].selected.pop()));
     refused(&bench, &[1, 2, 3], &["10 and 9 cases of manifest `small` were asked for"]);
     let bench = changed(|record| record.options.shard = None);
+    refused(&bench, &[1, 2, 3], &["record-2.json contradicts itself: the shard is None"]);
+    let bench = changed(|record| {
+        record.options.shard = None;
+        record.manifests[0].dealt = None;
+        record.ended = None;
+    });
     refused(&bench, &[1, 2, 3], &["record-2.json is no record of a shard"]);
     let bench = changed(|record| record.cases[0].id = "other".into());
-    refused(&bench, &[1, 2, 3], &["record-2.json has case `other`, which is not among"]);
+    let words = "a case is `other`, and it is none of those asked for";
+    refused(&bench, &[1, 2, 3], &["record-2.json contradicts itself", words]);
 }
 
 #[test]
@@ -276,7 +297,7 @@ fn a_case_in_two_records_is_kept_once_if_they_agree() {
     std::fs::copy(bench.path("record-2.json"), bench.path("record-4.json")).expect("there");
     let mut again = bench.record("record-4.json");
     again.cases.iter_mut().for_each(|case| case.seconds += 1.0);
-    sparse_verify::records::save(&again, &bench.path("record-4.json")).expect("there");
+    bench.save("record-4.json", &again);
     let ran = merge(&bench, &[1, 2, 3, 4], &[]);
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(ran.stderr.contains("note: twice and alike, one is kept: case"), "{}", ran.stderr);
@@ -286,12 +307,16 @@ fn a_case_in_two_records_is_kept_once_if_they_agree() {
     let mut record = bench.record("record-2.json");
     let id = record.cases[0].id.clone();
     record.cases[0].bits.as_mut().expect("verified").recomputed += 1;
-    sparse_verify::records::save(&record, &bench.path("record-4.json")).expect("there");
+    bench.save("record-4.json", &record);
     let words = format!("record-2.json and record-4.json differ in case `{id}`: what was found");
     refused(&bench, &[1, 2, 3, 4], &[&words]);
     let mut worse = record;
     worse.cases[0].verdict = Verdict::Mismatch;
-    sparse_verify::records::save(&worse, &bench.path("record-4.json")).expect("there");
+    bench.forge("record-4.json", &worse);
+    refused(&bench, &[1, 2, 3, 4], &["is mismatch, and its observations give verified"]);
+    let bits = worse.cases[0].bits.as_mut().expect("verified");
+    bits.digests[0].got = Some(Digest::of(b"another"));
+    bench.save("record-4.json", &worse);
     refused(&bench, &[1, 2, 3, 4], &["verified and mismatch"]);
 }
 
@@ -316,11 +341,14 @@ fn one_output_digest_of_two_machines_is_noticed() {
     let honest = join(&two_parts(|_, _| {}), Vec::new()).expect("one run").record;
     assert!(honest.cases.iter().all(|case| case.verdict == Verdict::Verified));
     let parts = two_parts(|_, record| {
+        // Committed as well: no digest differs.
         let bits = record.cases[0].bits.as_mut().expect("verified");
-        for row in
-            bits.digests.iter_mut().filter(|row| ["v", "operator"].contains(&row.name.as_str()))
-        {
-            row.got = Some(Digest::of(row.name.as_bytes()));
+        for row in &mut bits.digests {
+            if ["v", "dense", "operator"].contains(&row.name.as_str()) {
+                let is_v = row.name == "v";
+                row.got = Some(Digest::of(if is_v { b"activations" } else { b"output" }));
+                row.expected = row.got;
+            }
         }
     });
     let merged = join(&parts, Vec::new()).expect("one run").record;
@@ -380,19 +408,16 @@ fn published_inputs_are_joined_and_must_agree() {
 
 #[test]
 fn a_shard_that_was_killed_goes_on_and_is_merged() {
-    // Ten quick cases, then one of minutes which --case leaves out when the run goes on.
+    // Ten quick cases, then one of seconds.
     let long = Section {
         name: "long",
-        shape: (262_144, 4096),
+        shape: (4096, 2048),
         patterns: "uniform",
         sparsity: "0.5",
-        batch: "2048",
+        batch: "1024",
         ..Section::default()
     };
-    let bench = Workbench::new(&[small(), vec![long]].concat());
-    let quick = ["--case", "small/*", "--case", "later/*"];
-    let ran = bench.verify(&[&["pin", "manifests", "--yes"], &quick[..]].concat());
-    assert_eq!(ran.code, 0, "{ran:?}");
+    let bench = Workbench::pinned(&[small(), vec![long]].concat());
     let arguments = [
         "manifests",
         "--no-measure",
@@ -416,36 +441,33 @@ fn a_shard_that_was_killed_goes_on_and_is_merged() {
     }
     child.kill().expect("still running");
     child.wait().expect("our child");
+    // The process that works dies with the one that was killed; until then the record is locked.
+    let record = std::fs::File::open(bench.path("record-1.json")).expect("it was just read");
+    record.lock().expect("a file system with locks");
+    drop(record);
 
     // A stopped shard is no whole one.
     let ran = merge(&bench, &[1], &[]);
     assert_eq!(ran.code, 2, "{ran:?}");
     assert!(ran.stderr.contains("no record has case long/"), "{}", ran.stderr);
     assert!(ran.stderr.contains("goes on with --resume"), "{}", ran.stderr);
+    let ran = merge(&bench, &[1], &["--partial"]);
+    assert_eq!(ran.code, 3, "{ran:?}");
+    std::fs::remove_file(bench.path("merged.json")).expect("just written");
 
     // Another shard does not go on from this one.
     let before = bench.read("record-1.json");
-    let other = [
-        "manifests",
-        "--no-measure",
-        "--threads",
-        "2",
-        "--shard",
-        "1/2",
-        "--json",
-        "record-1.json",
-        "--resume",
-    ];
-    let ran = bench.verify(&[&other, &quick[..]].concat());
+    let other = arguments.map(|argument| if argument == "1/1" { "1/2" } else { argument });
+    let ran = bench.verify(&[&other[..], &["--resume"]].concat());
     assert_eq!(ran.code, 2, "{ran:?}");
-    assert!(ran.stderr.contains("other options"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("it was asked with --shard Some("), "{}", ran.stderr);
     assert_eq!(bench.read("record-1.json"), before);
 
-    let ran = bench.verify(&[&arguments[..], &["--resume"], &quick].concat());
+    let ran = bench.verify(&[&arguments[..], &["--resume"]].concat());
     assert_eq!(ran.code, 0, "{ran:?}");
     let ran = merge(&bench, &[1], &[]);
     assert_eq!(ran.code, 0, "{ran:?}");
-    let (whole, _) = whole(&bench, "manifests", &quick);
+    let (whole, _) = whole(&bench, "manifests", &[]);
     assert_eq!(timeless(bench.record("merged.json")), timeless(whole));
 }
 

@@ -166,7 +166,7 @@ fn a_manifest_with_errors() {
         ("name: up", "name: \"up\u{202e}\"".to_owned()),
         ("heavy-tailed", format!("\"heavy{escapes}\"")),
         ("f32-chain", format!("{{\"f32-{escapes}\": \"{escapes}\"}}")),
-        ("operator: auto", format!("? \"{escapes}\"\n    : x")),
+        ("plan: auto", format!("? \"{escapes}\"\n    : x")),
         ("format: ", format!("format: \"{escapes}\" # ")),
         ("format: ", "\u{1b}[2J: ".to_owned()),
         ("batch: 24", format!("batch: &\u{202e} {escapes}")),

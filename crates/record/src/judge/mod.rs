@@ -256,6 +256,7 @@ impl<'r> Judging<'r> {
             Row {
                 printed: Some(published.digits.as_str().into()),
                 word,
+                measured: word != Word::NotJudged,
                 ..Row::not_judged(&rule, line)
             }
         };
