@@ -28,6 +28,7 @@ const CONTRACT: &[&str] = &[
 /// Rooms of `crates/record`, lowest first.
 const RECORD: &[&str] = &[
     "tool",
+    "stand_in",
     "numbers",
     "environment",
     "device",
@@ -42,6 +43,7 @@ const RECORD: &[&str] = &[
     "claims",
     "manifest",
     "run",
+    "schema",
     "text",
     "shared",
     "judge",
@@ -130,6 +132,41 @@ fn lower_crates_are_built_without_devices_or_the_network() {
             .collect();
         assert!(found.is_empty(), "{package} is built with {found:?}");
     }
+}
+
+#[test]
+fn the_map_names_every_room_in_order() {
+    let map = map();
+    let tables =
+        [("### crates/contract", CONTRACT), ("### crates/record", RECORD), ("### src", KIT)];
+    for (head, order) in tables {
+        let (_, table) = map.split_once(head).unwrap_or_else(|| panic!("no part {head}"));
+        let rows = table.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+        let rooms: Vec<&str> = rows
+            .take_while(|line| line.starts_with('|'))
+            .map(|line| line.split('`').nth(1).expect("a row begins with a room's name"))
+            .collect();
+        assert_eq!(rooms, order, "{head}");
+    }
+}
+
+#[test]
+fn the_map_names_files_that_are_there() {
+    let map = map();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = ["src/", "crates/", "tests/"];
+    let quoted = map.split('`').skip(1).step_by(2);
+    let files = quoted.filter(|text| folders.iter().any(|folder| text.starts_with(folder)));
+    let gone: Vec<&str> =
+        files.filter(|file| !file.contains('*') && !root.join(file).exists()).collect();
+    assert!(gone.is_empty(), "ARCHITECTURE.md names {gone:?}");
+}
+
+fn map() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md");
+    let text = std::fs::read_to_string(path).expect("the map is there");
+    // Drawings are no names.
+    text.split("```").step_by(2).collect()
 }
 
 /// Fails with every fault of a crate's rooms.

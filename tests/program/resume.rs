@@ -172,11 +172,7 @@ fn a_resumed_run_refutes_what_the_killed_run_refuted() {
     assert_eq!(seen, 10, "the eleventh takes seconds");
     let ran = resume(&bench, &BITS);
     assert_eq!(ran.code, 1, "{ran:?}");
-    assert!(
-        ran.stdout.contains("21 cases: 19 verified, 1 mismatch, 1 unpinned"),
-        "{}",
-        ran.stdout
-    );
+    assert!(ran.stdout.contains("21 cases: 19 verified, 1 mismatch, 1 unpinned"), "{}", ran.stdout);
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! Rivals: what they are, what their outputs were found to be, and why one is missing.
 
 use contract::digest::Digest;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::stand_in;
 use crate::verdict::Verdict;
 
 /// What a baseline multiplies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Every element of A.
@@ -20,7 +22,7 @@ pub enum Kind {
 }
 
 /// A rival that cannot run here.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Missing {
     /// The baseline's name, such as `onemkl-csr`.
     pub name: String,
@@ -29,13 +31,14 @@ pub struct Missing {
 }
 
 /// What an output was found to be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Identified {
     /// The model that the output follows, in all elements or, if not `verified`, in those that were
     /// screened and in more of the others than any other candidate that was compared; `None` if no candidate got so far. Data that do not tell models apart (small
     /// integers) follow many: the likeliest of them is named.
     pub model: Option<String>,
     /// SHA-256 of Y, row-major, little-endian in its dtype, -0 made +0.
+    #[schemars(with = "stand_in::Digest")]
     pub digest: Digest,
     pub elements: usize,
     /// Elements that differ from those of `model`; `None` where there is no model.
@@ -49,7 +52,7 @@ pub struct Identified {
 }
 
 /// What a vendor's library made of a case.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BaselineRecord {
     pub name: String,
     /// Function, algorithm and math mode.
@@ -68,8 +71,9 @@ pub struct BaselineRecord {
 }
 
 /// A library's output for perturbed inputs.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Perturbed {
+    #[schemars(with = "stand_in::Digest")]
     pub digest: Digest,
     /// `verified`: the digest that the case's contract gives; else `within-bound` or `out-of-bound`.
     pub verdict: Verdict,

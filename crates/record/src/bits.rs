@@ -1,9 +1,10 @@
 //! What was found about the bits of a case.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Non-zeros as they are, whatever the label says.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Structure {
     pub elements: u64,
     pub nnz: u64,

@@ -1,12 +1,13 @@
 //! How two outputs differ, element by element.
 
 use ndarray::ArrayView2;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use contract::dtype::Dtype;
 
 /// Where and how far two tensors that should be equal differ.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Difference {
     /// Elements compared.
     pub elements: u64,
@@ -25,7 +26,7 @@ pub struct Difference {
 }
 
 /// One differing element.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Element {
     pub row: usize,
     pub column: usize,
@@ -44,7 +45,7 @@ impl Element {
 }
 
 /// How an output without a bit contract lies in its bound.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BoundReport {
     /// Largest share of the bound that an element inside used.
     pub used_max: f64,

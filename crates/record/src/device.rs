@@ -1,10 +1,13 @@
 //! Accelerators, and the machine code that ran on them.
 
 use contract::digest::Digest;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::stand_in;
+
 /// What a device is, as records keep it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeviceInfo {
     pub ordinal: usize,
     /// Such as `NVIDIA H200`.
@@ -33,19 +36,21 @@ impl DeviceInfo {
 }
 
 /// How one kernel came about, as records keep it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct KernelRecord {
     pub source: String,
     /// Of the source and the headers.
+    #[schemars(with = "stand_in::Digest")]
     pub source_sha256: Digest,
     pub options: String,
     pub compiler: String,
     /// Of the machine code.
+    #[schemars(with = "stand_in::Digest")]
     pub cubin_sha256: Digest,
 }
 
 /// What a device says of itself at one moment.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct State {
     /// Of the multiprocessors.
     pub clock_mhz: u32,

@@ -1,9 +1,10 @@
 //! The machine a run was made on.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A machine and the tool on it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Environment {
     pub tool_version: String,
     /// Of the executable: says more than a version or a revision can.

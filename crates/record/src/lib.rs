@@ -3,6 +3,23 @@
 //! A record stores observations: digests, samples, bounds. Verdicts, statistics, words of claims and exit codes follow
 //! from them by functions of this crate, and every reader derives them anew. Deliberately absent: devices, clocks,
 //! the network, and any way to run a case.
+//!
+//! A word that a record's own observations do not give is refused:
+//!
+//! ```
+//! use sparse_verify_record as record;
+//!
+//! let written = include_str!("../../../tests/records/h100/rows.json");
+//! let read = record::parse(written.as_bytes(), "rows.json")?;
+//! let outcome = read.outcome.as_ref().expect("the run ended");
+//! assert_eq!(*outcome, record::outcome::of(&read));
+//! assert_eq!(outcome.code, record::exit::VERIFIED);
+//!
+//! let forged = written.replacen("\"verdict\":\"verified\"", "\"verdict\":\"mismatch\"", 1);
+//! let refused = record::parse(forged.as_bytes(), "rows.json").expect_err("its digests are equal");
+//! assert!(refused.to_string().contains("rows.json contradicts itself"));
+//! # Ok::<(), record::RecordError>(())
+//! ```
 
 #![forbid(unsafe_code)]
 
@@ -23,8 +40,10 @@ pub mod outcome;
 mod read;
 pub mod report;
 mod run;
+mod schema;
 pub mod shard;
 pub mod shared;
+mod stand_in;
 pub mod text;
 pub mod timings;
 pub mod tool;
@@ -35,3 +54,4 @@ pub use run::{
     BitsRecord, CaseKey, CaseRecord, DeviceRecord, End, FORMAT, ManifestRecord, OLD_FORMATS,
     Outcome, Record, RunOptions, ShardRecord, Stopped,
 };
+pub use schema::schema;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use contract::case::Case;
 use contract::digest::Digest;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::claims::{Claim, ModelConfig, Published};
@@ -33,7 +34,7 @@ pub fn names_accelerator(platform: &str) -> bool {
 }
 
 /// What a section says of itself beyond its cases.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SectionInfo {
     pub name: String,
     /// Where it begins.

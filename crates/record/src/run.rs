@@ -1,6 +1,7 @@
 //! The record of a run: versioned JSON, complete after every case. Everything that is reported
 //! is in here; reports are renderings of it and reach no device.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::baseline::BaselineRecord;
@@ -13,6 +14,7 @@ use crate::environment::Environment;
 use crate::exit::{self, Require};
 use crate::manifest::SectionInfo;
 use crate::shard::Shard;
+use crate::stand_in;
 use crate::timings::CaseTimings;
 use crate::verdict::{DigestRow, Verdict};
 use contract::digest::Digest;
@@ -25,8 +27,10 @@ pub const FORMAT: &str = "sparse-verify-record/4-draft";
 pub const OLD_FORMATS: [&str; 2] = ["sparse-verify-record/2", "sparse-verify-record/3"];
 
 /// One run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Record {
+    /// [`FORMAT`], or one of [`OLD_FORMATS`].
+    #[schemars(extend("const" = FORMAT))]
     pub format: String,
     pub tool: String,
     /// The command line, without the path of the program.
@@ -61,7 +65,9 @@ pub struct Record {
 }
 
 /// What names a case in a record.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 pub struct CaseKey {
     /// Name of the manifest.
     pub manifest: String,
@@ -70,7 +76,7 @@ pub struct CaseKey {
 }
 
 /// What a record amounts to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Outcome {
     /// The exit code.
     pub code: u8,
@@ -85,7 +91,7 @@ pub struct Outcome {
 }
 
 /// How a run ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "how", rename_all = "kebab-case")]
 pub enum End {
     /// All that it had to do was done.
@@ -108,7 +114,7 @@ pub enum End {
 }
 
 /// One shard of a run that was dealt out: where and how it was run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ShardRecord {
     pub shard: Shard,
     pub threads: usize,
@@ -126,14 +132,14 @@ impl ShardRecord {
 }
 
 /// A device, and the machine code that ran on it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeviceRecord {
     pub device: DeviceInfo,
     pub kernels: Vec<KernelRecord>,
 }
 
 /// What a resumed run must have in common with the one it continues.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RunOptions {
     pub threads: usize,
     pub isa: String,
@@ -158,14 +164,16 @@ pub struct RunOptions {
     pub require: Require,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ManifestRecord {
     pub name: String,
     pub title: String,
     pub platform: Option<String>,
     /// Of the manifest file's bytes.
+    #[schemars(with = "stand_in::Digest")]
     pub sha256: Digest,
     /// Of the committed digests' file; `None` where there is none.
+    #[schemars(with = "Option<stand_in::Digest>")]
     pub expected_sha256: Option<Digest>,
     /// All of the manifest's, in its order.
     #[serde(default)]
@@ -175,6 +183,7 @@ pub struct ManifestRecord {
     pub claims: Vec<Claim>,
     /// Of the manifest file that sections and claims are of, where it is not the one that was run.
     #[serde(default)]
+    #[schemars(with = "Option<stand_in::Digest>")]
     pub claims_sha256: Option<Digest>,
     /// Ids of the cases that were asked for, in order, those of other shards included.
     #[serde(default)]
@@ -198,7 +207,7 @@ impl ManifestRecord {
 }
 
 /// One case: what it is, what was found, what was measured.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CaseRecord {
     pub manifest: String,
     pub id: String,
@@ -250,7 +259,7 @@ impl CaseRecord {
 }
 
 /// What kept a case from having bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stopped {
     /// The inputs are outside what can be verified.
@@ -276,7 +285,7 @@ impl Stopped {
 }
 
 /// What was found about the bits.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BitsRecord {
     pub digests: Vec<DigestRow>,
     pub panels_dense: Vec<String>,

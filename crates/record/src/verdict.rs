@@ -1,10 +1,13 @@
 //! What became of a case, and the digests that say so.
 
 use contract::digest::Digest;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::stand_in;
+
 /// What became of a case. Nothing starts as passed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     Verified,
@@ -40,13 +43,15 @@ impl Verdict {
 }
 
 /// One digest beside the committed one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DigestRow {
     /// `a`, `v`, `dense`, `operator`, `rebuilt` or `shifted`.
     pub name: String,
     /// `None` where there is no such tensor: a perturbation that does not apply.
+    #[schemars(with = "Option<stand_in::Digest>")]
     pub got: Option<Digest>,
     /// `None` where nothing is committed.
+    #[schemars(with = "Option<stand_in::Digest>")]
     pub expected: Option<Digest>,
     /// Whether the two must be equal: not for an operator without a bit contract, nor under a
     /// nonce.

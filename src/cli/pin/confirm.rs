@@ -65,7 +65,7 @@ pub fn run(selected: &[Selected], path: &Path, yes: bool) -> Result<u8, Failure>
                     code = exit::worse(code, exit::NOT_VERIFIED);
                 }
                 Finding::Refused(reason) => {
-                    print(&format!("! {}: refused: {}\n", case.id, visible(&reason)));
+                    print(&format!("! {}: refused: {reason}\n", case.id));
                     code = exit::worse(code, exit::REFUTED);
                 }
             }
@@ -180,11 +180,10 @@ fn machine(record: &Record, ran: &CaseRecord, bits: &BitsRecord) -> Result<Strin
         let (isa, cpu) = (&record.options.isa, &record.environment.cpu_model);
         return Ok(format!("{operator} on cpu {isa}: {cpu}, {}", record.tool));
     };
-    let on = record
-        .devices
-        .iter()
-        .find(|on| on.device.name == *device)
-        .ok_or_else(|| format!("the record does not describe its device {device}"))?;
+    let on =
+        record.devices.iter().find(|on| on.device.name == *device).ok_or_else(|| {
+            format!("the record does not describe its device {}", visible(device))
+        })?;
     let mut compilers: Vec<&str> = on.kernels.iter().map(|kernel| &*kernel.compiler).collect();
     compilers.sort_unstable();
     compilers.dedup();

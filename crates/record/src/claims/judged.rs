@@ -1,13 +1,17 @@
 //! What judging gives: a word, a line of arithmetic, and what they are of.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Claim, Printed, Tensor};
+use crate::stand_in;
 use crate::timings::Interval;
 use contract::published::Comparison;
 
 /// What became of one figure or digest of a claim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Word {
     /// The open operator is as fast, or saves as much, as is published.
@@ -58,7 +62,18 @@ impl Word {
 
 /// What became of a claim as a whole, in words that a reader of the published page understands.
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum ClaimWord {
@@ -102,7 +117,7 @@ impl ClaimWord {
 }
 
 /// One claim, judged.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct JudgedClaim {
     pub manifest: String,
     /// Of the claim.
@@ -166,7 +181,7 @@ impl JudgedClaim {
 }
 
 /// One figure or digest of a claim beside what it was compared with.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Row {
     /// What was looked at, such as `speedup` or `vendor time`.
     pub rule: String,
@@ -186,7 +201,7 @@ pub struct Row {
 }
 
 /// An input that a claim publishes a digest of, made again.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PublishedInput {
     pub manifest: String,
     /// Id of the claim.
@@ -195,6 +210,7 @@ pub struct PublishedInput {
     /// The device that it was drawn on; `None` for a CPU.
     pub device: Option<String>,
     /// `None` where it could not be made.
+    #[schemars(with = "Option<stand_in::Comparison>")]
     pub compared: Option<Comparison>,
     /// Why it could not be made here.
     pub reason: Option<String>,

@@ -11,15 +11,19 @@ pub use figure::Figure;
 pub use judged::{ClaimWord, JudgedClaim, PublishedInput, Row, Word, agrees, attained};
 pub use printed::{Printed, Range};
 
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::stand_in;
 use contract::digest::Digest;
 use contract::dtype::Dtype;
 use contract::inputs::spec::Sparsity;
 use contract::published::{Hardware, Recipe, Scope};
 
 /// Something published, of some cases of a section or of all there is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Claim {
     /// Unique in the manifest.
     pub id: String,
@@ -34,6 +38,7 @@ pub struct Claim {
     /// The baseline's name, as published.
     pub baseline: Option<String>,
     #[serde(with = "figure::as_map")]
+    #[schemars(with = "BTreeMap<Figure, Printed>")]
     pub figures: Vec<(Figure, Printed)>,
     /// Counts of models, layers and levels whose product the cases should be.
     pub factors: Vec<u64>,
@@ -45,6 +50,7 @@ pub struct Claim {
     pub digests: Vec<PublishedDigest>,
     /// How the V of the published digest was drawn, first of a generator with the case's seed; `None` where it is the
     /// case's own V, or not known.
+    #[schemars(with = "Option<(stand_in::Recipe, stand_in::Hardware)>")]
     pub v_recipe: Option<(Recipe, Hardware)>,
     /// Line of the claim in the manifest.
     pub line: u32,
@@ -57,19 +63,21 @@ impl Claim {
 }
 
 /// What a claim's figures are of; `None` where it is about several or does not say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Subject {
     /// Rows and columns of A.
     pub shape: Option<(u64, u64)>,
     /// Columns of V.
     pub batch: Option<u64>,
     /// Zero where nothing was pruned.
+    #[schemars(with = "Option<stand_in::Sparsity>")]
     pub sparsity: Option<Sparsity>,
+    #[schemars(with = "Option<stand_in::Dtype>")]
     pub dtype: Option<Dtype>,
 }
 
 /// How published energy came about, as far as the publisher says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum EnergyMethod {
     /// From a counter or a sensor of the device.
@@ -79,7 +87,7 @@ pub enum EnergyMethod {
 }
 
 /// What a tolerance is compared with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ToleranceOf {
     /// The largest difference of two output elements.
@@ -89,10 +97,11 @@ pub enum ToleranceOf {
 }
 
 /// A digest of a tensor, or its first digits.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PublishedDigest {
     pub tensor: Tensor,
     pub digits: Digits,
+    #[schemars(with = "stand_in::Scope")]
     pub scope: Scope,
 }
 
@@ -103,8 +112,11 @@ impl PublishedDigest {
 }
 
 /// The first digits of a SHA-256 digest: lower-case hexadecimal, 8 to 64.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = "^[0-9a-f]{8,64}$"))]
 pub struct Digits(String);
 
 impl Digits {
@@ -137,7 +149,9 @@ impl From<Digits> for String {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tensor {
     A,
@@ -166,7 +180,7 @@ impl Tensor {
 }
 
 /// A section of what was published, and the manifest's section that stands for it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Published {
     /// The publisher's name for the section.
     pub title: String,
@@ -177,7 +191,7 @@ pub struct Published {
 }
 
 /// What a model's own configuration says of its shapes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelConfig {
     pub source: String,
     pub hidden_size: u64,
@@ -186,6 +200,7 @@ pub struct ModelConfig {
     pub key_value_heads: u64,
     pub vocabulary: u64,
     /// That the checkpoint ships in.
+    #[schemars(with = "stand_in::Dtype")]
     pub dtype: Dtype,
 }
 

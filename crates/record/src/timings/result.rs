@@ -1,5 +1,6 @@
 //! What a measurement says, as it stands in records.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::statistics::{as_f64, ratio_interval};
@@ -30,7 +31,7 @@ pub fn published_kind(sparsity: f64) -> Kind {
 }
 
 /// How a warm-up went.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Warmup {
     pub calls: usize,
     /// Whether the times, and a device's clock, stopped changing before the warm-up's time was up.
@@ -39,7 +40,7 @@ pub struct Warmup {
 
 /// Where the time of a case's measurement went, by the host's clock: for whoever waits for it, and no
 /// part of any figure.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Spent {
     pub build_ns: u64,
     pub warmup_ns: u64,
@@ -52,7 +53,7 @@ pub struct Spent {
 }
 
 /// The operator or one baseline: what was seen, and what may be published of it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Timed {
     pub name: String,
     /// `None` for the operator under test.
@@ -94,7 +95,7 @@ pub struct Timed {
 }
 
 /// What may be published of an operator whose outputs were right.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Timing {
     /// Of the samples that were not discarded.
     #[serde(flatten)]
@@ -214,7 +215,7 @@ fn clock_disagreement(samples: &[Sample]) -> Option<String> {
 }
 
 /// Which baseline a speedup is taken against.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Rule {
     /// Dense below 70 % sparsity, sparse from there on: how published figures are made.
@@ -233,7 +234,7 @@ impl Rule {
 }
 
 /// A ratio of times, and whose.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Speedup {
     pub rule: Rule,
     pub baseline: String,
@@ -244,14 +245,14 @@ pub struct Speedup {
 }
 
 /// The baseline's energy over the operator's.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EnergyRatio {
     pub ratio: f64,
     pub basis: EnergyBasis,
 }
 
 /// Where an energy ratio comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum EnergyBasis {
     /// Two valid windows of a counter.
@@ -261,7 +262,7 @@ pub enum EnergyBasis {
 }
 
 /// All measurements of one case.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CaseTimings {
     pub m: usize,
     pub k: usize,

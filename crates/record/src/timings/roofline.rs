@@ -2,6 +2,7 @@
 
 use contract::arithmetic::Arithmetic;
 use contract::dtype::Dtype;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::device::DeviceInfo;
@@ -14,7 +15,7 @@ pub const MEASURED_MARGIN: f64 = 0.75;
 pub const GIVEN_MARGIN: f64 = 0.97;
 
 /// What a host can do at most with a number of threads, or a device.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Roofline {
     /// Of the arithmetic in question: a device has one peak for each.
     pub peak_flops_per_s: f64,
@@ -30,7 +31,7 @@ pub struct Roofline {
 }
 
 /// Bytes of one element of A, V and Y where the product is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ElementBytes {
     pub a: usize,
     pub v: usize,
@@ -43,7 +44,7 @@ impl ElementBytes {
 }
 
 /// The work that one product cannot do without.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Work {
     /// Two for each non-zero and column of V; for what multiplies zeros too, for each element.
     pub flops: f64,

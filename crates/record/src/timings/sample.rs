@@ -1,11 +1,12 @@
 //! Calls that were timed, and energy that was counted.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::device::State;
 
 /// Calls made back to back, as the platform saw them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Sample {
     /// Of all calls together, by the platform's best clock: a device's events, else the host's.
     pub time_ns: f64,
@@ -24,7 +25,7 @@ impl Sample {
 }
 
 /// Energy over one window.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Window {
     pub seconds: f64,
     pub calls: u64,
@@ -33,7 +34,7 @@ pub struct Window {
 }
 
 /// The energy of one operator's calls.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Energy {
     /// Per call, everything that the counter saw.
     pub joules_per_call: f64,

@@ -7,6 +7,7 @@
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Resamples of a bootstrap: Efron and Tibshirani ask for 1000 and more for intervals.
@@ -37,7 +38,7 @@ fn median_in_place(samples: &mut [f64]) -> f64 {
 }
 
 /// Where a statistic lies with a probability of 95 %.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Interval {
     pub low: f64,
     pub high: f64,
@@ -81,7 +82,7 @@ pub fn ratio_interval(numerator: &[f64], denominator: &[f64], seed: u64) -> Inte
 }
 
 /// A summary of one list of times.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
     pub count: usize,
     /// Samples left out because the device said that it was throttled. On a CPU none ever is:
