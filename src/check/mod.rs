@@ -4,5 +4,5 @@ pub mod bits;
 pub mod explain;
 pub mod lanes;
 pub mod memory;
-mod tally;
+pub(crate) mod tally;
 pub mod tolerance;

@@ -52,6 +52,19 @@ fn any_bit(bits: &[u64], start: usize, end: usize) -> bool {
     }
     false
 }
+
+/// Side of the blocks of A that are counted.
+pub fn block_size(pattern: &Pattern) -> usize {
+    match *pattern {
+        Pattern::Block { size } => size,
+        Pattern::None
+        | Pattern::Uniform
+        | Pattern::RowMagnitude
+        | Pattern::ElementMagnitude
+        | Pattern::PowerLaw => 16,
+    }
+}
+
 /// What a comparison within the bound is of when it is no perturbation.
 pub(super) const OPERATOR_ITSELF: &str = "the operator";
 
@@ -79,14 +92,7 @@ fn first_of_each(mut broken: Vec<(&'static str, usize, String)>) -> Vec<String> 
 
 impl Tally {
     pub fn new(case: &Case) -> Tally {
-        let block_size = match case.pattern {
-            Pattern::Block { size } => size,
-            Pattern::None
-            | Pattern::Uniform
-            | Pattern::RowMagnitude
-            | Pattern::ElementMagnitude
-            | Pattern::PowerLaw => 16,
-        };
+        let block_size = block_size(&case.pattern);
         let blocks = case.m.div_ceil(block_size) * case.k.div_ceil(block_size);
         Tally {
             live_columns: vec![0; case.k.div_ceil(64)],

@@ -102,7 +102,8 @@ pub enum Action {
     ///
     /// Nothing is run. Digests are public, so that a record that was made up consistently passes: the best that is
     /// said is `consistent: nothing was re-derived`. Exit code: that which follows from the record; 2 if it
-    /// contradicts itself, the manifests or the committed digests.
+    /// contradicts itself, the manifests or the committed digests; at best 3 if a manifest of it is not here, or other
+    /// digests are committed here.
     Recheck(RecheckArgs),
     /// Say what this machine can verify and measure, and what is missing
     Doctor(DoctorArgs),

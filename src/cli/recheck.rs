@@ -5,17 +5,21 @@ use std::collections::HashMap;
 
 use contract::case::Case;
 use contract::digest::Digest;
-use record::exit::{BAD_INPUT, VERIFIED, worse};
+use record::exit::{BAD_INPUT, NOT_VERIFIED, VERIFIED, worse};
 use record::expected::{Entry, Expected};
 use record::manifest::Manifest;
 use record::report::overview::{self, visible};
+use record::timings::Roofline;
+use record::verdict::DigestRow;
 use record::{CaseRecord, ManifestRecord, Record};
 
 use super::RecheckArgs;
 use super::list::print;
+use super::select::globs;
 use crate::audit::blank;
+use crate::check::tally::block_size;
 use crate::failure::Failure;
-use crate::{expected, manifest};
+use crate::{expected, manifest, shard};
 
 /// The best that can be said of a record.
 const CONSISTENT: &str = "consistent: nothing was re-derived";
@@ -43,12 +47,12 @@ pub fn run(args: &RecheckArgs) -> Result<u8, Failure> {
         match found.contradictions {
             0 => {
                 print(&format!("{}: {CONSISTENT}{}\n", visible(&name), found.unknown()));
-                print(&format!(
-                    "exit code {}: {} (by the record)\n",
-                    outcome.code,
-                    overview::meaning(outcome.code)
-                ));
-                code = worse(code, outcome.code);
+                // What could not be set beside anything was not verified.
+                let own =
+                    worse(outcome.code, if found.is_all_here() { VERIFIED } else { NOT_VERIFIED });
+                let by = if own == outcome.code { " (by the record)" } else { "" };
+                print(&format!("exit code {own}: {}{by}\n", overview::meaning(own)));
+                code = worse(code, own);
             }
             count => {
                 let words = overview::count(count, "contradiction");
@@ -89,6 +93,8 @@ struct Found {
     contradictions: usize,
     /// Manifests that are not here.
     absent: usize,
+    /// Cases whose committed digests are others here.
+    others: usize,
 }
 
 impl Found {
@@ -97,11 +103,18 @@ impl Found {
         self.lines.push(format!("{place}: the record says {says}, here it is {here}"));
     }
 
+    fn is_all_here(&self) -> bool {
+        self.absent == 0 && self.others == 0
+    }
+
     fn unknown(&self) -> String {
-        match self.absent {
-            0 => String::new(),
-            count => format!(" ({} not here)", overview::count(count, "manifest")),
-        }
+        let absent = (self.absent > 0)
+            .then(|| format!("{} not here", overview::count(self.absent, "manifest")));
+        let others = (self.others > 0).then(|| {
+            format!("of {} other digests are committed here", overview::count(self.others, "case"))
+        });
+        let parts: Vec<String> = absent.into_iter().chain(others).collect();
+        if parts.is_empty() { String::new() } else { format!(" ({})", parts.join("; ")) }
     }
 }
 
@@ -116,7 +129,8 @@ fn recheck(record: &Record, here: &Here) -> Found {
             ));
             continue;
         };
-        selection(ran, manifest, &mut found);
+        selection(record, ran, manifest, &mut found);
+        described_manifest(ran, manifest, here, &mut found);
         let is_same_file = ran.expected_sha256 == *sha256;
         if !is_same_file {
             let text = |digest: Option<Digest>| digest.map_or("none".into(), |d| d.to_string());
@@ -131,20 +145,105 @@ fn recheck(record: &Record, here: &Here) -> Found {
             let Some(known) = manifest.cases.iter().find(|known| known.id == case.id) else {
                 continue;
             };
-            let before = found.contradictions;
+            let before = (found.contradictions, found.others);
             described(case, manifest, known, &mut found);
+            roofline(record, case, known, &mut found);
             digests(case, known, committed.cases.get(&case.id), is_same_file, &mut found);
-            if found.contradictions == before {
+            if (found.contradictions, found.others) == before {
                 let said = case.verdict.name();
                 found.lines.push(format!("{} `{}`: it says {said}: consistent", ran.name, case.id));
             }
         }
     }
+    shares(record, here, &mut found);
     found
 }
 
+/// What was dealt to the record's shard is what is dealt of its selection; looked at where all manifests are here.
+fn shares(record: &Record, here: &Here, found: &mut Found) {
+    let Some(own) = record.options.shard else { return };
+    let mut cases: Vec<&Case> = Vec::new();
+    let mut says: Vec<&str> = Vec::new();
+    for ran in &record.manifests {
+        let Some((manifest, ..)) = here.0.get(&ran.sha256) else { return };
+        for id in &ran.selected {
+            let Some(case) = manifest.cases.iter().find(|case| case.id == *id) else { return };
+            cases.push(case);
+        }
+        says.extend(ran.dealt.iter().flatten().map(String::as_str));
+    }
+    let is_own = shard::chosen(cases.iter().copied(), own);
+    let dealt = cases.iter().zip(is_own).filter(|(_, is_own)| *is_own);
+    let dealt: Vec<&str> = dealt.map(|(case, _)| case.id.as_str()).collect();
+    if says != dealt {
+        let count = |ids: &[&str]| overview::count(ids.len(), "case");
+        let place = format!("shard {own}");
+        found.contradicts(
+            &place,
+            &format!("it is {}", count(&says)),
+            &format!("other {}", count(&dealt)),
+        );
+    }
+}
+
+/// Title, sections and claims are the manifest's.
+fn described_manifest(ran: &ManifestRecord, manifest: &Manifest, here: &Here, found: &mut Found) {
+    let place = format!("manifest `{}`", ran.name);
+    if ran.title != manifest.title {
+        found.contradicts(&format!("{place}, title"), &ran.title, &manifest.title);
+    }
+    // A record that was judged by a later manifest has that one's claims.
+    let of = match ran.claims_sha256 {
+        None => manifest,
+        Some(sha256) => match here.0.get(&sha256) {
+            Some((later, ..)) => later,
+            None => {
+                found.absent += 1;
+                let line = "the manifest whose claims it was judged by is not here";
+                found.lines.push(format!("{place} (sha256 {sha256}): {line}"));
+                return;
+            }
+        },
+    };
+    if ran.claims != of.claims {
+        found.contradicts(&place, "other claims", "those of the file of that digest");
+    }
+    if ran.sections != of.sections {
+        found.contradicts(&place, "other sections", "those of the file of that digest");
+    }
+}
+
+/// What a device can do at most follows from what it is.
+fn roofline(record: &Record, case: &CaseRecord, known: &Case, found: &mut Found) {
+    let Some(timings) = &case.measurement else { return };
+    let (Some(device), Some(says)) = (&timings.device, &timings.roofline) else { return };
+    let described = record.devices.iter().filter(|on| on.device.name == *device);
+    let mut rooflines = described.map(|on| Roofline::of_device(&on.device, known.arithmetic));
+    if !rooflines.any(|roofline| roofline == *says) {
+        let place = format!("case `{}`, roofline", case.id);
+        found.contradicts(&place, &says.basis, &format!("not that of {device} as it is described"));
+    }
+}
+
 /// What was asked for is what the manifest has.
-fn selection(ran: &ManifestRecord, manifest: &Manifest, found: &mut Found) {
+fn selection(record: &Record, ran: &ManifestRecord, manifest: &Manifest, found: &mut Found) {
+    if !record.is_old() {
+        let globs = globs(&record.options.select);
+        let is_asked = |case: &&Case| match &globs {
+            Ok(globs) => globs.as_ref().is_none_or(|globs| globs.is_match(&case.id)),
+            Err(_) => false,
+        };
+        let asked: Vec<&String> =
+            manifest.cases.iter().filter(is_asked).map(|case| &case.id).collect();
+        if !asked.iter().copied().eq(&ran.selected) {
+            let count = |count| overview::count(count, "case");
+            found.contradicts(
+                &format!("manifest `{}`, cases asked for", ran.name),
+                &count(ran.selected.len()),
+                &format!("{}, by what was asked", count(asked.len())),
+            );
+        }
+    }
     let place = format!("manifest `{}`", ran.name);
     if ran.name != manifest.name {
         found.contradicts(&place, &format!("`{}`", ran.name), &format!("`{}`", manifest.name));
@@ -160,9 +259,6 @@ fn selection(ran: &ManifestRecord, manifest: &Manifest, found: &mut Found) {
             Some(_) => {}
         }
     }
-    if ran.claims_sha256.is_none() && ran.claims != manifest.claims {
-        found.contradicts(&place, "other claims", "those of the file of that digest");
-    }
     if ran.platform != manifest.platform {
         let text = |platform: &Option<String>| platform.clone().unwrap_or_else(|| "none".into());
         found.contradicts(&place, &text(&ran.platform), &text(&manifest.platform));
@@ -170,8 +266,8 @@ fn selection(ran: &ManifestRecord, manifest: &Manifest, found: &mut Found) {
 }
 
 /// The case is the manifest's.
-fn described(case: &CaseRecord, manifest: &Manifest, known: &Case, found: &mut Found) {
-    let known = blank(manifest, known);
+fn described(case: &CaseRecord, manifest: &Manifest, of: &Case, found: &mut Found) {
+    let known = blank(manifest, of);
     let facts = |case: &CaseRecord| {
         [
             ("section", case.section.clone()),
@@ -194,6 +290,26 @@ fn described(case: &CaseRecord, manifest: &Manifest, known: &Case, found: &mut F
             found.contradicts(&format!("case `{}`, {name}", case.id), &says, &here);
         }
     }
+    if let Some(bits) = &case.bits {
+        let here = block_size(&of.pattern);
+        if bits.structure.block_size != here {
+            let place = format!("case `{}`, side of blocks", case.id);
+            found.contradicts(&place, &bits.structure.block_size.to_string(), &here.to_string());
+        }
+    }
+    // One that was unconfirmed then may be confirmed since.
+    let is_confirmed =
+        |model: &Option<String>| model.as_ref().is_some_and(|model| model.starts_with("confirmed"));
+    if case.model.is_some() != known.model.is_some()
+        || is_confirmed(&case.model) && case.model != known.model
+    {
+        let text = |model: &Option<String>| model.clone().unwrap_or_else(|| "none".into());
+        found.contradicts(
+            &format!("case `{}`, model", case.id),
+            &text(&case.model),
+            &text(&known.model),
+        );
+    }
 }
 
 /// The digests that the record says are committed are those that are.
@@ -205,9 +321,6 @@ fn digests(
     found: &mut Found,
 ) {
     let Some(bits) = &case.bits else { return };
-    if !is_same_file {
-        return;
-    }
     let committed = |name: &str| {
         let entry = entry?;
         match name {
@@ -220,6 +333,21 @@ fn digests(
         }
     };
     let text = |digest: Option<Digest>| digest.map_or("none".to_owned(), |d| d.to_string());
+    if !is_same_file {
+        // Other ones may be committed since, or confirmations alone.
+        let differs = |row: &&DigestRow| row.expected != committed(&row.name);
+        if let Some(row) = bits.digests.iter().find(differs) {
+            found.others += 1;
+            found.lines.push(format!(
+                "case `{}`, committed digest `{}`: the record was compared with {}, here it is {}",
+                case.id,
+                row.name,
+                text(row.expected),
+                text(committed(&row.name))
+            ));
+        }
+        return;
+    }
     for row in &bits.digests {
         let here = committed(&row.name);
         if row.expected != here {

@@ -14,7 +14,10 @@ mod devices;
 #[cfg(target_os = "linux")]
 mod ends;
 mod exit_codes;
+mod forged;
 mod hub_program;
+#[cfg(target_os = "linux")]
+mod interrupted;
 mod junit;
 mod lint;
 mod minilm;

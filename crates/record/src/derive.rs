@@ -8,14 +8,22 @@
 
 use std::collections::{HashMap, HashSet};
 
-use contract::digest::PANELS;
+use contract::arithmetic::exact;
+use contract::digest::{PANELS, panel_start};
+use contract::dtype::Dtype;
+use contract::published::Scope;
 use contract::threads;
 
+use crate::claims::Tensor;
+use crate::compare::{Difference, Element};
 use crate::judge;
 use crate::outcome;
 use crate::run::{BitsRecord, CaseRecord, End, Record, Stopped};
+use crate::shard::Shard;
 use crate::shared::{SharedOutputs, VACUOUS};
-use crate::timings::{CaseTimings, Timed};
+use crate::timings::{
+    CaseTimings, ElementBytes, Energy, GIVEN_MARGIN, MEASURED_MARGIN, Timed, Window,
+};
 use crate::verdict::{self, DigestRow, Verdict};
 
 /// Two things of a record that cannot both be.
@@ -29,6 +37,11 @@ pub struct Contradiction {
     /// What follows from the rest of it.
     pub follows: String,
 }
+
+/// Elements that are recomputed by the scalar rule at least, where there are as many.
+const RECOMPUTED_MIN: u64 = 256;
+/// The arithmetic whose sums are certified.
+const EXACT: &str = "exact";
 
 type Result<T = ()> = std::result::Result<T, Contradiction>;
 
@@ -314,10 +327,14 @@ fn facts(record: &Record, is_old: bool) -> Result {
                 return refuse("a case that was asked for", format!("`{id}`"), "it is there twice");
             }
         }
-        let parts = manifest.optional.iter().chain(manifest.dealt.iter().flatten());
-        for id in parts {
-            if !ids.contains(id.as_str()) {
+        for part in [Some(&manifest.optional), manifest.dealt.as_ref()].into_iter().flatten() {
+            if let Some(id) = part.iter().find(|id| !ids.contains(id.as_str())) {
                 return refuse("a case", format!("`{id}`"), "it is none of those asked for");
+            }
+            let kept: HashSet<&String> = part.iter().collect();
+            if !manifest.selected.iter().filter(|id| kept.contains(id)).eq(part) {
+                let follows = "they are out of the order asked for, or there twice";
+                return refuse("a list of cases", short(part), follows);
             }
         }
         for id in manifest.own() {
@@ -357,6 +374,22 @@ fn facts(record: &Record, is_old: bool) -> Result {
             );
         }
     }
+    if !record.options.measure
+        && let Some(case) = record.cases.iter().find(|case| case.measurement.is_some())
+    {
+        return refuse(
+            format!("a measurement of case `{}`", case.id),
+            "there",
+            "nothing was to be measured",
+        );
+    }
+    published_facts(record)?;
+    let shards: HashSet<_> = record.shards.iter().map(|shard| shard.shard).collect();
+    let count = record.shards.first().map_or(0, |shard| shard.shard.count());
+    if record.ended == Some(End::Completed) && shards != Shard::all(count).collect() {
+        let says = format!("{} of {count}", shards.len());
+        return refuse("the number of shards", says, "all of them are said to be joined");
+    }
     if record.ended == Some(End::Completed) {
         if let Some(running) = &record.running {
             return refuse("the case at work", format!("`{}`", running.id), "the run is complete");
@@ -369,9 +402,70 @@ fn facts(record: &Record, is_old: bool) -> Result {
     Ok(())
 }
 
+/// What is said of published inputs is said of digests that are published.
+fn published_facts(record: &Record) -> Result {
+    let mut seen = HashSet::new();
+    for input in &record.published_inputs {
+        let place = format!("the published {} of claim `{}`", input.tensor.name(), input.claim);
+        if !seen.insert((&input.manifest, &input.claim, input.tensor.name())) {
+            return refuse(place, "there", "it is there twice");
+        }
+        if input.compared.is_some() == input.reason.is_some() {
+            let says = short(&input.reason);
+            return refuse(format!("why {place} was not made"), says, "either is there, not both");
+        }
+        let manifests = record.manifests.iter().filter(|known| known.name == input.manifest);
+        let mut claims = manifests.flat_map(|known| &known.claims).filter(|c| c.id == input.claim);
+        let claim = claims.next();
+        let digests = claim.map_or(&[][..], |claim| &claim.digests);
+        let Some(published) = digests.iter().find(|digest| digest.tensor == input.tensor) else {
+            return refuse(place, "made again", "no manifest publishes it");
+        };
+        let Some(compared) = &input.compared else { continue };
+        same(&format!("the scope of {place}"), &compared.scope, &published.scope)?;
+        let digits = published.digits.as_str().len();
+        same(&format!("the digits of {place}"), &compared.digits, &digits)?;
+        let matches = published.matches(&compared.got);
+        same(&format!("`matches` of {place}"), &compared.matches, &matches)?;
+        // By its cases, where they are here: it may be the tensor of any of them.
+        let ids = claim.map_or(&[][..], |claim| &claim.cases);
+        let is_of = |case: &&CaseRecord| case.manifest == input.manifest && ids.contains(&case.id);
+        let cases: Vec<&CaseRecord> = record.cases.iter().filter(is_of).collect();
+        let elements = |case: &CaseRecord| match input.tensor {
+            Tensor::A => case.m.checked_mul(case.k),
+            Tensor::V => case.k.checked_mul(case.n),
+            Tensor::Dense | Tensor::Operator => case.m.checked_mul(case.n),
+        };
+        let mut shares = cases.iter().filter_map(|case| elements(case));
+        if !cases.is_empty() && !shares.any(|n| compared.scope.share(n) == compared.share) {
+            return refuse(
+                format!("the share of {place}"),
+                compared.share,
+                "its cases have other shapes",
+            );
+        }
+        let is_a = |case: &&&CaseRecord| {
+            let digests = case.bits.iter().flat_map(|bits| &bits.digests);
+            digests.take(1).any(|row| row.got == Some(compared.got))
+        };
+        if compared.pruned
+            && (input.tensor, compared.scope) == (Tensor::A, Scope::WholeTensor)
+            && cases.iter().any(|case| case.bits.is_some())
+            && !cases.iter().any(|case| is_a(&case))
+        {
+            return refuse(format!("`pruned` of {place}"), "true", "no A of its cases is that one");
+        }
+    }
+    Ok(())
+}
+
 /// What the observations of a case say of each other.
 fn case_facts(case: &CaseRecord, is_old: bool) -> Result {
     let place = |what: &str| format!("{what} of case `{}`", case.id);
+    if case.measurement.is_some() == case.measurement_reason.is_some() {
+        let says = short(&case.measurement_reason);
+        return refuse(place("why nothing was measured"), says, "either is there, not both");
+    }
     let bits = match (&case.bits, case.stopped) {
         (Some(bits), None) => bits,
         (None, Some(_)) => {
@@ -391,7 +485,11 @@ fn case_facts(case: &CaseRecord, is_old: bool) -> Result {
             return refuse(place("`stopped`"), short(&stopped), "it has bits");
         }
     };
-    bits_facts(case, bits, is_old)?;
+    bits_facts(case, bits)?;
+    if case.verdict.satisfies() && !case.reasons.is_empty() {
+        let follows = format!("its verdict is {}", case.verdict.name());
+        return refuse(place("the reasons"), short(&case.reasons), follows);
+    }
     let Some(timings) = &case.measurement else { return Ok(()) };
     let sizes = [
         ("m", timings.m, case.m),
@@ -412,8 +510,44 @@ fn case_facts(case: &CaseRecord, is_old: bool) -> Result {
     if !is_old && (timings.roofline.is_none() || timings.element_bytes.is_none()) {
         return refuse(place("the roofline"), "not there", "a measurement has one");
     }
+    same(&place("the device of the measurement"), &timings.device, &case.device)?;
+    let percent: f64 = case.sparsity_percent.parse().unwrap_or(f64::NAN);
+    // Both are decimals of nine places.
+    if (timings.sparsity - percent / 100.0).abs() >= 1e-10 || percent.is_nan() {
+        return refuse(
+            place("the sparsity of the measurement"),
+            timings.sparsity,
+            format!("it is {} % of the case", case.sparsity_percent),
+        );
+    }
+    let elements = (case.m * case.k) as f64;
+    let measured = if elements == 0.0 { 0.0 } else { 1.0 - timings.nnz as f64 / elements };
+    same(&place("the sparsity found"), &timings.sparsity_measured, &measured)?;
+    if let Some(roofline) = &timings.roofline
+        && ![GIVEN_MARGIN, MEASURED_MARGIN].contains(&roofline.margin)
+    {
+        let known = format!("it is {GIVEN_MARGIN} or {MEASURED_MARGIN}");
+        return refuse(place("the margin of the roofline"), roofline.margin, known);
+    }
+    if !is_old && timings.device.is_none() {
+        let bytes = Some(ElementBytes::F32);
+        same(&place("the size of elements"), &timings.element_bytes, &bytes)?;
+    }
+    same(&place("the operator of the measurement"), &timings.operator.name, &bits.operator)?;
     for timed in std::iter::once(&timings.operator).chain(&timings.baselines) {
         let place = |what: &str| place(&format!("{what} of `{}`", timed.name));
+        timed_facts(&place, timed, timings.device.is_some())?;
+        same(&place("the threads"), &timed.threads, &timings.threads)?;
+        let is_operator = std::ptr::eq(timed, &timings.operator);
+        same(&place("whether it is a baseline"), &timed.kind.is_none(), &is_operator)?;
+        let (rounds, samples) = (timings.rounds, timed.samples_ns.len());
+        if samples > rounds || is_operator && timed.failure.is_none() && samples < rounds {
+            return refuse(
+                place("the number of samples"),
+                samples,
+                format!("{rounds} rounds were made"),
+            );
+        }
         if timed.verified == Some(true) && timed.checked_samples.is_empty() {
             return refuse(place("`verified`"), "true", "no sample was checked");
         }
@@ -424,7 +558,95 @@ fn case_facts(case: &CaseRecord, is_old: bool) -> Result {
     Ok(())
 }
 
-fn bits_facts(case: &CaseRecord, bits: &BitsRecord, is_old: bool) -> Result {
+/// Where outputs differ, and by how much.
+fn difference_facts(case: &CaseRecord, bits: &BitsRecord) -> Result {
+    let place = |what: &str| format!("{what} of case `{}`", case.id);
+    let d: &Difference = &bits.difference;
+    let differs = d.differing > 0 && verdict::has_contract(&case.arithmetic);
+    let cause = differs.then(|| d.likely_cause().to_owned());
+    same(&place("the likely cause"), &bits.likely_cause, &cause)?;
+    let dtype = [Dtype::F32, Dtype::Bf16, Dtype::F16].into_iter();
+    let dtype = dtype.into_iter().find(|dtype| dtype.name() == case.output);
+    let outside = bits.bound.as_ref().and_then(|bound| bound.first_outside);
+    for at in [d.first, outside].into_iter().flatten() {
+        let [got, want] = [at.got, at.want].map(f32::from_bits);
+        if at.row >= case.m || at.column >= case.n || at.got == at.want {
+            return refuse(place("an element that differs"), short(&at), "there is no such one");
+        }
+        let ulps = dtype.map(|dtype| Element::new(dtype, at.row, at.column, got, want).ulps);
+        same(&place("the ULPs of an element that differs"), &Some(at.ulps), &ulps)?;
+    }
+    let Some(first) = d.first else { return Ok(()) };
+    let panels = bits.panels_dense.iter().zip(&bits.panels_operator);
+    let panel = panels.into_iter().position(|(dense, operator)| dense != operator);
+    let rows = panel.map(|p| panel_start(p, case.m)..panel_start(p + 1, case.m));
+    if rows.as_ref().is_some_and(|rows| !rows.contains(&first.row)) {
+        return refuse(
+            place("the first row that differs"),
+            first.row,
+            format!("the first panel that differs has rows {}", short(&rows)),
+        );
+    }
+    let error =
+        (f64::from(f32::from_bits(first.got)) - f64::from(f32::from_bits(first.want))).abs();
+    if d.error_max.is_some_and(|most| most < error) {
+        return refuse(
+            place("the largest error"),
+            short(&d.error_max),
+            format!("{error:e} is there"),
+        );
+    }
+    Ok(())
+}
+
+/// What the observations of a contender say of each other.
+fn timed_facts(place: &dyn Fn(&str) -> String, timed: &Timed, on_device: bool) -> Result {
+    let per_call_ns =
+        |(sample, calls): (f64, usize)| ((sample / calls as f64).round() as u64).max(1);
+    let pairs = [
+        (&timed.samples_ns, &timed.device_samples, timed.calls_per_sample),
+        (&timed.cold_samples_ns, &timed.device_cold_samples, 1),
+    ];
+    if timed.calls_per_sample == 0 {
+        return refuse(place("the calls of a sample"), 0, "there is one at least");
+    }
+    if timed.energy.is_some() == timed.energy_reason.is_some() {
+        let says = short(&timed.energy_reason);
+        return refuse(place("why there is no energy"), says, "either is there, not both");
+    }
+    for (samples_ns, behind, calls) in pairs {
+        if !on_device && behind.is_empty() {
+            continue;
+        }
+        let behind: Vec<u64> = behind.iter().map(|s| per_call_ns((s.time_ns, calls))).collect();
+        same(&place("the samples"), samples_ns, &behind)?;
+    }
+    let is_rising = timed.checked_samples.windows(2).all(|pair| pair[0] < pair[1]);
+    if !is_rising {
+        let says = short(&timed.checked_samples);
+        return refuse(place("the checked samples"), says, "each sample was checked once");
+    }
+    if timed.timing.is_some()
+        && let Some(failure) = &timed.failure
+    {
+        return refuse(place("a timing"), "there", format!("it failed: {}", short(failure)));
+    }
+    let Some(energy) = &timed.energy else { return Ok(()) };
+    let window = &energy.window;
+    // Whether both windows were long enough is not recorded.
+    let longest =
+        Window { seconds: f64::INFINITY, energy_j: 0.0, calls: 0, power_w: energy.idle_power_w };
+    let follows = Energy::of(window.clone(), &longest, 0.0);
+    let key = |energy: &Energy| (energy.joules_per_call, energy.joules_per_call_above_idle);
+    same(&place("the energy of a call"), &key(energy), &key(&follows))?;
+    same(&place("the power"), &window.power_w, &(window.energy_j / window.seconds))?;
+    if energy.is_valid && !follows.is_valid {
+        return refuse(place("the energy"), "valid", "an idle machine draws as much");
+    }
+    Ok(())
+}
+
+fn bits_facts(case: &CaseRecord, bits: &BitsRecord) -> Result {
     let place = |what: &str| format!("{what} of case `{}`", case.id);
     let names: Vec<&str> = bits.digests.iter().map(|row| row.name.as_str()).collect();
     same(&place("the digests"), &names, &verdict::DIGESTS.to_vec())?;
@@ -449,17 +671,56 @@ fn bits_facts(case: &CaseRecord, bits: &BitsRecord, is_old: bool) -> Result {
     if s.nnz > s.elements || s.dead_rows > case.m || s.dead_columns > case.k {
         return refuse(place("the structure"), short(s), "A has fewer elements");
     }
-    if d.differing > d.elements || (d.differing > 0) != d.first.is_some() {
+    // A row that lives has a non-zero, in a column that lives.
+    let [rows, columns] = [case.m - s.dead_rows, case.k - s.dead_columns].map(|live| live as u64);
+    let blocks = |size: usize| {
+        (size > 0).then(|| elements(m.div_ceil(size as u64), k.div_ceil(size as u64)))
+    };
+    if s.nnz < rows.max(columns) || s.nnz > elements(rows, columns) {
+        return refuse(place("the structure"), short(s), "live rows and columns say otherwise");
+    }
+    if blocks(s.block_size) != Some(s.blocks) || s.dead_blocks > s.blocks {
+        return refuse(place("the structure"), short(s), "A has other blocks");
+    }
+    let counted: u64 = d.ulp_histogram.iter().fold(d.not_numbers, |sum, n| sum.saturating_add(*n));
+    if d.differing > d.elements
+        || (d.differing > 0) != d.first.is_some()
+        || counted != d.differing
+        || d.missing > d.differing
+        // An infinite error is null in JSON.
+        || d.error_max.is_some() && d.differing == d.not_numbers
+    {
         return refuse(place("the difference"), short(d), "its counts say otherwise");
     }
+    difference_facts(case, bits)?;
     if let Some(bound) = &bits.bound
-        && (bound.outside > 0) != bound.first_outside.is_some()
+        && ((bound.outside > 0) != bound.first_outside.is_some()
+            || bound.outside > d.elements
+            || bound.outside == 0 && bound.used_max > 1.0)
     {
         return refuse(place("the bound"), short(bound), "its counts say otherwise");
+    }
+    let least = d.elements.min(RECOMPUTED_MIN);
+    if bits.recomputed < least || bits.recomputed > d.elements {
+        let follows = format!("{least} are at least, of {}", d.elements);
+        return refuse(place("the number of recomputed elements"), bits.recomputed, follows);
+    }
+    let zeros = [bits.negative_zeros_operator, bits.negative_zeros_dense];
+    if let Some(zeros) = zeros.into_iter().find(|zeros| *zeros > d.elements) {
+        return refuse(place("the number of negative zeros"), zeros, "there are fewer elements");
+    }
+    if bits.certificate.is_some() != (case.arithmetic == EXACT)
+        || bits.certificate.is_some_and(|sum| sum >= exact::LIMIT)
+    {
+        let limit = format!("sums below {} are certified of `{EXACT}` alone", exact::LIMIT);
+        return refuse(place("the certificate"), short(&bits.certificate), limit);
     }
     let contract = verdict::has_contract(&case.arithmetic);
     same(&place("whether there is a bound"), &bits.bound.is_some(), &!contract)?;
     let [dense, operator] = [verdict::DENSE, verdict::OPERATOR].map(|at| bits.digests[at].got);
+    if operator.is_none() {
+        return refuse(place("the digest `operator`"), "none", "it has bits");
+    }
     let panels = bits.panels_dense == bits.panels_operator;
     if (dense == operator) != (d.differing == 0) {
         return refuse(
@@ -487,12 +748,9 @@ fn bits_facts(case: &CaseRecord, bits: &BitsRecord, is_old: bool) -> Result {
             );
         }
     }
-    if !is_old {
-        let agree = (!contract || d.differing == 0)
-            && bits.bound.as_ref().is_none_or(|bound| bound.outside == 0)
-            && bits.broken.is_empty()
-            && bits.out_of_bound.is_empty();
-        same(&place("`implementations_agree`"), &bits.implementations_agree, &agree)?;
-    }
-    Ok(())
+    let agree = (!contract || d.differing == 0)
+        && bits.bound.as_ref().is_none_or(|bound| bound.outside == 0)
+        && bits.broken.is_empty()
+        && bits.out_of_bound.is_empty();
+    same(&place("`implementations_agree`"), &bits.implementations_agree, &agree)
 }
