@@ -54,13 +54,16 @@ pub struct Unperturbed<'a> {
     pub nonce: Option<&'a str>,
 }
 
+/// A product of some rows of A with V (k x n) under a case's rule.
+pub type Reference<'r, E> = dyn Fn(ArrayView2<'_, f32>) -> Result<Array2<f32>, E> + 'r;
+
 /// Draws the changes; `None` where no element changes the output.
 ///
 /// `reference` multiplies rows of A by the subject's V under the case's rule; its errors and those of A's source are
 /// returned.
 pub fn choose<E: From<SourceError>>(
     subject: &Unperturbed<'_>,
-    reference: &dyn Fn(ArrayView2<'_, f32>) -> Result<Array2<f32>, E>,
+    reference: &Reference<'_, E>,
 ) -> Result<Option<Perturbation>, E> {
     let case = subject.case;
     let (m, k, n) = (case.m, case.k, case.n);
