@@ -118,7 +118,8 @@ fn run_workflow(ci: &Ci) -> (Vec<i32>, i32) {
         if command.contains("verify merge") {
             code = ran.code;
         } else {
-            assert_eq!(ran.code, 0, "{command}: {ran:?}");
+            // A summary of what was refuted says so with its code as well.
+            assert!(ran.code == 0 || ran.code == code, "{command}: {ran:?}");
         }
     }
     (codes, code)
