@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt as _;
 
 use crate::common::records::full;
 use crate::common::{Section, Workbench, text};
-use record::{FORMAT, Record};
+use record::FORMAT;
 use serde_json::Value;
 
 /// Sets a window's title, clears the screen, colours and conceals, in both ways of writing that; turns text around;
