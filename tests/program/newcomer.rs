@@ -80,7 +80,10 @@ fn a_newcomer_gets_from_a_claim_to_a_gate() {
 
     let rechecked = shell(folder, recheck);
     assert_eq!(rechecked.code, 0, "{rechecked:?}");
-    assert!(rechecked.stdout.contains("consistent: nothing was re-derived"), "{rechecked:?}");
+    assert!(
+        rechecked.stdout.contains("run.json: consistent: nothing was re-derived\n"),
+        "{rechecked:?}"
+    );
 
     let gated = shell(folder, gate);
     assert_eq!(gated.code, 0, "{gated:?}");
