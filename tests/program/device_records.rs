@@ -71,7 +71,8 @@ fn records_of_a_cpu_and_two_devices_agree() {
         .output()
         .expect("the program was built");
     let text = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{text}");
+    // Nothing differs; whether these runs ended was not recorded then.
+    assert_eq!(output.status.code(), Some(3), "{text}");
     assert!(
         text.contains("**No difference** in 71 cases that more than one record has."),
         "{text}"

@@ -37,7 +37,7 @@ fn shell(folder: &Path, line: &str) -> Ran {
 #[test]
 fn a_newcomer_gets_from_a_claim_to_a_gate() {
     let commands = commands();
-    let [list, run, report, gate] = &commands[..] else { panic!("{commands:?}") };
+    let [list, run, report, recheck, gate] = &commands[..] else { panic!("{commands:?}") };
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
     for name in ["manifests", "expected-hashes"] {
@@ -77,6 +77,13 @@ fn a_newcomer_gets_from_a_claim_to_a_gate() {
     for text in ["h200-llama31-8b-up-80", "Synthetic weights stood for the", "not measured"] {
         assert!(measured || page.contains(text), "no `{text}`");
     }
+
+    let rechecked = shell(folder, recheck);
+    assert_eq!(rechecked.code, 0, "{rechecked:?}");
+    assert!(
+        rechecked.stdout.contains("run.json: consistent: nothing was re-derived\n"),
+        "{rechecked:?}"
+    );
 
     let gated = shell(folder, gate);
     assert_eq!(gated.code, 0, "{gated:?}");

@@ -142,7 +142,7 @@ fn one_differing_digest_refuses_the_whole_record() {
         assert!(ran.stderr.contains(words), "{ran:?}");
         let ran = pin(&bench, &other, &["--yes"]);
         assert_eq!(ran.code, 1, "{ran:?}");
-        let line = format!("! {CHAIN}: refused: {name} differs\n");
+        let line = format!("! {CHAIN}: refused: {name} differs\n    committed ");
         assert!(ran.stdout.starts_with(&line), "{}", ran.stdout);
         assert!(ran.stdout.ends_with("nothing was written\n"));
         assert_eq!(bench.read(EXPECTED), before);

@@ -19,6 +19,8 @@ fn a_mistyped_subcommand() {
     }
     // What is there is meant, and so is what looks like a file.
     std::fs::rename(bench.path("manifests"), bench.path("lst")).expect("free");
+    let committed = "expected-hashes";
+    std::fs::rename(bench.path(committed), bench.path("lst").join(committed)).expect("free");
     assert_eq!(bench.verify(&["lst", "--no-measure"]).code, 0);
     let ran = bench.verify(&["lint.yaml"]);
     assert_eq!(ran.code, 2);

@@ -287,15 +287,12 @@ fn keep_old(says: &CaseRecord, follows: &mut CaseRecord) -> Result {
 
 /// What the parts of a record say of each other.
 fn facts(record: &Record, is_old: bool) -> Result {
-    let version = record.tool.rsplit(' ').next().unwrap_or_default();
     let environments = record.shards.iter().map(|shard| &shard.environment);
     for environment in std::iter::once(&record.environment).chain(environments) {
-        if environment.tool_version != version {
-            return refuse(
-                "the version of the tool",
-                &environment.tool_version,
-                format!("the record is of `{}`", record.tool),
-            );
+        let version = &environment.tool_version;
+        if record.tool != format!("{} {version}", crate::tool::NAME) {
+            let follows = format!("the record is of `{}`", record.tool);
+            return refuse("the version of the tool", version, follows);
         }
     }
     let mut names = HashSet::new();

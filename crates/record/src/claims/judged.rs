@@ -146,7 +146,7 @@ const TIMES: [&str; 2] = ["times", "vendor"];
 
 impl JudgedClaim {
     /// What the rows amount to. A claim whose speed could not be judged is refuted by the rest of it or not judged at
-    /// all; arithmetic on printed figures alone confirms nothing.
+    /// all; arithmetic on printed figures alone confirms nothing, and nothing is confirmed of which a part is open.
     pub fn word_of(rows: &[Row]) -> ClaimWord {
         let has = |word: Word| rows.iter().any(|row| row.word == word);
         let is_untimed =
@@ -164,7 +164,7 @@ impl JudgedClaim {
             ClaimWord::NotAttained
         } else if has(Word::Attained) {
             ClaimWord::Attained
-        } else if rows.iter().any(is_shown) {
+        } else if rows.iter().any(is_shown) && !has(Word::NotJudged) {
             ClaimWord::Confirmed
         } else {
             ClaimWord::NotJudged
