@@ -86,7 +86,8 @@ impl Auditor<'_> {
         Outcome { record, entry }
     }
 
-    /// The record of a case, and what else is made of what was found out: with what refutes it beyond its bits. A panic
+    /// The record of a case, and what `make` gives for it: `make` sees the same findings, and which case shares the
+    /// output digest. A panic
     /// keeps the case from being run, and no other. What is left of the auditor is sound: inputs are held once they are
     /// complete, digests are noted once they are computed, and a device says itself what it can no longer do.
     fn conclude<T>(

@@ -29,6 +29,14 @@ pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     file.persist(&path).map(drop).or_else(|error| in_place(&path, bytes).map_err(|_| error.error))
 }
 
+/// Makes a new file at once, whole or not at all; fails where there is one.
+pub fn create(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+    let mut file = new_file().tempfile_in(folder.unwrap_or(Path::new(".")))?;
+    file.write_all(bytes)?;
+    file.persist_noclobber(path).map(drop).map_err(|error| error.error)
+}
+
 /// Writes over a file that is there.
 fn in_place(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut file = std::fs::OpenOptions::new().write(true).truncate(true).open(path)?;

@@ -44,14 +44,22 @@ pub struct RecordFile {
 impl RecordFile {
     /// Opens a place for a record before any work is done: a place that cannot be written to, a record that would be
     /// lost and a second writer are found now. With [`Existing::Resume`] the bytes that are there are returned.
-    pub fn open(path: &Path, existing: Existing) -> Result<(RecordFile, Option<Vec<u8>>), Failure> {
+    ///
+    /// A new file is there whole, with `begun` in it: a process that is killed right then leaves a record too.
+    pub fn open(
+        path: &Path,
+        existing: Existing,
+        begun: &Record,
+    ) -> Result<(RecordFile, Option<Vec<u8>>), Failure> {
         let closed = |file| RecordFile { path: path.to_owned(), file, end_of_cases: 0, cases: 0 };
         if path == Path::new("-") || is_stream(path) {
             return Ok((closed(None), None));
         }
         files::refuse_foreign_link(path)
             .map_err(|error| Failure::from(io("write", path, error)))?;
-        let was_there = path.exists();
+        // Where no new file can be made beside it, it is made in its place below.
+        let is_new = !path.exists() && files::create(path, text::whole(begun).as_bytes()).is_ok();
+        let was_there = path.exists() && !is_new;
         let failed = |verb, error| Failure::from(io(verb, path, error));
         let open =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);

@@ -51,7 +51,7 @@ impl Running {
         // Where the record is not kept in a file, what was done must outlive this process all the same.
         let journal = std::env::var_os(JOURNAL).map(PathBuf::from).filter(|_| kept.is_none());
         for path in args.json.iter().cloned().chain(journal) {
-            let (opened, bytes) = RecordFile::open(&path, existing)?;
+            let (opened, bytes) = RecordFile::open(&path, existing, &record)?;
             if let Some(bytes) = bytes {
                 let old = record::parse(&bytes, &path.display().to_string())?;
                 record = match &death {

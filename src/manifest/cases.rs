@@ -234,14 +234,17 @@ fn arithmetics(walk: &mut Walk, section: &Section) -> Vec<(Dtype, Arithmetic)> {
     pairs
 }
 
-/// Contiguous slices cover k, and none of them is empty. Slices that are dealt are no more than k has elements: each is
-/// a sum that is kept for every output.
+/// So many slices may be dealt whatever k is: one rule for layers of every size, of which some leave slices empty.
+const DEALT_ANYWAY: u64 = 1024;
+
+/// Contiguous slices cover k, and none of them is empty. Slices that are dealt beyond k are empty, and beyond some number
+/// a mistake: each is a sum that is kept for every output.
 fn check_slices(walk: &mut Walk, section: &Section, (slices, place): Placed<Slices>) {
     let (count, len) = match slices {
         Slices::One => return,
         Slices::Contiguous { count, len } => (count, len),
         Slices::Dealt { count, .. } => {
-            let has_fewer = |layer: &&Layer| count as u64 > layer.k.max(1);
+            let has_fewer = |layer: &&Layer| count as u64 > layer.k.max(DEALT_ANYWAY);
             if let Some(Layer { name, k, .. }) = section.layers.iter().find(has_fewer) {
                 let message = format!("{count} slices are dealt to layer `{name}`: k is {k}");
                 walk.fail(place, message, "slices beyond k are empty: leave them out");

@@ -272,7 +272,7 @@ fn format_is_known(walk: &mut Walk, fields: &Fields<'_>) -> bool {
     }
     let known: u64 = 2;
     let version = text.strip_prefix("sparse-verify/").and_then(|version| version.parse().ok());
-    if version.is_some_and(|version: u64| version > known) {
+    if version.is_some_and(|version: u64| version >= known) {
         let message = format!("format {} needs a newer verify", quote(text));
         walk.fail(node.place, message, &format!("this one reads `{FORMAT}`"));
     } else {

@@ -151,8 +151,15 @@ fn the_manifest_and_the_command_line_reach_strategy_and_instruction_set() {
         let section = Section { operator: strategy.name(), ..section.clone() };
         bench.write("manifests/small.yaml", &common::text(&[section]));
         for isa in Isa::available() {
-            let arguments =
-                ["manifests", "--no-measure", "--isa", isa.name(), "--json", "record.json"];
+            let arguments = [
+                "manifests",
+                "--no-measure",
+                "--isa",
+                isa.name(),
+                "--force",
+                "--json",
+                "record.json",
+            ];
             let ran = bench.verify(&arguments);
             assert_eq!(ran.code, 0, "{isa}, {strategy}: {}", ran.stdout);
             let record = bench.record("record.json");

@@ -120,7 +120,8 @@ fn run_workflow(ci: &Ci) -> (Vec<i32>, i32) {
         } else if command.contains("verify report") {
             assert_eq!(ran.code, code, "as the record: {command}: {ran:?}");
         } else {
-            assert_eq!(ran.code, 0, "{command}: {ran:?}");
+            // A summary of what was refuted says so with its code as well.
+            assert!(ran.code == 0 || ran.code == code, "{command}: {ran:?}");
         }
     }
     (codes, code)

@@ -68,7 +68,7 @@ fn the_vectors_of_the_specification_come_out() {
     let machine = Machine::cpu(2);
     let bits = |drawn: &Drawn, first: usize| {
         let mut part = [0.0; 4];
-        machine.fill(&drawn, first, &mut part).expect("within the tensor");
+        machine.fill(drawn, first, &mut part).expect("within the tensor");
         part.map(f32::to_bits)
     };
     let sweeps: Vec<_> = uniform().map(|known| known.draw().expect("within the limits")).collect();
@@ -83,7 +83,7 @@ fn the_vectors_of_the_specification_come_out() {
         "b13a616abc714a804e83014b7943a4726851c1d16289db8142925e7484a553e7",
     ];
     for ((_, drawn), whole) in sweeps[0].iter().zip(whole) {
-        let digest = machine.digest(&drawn, Scope::WholeTensor).expect("needs no device");
+        let digest = machine.digest(drawn, Scope::WholeTensor).expect("needs no device");
         assert_eq!(digest.to_string(), whole);
     }
 }

@@ -17,24 +17,35 @@ pub struct Case {
     /// `{section}/{layer}/{pattern}-{percent}/b{n}/{dtype}[-to-{output}]/{arithmetic}`, unique
     /// in the manifest and the same however long the section's lists are.
     pub id: String,
+    /// The section of the manifest that it is of.
     pub section: String,
     /// Whether the section counts without `--strict`.
     pub required: bool,
+    /// The seed of all its random streams.
     pub seed: u64,
+    /// The layer's name.
     pub layer: String,
+    /// Rows of A and Y.
     pub m: usize,
+    /// Columns of A, rows of V.
     pub k: usize,
+    /// Columns of V and Y.
     pub n: usize,
-    /// Of A and V.
+    /// Dtype of A and V.
     pub dtype: Dtype,
-    /// Of Y.
+    /// Dtype of Y.
     pub output: Dtype,
+    /// The rule of Y's elements.
     pub arithmetic: Arithmetic,
+    /// The pattern by which A is pruned.
     pub pattern: Pattern,
     /// Zero for the pattern `none`.
     pub sparsity: Sparsity,
+    /// The source of A's values, before pruning.
     pub weights: Weights,
+    /// The source of V's values.
     pub activations: Activations,
+    /// What our own operator is told to skip.
     pub strategy: Strategy,
     /// The line of the layer in the manifest.
     pub line: u32,
@@ -43,12 +54,14 @@ pub struct Case {
 /// Where the values of V come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activations {
+    /// Values by formula.
     Synthetic(Values),
     /// Drawn after A by the generator of [`Weights::Drawn`].
     Drawn,
 }
 
 impl Activations {
+    /// The name in case ids and records.
     pub fn name(self) -> &'static str {
         match self {
             Activations::Synthetic(values) => values.name(),
@@ -59,17 +72,22 @@ impl Activations {
 
 /// Where the values of A come from, before pruning.
 ///
-/// Of a file's digest and the tensor's, at least one is given.
+/// At least one of two digests is given: the file's or the tensor's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Weights {
+    /// Values by formula.
     Synthetic(Values),
     /// What PyTorch's `rand` draws first on a device, once its generator has the case's seed.
     Drawn(Hardware),
     /// A tensor of a local safetensors file, relative to the manifest or to `--weights`.
     File {
+        /// The file.
         path: PathBuf,
+        /// Digest of the whole file.
         sha256: Option<Digest>,
+        /// The tensor's name in the file.
         tensor: String,
+        /// Digest of the tensor's bytes.
         tensor_sha256: Option<Digest>,
     },
     /// A tensor of a safetensors file of a Hugging Face model.
@@ -80,8 +98,11 @@ pub enum Weights {
         revision: String,
         /// The path of the file in the repository.
         file: String,
+        /// Digest of the whole file.
         sha256: Option<Digest>,
+        /// The tensor's name in the file.
         tensor: String,
+        /// Digest of the tensor's bytes.
         tensor_sha256: Option<Digest>,
     },
 }

@@ -82,6 +82,7 @@ pub const PANELS: usize = 64;
 /// What is known of a hashed tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hashed {
+    /// Digest of all elements.
     pub digest: Digest,
     /// First 16 hex digits of each row panel's digest; empty where panels were not asked for.
     pub panels: Vec<String>,
@@ -102,6 +103,7 @@ pub struct TensorHasher {
 }
 
 impl TensorHasher {
+    /// A hasher of a tensor of `rows` rows; with `panels`, of each row panel as well.
     pub fn new(dtype: Dtype, rows: usize, panels: bool) -> TensorHasher {
         let mut hasher = TensorHasher {
             dtype,
@@ -161,6 +163,7 @@ impl TensorHasher {
         }
     }
 
+    /// Digests of everything that was fed; all `rows` must have been.
     pub fn finish(self) -> Hashed {
         Hashed {
             digest: Digest::finish(self.whole),

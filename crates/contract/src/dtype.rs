@@ -14,8 +14,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dtype {
+    /// IEEE binary32.
     F32,
+    /// bfloat16: binary32 without its lower 16 bits.
     Bf16,
+    /// IEEE binary16.
     F16,
 }
 

@@ -22,6 +22,7 @@ const ATTEMPTS: usize = 64;
 pub struct Perturbation {
     /// The live element (i, k) of A and its new value.
     pub live: (usize, usize),
+    /// The new value of that element.
     pub live_value: f32,
     /// A zero element (i', k') that becomes 1.
     pub revived: Option<(usize, usize)>,
@@ -29,6 +30,7 @@ pub struct Perturbation {
     pub revived_row_was_dead: bool,
     /// Column j of V whose element (k, j) changes, to this value.
     pub column: usize,
+    /// The new value of that element.
     pub column_value: f32,
     /// s: V' is scaled by -2^s.
     pub log2_scale: i32,
@@ -40,7 +42,9 @@ pub struct Perturbation {
 
 /// What the changes are drawn for.
 pub struct Unperturbed<'a> {
+    /// The case.
     pub case: &'a Case,
+    /// A, m x k.
     pub weights: &'a Weights,
     /// Whether scaling by 8 can neither overflow nor meet subnormals (VERIFY.md section 6).
     pub weights_are_moderate: bool,
@@ -50,13 +54,16 @@ pub struct Unperturbed<'a> {
     pub nonce: Option<&'a str>,
 }
 
+/// A product of some rows of A with V (k x n) under a case's rule.
+pub type Reference<'r, E> = dyn Fn(ArrayView2<'_, f32>) -> Result<Array2<f32>, E> + 'r;
+
 /// Draws the changes; `None` where no element changes the output.
 ///
 /// `reference` multiplies rows of A by the subject's V under the case's rule; its errors and those of A's source are
 /// returned.
 pub fn choose<E: From<SourceError>>(
     subject: &Unperturbed<'_>,
-    reference: &dyn Fn(ArrayView2<'_, f32>) -> Result<Array2<f32>, E>,
+    reference: &Reference<'_, E>,
 ) -> Result<Option<Perturbation>, E> {
     let case = subject.case;
     let (m, k, n) = (case.m, case.k, case.n);

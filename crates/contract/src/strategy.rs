@@ -1,4 +1,4 @@
-//! What the skip operator is told to skip.
+//! Strategies: names of what the skip operator leaves out.
 
 use std::fmt;
 
@@ -21,6 +21,7 @@ pub enum Strategy {
 }
 
 impl Strategy {
+    /// All.
     pub const ALL: [Strategy; 6] = [
         Strategy::Auto,
         Strategy::Dense,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::stand_in;
 use crate::verdict::Verdict;
 
-/// What a baseline multiplies.
+/// Kinds of baselines, by what they multiply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -30,7 +30,7 @@ pub struct Missing {
     pub reason: String,
 }
 
-/// What an output was found to be.
+/// The model that an output was found to follow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Identified {
     /// The model that the output follows, in all elements or, if not `verified`, in those that were
@@ -40,6 +40,7 @@ pub struct Identified {
     /// SHA-256 of Y, row-major, little-endian in its dtype, -0 made +0.
     #[schemars(with = "stand_in::Digest")]
     pub digest: Digest,
+    /// Elements of Y.
     pub elements: usize,
     /// Elements that differ from those of `model`; `None` where there is no model.
     pub differing: Option<usize>,
@@ -51,9 +52,10 @@ pub struct Identified {
     pub tried: usize,
 }
 
-/// What a vendor's library made of a case.
+/// A vendor's library on a case, and its outputs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BaselineRecord {
+    /// The baseline's name.
     pub name: String,
     /// Function, algorithm and math mode.
     pub math: String,
@@ -63,8 +65,9 @@ pub struct BaselineRecord {
     pub verdict: Verdict,
     /// `None` where it could not be run.
     pub identified: Option<Identified>,
-    /// Of the outputs for the perturbed inputs: A changed, and V changed.
+    /// The output for A changed, as the perturbation test does; `None` where it was not computed.
     pub rebuilt: Option<Perturbed>,
+    /// As `rebuilt`, for V changed.
     pub shifted: Option<Perturbed>,
     /// Why it is not verified, in words.
     pub reasons: Vec<String>,
@@ -73,6 +76,7 @@ pub struct BaselineRecord {
 /// A library's output for perturbed inputs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Perturbed {
+    /// Digest of the output.
     #[schemars(with = "stand_in::Digest")]
     pub digest: Digest,
     /// `verified`: the digest that the case's contract gives; else `within-bound` or `out-of-bound`.

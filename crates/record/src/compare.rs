@@ -28,16 +28,20 @@ pub struct Difference {
 /// One differing element.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Element {
+    /// Row, from 0.
     pub row: usize,
+    /// Column, from 0.
     pub column: usize,
     /// Bits as binary32.
     pub got: u32,
+    /// Bits of the other as binary32.
     pub want: u32,
     /// Distance in units of the last place of the output dtype.
     pub ulps: u64,
 }
 
 impl Element {
+    /// The element at (row, column), `got` beside `want`, both of that dtype.
     pub fn new(dtype: Dtype, row: usize, column: usize, got: f32, want: f32) -> Element {
         let (got_bits, want_bits) = (got.to_bits(), want.to_bits());
         Element { row, column, got: got_bits, want: want_bits, ulps: ulps(dtype, got, want) }
@@ -153,6 +157,7 @@ impl Difference {
         }
     }
 
+    /// Whether no element differs.
     pub fn is_none(&self) -> bool {
         self.differing == 0
     }

@@ -300,15 +300,12 @@ fn keep_old(says: &CaseRecord, follows: &mut CaseRecord) -> Result {
 
 /// What the parts of a record say of each other.
 fn facts(record: &Record, is_old: bool) -> Result {
-    let version = record.tool.rsplit(' ').next().unwrap_or_default();
     let environments = record.shards.iter().map(|shard| &shard.environment);
     for environment in std::iter::once(&record.environment).chain(environments) {
-        if environment.tool_version != version {
-            return refuse(
-                "the version of the tool",
-                &environment.tool_version,
-                format!("the record is of `{}`", record.tool),
-            );
+        let version = &environment.tool_version;
+        if record.tool != format!("{} {version}", crate::tool::NAME) {
+            let follows = format!("the record is of `{}`", record.tool);
+            return refuse("the version of the tool", version, follows);
         }
     }
     let mut names = HashSet::new();
@@ -664,7 +661,7 @@ fn bits_facts(case: &CaseRecord, bits: &BitsRecord) -> Result {
         }
     }
     let (m, k, n) = (case.m as u64, case.k as u64, case.n as u64);
-    let elements = |a: u64, b: u64| a.checked_mul(b).unwrap_or(u64::MAX);
+    let elements = |a: u64, b: u64| a.saturating_mul(b);
     let (s, d) = (&bits.structure, &bits.difference);
     same(&place("the elements of A"), &s.elements, &elements(m, k))?;
     same(&place("the elements compared"), &d.elements, &elements(m, n))?;

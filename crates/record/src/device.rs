@@ -9,6 +9,7 @@ use crate::stand_in;
 /// What a device is, as records keep it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeviceInfo {
+    /// Number of the device, as the driver counts from 0.
     pub ordinal: usize,
     /// Such as `NVIDIA H200`.
     pub name: String,
@@ -16,12 +17,17 @@ pub struct DeviceInfo {
     pub uuid: String,
     /// Such as `9.0`.
     pub compute_capability: String,
+    /// Number of multiprocessors.
     pub multiprocessors: usize,
+    /// Bytes of device memory.
     pub memory_bytes: u64,
+    /// Bytes of the L2 cache.
     pub l2_bytes: u64,
     /// Highest clock of the multiprocessors.
     pub clock_khz_max: u64,
+    /// Highest clock of the memory, in kHz.
     pub memory_clock_khz: u64,
+    /// Width of the memory's bus, in bits.
     pub memory_bus_bits: u64,
     /// The newest CUDA that the driver serves, such as `13.0`.
     pub driver: String,
@@ -38,24 +44,28 @@ impl DeviceInfo {
 /// How one kernel came about, as records keep it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct KernelRecord {
+    /// Name of the source file.
     pub source: String,
-    /// Of the source and the headers.
+    /// Digest of the source and the headers.
     #[schemars(with = "stand_in::Digest")]
     pub source_sha256: Digest,
+    /// Options of the compilation, in one line.
     pub options: String,
+    /// The compiler and its version.
     pub compiler: String,
-    /// Of the machine code.
+    /// Digest of the machine code.
     #[schemars(with = "stand_in::Digest")]
     pub cubin_sha256: Digest,
 }
 
-/// What a device says of itself at one moment.
+/// State of a device at one moment, as it says itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct State {
-    /// Of the multiprocessors.
+    /// Clock of the multiprocessors, in MHz.
     pub clock_mhz: u32,
     /// Averaged by the device over up to a second; `None` where it has no sensor.
     pub power_w: Option<f64>,
+    /// Temperature in degrees Celsius; `None` where there is no sensor.
     pub temperature_c: Option<u32>,
     /// Why it ran slower than the work asks for; `None` if it did not.
     pub throttled: Option<String>,

@@ -15,8 +15,11 @@ pub const FORMAT: u32 = 1;
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Expected {
+    /// Version of the file's format.
     pub format: u32,
+    /// Name of the manifest.
     pub manifest: String,
+    /// Committed digests by case id.
     #[serde(default)]
     pub cases: BTreeMap<String, Entry>,
 }
@@ -25,35 +28,48 @@ pub struct Expected {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
+    /// Digest of A.
     pub a: Digest,
+    /// Digest of V.
     pub v: Digest,
+    /// Digest of the dense reference's output.
     pub dense: Digest,
-    /// `None` for an operator without a bit contract, and so the next two.
+    /// Digest of the operator's output; `None` where the arithmetic fixes no bits, as for `rebuilt` and `shifted`.
     pub operator: Option<Digest>,
-    /// `None` also where the perturbation test does not apply.
+    /// Digest of Y for A changed; `None` also where the perturbation test does not apply.
     pub rebuilt: Option<Digest>,
+    /// Digest of Y for V changed; `None` as above.
     pub shifted: Option<Digest>,
     /// Shape and dtype of each tensor, such as `192x320 f32`.
     pub tensors: Tensors,
+    /// Order of elements: `row-major`.
     pub order: String,
+    /// The case's arithmetic.
     pub arithmetic: String,
     /// Whether hardware was seen to follow the arithmetic's model; tensor cores only.
     pub model: Option<String>,
+    /// Name and version of the program that pinned it.
     pub tool: String,
     /// Implementations and machines that gave these digests.
     pub confirmed: Vec<String>,
+    /// First 16 digits of the digest of each row panel of the dense output.
     pub panels: Vec<String>,
 }
 
+/// Shape and dtype of each tensor of a case, such as `192x320 f32`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tensors {
+    /// Shape and dtype of A.
     pub a: String,
+    /// Shape and dtype of V.
     pub v: String,
+    /// Shape and dtype of Y.
     pub y: String,
 }
 
 impl Tensors {
+    /// Shapes and dtypes of a case.
     pub fn of(case: &Case) -> Tensors {
         let tensor = |rows, columns, dtype| format!("{rows}x{columns} {dtype}");
         Tensors {

@@ -14,11 +14,13 @@ use crate::claims::{Claim, ModelConfig, Published};
 pub struct Manifest {
     /// The file's stem: `h200` for `manifests/h200.yaml`.
     pub name: String,
+    /// Path of the file.
     pub path: PathBuf,
+    /// What the manifest is about, in a line.
     pub title: String,
     /// The hardware that the timings are about; `None` for any.
     pub platform: Option<String>,
-    /// Of the file's bytes.
+    /// Digest of the file's bytes.
     pub sha256: Digest,
     /// In the order of the text, as are the cases.
     pub sections: Vec<SectionInfo>,
@@ -36,6 +38,7 @@ pub fn names_accelerator(platform: &str) -> bool {
 /// What a section says of itself beyond its cases.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SectionInfo {
+    /// The section's name.
     pub name: String,
     /// Where it begins.
     pub line: u32,
@@ -43,7 +46,7 @@ pub struct SectionInfo {
     pub published: Option<Published>,
     /// The sections whose shapes it has with synthetic weights.
     pub twin_of: Vec<String>,
-    /// Of the model that its shapes are said to be of.
+    /// Configuration of the model that its shapes are said to be of.
     pub config: Option<ModelConfig>,
 }
 

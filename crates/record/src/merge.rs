@@ -12,13 +12,16 @@ use crate::{CaseRecord, DeviceRecord, FORMAT, ManifestRecord, Record, RunOptions
 
 /// A record and what to call it in messages.
 pub struct Part {
+    /// Name of the file.
     pub name: String,
+    /// What it holds.
     pub record: Record,
 }
 
 /// The record of the whole, and what is to be said of it.
 #[derive(Debug)]
 pub struct Merged {
+    /// The record of the whole.
     pub record: Record,
     /// Cases that two records had alike.
     pub duplicates: Vec<String>,
@@ -31,20 +34,55 @@ pub struct Merged {
 /// Why records are not of one run; each names the files.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
+    /// A record of a whole run.
     #[error("{0} is no record of a shard: it was made without --shard")]
     Whole(String),
+    /// Two records that are not of one run.
     #[error("{first} and {second} are not of one run: {why}")]
-    OtherRun { first: String, second: String, why: String },
+    OtherRun {
+        /// The first file.
+        first: String,
+        /// The other file.
+        second: String,
+        /// What they do not have in common.
+        why: String,
+    },
+    /// A case that two records tell differently.
     #[error(
         "{first} and {second} differ in case `{id}`: {what}\nhint: leave one of them out, and run its other cases again"
     )]
-    OtherCase { first: String, second: String, id: String, what: String },
+    OtherCase {
+        /// The first file.
+        first: String,
+        /// The other file.
+        second: String,
+        /// Id of the case.
+        id: String,
+        /// What differs.
+        what: String,
+    },
+    /// A case that its own record did not ask for.
     #[error("{name} has case `{id}`, which is not among those that it says were asked for")]
-    Unasked { name: String, id: String },
+    Unasked {
+        /// The file.
+        name: String,
+        /// Id of the case.
+        id: String,
+    },
+    /// A published input that two records made differently.
     #[error(
         "{first} and {second} differ in what they made of the published {tensor} of claim `{claim}`"
     )]
-    OtherInput { first: String, second: String, claim: String, tensor: String },
+    OtherInput {
+        /// The first file.
+        first: String,
+        /// The other file.
+        second: String,
+        /// Id of the claim.
+        claim: String,
+        /// The tensor's name.
+        tensor: String,
+    },
 }
 
 /// Joins them; `arguments` is the command line of the join.

@@ -72,7 +72,7 @@ pub fn percent(part: u64, whole: u64) -> String {
     percent_of(part as f64 / whole as f64)
 }
 
-/// Of a share from 0 to 1.
+/// A share from 0 to 1, in percent.
 pub fn percent_of(share: f64) -> String {
     match (100.0 * share).abs() < 1e9 {
         true => format!("{:.2} %", 100.0 * share),

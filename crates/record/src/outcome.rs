@@ -82,7 +82,7 @@ pub fn under(record: &Record, strict: bool, require: Require) -> Outcome {
         };
         let is_unmeasured = require == Require::Measurements
             && counting.counts(case)
-            && !case.measurement.as_ref().is_some_and(|t| t.operator.timing.is_some());
+            && case.measurement.as_ref().is_none_or(|t| t.operator.timing.is_none());
         let is_noisy = require == Require::Measurements
             && case.measurement.as_ref().is_some_and(|timings| {
                 timings.operator.timing.as_ref().is_some_and(|timing| timing.summary.is_noisy)

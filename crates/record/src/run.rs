@@ -32,6 +32,7 @@ pub struct Record {
     /// [`FORMAT`], or one of [`OLD_FORMATS`].
     #[schemars(extend("const" = FORMAT))]
     pub format: String,
+    /// Name and version of the program.
     pub tool: String,
     /// The command line, without the path of the program.
     pub arguments: Vec<String>,
@@ -39,10 +40,13 @@ pub struct Record {
     pub started: String,
     /// The machine; of a record that was joined, that of the first shard.
     pub environment: Environment,
+    /// What the run was asked to do.
     pub options: RunOptions,
+    /// The manifests that cases are of.
     pub manifests: Vec<ManifestRecord>,
     /// CUDA devices that cases ran on.
     pub devices: Vec<DeviceRecord>,
+    /// The cases that were run, in order.
     pub cases: Vec<CaseRecord>,
     /// Inputs that claims publish digests of, made again.
     #[serde(default)]
@@ -64,7 +68,7 @@ pub struct Record {
     pub outcome: Option<Outcome>,
 }
 
-/// What names a case in a record.
+/// A case by its names in a record.
 #[derive(
     Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
@@ -75,16 +79,16 @@ pub struct CaseKey {
     pub id: String,
 }
 
-/// What a record amounts to.
+/// The outcome of a record: its exit code and what it rests on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Outcome {
     /// The exit code.
     pub code: u8,
     /// Cases that were asked for.
     pub asked: usize,
-    /// Those that are in the record.
+    /// Cases that are in the record.
     pub present: usize,
-    /// Those that are verified or within their bound.
+    /// Cases that are verified or within their bound.
     pub verified: usize,
     /// The first line of every rendering.
     pub headline: String,
@@ -96,7 +100,7 @@ pub struct Outcome {
 pub enum End {
     /// All that it had to do was done.
     Completed,
-    /// By a signal, such as `SIGINT`.
+    /// Ended by a signal, such as `SIGINT`.
     Interrupted {
         /// The signal's name.
         signal: String,
@@ -106,7 +110,7 @@ pub enum End {
         /// What is missing, in words.
         missing: String,
     },
-    /// By a machine that failed: a full disk, or a death that could not be gone on after.
+    /// Ended by a machine that failed: a full disk, or a death that could not be gone on after.
     Failed {
         /// In words.
         reason: String,
@@ -116,11 +120,17 @@ pub enum End {
 /// One shard of a run that was dealt out: where and how it was run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ShardRecord {
+    /// Which shard it is.
     pub shard: Shard,
+    /// Threads that it ran with.
     pub threads: usize,
+    /// Dispatch path of the CPU's kernels.
     pub isa: String,
+    /// Command line.
     pub arguments: Vec<String>,
+    /// Start, RFC 3339, UTC.
     pub started: String,
+    /// The machine.
     pub environment: Environment,
 }
 
@@ -134,18 +144,24 @@ impl ShardRecord {
 /// A device, and the machine code that ran on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeviceRecord {
+    /// What the device is.
     pub device: DeviceInfo,
+    /// Kernels that ran on it.
     pub kernels: Vec<KernelRecord>,
 }
 
-/// What a resumed run must have in common with the one it continues.
+/// Options of a run. A resumed run has the same as the one it continues.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RunOptions {
+    /// Threads of the CPU.
     pub threads: usize,
+    /// Dispatch path of the CPU's kernels.
     pub isa: String,
     /// As given; `None` leaves it to each manifest's platform.
     pub device: Option<String>,
+    /// An auditor's text; perturbations are drawn from it instead of the seed.
     pub nonce: Option<String>,
+    /// Whether times were to be measured.
     pub measure: bool,
     /// Measured on other hardware than the manifests name as well.
     #[serde(default)]
@@ -164,15 +180,19 @@ pub struct RunOptions {
     pub require: Require,
 }
 
+/// One manifest of a run, and what of it was asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ManifestRecord {
+    /// Name: the file's stem.
     pub name: String,
+    /// What it is about, in a line.
     pub title: String,
+    /// The hardware that its timings are about; `None` for any.
     pub platform: Option<String>,
-    /// Of the manifest file's bytes.
+    /// Digest of the manifest file's bytes.
     #[schemars(with = "stand_in::Digest")]
     pub sha256: Digest,
-    /// Of the committed digests' file; `None` where there is none.
+    /// Digest of the committed digests' file; `None` where there is none.
     #[schemars(with = "Option<stand_in::Digest>")]
     pub expected_sha256: Option<Digest>,
     /// All of the manifest's, in its order.
@@ -181,17 +201,17 @@ pub struct ManifestRecord {
     /// All that the manifest publishes.
     #[serde(default)]
     pub claims: Vec<Claim>,
-    /// Of the manifest file that sections and claims are of, where it is not the one that was run.
+    /// Digest of the manifest file that sections and claims are from, where it is not the one that was run.
     #[serde(default)]
     #[schemars(with = "Option<stand_in::Digest>")]
     pub claims_sha256: Option<Digest>,
     /// Ids of the cases that were asked for, in order, those of other shards included.
     #[serde(default)]
     pub selected: Vec<String>,
-    /// Those of `selected` whose section is not required.
+    /// Ids of `selected` whose section is not required.
     #[serde(default)]
     pub optional: Vec<String>,
-    /// Those of `selected` that are this shard's; `None` where the run was not dealt out.
+    /// Ids of `selected` that are this shard's; `None` where the run was not dealt out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dealt: Option<Vec<String>>,
     /// Where the committed digests were found, as it was printed.
@@ -209,25 +229,40 @@ impl ManifestRecord {
 /// One case: what it is, what was found, what was measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CaseRecord {
+    /// Name of the manifest.
     pub manifest: String,
+    /// Id of the case.
     pub id: String,
+    /// Section of the manifest.
     pub section: String,
+    /// Whether the case counts without `--strict`.
     pub required: bool,
+    /// Rows of A and Y.
     pub m: usize,
+    /// Columns of A, rows of V.
     pub k: usize,
+    /// Columns of V and Y.
     pub n: usize,
+    /// Dtype of A and V.
     pub dtype: String,
+    /// Dtype of Y.
     pub output: String,
+    /// Seed of all random streams.
     pub seed: u64,
+    /// Source of A's values, before pruning.
     pub weights: String,
+    /// Source of V's values.
     pub activations: String,
+    /// Pattern by which A was pruned.
     pub pattern: String,
     /// The percentage asked for; `structure` has what was found.
     pub sparsity_percent: String,
+    /// The rule of Y's elements.
     pub arithmetic: String,
     /// `confirmed (<record>)` where hardware was seen to follow the model with chained groups, else `unconfirmed`;
     /// tensor cores only.
     pub model: Option<String>,
+    /// What became of the case.
     pub verdict: Verdict,
     /// The device that the operator ran on; `None` for the CPU.
     pub device: Option<String>,
@@ -242,11 +277,13 @@ pub struct CaseRecord {
     pub bits: Option<BitsRecord>,
     /// `None` where nothing was measured, for `measurement_reason`.
     pub measurement: Option<CaseTimings>,
+    /// Why nothing was measured; `None` where something was.
     pub measurement_reason: Option<String>,
     /// The device's libraries: what their outputs are. Empty where none was run.
     pub baselines: Vec<BaselineRecord>,
-    /// Those that could not be run, with the reason.
+    /// Libraries that could not be run, with the reason.
     pub baselines_missing: Vec<Missing>,
+    /// Seconds that the case took.
     pub seconds: f64,
 }
 
@@ -258,7 +295,7 @@ impl CaseRecord {
     }
 }
 
-/// What kept a case from having bits.
+/// The reason, by kind, why a case has no bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stopped {
@@ -284,28 +321,41 @@ impl Stopped {
     }
 }
 
-/// What was found about the bits.
+/// Findings about the bits of a case.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BitsRecord {
+    /// Digests beside the committed ones.
     pub digests: Vec<DigestRow>,
+    /// First 16 digits of the digest of each row panel of the dense output.
     pub panels_dense: Vec<String>,
+    /// The same of the operator's output.
     pub panels_operator: Vec<String>,
+    /// Zeros and non-zeros of A as they were found.
     pub structure: Structure,
+    /// Name of the operator.
     pub operator: String,
+    /// How the operator held A, and why.
     pub plan: String,
     /// Operator against dense reference.
     pub difference: Difference,
+    /// Whether operator, dense reference and scalar rule agree with each other.
     pub implementations_agree: bool,
+    /// What usually makes outputs differ in this way; `None` where they do not.
     pub likely_cause: Option<String>,
     /// `bounded` only.
     pub bound: Option<BoundReport>,
+    /// Elements that were recomputed by the scalar rule.
     pub recomputed: u64,
+    /// -0 of the operator's output that became +0.
     pub negative_zeros_operator: u64,
+    /// -0 of the dense output that became +0.
     pub negative_zeros_dense: u64,
     /// The largest magnitude of the dense output; `None` in records that did not note it.
     #[serde(default)]
     pub dense_max: Option<f32>,
+    /// Certified bound on every sum of magnitudes; `exact` only.
     pub certificate: Option<u64>,
+    /// What the perturbation test changed, in words.
     pub perturbation: String,
     /// Promises that broke, each in words.
     pub broken: Vec<String>,

@@ -19,10 +19,12 @@ pub struct Shard {
 }
 
 impl Shard {
+    /// Which shard it is, from 1.
     pub fn index(self) -> u16 {
         self.index
     }
 
+    /// How many shards there are.
     pub fn count(self) -> u16 {
         self.count
     }

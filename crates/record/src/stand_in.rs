@@ -35,7 +35,7 @@ pub enum Recipe {
     Normal,
 }
 
-/// Whose random library drew.
+/// The random library that drew.
 #[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Platform {

@@ -1,4 +1,4 @@
-//! What became of a case, and the digests that say so.
+//! Verdicts: the word for a case, and the digests that it rests on.
 
 use contract::digest::Digest;
 use schemars::JsonSchema;
@@ -6,15 +6,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::stand_in;
 
-/// What became of a case. Nothing starts as passed.
+/// The word for a case. Nothing starts as passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
+    /// Every digest that is compared is the committed one.
     Verified,
+    /// Something that the contract promises does not hold.
     Mismatch,
+    /// No bit contract, and every element lies within the bound.
     WithinBound,
+    /// No bit contract, and an element lies outside of the bound.
     OutOfBound,
+    /// Nothing is committed to compare with.
     Unpinned,
+    /// There are no bits.
     NotRun,
 }
 
@@ -59,6 +65,7 @@ pub struct DigestRow {
 }
 
 impl DigestRow {
+    /// Whether the row refutes its case.
     pub fn differs(&self) -> bool {
         self.compared && self.got != self.expected
     }

@@ -1,4 +1,7 @@
-//! Work shared by threads: numbered items, handed out one by one.
+//! Work shared by the threads of the current rayon pool: numbered items, handed out one by one, under IEEE modes.
+//!
+//! Timed calls run here, since starting threads would be part of their time. `contract::threads` starts its own for work
+//! that is not timed and whose results are combined in order.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Once, mpsc};

@@ -130,7 +130,7 @@ pub fn whole(
     let built = operator.build(a)?;
     let mut staged = Default::default();
     operator.stage(v, &mut staged, threads)?;
-    // What is not written stays a NaN, and no number is.
+    // An element that is not written stays NaN, which no number equals.
     let mut y = Array2::from_elem((a.nrows(), v.ncols()), f32::NAN);
     built.apply(v, &staged, y.view_mut(), threads)?;
     y.mapv_inplace(|x| x + 0.0);

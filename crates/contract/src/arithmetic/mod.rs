@@ -20,9 +20,19 @@ pub enum Slices {
     /// One chain over all k.
     One,
     /// Slice `s` holds `k` in `[s * len, min((s + 1) * len, K))`; the last may be short.
-    Contiguous { count: usize, len: usize },
+    Contiguous {
+        /// S, the number of slices.
+        count: usize,
+        /// Consecutive k of a slice.
+        len: usize,
+    },
     /// Slice of `k` is `floor(k / group) mod count`.
-    Dealt { count: usize, group: usize },
+    Dealt {
+        /// S, the number of slices.
+        count: usize,
+        /// Consecutive k that are dealt out together.
+        group: usize,
+    },
 }
 
 impl Slices {

@@ -18,11 +18,17 @@ use crate::dtype::Dtype;
 /// An NVIDIA architecture, as far as its tensor cores' accumulation differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Architecture {
+    /// Compute capability 7.0.
     Volta,
+    /// Compute capability 7.5.
     Turing,
+    /// Compute capability 8.0 to 8.7.
     Ampere,
+    /// Compute capability 8.9.
     Ada,
+    /// Compute capability 9.0.
     Hopper,
+    /// Compute capability 10.0 and newer.
     Blackwell,
 }
 
@@ -31,10 +37,12 @@ pub enum Architecture {
 pub const CONFIRMED: &[(Architecture, &str)] =
     &[(Architecture::Hopper, "tests/records/h200/tensor-core-vectors.json")];
 
-/// What the operands are rounded to before they are multiplied.
+/// The format that operands are rounded to before they are multiplied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
+    /// Binary16.
     F16,
+    /// bfloat16.
     Bf16,
     /// Binary32 operands, rounded to 11 significant bits, ties to even.
     Tf32,
@@ -43,7 +51,9 @@ pub enum Format {
 /// One architecture's rule for one operand format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Model {
+    /// The architecture whose tensor cores follow it.
     pub architecture: Architecture,
+    /// The format of the operands.
     pub format: Format,
     /// L: products summed at once, aligned in the original k.
     pub group: usize,
@@ -57,6 +67,7 @@ pub struct Model {
 pub const NO_FLOOR: i32 = -0x1000;
 
 impl Architecture {
+    /// All, oldest first.
     pub const ALL: [Architecture; 6] = [
         Architecture::Volta,
         Architecture::Turing,
@@ -80,7 +91,7 @@ impl Architecture {
 }
 
 impl Architecture {
-    /// Of a device of this compute capability, one newer than all of these taken for the newest;
+    /// The architecture of a device of this compute capability, one newer than all of these taken for the newest;
     /// `None` if it has no tensor cores.
     pub fn of((major, minor): (i32, i32)) -> Option<Architecture> {
         Some(match (major, minor) {
@@ -102,6 +113,7 @@ impl fmt::Display for Architecture {
 }
 
 impl Format {
+    /// All.
     pub const ALL: [Format; 3] = [Format::F16, Format::Bf16, Format::Tf32];
 
     /// The name in reports.

@@ -15,11 +15,17 @@ use crate::threads;
 /// What identifies an A apart from its source.
 #[derive(Clone, Copy, Debug)]
 pub struct Recipe {
+    /// The seed of its streams.
     pub seed: u64,
+    /// Rows.
     pub m: usize,
+    /// Columns.
     pub k: usize,
+    /// The dtype of its values.
     pub dtype: Dtype,
+    /// Which elements are pruned.
     pub pattern: Pattern,
+    /// How many of them.
     pub sparsity: Sparsity,
 }
 
@@ -71,6 +77,7 @@ impl Recipe {
 }
 
 impl Weights {
+    /// What identifies this A apart from its source.
     pub fn recipe(&self) -> &Recipe {
         &self.recipe
     }

@@ -28,10 +28,15 @@ pub enum SourceError {
 
 /// Values by formula.
 pub struct Synthetic {
+    /// The distribution.
     pub values: Values,
+    /// The stream of its random words.
     pub stream: Stream,
+    /// The dtype that values are rounded to.
     pub dtype: Dtype,
+    /// Columns of the matrix.
     pub k: usize,
+    /// The function that turns words into values.
     pub fill: Fill,
 }
 
@@ -45,7 +50,9 @@ impl Source for Synthetic {
 
 /// Values held in memory, so that several passes over them cost one reading.
 pub struct Held {
+    /// All elements, row-major.
     pub values: Vec<f32>,
+    /// Columns of the matrix.
     pub k: usize,
 }
 

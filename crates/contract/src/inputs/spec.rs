@@ -21,6 +21,7 @@ pub enum Values {
 }
 
 impl Values {
+    /// All.
     pub const ALL: [Values; 5] =
         [Values::Uniform, Values::HeavyTailed, Values::Binomial, Values::Wide, Values::Ternary];
 
@@ -55,7 +56,10 @@ pub enum Pattern {
     /// Row densities follow a power law of exponent 1 over a random ranking of the rows.
     PowerLaw,
     /// Aligned square blocks are pruned independently.
-    Block { size: usize },
+    Block {
+        /// Rows and columns of a block.
+        size: usize,
+    },
 }
 
 /// The name in manifests and case ids.
@@ -82,6 +86,7 @@ pub struct Sparsity {
 
 impl Sparsity {
     const ONE: u32 = 1_000_000_000;
+    /// No zeros.
     pub const ZERO: Sparsity = Sparsity { billionths: 0 };
 
     /// Reads a plain decimal such as `0.8`, `0.995`, `1`: at most nine decimals, no exponent.

@@ -34,7 +34,7 @@ impl fmt::Display for Recipe {
     }
 }
 
-/// Whose random library PyTorch was built with: they place words alike and scale them differently.
+/// The random library that PyTorch was built with. Both place words alike and scale them differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Platform {
@@ -86,6 +86,7 @@ impl Hardware {
         Hardware { platform, blocks_max }
     }
 
+    /// The random library that drew.
     pub fn platform(self) -> Platform {
         self.platform
     }
@@ -142,6 +143,7 @@ pub struct Generator {
 }
 
 impl Generator {
+    /// A generator as `torch.manual_seed(seed)` leaves it.
     pub fn new(seed: u64, hardware: Hardware) -> Generator {
         Generator { seed, hardware, offset: 0 }
     }
@@ -190,19 +192,23 @@ impl Drawn {
         self.shape
     }
 
+    /// Rows times columns.
     pub fn elements(&self) -> usize {
         // At most ELEMENTS_MAX: `draw` saw to it.
         self.shape.0 * self.shape.1
     }
 
+    /// How its words become elements.
     pub fn recipe(&self) -> Recipe {
         self.recipe
     }
 
+    /// The random library that drew.
     pub fn platform(&self) -> Platform {
         self.platform
     }
 
+    /// The generator's seed.
     pub fn seed(&self) -> u64 {
         self.seed
     }

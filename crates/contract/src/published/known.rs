@@ -9,13 +9,17 @@ use crate::digest::Digest;
 pub struct Known {
     /// What was published, such as `H200 sweep`.
     pub title: &'static str,
+    /// How words become elements.
     pub recipe: Recipe,
+    /// The device that they were drawn on.
     pub hardware: Hardware,
+    /// The generator's seed.
     pub seed: u64,
+    /// The tensors, in the order in which they were drawn.
     pub tensors: &'static [KnownTensor],
 }
 
-/// One of them.
+/// One tensor of [`Known`].
 #[derive(Clone, Copy, Debug)]
 pub struct KnownTensor {
     /// `A` or `V`.

@@ -25,7 +25,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// Of a tensor's `elements`, those that are covered.
+    /// Elements that are covered, of a tensor's `elements`.
     pub fn covered(self, elements: usize) -> usize {
         match self {
             Scope::WholeTensor => elements,
@@ -86,6 +86,7 @@ impl Drawn {
 /// A digest beside the published one, with all that a match would say.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
+    /// The part of the tensor that the digest covers.
     pub scope: Scope,
     /// The part of the tensor that the digest covers, from 0 to 1.
     pub share: f64,
@@ -93,7 +94,9 @@ pub struct Comparison {
     pub pruned: bool,
     /// Hexadecimal digits that were published, of 64: as many are compared.
     pub digits: usize,
+    /// The digest here.
     pub got: Digest,
+    /// Whether the published digits are the first ones of `got`.
     pub matches: bool,
 }
 

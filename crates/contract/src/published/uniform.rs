@@ -100,7 +100,7 @@ mod tests {
     use super::super::{Error, Generator, Hardware, Recipe};
     use super::*;
 
-    /// By the words of VERIFY.md, one element at a time.
+    /// An element by the words of VERIFY.md.
     fn slow(drawn: &Drawn, index: usize) -> f32 {
         let (threads, round) = (drawn.threads(), drawn.round());
         let call = drawn.first_call() + (index / round) as u64;

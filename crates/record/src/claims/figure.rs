@@ -13,33 +13,47 @@ use super::Printed;
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Figure {
+    /// Time of the vendor's library, in ms.
     VendorMs,
+    /// Time of the operator, in ms.
     OperatorMs,
     /// Vendor's time over the operator's.
     Speedup,
-    /// Of all cases that the claim is about.
+    /// The largest speedup of all cases that the claim is about.
     SpeedupMax,
+    /// Energy that the operator saves of the vendor's, in percent.
     EnergySavedPercent,
+    /// Columns of V a second, of the operator.
     TokensPerS,
+    /// Columns of V a second, of the vendor's library.
     VendorTokensPerS,
-    /// On non-zeros.
+    /// 10^9 operations a second of the operator, on non-zeros.
     Gflops,
+    /// 10^9 operations a second of the vendor's library.
     VendorGflops,
+    /// Time a column of V, of the operator, in microseconds.
     UsPerToken,
+    /// Time a column of V, of the vendor's library, in microseconds.
     VendorUsPerToken,
-    /// That both times are of; 1 if not given.
+    /// Layers that both times are of; 1 if not given.
     Layers,
+    /// Rows of A that have a non-zero.
     LiveRows,
+    /// Largest difference of two output elements.
     MaxAbsError,
+    /// Tolerance of such a difference.
     Tolerance,
     /// 10^6 bytes, of A as the operator holds it and as it was dense.
     MemoryMb,
+    /// Megabytes of A as it was dense.
     DenseMemoryMb,
+    /// Dense memory over the operator's.
     MemoryReduction,
+    /// Cases that the claim is about.
     Cases,
     /// Cases that passed everything that is claimed of all.
     CasesPassed,
-    /// That were averaged.
+    /// Iterations that were averaged.
     Iterations,
 }
 

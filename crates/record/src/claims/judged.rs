@@ -8,7 +8,7 @@ use crate::stand_in;
 use crate::timings::Interval;
 use contract::published::Comparison;
 
-/// What became of one figure or digest of a claim.
+/// The word for one figure or digest of a claim.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
@@ -16,18 +16,23 @@ use contract::published::Comparison;
 pub enum Word {
     /// The open operator is as fast, or saves as much, as is published.
     Attained,
+    /// The open operator is slower, or saves less, than is published.
     NotAttained,
     /// What is published follows from its rule, or from what was measured.
     Agrees,
+    /// What is published does not follow.
     Differs,
     /// Below what the device can do.
     Impossible,
     /// A ratio by another rule than the published one: at least as large as printed, or lower.
     Holds,
+    /// A ratio by another rule than the published one that is lower than printed.
     Lower,
     /// Digests: of the whole tensor, or of its published prefix.
     Match,
+    /// The digest of the published prefix is the published one.
     PrefixMatch,
+    /// The digest is another than the published one.
     Mismatch,
     /// The interval of what was measured crosses the limit, or rests on a noisy contender.
     Inconclusive,
@@ -119,9 +124,11 @@ impl ClaimWord {
 /// One claim, judged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct JudgedClaim {
+    /// Name of the manifest.
     pub manifest: String,
-    /// Of the claim.
+    /// Id of the claim.
     pub id: String,
+    /// The claim's section; `None` for a claim about everything.
     pub section: Option<String>,
     /// The section whose cases stood for it where that is not its own: its synthetic twin.
     pub twin: Option<String>,
@@ -130,6 +137,7 @@ pub struct JudgedClaim {
     /// What follows from the rows.
     #[serde(default)]
     pub word: ClaimWord,
+    /// One row for each figure or digest that was looked at.
     pub rows: Vec<Row>,
 }
 
@@ -138,7 +146,7 @@ const TIMES: [&str; 2] = ["times", "vendor"];
 
 impl JudgedClaim {
     /// What the rows amount to. A claim whose speed could not be judged is refuted by the rest of it or not judged at
-    /// all; arithmetic on printed figures alone confirms nothing.
+    /// all; arithmetic on printed figures alone confirms nothing, and nothing is confirmed of which a part is open.
     pub fn word_of(rows: &[Row]) -> ClaimWord {
         let has = |word: Word| rows.iter().any(|row| row.word == word);
         let is_untimed =
@@ -156,7 +164,7 @@ impl JudgedClaim {
             ClaimWord::NotAttained
         } else if has(Word::Attained) {
             ClaimWord::Attained
-        } else if rows.iter().any(is_shown) {
+        } else if rows.iter().any(is_shown) && !has(Word::NotJudged) {
             ClaimWord::Confirmed
         } else {
             ClaimWord::NotJudged
@@ -185,6 +193,7 @@ impl JudgedClaim {
 pub struct Row {
     /// What was looked at, such as `speedup` or `vendor time`.
     pub rule: String,
+    /// What became of it.
     pub word: Word,
     /// As it is printed; `None` where a rule is about several figures.
     pub printed: Option<String>,
@@ -203,9 +212,11 @@ pub struct Row {
 /// An input that a claim publishes a digest of, made again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PublishedInput {
+    /// Name of the manifest.
     pub manifest: String,
     /// Id of the claim.
     pub claim: String,
+    /// The tensor that was made.
     pub tensor: Tensor,
     /// The device that it was drawn on; `None` for a CPU.
     pub device: Option<String>,
@@ -217,12 +228,14 @@ pub struct PublishedInput {
 }
 
 impl PublishedInput {
+    /// Whether it is an input of that claim.
     pub fn is_of(&self, manifest: &str, claim: &Claim) -> bool {
         (self.manifest.as_str(), &self.claim) == (manifest, &claim.id)
     }
 }
 
 impl Row {
+    /// A row that says why nothing was judged.
     pub fn not_judged(rule: &str, line: String) -> Row {
         Row {
             rule: rule.into(),
@@ -235,6 +248,7 @@ impl Row {
         }
     }
 
+    /// A row of something measured or computed here: `here` in the unit of what is printed.
     pub fn new(rule: &str, word: Word, printed: &Printed, here: f64, line: String) -> Row {
         let (rule, printed) = (rule.into(), Some(printed.to_string()));
         Row { rule, word, printed, here: Some(here), interval: None, measured: true, line }
@@ -253,6 +267,7 @@ pub fn attained(is_reached: bool) -> Word {
     if is_reached { Word::Attained } else { Word::NotAttained }
 }
 
+/// The word for a figure that follows, or does not.
 pub fn agrees(does: bool) -> Word {
     if does { Word::Agrees } else { Word::Differs }
 }

@@ -22,14 +22,14 @@ use contract::dtype::Dtype;
 use contract::inputs::spec::Sparsity;
 use contract::published::{Hardware, Recipe, Scope};
 
-/// Something published, of some cases of a section or of all there is.
+/// A claim: something published, of some cases of a section or of all there is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Claim {
     /// Unique in the manifest.
     pub id: String,
-    /// `None`: of everything that was published.
+    /// The section that it is about; `None` for everything that was published.
     pub section: Option<String>,
-    /// What the figures are of, as far as it is one thing.
+    /// The one thing that the figures are of, as far as there is one.
     pub subject: Subject,
     /// Ids of the manifest's cases that stand for it; empty where there is no section.
     pub cases: Vec<String>,
@@ -37,6 +37,7 @@ pub struct Claim {
     pub sources: Vec<String>,
     /// The baseline's name, as published.
     pub baseline: Option<String>,
+    /// Published quantities, each as it is printed.
     #[serde(with = "figure::as_map")]
     #[schemars(with = "BTreeMap<Figure, Printed>")]
     pub figures: Vec<(Figure, Printed)>,
@@ -44,9 +45,11 @@ pub struct Claim {
     pub factors: Vec<u64>,
     /// Speedups published over other baselines on the same case, by the baseline's name.
     pub over: Vec<(String, Printed)>,
+    /// How published energy came about; `None` where no energy is published or the publisher does not say.
     pub energy_method: Option<EnergyMethod>,
     /// What a published tolerance is compared with.
     pub tolerance_of: Option<ToleranceOf>,
+    /// Published digests.
     pub digests: Vec<PublishedDigest>,
     /// How the V of the published digest was drawn, first of a generator with the case's seed; `None` where it is the
     /// case's own V, or not known.
@@ -57,12 +60,13 @@ pub struct Claim {
 }
 
 impl Claim {
+    /// The figure as it is printed, if the claim has it.
     pub fn figure(&self, figure: Figure) -> Option<&Printed> {
         self.figures.iter().find(|(known, _)| *known == figure).map(|(_, printed)| printed)
     }
 }
 
-/// What a claim's figures are of; `None` where it is about several or does not say.
+/// Shape, batch, sparsity and dtype that a claim's figures are of; `None` where it is about several or does not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Subject {
     /// Rows and columns of A.
@@ -72,6 +76,7 @@ pub struct Subject {
     /// Zero where nothing was pruned.
     #[schemars(with = "Option<stand_in::Sparsity>")]
     pub sparsity: Option<Sparsity>,
+    /// Element type.
     #[schemars(with = "Option<stand_in::Dtype>")]
     pub dtype: Option<Dtype>,
 }
@@ -99,13 +104,17 @@ pub enum ToleranceOf {
 /// A digest of a tensor, or its first digits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PublishedDigest {
+    /// The tensor.
     pub tensor: Tensor,
+    /// The digits that are published.
     pub digits: Digits,
+    /// The part of the tensor that the digest covers.
     #[schemars(with = "stand_in::Scope")]
     pub scope: Scope,
 }
 
 impl PublishedDigest {
+    /// Whether `digest` begins with these digits.
     pub fn matches(&self, digest: &Digest) -> bool {
         digest.to_string().starts_with(self.digits.as_str())
     }
@@ -120,6 +129,7 @@ impl PublishedDigest {
 pub struct Digits(String);
 
 impl Digits {
+    /// The digits.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -152,11 +162,16 @@ impl From<Digits> for String {
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
+/// A tensor of a case whose digest may be published.
 #[serde(rename_all = "kebab-case")]
 pub enum Tensor {
+    /// The weights.
     A,
+    /// The activations.
     V,
+    /// The output of the dense reference.
     Dense,
+    /// The operator's output.
     Operator,
 }
 
@@ -169,6 +184,7 @@ impl Tensor {
         ("operator", Tensor::Operator),
     ];
 
+    /// The name in sentences.
     pub fn name(self) -> &'static str {
         match self {
             Tensor::A => "A",
@@ -193,13 +209,19 @@ pub struct Published {
 /// What a model's own configuration says of its shapes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelConfig {
+    /// Where the configuration can be read.
     pub source: String,
+    /// Width of the residual stream.
     pub hidden_size: u64,
+    /// Width of the feed-forward layers.
     pub intermediate_size: u64,
+    /// Heads of attention.
     pub attention_heads: u64,
+    /// Heads of keys and values, at most as many.
     pub key_value_heads: u64,
+    /// Rows of the embedding.
     pub vocabulary: u64,
-    /// That the checkpoint ships in.
+    /// Element type that the checkpoint ships in.
     #[schemars(with = "stand_in::Dtype")]
     pub dtype: Dtype,
 }

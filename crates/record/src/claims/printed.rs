@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String", into = "String")]
 pub struct Printed {
     text: String,
+    /// The values that the text stands for.
     pub range: Range,
 }
 
@@ -88,7 +89,9 @@ fn decimal(text: &str) -> Option<Range> {
 /// Values from `low` to `high`, both included and neither below zero.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Range {
+    /// The least value.
     pub low: f64,
+    /// The largest value.
     pub high: f64,
 }
 
@@ -96,14 +99,17 @@ pub struct Range {
 const SLACK: f64 = 1e-9;
 
 impl Range {
+    /// The one value.
     pub fn exact(value: f64) -> Range {
         Range { low: value, high: value }
     }
 
+    /// All products of a value of each.
     pub fn times(self, other: Range) -> Range {
         Range { low: self.low * other.low, high: self.high * other.high }
     }
 
+    /// All quotients of a value of each.
     pub fn over(self, other: Range) -> Range {
         Range { low: self.low / other.high, high: self.high / other.low }
     }
@@ -124,6 +130,7 @@ impl Range {
         !self.meets(other) && self.high < other.low
     }
 
+    /// Whether `value` is in the range.
     pub fn contains(self, value: f64) -> bool {
         self.meets(Range::exact(value))
     }

@@ -9,9 +9,11 @@ use crate::manifest::Manifest;
 pub struct Finding {
     /// The manifest's name.
     pub manifest: String,
+    /// Line in the manifest.
     pub line: u32,
     /// The claim or the section that it is about.
     pub about: String,
+    /// Name of the rule.
     pub rule: &'static str,
     /// One line.
     pub text: String,
@@ -19,7 +21,9 @@ pub struct Finding {
 
 /// What was looked at, and what was found.
 pub struct Linted {
+    /// Number of claims.
     pub claims: usize,
+    /// Everything that does not agree with itself.
     pub findings: Vec<Finding>,
 }
 

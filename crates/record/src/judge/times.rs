@@ -31,7 +31,7 @@ const TIMED: [Figure; 12] = [
     Figure::VendorUsPerToken,
     Figure::MemoryMb,
 ];
-/// Those that are defined over several cases.
+/// Figures that are defined over several cases.
 const OF_SEVERAL: [Figure; 2] = [Figure::Speedup, Figure::SpeedupMax];
 
 /// A time in ms, or what follows from times, with where it lies.
@@ -268,7 +268,7 @@ impl<'r> Judging<'r> {
         rows
     }
 
-    /// Layers that printed times are of.
+    /// Number of layers that the printed times are for.
     fn layers(&self) -> Range {
         self.figure(Figure::Layers).map_or(Range::exact(1.0), |layers| layers.range)
     }

@@ -15,7 +15,9 @@ const DIGITS: usize = 12;
 /// What several records say of one digest of a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Agreement {
+    /// All records have the same digest.
     Agrees,
+    /// Two records have different ones.
     Differs,
     /// Nothing says that they should be equal: no bit contract, or other perturbations.
     NotCompared(&'static str),
@@ -26,6 +28,7 @@ pub enum Agreement {
 }
 
 impl Agreement {
+    /// The words in tables.
     pub fn name(self) -> &'static str {
         match self {
             Agreement::Agrees => "agree",
@@ -39,7 +42,9 @@ impl Agreement {
 
 /// One case in all records.
 pub struct Row<'a> {
+    /// Name of the manifest.
     pub manifest: &'a str,
+    /// Id of the case.
     pub id: &'a str,
     /// In the order of the records; `None` where a record lacks the case.
     pub verdicts: Vec<Option<Verdict>>,

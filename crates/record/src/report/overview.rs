@@ -123,6 +123,7 @@ pub fn command(record: &Record, case: &CaseRecord) -> Option<String> {
 
 /// Something that a record does not show, and of what, by reason.
 pub struct Gap {
+    /// What is missing, in words.
     pub title: &'static str,
     /// Each reason with what it is about, in the order of the record.
     pub reasons: Vec<(String, Vec<String>)>,

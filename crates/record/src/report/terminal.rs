@@ -17,8 +17,11 @@ use contract::words::{visible, visible_lines};
 /// How much to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
+    /// The summary alone.
     Quiet,
+    /// A line for each case, and the summary.
     Normal,
+    /// As `Normal`, with more of each case.
     Verbose,
 }
 

@@ -33,6 +33,7 @@ pub fn published_kind(sparsity: f64) -> Kind {
 /// How a warm-up went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Warmup {
+    /// Calls of the warm-up.
     pub calls: usize,
     /// Whether the times, and a device's clock, stopped changing before the warm-up's time was up.
     pub settled: bool,
@@ -42,25 +43,32 @@ pub struct Warmup {
 /// part of any figure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Spent {
+    /// Building, in ns.
     pub build_ns: u64,
+    /// Warm-ups, in ns.
     pub warmup_ns: u64,
     /// Timed rounds, less `check_ns`.
     pub rounds_ns: u64,
     /// Reading outputs and checking them.
     pub check_ns: u64,
+    /// Calls with cold caches, in ns.
     pub cold_ns: u64,
+    /// Energy windows, in ns.
     pub energy_ns: u64,
 }
 
 /// The operator or one baseline: what was seen, and what may be published of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Timed {
+    /// The contender's name.
     pub name: String,
     /// `None` for the operator under test.
     pub kind: Option<Kind>,
+    /// The library's name.
     pub library: String,
+    /// The library's version.
     pub version: String,
-    /// Of the host; 1 on a device.
+    /// Threads of the host; 1 on a device.
     pub threads: usize,
     /// Whether every checked output was right; `None` if none was checked.
     pub verified: Option<bool>,
@@ -68,8 +76,11 @@ pub struct Timed {
     pub failure: Option<String>,
     /// How A was held in the timed calls, and why; `None` where it was not built.
     pub plan: Option<String>,
+    /// Time of each build, in ns.
     pub build_ns: Vec<u64>,
+    /// Bytes held between calls.
     pub bytes_held: usize,
+    /// How its warm-up went.
     pub warmup: Warmup,
     /// Calls in a row in each sample, of which the last left the output that may be checked.
     pub calls_per_sample: usize,
@@ -89,6 +100,7 @@ pub struct Timed {
     pub float_environment_changes: usize,
     /// `None` unless `verified`: a timing is published only beside a right output.
     pub timing: Option<Timing>,
+    /// Energy of its calls; `None` for `energy_reason`.
     pub energy: Option<Energy>,
     /// Why there is no energy figure.
     pub energy_reason: Option<String>,
@@ -97,12 +109,14 @@ pub struct Timed {
 /// What may be published of an operator whose outputs were right.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Timing {
-    /// Of the samples that were not discarded.
+    /// Statistics of the samples that were not discarded.
     #[serde(flatten)]
     pub summary: Summary,
     /// The median of all samples, so that it shows what discarding did.
     pub time_ns_median_with_discarded: f64,
+    /// Median time of calls with cold caches, in ns; `None` where none was made.
     pub cold_time_ns_median: Option<f64>,
+    /// Median time of a build, in ns.
     pub build_time_ns_median: f64,
     /// 10^9 floating-point operations on non-zeros per second.
     pub gflops: f64,
@@ -170,7 +184,7 @@ impl Timed {
     }
 }
 
-/// Those of `samples_ns` that were not throttled; all on a host, where `behind` is empty.
+/// Samples of `samples_ns` that were not throttled; all on a host, where `behind` is empty.
 fn kept_ns(samples_ns: &[u64], behind: &[Sample]) -> Vec<u64> {
     let is_throttled = |index: usize| behind.get(index).is_some_and(Sample::is_throttled);
     let kept = samples_ns.iter().enumerate().filter(|&(index, _)| !is_throttled(index));
@@ -214,7 +228,7 @@ fn clock_disagreement(samples: &[Sample]) -> Option<String> {
     })
 }
 
-/// Which baseline a speedup is taken against.
+/// Rules that choose the baseline of a speedup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Rule {
@@ -236,18 +250,24 @@ impl Rule {
 /// A ratio of times, and whose.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Speedup {
+    /// The rule that chose the baseline.
     pub rule: Rule,
+    /// The baseline's name.
     pub baseline: String,
     /// The baseline's median time over the operator's.
     pub ratio: f64,
+    /// Where the ratio lies with a probability of 95 %.
     pub interval: Interval,
+    /// The baseline's energy over the operator's.
     pub energy: EnergyRatio,
 }
 
 /// The baseline's energy over the operator's.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EnergyRatio {
+    /// The baseline's energy over the operator's.
     pub ratio: f64,
+    /// Where the ratio comes from.
     pub basis: EnergyBasis,
 }
 
@@ -264,9 +284,13 @@ pub enum EnergyBasis {
 /// All measurements of one case.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CaseTimings {
+    /// Rows of A and Y.
     pub m: usize,
+    /// Columns of A, rows of V.
     pub k: usize,
+    /// Columns of V and Y.
     pub n: usize,
+    /// Non-zeros of A.
     pub nnz: usize,
     /// As the case names it: decides which baseline published figures would take.
     pub sparsity: f64,
@@ -274,8 +298,9 @@ pub struct CaseTimings {
     pub sparsity_measured: f64,
     /// The device that multiplied; `None` where the host's threads did.
     pub device: Option<String>,
-    /// Of the host; 1 on a device.
+    /// Threads of the host; 1 on a device.
     pub threads: usize,
+    /// Rounds in which every contender had a turn.
     pub rounds: usize,
     /// `None` in records of versions that did not note it.
     pub spent: Option<Spent>,
@@ -284,6 +309,7 @@ pub struct CaseTimings {
     /// Rows of A that have a non-zero, and columns; `None` in records of versions that did not note them.
     #[serde(default)]
     pub live_rows: Option<usize>,
+    /// Columns of A that have a non-zero; `None` as above.
     #[serde(default)]
     pub live_columns: Option<usize>,
     /// Bytes of one element where the product is made; `None` as above.
@@ -294,8 +320,11 @@ pub struct CaseTimings {
     pub roofline: Option<Roofline>,
     /// No call that skips zeros can take less, by the roofline.
     pub minimum_time_ns: f64,
+    /// The operator under test.
     pub operator: Timed,
+    /// The baselines, in the order in which they were given.
     pub baselines: Vec<Timed>,
+    /// Speedups by each rule, as far as there is a baseline for it.
     pub speedups: Vec<Speedup>,
     /// Why a speedup is missing.
     pub no_speedup: Vec<String>,

@@ -14,13 +14,14 @@ pub const MEASURED_MARGIN: f64 = 0.75;
 /// device's clock, which steps by half a microsecond.
 pub const GIVEN_MARGIN: f64 = 0.97;
 
-/// What a host can do at most with a number of threads, or a device.
+/// Limits of a host with a number of threads, or of a device.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Roofline {
-    /// Of the arithmetic in question: a device has one peak for each.
+    /// Peak of the arithmetic in question: a device has one for each.
     pub peak_flops_per_s: f64,
-    /// From the caches nearest to the cores; of a device, from its L2.
+    /// Bandwidth of the caches nearest to the cores; of a device, of its L2.
     pub cache_bytes_per_s: f64,
+    /// Bandwidth of the memory.
     pub memory_bytes_per_s: f64,
     /// Bytes that all caches can hold; of a device, its L2.
     pub cache_bytes: u64,
@@ -33,13 +34,18 @@ pub struct Roofline {
 /// Bytes of one element of A, V and Y where the product is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ElementBytes {
+    /// Bytes of an element of A.
     pub a: usize,
+    /// Bytes of an element of V.
     pub v: usize,
+    /// Bytes of an element of Y.
     pub y: usize,
 }
 
 impl ElementBytes {
+    /// Binary32 throughout.
     pub const F32: ElementBytes = ElementBytes { a: 4, v: 4, y: 4 };
+    /// bfloat16 throughout.
     pub const BF16: ElementBytes = ElementBytes { a: 2, v: 2, y: 2 };
 }
 

@@ -8,9 +8,9 @@ use crate::device::State;
 /// Calls made back to back, as the platform saw them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Sample {
-    /// Of all calls together, by the platform's best clock: a device's events, else the host's.
+    /// Time of all calls together, in ns, by the platform's best clock: a device's events, else the host's.
     pub time_ns: f64,
-    /// Of the same calls by the host's clock, from before a device could start on them until it
+    /// Time of the same calls, in ns, by the host's clock, from before a device could start on them until it
     /// was seen to be idle; `None` where `time_ns` is the host's.
     pub host_ns: Option<f64>,
     /// What the device said of itself about then; `None` where there is nobody to ask.
@@ -27,9 +27,13 @@ impl Sample {
 /// Energy over one window.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Window {
+    /// Length of the window, in s.
     pub seconds: f64,
+    /// Calls made in it.
     pub calls: u64,
+    /// Energy that the counter saw, in J.
     pub energy_j: f64,
+    /// Mean power, in W.
     pub power_w: f64,
 }
 
@@ -40,8 +44,9 @@ pub struct Energy {
     pub joules_per_call: f64,
     /// Per call, less what the idle machine would have used.
     pub joules_per_call_above_idle: f64,
-    /// Of the machine at rest, in a window as long.
+    /// Mean power of the machine at rest, in W, in a window as long.
     pub idle_power_w: f64,
+    /// The window that the figures are from.
     pub window: Window,
     /// Whether the window was long enough and the machine drew more than when idle.
     pub is_valid: bool,

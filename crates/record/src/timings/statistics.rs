@@ -40,7 +40,9 @@ fn median_in_place(samples: &mut [f64]) -> f64 {
 /// Where a statistic lies with a probability of 95 %.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Interval {
+    /// Lower end.
     pub low: f64,
+    /// Upper end.
     pub high: f64,
 }
 
@@ -84,13 +86,18 @@ pub fn ratio_interval(numerator: &[f64], denominator: &[f64], seed: u64) -> Inte
 /// A summary of one list of times.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
+    /// Samples that count.
     pub count: usize,
     /// Samples left out because the device said that it was throttled. On a CPU none ever is:
     /// there is no counter that says so, and leaving out what looks slow is choosing the result.
     pub discarded: usize,
+    /// Median, in ns.
     pub time_ns_median: f64,
+    /// Where the median lies with a probability of 95 %.
     pub time_ns_interval: Interval,
+    /// Shortest time, in ns.
     pub time_ns_min: f64,
+    /// Mean, in ns.
     pub time_ns_mean: f64,
     /// Standard deviation over mean.
     pub coefficient_of_variation: f64,

@@ -132,7 +132,7 @@ impl OpenBlas {
 /// whatever is measured next. 2^20 still bridges calls in a row.
 const THREAD_TIMEOUT: (&str, &str) = ("OPENBLAS_THREAD_TIMEOUT", "20");
 
-/// Sets [`THREAD_TIMEOUT`], which the library reads when it is loaded, unless the user did or
+/// Sets `THREAD_TIMEOUT`, which the library reads when it is loaded, unless the user did or
 /// other threads are running: the program calls this before it starts any.
 pub fn shorten_spinning() {
     let (name, value) = THREAD_TIMEOUT;
