@@ -87,6 +87,19 @@ impl Running {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The same for the thread that works. Once a signal has ended the run nothing is added to it: what was written
+    /// then is all, and whoever wrote it ends the process.
+    fn lock_to_work(&self) -> MutexGuard<'_, State> {
+        let state = self.lock();
+        if !state.has_ended {
+            return state;
+        }
+        drop(state);
+        loop {
+            std::thread::park();
+        }
+    }
+
     /// Looks at the record, or changes it.
     pub fn with<T>(&self, f: impl FnOnce(&mut Record) -> T) -> T {
         f(&mut self.lock().record)
@@ -104,7 +117,7 @@ impl Running {
 
     /// Notes which case is at work.
     pub fn start(&mut self, key: CaseKey) -> Result<(), Failure> {
-        let mut state = self.lock();
+        let mut state = self.lock_to_work();
         let State { record, files, .. } = &mut *state;
         record.running = Some(key);
         Ok(files.iter_mut().try_for_each(|file| file.note(record))?)
@@ -112,7 +125,7 @@ impl Running {
 
     /// Adds a case. `false` if it could not be written: the run cannot go on.
     pub fn push(&mut self, case: CaseRecord, devices: Vec<DeviceRecord>) -> bool {
-        let mut state = self.lock();
+        let mut state = self.lock_to_work();
         let State { record, files, failed, .. } = &mut *state;
         record.running = None;
         record.devices = devices;

@@ -9,7 +9,8 @@ use contract::published::{Comparison, Scope};
 use ndarray::ArrayView2;
 use record::baseline::{Kind, Missing};
 use record::claims::{
-    Claim, JudgedClaim, ModelConfig, Printed, Published, PublishedInput, Row, Subject, Tensor, Word,
+    Claim, JudgedClaim, ModelConfig, Printed, Published, PublishedDigest, PublishedInput, Row,
+    Subject, Tensor, Word,
 };
 use record::derive;
 use record::device::{DeviceInfo, KernelRecord};
@@ -392,7 +393,7 @@ fn claim(id: &str) -> Claim {
         over: Vec::new(),
         energy_method: None,
         tolerance_of: None,
-        digests: Vec::new(),
+        digests: if id == "sweep-95" { published_digests() } else { Vec::new() },
         line: 12,
     }
 }
@@ -455,6 +456,21 @@ fn judged(record: &Record) -> Vec<JudgedClaim> {
                 row("tokens", Word::NotJudged, Some("19.3e6"), None, "nothing was measured"),
             ],
         ),
+    ]
+}
+
+fn published_digests() -> Vec<PublishedDigest> {
+    let whole = Digest::of(b"").to_string();
+    let published = |tensor, scope, digits: &str| PublishedDigest {
+        tensor,
+        scope,
+        digits: digits.to_owned().try_into().expect("hexadecimal"),
+    };
+    vec![
+        published(Tensor::A, Scope::Prefix, "e3b0c442"),
+        published(Tensor::V, Scope::WholeTensor, &whole),
+        published(Tensor::Dense, Scope::Prefix, "e3b0c443"),
+        published(Tensor::Operator, Scope::Prefix, "01234567"),
     ]
 }
 

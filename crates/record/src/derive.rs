@@ -271,7 +271,7 @@ fn complete_old(record: &mut Record) -> Result {
 fn keep_old(says: &CaseRecord, follows: &mut CaseRecord) -> Result {
     let place = |what: &str| format!("{what} of case `{}`", says.id);
     let (old, new) = (says.verdict, follows.verdict);
-    if old.satisfies() && !new.satisfies() {
+    if old.satisfies() && old != new {
         return refuse(
             place("the verdict"),
             old.name(),
