@@ -36,16 +36,15 @@ use record::verdict::Verdict;
 use record::{BitsRecord, CaseRecord, Stopped};
 
 pub use held::HeldInputs;
+pub use timing::Measuring;
 
 /// How to audit, the same for all cases of a run.
 pub struct Auditor<'a> {
     pub isa: Isa,
     pub threads: usize,
     pub nonce: Option<String>,
-    /// `false`: bits only.
-    pub measure: bool,
-    /// Measure on other hardware than a manifest names as well.
-    pub any_platform: bool,
+    /// `None`: bits only.
+    pub measuring: Option<Measuring>,
     /// Where our own operator runs instead of on the CPU.
     pub device: Option<Arc<Device>>,
     pub weights: crate::weights::Resolver,
@@ -242,30 +241,30 @@ impl Auditor<'_> {
         record: &mut CaseRecord,
     ) {
         let is_right = record.verdict.satisfies() || record.verdict == Verdict::Unpinned;
-        let reason = match (self.measure, &manifest.platform) {
-            (false, _) => Some("not measured (--no-measure)".to_owned()),
-            (true, Some(platform)) if self.is_other_hardware(platform) => {
-                Some(format!("not measured (needs {platform})"))
+        let measuring = match (&self.measuring, &manifest.platform) {
+            (None, _) => Err("not measured (--no-measure)".to_owned()),
+            (Some(measuring), Some(platform)) if self.is_other_hardware(measuring, platform) => {
+                Err(format!("not measured (needs {platform})"))
             }
-            _ if !is_right => Some(NOT_RIGHT.to_owned()),
-            _ => None,
+            _ if !is_right => Err(NOT_RIGHT.to_owned()),
+            (Some(measuring), _) => Ok(measuring),
         };
         let Prepared { weights, v, bits, .. } = prepared;
         // A panic gives no timings, and the bits are as they were found. What all cases are measured with is made
         // once and not changed after that.
-        let measured = panics::catch(|| match (reason, &self.device) {
-            (Some(reason), _) => Err(reason),
-            (None, Some(device)) => {
+        let measured = panics::catch(|| match (measuring, &self.device) {
+            (Err(reason), _) => Err(reason),
+            (Ok(_), Some(device)) => {
                 device::measure(case, weights, v, bits, device, self).map(|found| {
                     record.baselines = found.baselines;
                     record.baselines_missing = found.missing;
                     found.timings
                 })
             }
-            (None, None) => {
-                let operator = self.operator_for(case);
-                timing::measure(case, weights, v, bits, &*operator, self)
-            }
+            (Ok(measuring), None) => timing::measure(case, weights, self, measuring).map(|found| {
+                record.baselines_missing = found.missing;
+                found.timings
+            }),
         });
         match measured.unwrap_or_else(|panicked| Err(format!("not measured: {panicked}"))) {
             Ok(timings) => {
@@ -277,8 +276,8 @@ impl Auditor<'_> {
     }
 
     /// Whether timings of a platform cannot be had where the operator runs.
-    fn is_other_hardware(&self, platform: &str) -> bool {
-        !self.any_platform
+    fn is_other_hardware(&self, measuring: &Measuring, platform: &str) -> bool {
+        !measuring.any_platform
             && match &self.device {
                 Some(device) => device.info.name != platform,
                 None => record::manifest::names_accelerator(platform),

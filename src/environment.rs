@@ -30,8 +30,24 @@ pub fn environment() -> Environment {
         isa: Isa::best().to_string(),
         isa_available: Isa::available().map(|isa| isa.to_string()).collect(),
         sha_instructions: has_sha_instructions(),
+        preloaded: preloaded(),
         float_environment_is_ieee: float_environment_is_ieee(),
     }
+}
+
+/// What makes the loader put code of somebody else into this process: it cannot be contained, and is named.
+fn preloaded() -> Vec<String> {
+    let set = |name: &str| {
+        let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
+        Some(format!("{name}={}", value.to_string_lossy()))
+    };
+    let file = "/etc/ld.so.preload";
+    let named = fs::read_to_string(file).is_ok_and(|text| !text.trim().is_empty());
+    ["LD_PRELOAD", "LD_AUDIT"]
+        .iter()
+        .filter_map(|name| set(name))
+        .chain(named.then(|| file.to_owned()))
+        .collect()
 }
 
 fn line_of(path: &str) -> Option<String> {

@@ -34,3 +34,4 @@ pub mod shard;
 pub mod signal;
 pub mod supervise;
 pub mod weights;
+pub mod worker;

@@ -1,18 +1,24 @@
-//! The two processes; in the one that works: parse, dispatch, error -> exit code.
+//! The processes; in the one that works: parse, dispatch, error -> exit code.
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use record::exit::{self, BAD_INPUT, ENVIRONMENT};
+use sparse_verify::baseline::Host;
 use sparse_verify::cli::{
     Action, Cli, doctor, explain, inputs, judge, lint, list, merge, near, pin, recheck, report, run,
 };
 use sparse_verify::failure::Failure;
 use sparse_verify::output::{self, note};
 use sparse_verify::supervise::{self, AFTER, After, JOURNAL, Role};
+use sparse_verify::worker::{self, Channel};
 use sparse_verify::{interrupt, panics};
 
 fn main() -> ExitCode {
+    if let Some(taken) = worker::role() {
+        return work_for_another(taken);
+    }
+    worker::allow();
     let ended = match supervise::role() {
         Ok(Role::Parent) => {
             // Where a run notes its progress if its record is nowhere else: gone with this process.
@@ -25,8 +31,6 @@ fn main() -> ExitCode {
             })
         }
         Ok(Role::Child | Role::Alone) => {
-            // Before there is a second thread.
-            sparse_verify::backend::cpu::shorten_spinning();
             interrupt::listen();
             supervise::end(program())
         }
@@ -36,6 +40,22 @@ fn main() -> ExitCode {
         note(&format!("error: {message}"));
         ENVIRONMENT
     }))
+}
+
+/// A worker's life. Its exit status is nobody's verdict.
+fn work_for_another(taken: Result<(Host, Channel), String>) -> ExitCode {
+    panics::note_places();
+    let served = taken.and_then(|(host, channel)| {
+        worker::serve(host, &channel).map_err(|error| error.to_string())
+    });
+    match served {
+        // No exit handler of a loaded library is run.
+        Ok(()) => supervise::end(exit::VERIFIED),
+        Err(message) => {
+            note(&format!("error: {message}"));
+            supervise::end(ENVIRONMENT)
+        }
+    }
 }
 
 /// The work, and the code that it ends with.

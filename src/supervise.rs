@@ -66,13 +66,20 @@ impl fmt::Display for Death {
 
 const SIGKILL: i32 = 9;
 
-fn signal_name(number: i32) -> String {
+pub fn signal_name(number: i32) -> String {
     #[cfg(unix)]
     if let Some(name) = signal_hook::low_level::signal_name(number) {
         return name.to_owned();
     }
     format!("signal {number}")
 }
+
+/// Variables that only processes of ours are to see.
+pub const VARIABLES: [&str; 3] = [MARK, AFTER, JOURNAL];
+
+/// Makes a process a child: the parent's id and the path of its pipe. The child's own children have another parent, and
+/// are refused.
+const MARK: &str = "SPARSE_VERIFY_CHILD_OF";
 
 /// Says to a child that the one before it died, and how.
 pub const AFTER: &str = "SPARSE_VERIFY_AFTER";

@@ -9,13 +9,16 @@ use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
 
 use super::{Auditor, timing};
+use crate::backend::cpu::with_threads;
 use crate::backend::cuda::Device;
 use crate::backend::cuda::nvml::Monitor;
 use crate::baseline::cuda::{DeviceBaseline, Precision, device_baselines};
 use crate::check::bits::Bits;
 use crate::check::tolerance::Tolerance;
 use crate::measure;
-use crate::measure::{Contender, CudaPlatform, EnergyCounter, Instruments, Plan, RealClock};
+use crate::measure::{
+    Called, Contender, CudaPlatform, EnergyCounter, Instruments, Plan, RealClock,
+};
 use crate::operator::{DeviceOperator, OnDevice, Operator, Staged, skip_device};
 use crate::panics;
 use crate::rules::Identifier;
@@ -79,7 +82,7 @@ pub fn measure(
     timing::require_memory(case)?;
     let a = weights.rows(0..case.m).map_err(|error| failed(&error))?;
     let threads = auditor.threads;
-    measure::with_threads(threads, || {
+    with_threads(threads, || {
         let here = Here { case, a: a.view(), v: v.view(), bits, device, auditor };
         here.measure()
     })
@@ -115,7 +118,7 @@ impl Here<'_> {
             let make = || {
                 // Waited for: it is there whatever happens.
                 let made = panics::catch(|| {
-                    measure::with_threads(self.auditor.threads, || {
+                    with_threads(self.auditor.threads, || {
                         self.tolerance(self.a, self.v).map_err(|error| failed(&error))
                     })
                     .map_err(|error| failed(&error))
@@ -161,7 +164,8 @@ impl Here<'_> {
         // The first output of each rival, and what was found of it.
         type Seen = (Arc<Array2<f32>>, Result<(), String>);
         let mut seen: Vec<Option<Seen>> = vec![None; rivals.len()];
-        let mut check = |name: &str, y: ArrayView2<'_, f32>| {
+        let mut check = |name: &str, called: &Called| {
+            let y = called.y.view();
             let tolerance = tolerance.wait().as_ref().map_err(Clone::clone)?;
             let Some(index) = rivals.iter().position(|r| r.operator.name() == name) else {
                 return self.check_operator(tolerance, y);
@@ -202,18 +206,18 @@ impl Here<'_> {
             name: operator.name(),
             operator: operator.clone(),
             kind: None,
-            library: record::tool::NAME,
-            version: record::tool::VERSION,
+            library: record::tool::NAME.into(),
+            version: record::tool::VERSION.into(),
         };
-        let contenders: Vec<Contender<'_, Arc<dyn DeviceOperator>>> = rivals
+        let contenders: Vec<Contender<Arc<dyn DeviceOperator>>> = rivals
             .iter()
             .zip(&versions)
             .map(|(rival, version)| Contender {
                 name: rival.operator.name(),
                 operator: rival.operator.clone(),
                 kind: Some(kind(rival)),
-                library: &rival.library,
-                version,
+                library: rival.library.clone(),
+                version: version.clone(),
             })
             .collect();
         Ok(measure::measure(
@@ -294,7 +298,7 @@ impl Here<'_> {
         rivals: &[DeviceBaseline],
         jobs: Receiver<Job>,
     ) -> Result<Vec<BaselineRecord>, String> {
-        measure::with_threads(self.auditor.threads, || {
+        with_threads(self.auditor.threads, || {
             let mut records: Vec<BaselineRecord> = rivals.iter().map(blank).collect();
             let mut identifier = Identifier::new(
                 self.a,

@@ -1,53 +1,88 @@
 //! Measuring one verified case on this machine: the operator and every rival that is here.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
-use ndarray::ArrayView2;
+use ndarray::{Array2, ArrayView2, Axis};
 
 use super::Auditor;
-use crate::baseline;
-use crate::baseline::Baselines;
-use crate::check::bits::Bits;
+use crate::backend::cpu::{Isa, fill_synthetic, with_threads};
+use crate::check::bits::positive_zeros;
 use crate::check::tolerance::Tolerance;
 use crate::environment::environment;
 use crate::machine;
 use crate::measure;
 use crate::measure::{
-    CacheFlush, Contender, CpuPlatform, EnergyCounter, Instruments, POWERCAP, Plan, Rapl, RealClock,
+    Called, Clock, Contender, EnergyCounter, Instruments, POWERCAP, Part, Plan, Rapl, RealClock,
+    Remote, SharedA, WorkerPlatform,
 };
-use crate::operator::Operator;
-use contract::case::Case;
-use contract::digest::digest_of_output;
-use contract::inputs::Weights;
-use record::timings::{CaseTimings, ElementBytes, Roofline, Window};
+use crate::operator::{DenseReference, Operator, Staged};
+use crate::worker::Workers;
+use crate::worker::message::Contender as Wanted;
+use contract::arithmetic::Arithmetic;
+use contract::arithmetic::bounded::Summation;
+use contract::case::{Activations, Case};
+use contract::digest::Digest;
+use contract::dtype::Dtype;
+use contract::inputs::spec::Values;
+use contract::inputs::{Stream, Weights};
+use record::baseline::Missing;
+use record::timings::{CaseTimings, ElementBytes, Roofline, TimedInputs, Window};
 
 /// Cases with fewer dense operations than this are measured quickly: there are many of them.
 const SMALL_FLOPS: f64 = 3e8;
 
-/// What all cases are measured with; made once.
+/// How to measure, and what with.
+pub struct Measuring {
+    /// On other hardware than a manifest names as well.
+    pub any_platform: bool,
+    /// What nobody could know before the run: inputs of timed calls are drawn from it.
+    secret: String,
+    /// Made when the first case is measured on the host.
+    bench: Mutex<Option<Bench>>,
+}
+
+impl Measuring {
+    pub fn new(any_platform: bool) -> Measuring {
+        Measuring { any_platform, secret: random_text(), bench: Mutex::new(None) }
+    }
+}
+
+/// A text that nobody could know: 16 random bytes of the system.
+fn random_text() -> String {
+    use std::fmt::Write as _;
+    let mut bytes = [0u8; 16];
+    // Asked again after a signal; it gives as many as these at once.
+    while rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).is_err() {}
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// What all cases of a run are measured with.
 struct Bench {
-    baselines: Baselines,
+    workers: Workers,
+    cache_bytes: u64,
     clock: RealClock,
     roofline: Roofline,
     energy: Result<Rapl, String>,
     idle: OnceLock<Result<Window, String>>,
-    flush: CacheFlush,
 }
 
-fn bench(threads: usize) -> &'static Bench {
-    static BENCH: OnceLock<Bench> = OnceLock::new();
-    BENCH.get_or_init(|| {
+impl Bench {
+    /// Starts the workers; they die with the calling thread.
+    fn new(threads: usize) -> Bench {
         let cache_bytes = environment().cache_bytes;
         let clock = RealClock::default();
         Bench {
-            baselines: baseline::all(threads),
+            workers: Workers::open(threads),
+            cache_bytes,
             roofline: measure::host_roofline(&clock, threads, cache_bytes),
             clock,
             energy: Rapl::open(POWERCAP.as_ref()),
             idle: OnceLock::new(),
-            flush: CacheFlush::new(cache_bytes),
         }
-    })
+    }
 }
 
 fn plan(case: &Case, threads: usize, has_energy: bool) -> Plan {
@@ -68,9 +103,11 @@ fn plan(case: &Case, threads: usize, has_energy: bool) -> Plan {
 
 /// Whether a case can be held whole in the host's memory.
 pub fn require_memory(case: &Case) -> Result<(), String> {
-    // A, the operator's form of it, those of the sparse and compacted rivals, and two Y.
+    // A, the operator's form of it, those of the sparse and compacted rivals, inputs and outputs of calls, and what they
+    // are compared with.
+    let slots = measure::slots([case.m, case.k, case.n]);
     let [m, k, n] = [case.m, case.k, case.n].map(|x| x as u128);
-    let bytes = 4 * 4 * m * k + 16 * m * n;
+    let bytes = 4 * 4 * m * k + 16 * m * n + u128::from(slots.bytes());
     match machine::memory_available() {
         Some(available) if bytes > u128::from(available.bytes / 2) => Err(format!(
             "not measured: a timed operator is held whole, which takes about {:.1} GB of the {:.1} \
@@ -83,74 +120,229 @@ pub fn require_memory(case: &Case) -> Result<(), String> {
     }
 }
 
-/// Measures a case, or says why that is not possible. The operator's output must come out with
-/// the digest that was verified; a baseline's must lie within its bound.
+/// What was measured on the host.
+pub struct Found {
+    pub timings: CaseTimings,
+    pub missing: Vec<Missing>,
+}
+
+/// Measures a case, or says why that is not possible. Each timed call has a V of its own: the operator's output must be
+/// what the case's rule makes of it, a baseline's must lie within its bound.
 pub fn measure(
     case: &Case,
     weights: &Weights,
-    v: &ndarray::Array2<f32>,
-    bits: &Bits,
-    operator: &dyn Operator,
     auditor: &Auditor<'_>,
-) -> Result<CaseTimings, String> {
-    let threads = auditor.threads;
+    measuring: &Measuring,
+) -> Result<Found, String> {
+    let Auditor { threads, isa, .. } = *auditor;
     if case.m == 0 || case.k == 0 || case.n == 0 {
         return Err("not measured: there is nothing to multiply".into());
     }
     require_memory(case)?;
-    let a = weights.rows(0..case.m).map_err(|error| format!("not measured: {error}"))?;
-
-    let bench = bench(threads);
-    let sparsity = case.sparsity.as_f64();
-    let measured = measure::with_threads(threads, || {
-        let tolerance = Tolerance::new(a.view(), v.view(), auditor.isa, threads)
-            .map_err(|error| format!("not measured: {error}"))?;
-        let mut check = |name: &str, y: ArrayView2<'_, f32>| {
-            if name != operator.name() {
-                return tolerance.check(y);
-            }
-            if !case.arithmetic.has_bit_contract() {
-                return tolerance.check_rounded(y, case.output);
-            }
-            match digest_of_output(y, case.output) {
-                digest if digest == bits.operator.digest => Ok(()),
-                digest => Err(format!(
-                    "a timed call gave the digest {digest}, verified was {}",
-                    bits.operator.digest
-                )),
-            }
-        };
+    let mut bench = measuring.bench.lock().unwrap_or_else(PoisonError::into_inner);
+    let bench = bench.get_or_insert_with(|| Bench::new(threads));
+    bench.workers.revive();
+    let Bench { workers, cache_bytes, clock, roofline, energy, idle } = bench;
+    let (clock, roofline, energy, idle) = (&*clock, &*roofline, &*energy, &*idle);
+    let failed = |error: &dyn std::fmt::Display| format!("not measured: {error}");
+    // The operator under test is there, whatever else is.
+    if let Some(fault) = workers.hosts[OWN].fault() {
+        return Err(failed(fault));
+    }
+    let a = SharedA::of((case.m, case.k), |rows| weights.rows(rows)).map_err(|e| failed(&e))?;
+    let secret = Secret::of(auditor.nonce.as_ref().unwrap_or(&measuring.secret), case);
+    let missing = workers.missing().cloned().collect();
+    let measured = with_threads(threads, || {
+        let checker = Checker::new(case, a.view(), isa, threads);
         let subject = Contender {
-            name: operator.name(),
-            operator,
+            name: (auditor.operator)(case, isa).name(),
+            operator: Remote { host: OWN, wanted: own(case, isa) },
             kind: None,
-            library: record::tool::NAME,
-            version: record::tool::VERSION,
+            library: record::tool::NAME.into(),
+            version: record::tool::VERSION.into(),
         };
-        let baselines: Vec<Contender<'_>> =
-            bench.baselines.available.iter().map(Contender::from).collect();
-        let flush = || bench.flush.flush();
+        let name = subject.name.clone();
+        let mut check = |by: &str, called: &Called| match by == name {
+            true => checker.operator(called),
+            false => checker.rival(called),
+        };
+        let rivals = measure::rivals(workers);
         let instruments = Instruments {
-            clock: &bench.clock,
-            energy: match &bench.energy {
+            clock,
+            energy: match energy {
                 Ok(counter) => Ok(counter as &dyn EnergyCounter),
                 Err(reason) => Err(reason.clone()),
             },
-            idle: &bench.idle,
-            roofline: &bench.roofline,
+            idle,
+            roofline,
         };
-        let mut platform = CpuPlatform::new(a.view(), v.view(), threads, &bench.clock, &flush);
-        let figures = measure::Case::of(a.view(), v.ncols(), sparsity, ElementBytes::F32);
-        let plan = plan(case, threads, bench.energy.is_ok());
-        Ok(measure::measure(
+        let draw = |number: u64, v: &mut [f32]| draw(case, &secret.text, number, v);
+        let figures =
+            measure::Case::of(a.view(), case.n, case.sparsity.as_f64(), ElementBytes::F32);
+        let plan = Plan { secret: secret.number, ..plan(case, threads, energy.is_ok()) }
+            .within(*cache_bytes);
+        let clock: &dyn Clock = clock;
+        let mut platform =
+            WorkerPlatform::new(workers, &a, case.n, &draw, secret.number, clock, *cache_bytes)?;
+        let mut timings = measure::measure(
             &mut platform,
             &figures,
             &subject,
-            &baselines,
+            &rivals,
             &plan,
             &instruments,
             &mut check,
-        ))
+        );
+        let slots = measure::slots([case.m, case.k, case.n]);
+        timings.inputs = Some(TimedInputs {
+            nonce: secret.text.clone(),
+            fresh: slots.fresh,
+            ring: slots.ring,
+            bytes: slots.bytes(),
+        });
+        Ok::<_, String>(timings)
     });
-    measured.map_err(|error| format!("not measured: no thread pool: {error}"))?
+    let timings = measured
+        .map_err(|error| failed(&format!("no thread pool: {error}")))?
+        .map_err(|error| failed(&error))?;
+    Ok(Found { timings, missing })
+}
+
+/// What the inputs of a case's timed calls are drawn from, and what is looked at of their outputs.
+struct Secret {
+    text: String,
+    number: u64,
+}
+
+impl Secret {
+    /// From the auditor's nonce, or from what was drawn at random for the run.
+    fn of(text: &str, case: &Case) -> Secret {
+        let digest = Digest::of(format!("{text}\n{}", case.id).as_bytes());
+        let number = digest.0.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        Secret { text: text.to_owned(), number }
+    }
+}
+
+/// The place of the embedded host among the workers.
+const OWN: usize = 0;
+
+/// Our own operator, as the case asks for it.
+fn own(case: &Case, isa: Isa) -> Wanted {
+    Wanted::Own {
+        arithmetic: case.arithmetic,
+        output: case.output,
+        strategy: case.strategy,
+        isa: isa.to_string(),
+    }
+}
+
+/// The V of a timed call, k x n: values as the case's, drawn from what nobody knew.
+fn draw(case: &Case, secret: &str, number: u64, v: &mut [f32]) {
+    let values = match case.activations {
+        Activations::Synthetic(values) => values,
+        // What the published generator draws is uniform.
+        Activations::Drawn => Values::Uniform,
+    };
+    let stream = Stream::new(case.seed, "V.timed", &[case.k, case.n], case.dtype, Some(secret));
+    fill_synthetic(values, &stream, case.dtype, number * v.len() as u64, v);
+}
+
+/// Whether timed calls gave what they should have.
+struct Checker<'a> {
+    case: &'a Case,
+    a: ArrayView2<'a, f32>,
+    isa: Isa,
+    threads: usize,
+    /// The largest sum of magnitudes in a row of A; `exact` only.
+    row_max: f64,
+}
+
+impl<'a> Checker<'a> {
+    fn new(case: &'a Case, a: ArrayView2<'a, f32>, isa: Isa, threads: usize) -> Checker<'a> {
+        let sum = |row: ArrayView2<'_, f32>| row.iter().map(|x| f64::from(x.abs())).sum::<f64>();
+        let row_max = match case.arithmetic {
+            Arithmetic::Exact => a.axis_chunks_iter(Axis(0), 1).map(sum).fold(0.0, f64::max),
+            Arithmetic::F32Chain(_) | Arithmetic::TensorCore(_) | Arithmetic::Bounded => 0.0,
+        };
+        Checker { case, a, isa, threads, row_max }
+    }
+
+    /// The rows of A that a part of Y is of.
+    fn rows(&self, part: &Part) -> Array2<f32> {
+        match part {
+            Part::Whole => self.a.to_owned(),
+            Part::Block { rows, .. } => self.a.select(Axis(0), rows),
+        }
+    }
+
+    /// A rival: any order of summation in binary32.
+    fn rival(&self, called: &Called) -> Result<(), String> {
+        self.within(called, Dtype::F32)
+    }
+
+    fn within(&self, called: &Called, output: Dtype) -> Result<(), String> {
+        let place = |i, j| called.part.place(i, j);
+        self.tolerance(called)?.check_at(Summation::Binary32, called.y.view(), output, &place)
+    }
+
+    fn tolerance(&self, called: &Called) -> Result<Tolerance, String> {
+        let threads = if called.part == Part::Whole { self.threads } else { 1 };
+        let made = match &called.part {
+            Part::Whole => Tolerance::new(self.a, called.v.view(), self.isa, threads),
+            Part::Block { .. } => {
+                Tolerance::new(self.rows(&called.part).view(), called.v.view(), self.isa, threads)
+            }
+        };
+        made.map_err(|error| error.to_string())
+    }
+
+    /// The operator under test: bit for bit where its arithmetic has bits. Elements are recomputed by the scalar rule, a
+    /// whole output by the dense reference.
+    fn operator(&self, called: &Called) -> Result<(), String> {
+        let case = self.case;
+        let largest = called.v.iter().fold(0.0f64, |largest, x| largest.max(f64::from(x.abs())));
+        // Sums that might not be exact have no bits to ask for.
+        let is_certified =
+            case.arithmetic != Arithmetic::Exact || self.row_max * largest < f64::from(1 << 24);
+        if !case.arithmetic.has_bit_contract() || !is_certified {
+            return self.within(called, case.output);
+        }
+        let want = match &called.part {
+            Part::Block { .. } => {
+                let a = self.rows(&called.part);
+                let columns: Vec<Vec<f32>> =
+                    called.v.columns().into_iter().map(|column| column.to_vec()).collect();
+                Array2::from_shape_fn(called.y.dim(), |(i, j)| {
+                    case.rule(a.row(i).to_slice().unwrap_or_default(), &columns[j])
+                })
+            }
+            Part::Whole => self.reference(called.v.view()).map_err(|error| error.to_string())?,
+        };
+        let mut got = called.y.clone();
+        positive_zeros(&mut got);
+        let differs = |(got, want): (&f32, &f32)| got.to_bits() != want.to_bits();
+        match got.iter().zip(&want).position(differs) {
+            None => Ok(()),
+            Some(at) => {
+                let (i, j) = (at / got.ncols(), at % got.ncols());
+                let (row, column) = called.part.place(i, j);
+                Err(format!(
+                    "a timed call gave {:#010x} at (row {row}, column {column}), want {:#010x}",
+                    got[[i, j]].to_bits(),
+                    want[[i, j]].to_bits()
+                ))
+            }
+        }
+    }
+
+    fn reference(&self, v: ArrayView2<'_, f32>) -> Result<Array2<f32>, crate::operator::Error> {
+        let Case { arithmetic, output, .. } = *self.case;
+        let reference = DenseReference { arithmetic, output, isa: self.isa };
+        let mut staged = Staged::default();
+        reference.stage(v, &mut staged, self.threads)?;
+        let mut y = Array2::from_elem((self.a.nrows(), v.ncols()), f32::NAN);
+        reference.build(self.a)?.apply(v, &staged, y.view_mut(), self.threads)?;
+        positive_zeros(&mut y);
+        Ok(y)
+    }
 }

@@ -4,5 +4,6 @@ pub mod cpu;
 pub mod csr;
 pub mod cuda;
 mod error;
+pub mod shared;
 
 pub use error::Error;

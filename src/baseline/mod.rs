@@ -23,6 +23,7 @@ pub use onemkl_csr::OneMklCsr;
 
 use crate::backend::cpu::{Isa, OneMkl, OpenBlas};
 use crate::operator::Operator;
+use serde::{Deserialize, Serialize};
 
 /// A rival that can run here.
 pub struct Baseline {
@@ -40,45 +41,69 @@ pub struct Baselines {
     pub missing: Vec<Missing>,
 }
 
-/// Every baseline that this build knows. Opens the vendor libraries on the first call, which
-/// should be made before any thread is started: only then can OpenBLAS be told not to spin.
+/// The rivals of one host: what a worker opens. The vendor's library is opened in this process, which should have no
+/// other threads yet.
 ///
-/// `threads` is how many the measurement will use: it is only mentioned where a library cannot
-/// follow.
-pub fn all(threads: usize) -> Baselines {
+/// `threads` is how many the measurement will use: it is only mentioned where a library cannot follow.
+pub fn of(host: Host, threads: usize) -> Baselines {
     let mut all = Baselines { available: Vec::new(), missing: Vec::new() };
-    all.add_dense(GemmRs);
-    all.available.push(Baseline {
-        operator: Box::new(CsrRows),
-        kind: Kind::Sparse,
-        library: "embedded CSR".into(),
-        version: format!("{} {}", record::tool::VERSION, Isa::best()),
-    });
-    match OpenBlas::get() {
-        Ok(library) => all.add_dense(library),
-        Err(reason) => all.miss(&["openblas", "compacted-openblas"], reason),
-    }
-    match OneMkl::get() {
-        Ok(library) => {
-            all.add_dense(library);
-            match library.has_sparse() {
-                Ok(()) => all.available.push(Baseline {
-                    operator: Box::new(OneMklCsr(library)),
-                    kind: Kind::Sparse,
-                    library: DenseLibrary::library(&library),
-                    version: DenseLibrary::version(&library),
-                }),
-                Err(reason) => all.miss(&["onemkl-csr"], &reason),
-            }
-            if threads > 1 && library.is_sequential() {
-                let reason = "sequential: no threading layer or no runtime for it was found \
-                              beside the library, so it runs on one thread";
-                all.miss(&["onemkl threads"], reason);
-            }
+    match host {
+        Host::Embedded => {
+            all.add_dense(GemmRs);
+            all.available.push(Baseline {
+                operator: Box::new(CsrRows),
+                kind: Kind::Sparse,
+                library: "embedded CSR".into(),
+                version: format!("{} {}", record::tool::VERSION, Isa::best()),
+            });
         }
-        Err(reason) => all.miss(&["onemkl", "compacted-onemkl", "onemkl-csr"], reason),
+        Host::OpenBlas => match OpenBlas::get() {
+            Ok(library) => all.add_dense(library),
+            Err(reason) => all.miss(names(host), reason),
+        },
+        Host::OneMkl => match OneMkl::get() {
+            Ok(library) => all.add_onemkl(library, threads),
+            Err(reason) => all.miss(names(host), reason),
+        },
     }
     all
+}
+
+/// Names of the rivals of a host.
+pub fn names(host: Host) -> &'static [&'static str] {
+    match host {
+        Host::Embedded => &["gemm-rs", "compacted-gemm-rs", "csr"],
+        Host::OpenBlas => &["openblas", "compacted-openblas"],
+        Host::OneMkl => &["onemkl", "compacted-onemkl", "onemkl-csr"],
+    }
+}
+
+/// The foreign code that a process opens, or that it opens none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Host {
+    /// Our own operator, and the rivals that are part of the program.
+    Embedded,
+    OpenBlas,
+    OneMkl,
+}
+
+impl Host {
+    pub const ALL: [Host; 3] = [Host::Embedded, Host::OpenBlas, Host::OneMkl];
+
+    /// The name in messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Host::Embedded => "embedded",
+            Host::OpenBlas => "openblas",
+            Host::OneMkl => "onemkl",
+        }
+    }
+
+    /// The host of that name.
+    pub fn named(name: &str) -> Option<Host> {
+        Host::ALL.into_iter().find(|host| host.name() == name)
+    }
 }
 
 impl Baselines {
@@ -96,6 +121,24 @@ impl Baselines {
             library,
             version,
         });
+    }
+
+    fn add_onemkl(&mut self, library: &'static OneMkl, threads: usize) {
+        self.add_dense(library);
+        match library.has_sparse() {
+            Ok(()) => self.available.push(Baseline {
+                operator: Box::new(OneMklCsr(library)),
+                kind: Kind::Sparse,
+                library: DenseLibrary::library(&library),
+                version: DenseLibrary::version(&library),
+            }),
+            Err(reason) => self.miss(&["onemkl-csr"], &reason),
+        }
+        if threads > 1 && library.is_sequential() {
+            let reason = "sequential: no threading layer or no runtime for it was found beside the library, so it runs \
+                          on one thread";
+            self.miss(&["onemkl threads"], reason);
+        }
     }
 
     fn miss(&mut self, names: &[&str], reason: &str) {

@@ -3,6 +3,18 @@
 use ndarray::{Array2, ArrayView2, s};
 
 use super::*;
+
+/// All rivals, in this process.
+fn all(threads: usize) -> Baselines {
+    let mut all = Baselines { available: Vec::new(), missing: Vec::new() };
+    for host in Host::ALL {
+        let Baselines { available, missing } = of(host, threads);
+        all.available.extend(available);
+        all.missing.extend(missing);
+    }
+    all
+}
+
 use crate::operator::{Operator, Staged};
 use contract::arithmetic::bounded;
 

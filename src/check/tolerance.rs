@@ -106,6 +106,17 @@ impl Tolerance {
         y: ArrayView2<'_, f32>,
         output: Dtype,
     ) -> Result<(), String> {
+        self.check_at(summation, y, output, &|i, j| (i, j))
+    }
+
+    /// The same for elements of a larger output; `place` says where in it they are.
+    pub fn check_at(
+        &self,
+        summation: Summation,
+        y: ArrayView2<'_, f32>,
+        output: Dtype,
+        place: &(dyn Fn(usize, usize) -> (usize, usize) + Sync),
+    ) -> Result<(), String> {
         if y.dim() != self.chain.dim() {
             return Err(format!("the shape is {:?}, want {:?}", y.dim(), self.chain.dim()));
         }
@@ -131,9 +142,10 @@ impl Tolerance {
                         + bounded::output_rounding(output, f64::from(want), got);
                     let error = (f64::from(got) - f64::from(want)).abs();
                     (error.is_nan() || error > bound).then(|| {
+                        let (row, column) = place(i, j);
                         format!(
-                            "out of bound at (row {i}, column {j}): got {got:e}, want {want:e} +- \
-                             {bound:e}"
+                            "out of bound at (row {row}, column {column}): got {got:e}, want \
+                             {want:e} +- {bound:e}"
                         )
                     })
                 },

@@ -23,7 +23,7 @@ use super::device::Devices;
 use super::repeats::Repeats;
 use super::running::Running;
 use super::select::{Selected, select};
-use crate::audit::{Auditor, Task, blank};
+use crate::audit::{Auditor, Measuring, Task, blank};
 use crate::backend::cuda::Device;
 use crate::environment::environment;
 use crate::failure::Failure;
@@ -67,8 +67,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     });
     let mut auditor = Auditor {
         nonce: args.nonce.clone(),
-        measure: !args.no_measure,
-        any_platform: args.any_platform,
+        measuring: (!args.no_measure).then(|| Measuring::new(args.any_platform)),
         ..args.resources.auditor(args.quiet)
     };
     running.with(|record| {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{Availability, PROBE_SEED, not_probed};
+use crate::backend::cpu::with_threads;
 use crate::backend::cuda::{
     CudaError, Device, compiler_version, cublas_version, cusparse_version, device_count,
 };
 use crate::baseline::{DeviceBaselines, device_baselines};
-use crate::measure::with_threads;
 use crate::operator::{OnDevice, Operator};
 use crate::rules::probe;
 use crate::rules::probe::{Followed, Setting};

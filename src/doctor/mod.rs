@@ -7,18 +7,19 @@ use record::environment::Environment;
 use std::env;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 
 pub use cuda::Cuda;
 pub use published::{PublishedReport, PublishedTensor, published};
 
-use crate::baseline;
 use crate::check::bits;
 use crate::environment::environment;
-use crate::measure::{EnergyCounter, POWERCAP, Rapl, with_threads};
+use crate::measure::{EnergyCounter, POWERCAP, Rapl};
 use crate::rules::probe;
 use crate::rules::probe::{Followed, Setting, Shape};
+use crate::worker::{Distant, Workers};
 use record::baseline::{Kind, Missing};
 
 /// Everything that `verify doctor` says.
@@ -59,8 +60,7 @@ pub struct Availability {
 pub fn report(arithmetic: bool) -> DoctorReport {
     // Before libraries are opened, which sets the floating-point modes anew: what a run would find.
     let environment = environment();
-    // Vendor libraries are best opened before any thread is started.
-    let baselines = baseline::all(environment.cores);
+    let workers = Workers::open(environment.cores);
     let energy = match Rapl::open(Path::new(POWERCAP)) {
         Ok(rapl) => Availability { available: true, detail: rapl.name() },
         Err(reason) => Availability { available: false, detail: reason },
@@ -86,23 +86,21 @@ pub fn report(arithmetic: bool) -> DoctorReport {
     if !energy.available {
         cannot.push(format!("measure energy: {}", energy.detail));
     }
-    let vendors = |name: &str| baselines.missing.iter().any(|missing| missing.name == name);
+    let mut missing: Vec<Missing> = workers.missing().cloned().collect();
+    let vendors = |name: &str| missing.iter().any(|missing| missing.name == name);
     if vendors("openblas") && vendors("onemkl") {
         cannot.push("compare with a vendor's CPU library: none was found".into());
     }
-    let mut found: Vec<Found> = baselines
-        .available
-        .iter()
-        .map(|baseline| Found {
-            name: baseline.operator.name(),
-            kind: baseline.kind,
-            library: baseline.library.clone(),
-            version: baseline.version.clone(),
+    let rivals = workers.hosts.into_iter().flat_map(|hosted| hosted.rivals);
+    let mut found: Vec<Found> = rivals
+        .map(|rival| Found {
+            name: rival.name,
+            kind: rival.kind,
+            library: rival.library,
+            version: rival.version,
         })
         .collect();
-    let mut followed =
-        if arithmetic { followed(&baselines, environment.cores) } else { Vec::new() };
-    let mut missing = baselines.missing;
+    let mut followed = if arithmetic { followed(environment.cores) } else { Vec::new() };
     // All devices have the same libraries.
     if let Some(device) = devices.first() {
         let there = cuda::f32_baselines(device);
@@ -135,20 +133,26 @@ const PROBE_SEED: u64 = 1;
 
 /// Probes every dense and sparse baseline on one thread and, where there are more, on all. The
 /// compacted ones are their dense libraries at another m.
-fn followed(baselines: &baseline::Baselines, cores: usize) -> Vec<Followed> {
+fn followed(cores: usize) -> Vec<Followed> {
     let mut thread_counts = vec![1, cores];
     thread_counts.dedup();
     let mut rows = Vec::new();
-    for baseline in baselines.available.iter().filter(|b| b.kind != Kind::Compacted) {
-        let name = baseline.operator.name();
-        for &threads in &thread_counts {
+    for threads in thread_counts {
+        let workers = Workers::open(threads);
+        let rivals: Vec<(usize, String)> = workers
+            .hosts
+            .iter()
+            .enumerate()
+            .flat_map(|(host, hosted)| hosted.rivals.iter().map(move |rival| (host, rival)))
+            .filter(|(_, rival)| rival.kind != Kind::Compacted)
+            .map(|(host, rival)| (host, rival.name.clone()))
+            .collect();
+        let workers = Arc::new(Mutex::new(workers));
+        for (host, name) in rivals {
+            let distant = Distant { workers: workers.clone(), host, name: name.clone() };
             for shape in probe::SHAPES {
-                let row = with_threads(threads, || {
-                    probe::probe(&*baseline.operator, &[shape], Setting::cpu(threads, PROBE_SEED))
-                });
-                match row {
-                    Ok(Ok(followed)) => rows.extend(followed),
-                    Ok(Err(error)) => rows.push(not_probed(&name, shape, threads, &error)),
+                match probe::probe(&distant, &[shape], Setting::cpu(threads, PROBE_SEED)) {
+                    Ok(followed) => rows.extend(followed),
                     Err(error) => rows.push(not_probed(&name, shape, threads, &error)),
                 }
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ndarray::{Array2, ArrayView2};
 
-use super::Platform;
+use super::{Called, Inputs, Part, Platform};
 use crate::backend::cuda::nvml::Monitor;
 use crate::backend::cuda::{Buffer, CALLS_MAX, CudaError, Device, DeviceMatrix, Layout, Timer};
 use crate::operator::{DeviceBuilt, DeviceOperator, Error};
@@ -26,7 +26,6 @@ pub struct CudaPlatform<'a> {
     built: HashMap<String, Arc<dyn DeviceBuilt>>,
     /// What was written last: index of its output, and who reads it.
     last: Option<(usize, Arc<dyn DeviceBuilt>)>,
-    read: Array2<f32>,
     /// More than twice the L2.
     flush: Buffer,
 }
@@ -61,7 +60,6 @@ impl<'a> CudaPlatform<'a> {
             outputs: Vec::new(),
             built: HashMap::new(),
             last: None,
-            read: Array2::zeros((0, 0)),
             flush,
         })
     }
@@ -138,7 +136,11 @@ impl Platform for CudaPlatform<'_> {
         built.built.plan().to_string()
     }
 
-    fn poison(&mut self) -> Result<(), String> {
+    fn shape(&self) -> (usize, usize) {
+        (self.a.nrows(), self.v.ncols())
+    }
+
+    fn prepare(&mut self, _calls: usize) -> Result<(), String> {
         let poisoned = self.outputs.iter_mut().try_for_each(DeviceMatrix::poison);
         poisoned.and_then(|()| self.device.synchronize()).map_err(|error| error.to_string())
     }
@@ -147,7 +149,12 @@ impl Platform for CudaPlatform<'_> {
         CALLS_MAX
     }
 
-    fn sample(&mut self, built: &mut CudaBuilt, calls: usize) -> Result<Sample, String> {
+    fn sample(
+        &mut self,
+        built: &mut CudaBuilt,
+        _inputs: Inputs,
+        calls: usize,
+    ) -> Result<Sample, String> {
         let (v, y) = (&self.inputs[built.input], &mut self.outputs[built.output]);
         self.last = Some((built.output, built.built.clone()));
         let span = self
@@ -167,13 +174,17 @@ impl Platform for CudaPlatform<'_> {
         self.device.synchronize().map_err(|error| error.to_string())
     }
 
-    fn output(&mut self) -> Result<ArrayView2<'_, f32>, String> {
-        let (output, built) = self.last.as_ref().ok_or("nothing was written")?;
-        self.read = built.read(&self.outputs[*output]).map_err(|error| error.to_string())?;
-        Ok(self.read.view())
+    fn has_outputs_of_each(&self) -> bool {
+        false
     }
 
-    fn flush(&mut self) -> Result<(), String> {
+    fn output(&mut self, _call: usize, part: &Part) -> Result<Called, String> {
+        let (output, built) = self.last.as_ref().ok_or("nothing was written")?;
+        let y = built.read(&self.outputs[*output]).map_err(|error| error.to_string())?;
+        Ok(Called::of(part, self.v, y.view()))
+    }
+
+    fn flush(&mut self, _built: &mut CudaBuilt) -> Result<(), String> {
         let flushed = self.flush.fill(1).and_then(|()| self.device.synchronize());
         flushed.map_err(|error| error.to_string())
     }

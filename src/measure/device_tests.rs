@@ -6,7 +6,7 @@ use record::timings::{
 };
 use std::cell::RefCell;
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::Array2;
 
 use super::tests::golden;
 use std::sync::OnceLock;
@@ -134,7 +134,11 @@ impl<'a> Platform for MockDevice<'a> {
         format!("{}: as scripted", built.script.name)
     }
 
-    fn poison(&mut self) -> Result<(), String> {
+    fn shape(&self) -> (usize, usize) {
+        self.y.dim()
+    }
+
+    fn prepare(&mut self, _calls: usize) -> Result<(), String> {
         self.diary.borrow_mut().push("poison".into());
         self.y.fill(f32::NAN);
         Ok(())
@@ -144,7 +148,12 @@ impl<'a> Platform for MockDevice<'a> {
         100
     }
 
-    fn sample(&mut self, built: &mut MockBuilt<'a>, calls: usize) -> Result<Sample, String> {
+    fn sample(
+        &mut self,
+        built: &mut MockBuilt<'a>,
+        _inputs: Inputs,
+        calls: usize,
+    ) -> Result<Sample, String> {
         assert!((1..=self.calls_max()).contains(&calls), "{calls}");
         let (script, index) = (built.script, built.samples);
         built.samples += 1;
@@ -170,12 +179,16 @@ impl<'a> Platform for MockDevice<'a> {
         Ok(())
     }
 
-    fn output(&mut self) -> Result<ArrayView2<'_, f32>, String> {
-        self.diary.borrow_mut().push("output".into());
-        Ok(self.y.view())
+    fn has_outputs_of_each(&self) -> bool {
+        false
     }
 
-    fn flush(&mut self) -> Result<(), String> {
+    fn output(&mut self, _call: usize, part: &Part) -> Result<Called, String> {
+        self.diary.borrow_mut().push("output".into());
+        Ok(Called::of(part, self.v.view(), self.y.view()))
+    }
+
+    fn flush(&mut self, _built: &mut MockBuilt<'a>) -> Result<(), String> {
         self.diary.borrow_mut().push("flush".into());
         Ok(())
     }
@@ -195,6 +208,7 @@ const CASE: Case = Case {
 
 const PLAN: Plan = Plan {
     seed: 3,
+    secret: 3,
     budget_ns: 10_000_000,
     samples_min: 4,
     samples_max: 4,
@@ -237,8 +251,8 @@ fn run_with(
         name: Script::name(operator),
         operator,
         kind: operator.kind,
-        library: "mock",
-        version: "1",
+        library: "mock".into(),
+        version: "1".into(),
     };
     let rivals: Vec<_> = baselines.iter().map(contender).collect();
     let instruments =
@@ -250,7 +264,7 @@ fn run_with(
         &rivals,
         plan,
         &instruments,
-        &mut |name, y| if y == want { Ok(()) } else { Err(format!("{name} is wrong")) },
+        &mut |name, called| if called.y == want { Ok(()) } else { Err(format!("{name} is wrong")) },
     );
     (timings, diary.into_inner())
 }
@@ -431,7 +445,7 @@ fn every_sample_is_poisoned_and_two_and_the_first_call_are_looked_at() {
         want.extend(sample);
         want.extend(timings.operator.checked_samples.contains(&index).then_some("output"));
     }
-    want.extend(["flush", "skip x 1"]);
+    want.extend(["poison", "flush", "skip x 1"]);
     assert_eq!(diary, want);
     assert_eq!(timings.operator.checked_samples.len(), 2);
 

@@ -5,23 +5,25 @@
 //! contender whose output it refused gets no timing, only its raw samples.
 
 mod clock;
-mod cpu;
 mod cuda;
 mod energy;
 mod platform;
 mod roofline;
 mod schedule;
+mod workers;
 
 pub use clock::{Clock, MockClock, RealClock};
-pub use cpu::{CacheFlush, CpuBuilt, CpuPlatform, with_threads};
 pub use cuda::{CudaBuilt, CudaPlatform, element_bytes};
 pub use energy::{EnergyCounter, MockEnergy, POWERCAP, Rapl, WINDOW_S_MIN, energy_j};
-pub use platform::{Contender, Platform};
+pub use platform::{Called, Contender, Inputs, Part, Platform};
 
 pub use roofline::host_roofline;
 pub use schedule::{Case, Check, Instruments, Plan, measure};
+pub use workers::{Draw, Remote, SharedA, Slots, WorkerPlatform, rivals, slots};
 
 #[cfg(test)]
 mod device_tests;
+#[cfg(test)]
+mod in_process;
 #[cfg(test)]
 mod tests;

@@ -1,16 +1,15 @@
 //! Where contenders run, as a trait: the schedule gives calls and gets times, whether they were
 //! made on a host's threads, on a device or in a test.
 
-use ndarray::ArrayView2;
+use ndarray::{Array2, ArrayView2, Axis};
 use record::timings::Sample;
 
-use crate::operator::Operator;
 use record::baseline::Kind;
 
 /// Owns A (m x k), V (k x n) and Y (m x n) of one case, in host or device memory, and the clock
 /// that times a call best. Calls are made one after the other, from one thread of the host.
 ///
-/// An `Err` of [`Platform::build`], [`Platform::poison`], [`Platform::sample`] or
+/// An `Err` of [`Platform::build`], [`Platform::prepare`], [`Platform::sample`] or
 /// [`Platform::flush`] takes the contender at hand out of the case, with the text as its reason.
 pub trait Platform {
     /// What a contender is built from.
@@ -21,12 +20,20 @@ pub trait Platform {
     /// Threads of the host that multiply; 1 on a device, whose calls one thread launches.
     fn threads(&self) -> usize;
 
+    /// m and n.
+    fn shape(&self) -> (usize, usize);
+
     /// The device's name, such as `NVIDIA H200`; `None` where the host multiplies.
     fn device(&self) -> Option<String>;
 
     /// Builds a contender from A and returns when that is done, on the device as well: the caller
     /// times it with the host's clock.
     fn build(&mut self, operator: &Self::Operator) -> Result<Self::Built, String>;
+
+    /// Gives back what a contender was built into.
+    fn drop_built(&mut self, built: Self::Built) {
+        drop(built);
+    }
 
     /// Bytes that `built` keeps between calls, A's own if it is used in place; of device memory
     /// where a device multiplies.
@@ -35,33 +42,107 @@ pub trait Platform {
     /// How `built` holds A, and why.
     fn plan(&self, built: &Self::Built) -> String;
 
-    /// Makes every element of Y a NaN. Never timed.
-    fn poison(&mut self) -> Result<(), String>;
+    /// Draws a V of its own for each of the next `calls` fresh calls, 1 <= `calls` <= [`Platform::calls_max`], and
+    /// makes every element of their Y's a NaN. Never timed.
+    fn prepare(&mut self, calls: usize) -> Result<(), String>;
 
-    /// The most calls that one sample can have: a device's are queued before the first may start.
+    /// The most calls that one sample can have: each has a V and a Y of its own, and a device's are queued before the
+    /// first may start.
     fn calls_max(&self) -> usize;
 
     /// Times exactly `calls` calls back to back, 1 <= `calls` <= [`Platform::calls_max`], each
-    /// from the plain V to the whole Y, and returns when Y is there.
-    fn sample(&mut self, built: &mut Self::Built, calls: usize) -> Result<Sample, String>;
+    /// from the plain V to the whole Y, and returns when the last Y is there.
+    fn sample(
+        &mut self,
+        built: &mut Self::Built,
+        inputs: Inputs,
+        calls: usize,
+    ) -> Result<Sample, String>;
 
     /// Makes as many calls, of any number, without timing them, as densely as the platform can:
     /// energy windows are filled with these, so that no clock or sensor is paid for in between.
     fn run(&mut self, built: &mut Self::Built, calls: usize) -> Result<(), String>;
 
-    /// Y as it is now, m x n, widened to f32. An `Err` counts as an output that is wrong.
-    fn output(&mut self) -> Result<ArrayView2<'_, f32>, String>;
+    /// Time of a sample of so many calls in which nothing is multiplied, in ns: what the way to a contender and back
+    /// takes. `None` where there is no way.
+    fn overhead_ns(&mut self, _built: &mut Self::Built, _calls: usize) -> Option<u64> {
+        None
+    }
 
-    /// Leaves nothing of A, V and Y in the caches (a device's L2).
-    fn flush(&mut self) -> Result<(), String>;
+    /// Whether each fresh call has a V and a Y of its own. Where it has not, as on a device, the last call of a checked
+    /// sample is looked at and no other.
+    fn has_outputs_of_each(&self) -> bool {
+        true
+    }
+
+    /// A part of a fresh call, the first being 0, as its Y is now. An `Err` counts as an output that is wrong.
+    fn output(&mut self, call: usize, part: &Part) -> Result<Called, String>;
+
+    /// Changes of the float environment that calls left, since this was last asked.
+    fn float_environment_changes(&mut self) -> u64 {
+        0
+    }
+
+    /// Leaves nothing of A, V and Y in the caches that `built` uses (a device's L2).
+    fn flush(&mut self, built: &mut Self::Built) -> Result<(), String>;
+}
+
+/// The V that a call gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inputs {
+    /// The one that [`Platform::prepare`] drew for it, which no call had before.
+    Fresh,
+    /// One of a few that are used again and again, none of which a fresh call has.
+    Ring,
+}
+
+/// What is looked at of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    Whole,
+    /// Where these rows and columns of Y meet.
+    Block {
+        rows: Vec<usize>,
+        columns: Vec<usize>,
+    },
+}
+
+impl Part {
+    /// Where in Y an element of the part is.
+    pub fn place(&self, i: usize, j: usize) -> (usize, usize) {
+        match self {
+            Part::Whole => (i, j),
+            Part::Block { rows, columns } => (rows[i], columns[j]),
+        }
+    }
+}
+
+/// A call that was made: the columns of V that matter, and Y where it is looked at, widened to f32.
+pub struct Called {
+    pub part: Part,
+    pub v: Array2<f32>,
+    pub y: Array2<f32>,
+}
+
+impl Called {
+    /// The part of a call with this V and Y.
+    pub fn of(part: &Part, v: ArrayView2<'_, f32>, y: ArrayView2<'_, f32>) -> Called {
+        let (v, y) = match part {
+            Part::Whole => (v.to_owned(), y.to_owned()),
+            Part::Block { rows, columns } => {
+                (v.select(Axis(1), columns), y.select(Axis(0), rows).select(Axis(1), columns))
+            }
+        };
+        Called { part: part.clone(), v, y }
+    }
 }
 
 /// The operator or a baseline, with what is known of it.
-pub struct Contender<'a, O = &'a dyn Operator> {
+pub struct Contender<O> {
     pub name: String,
     pub operator: O,
     /// `None` for the operator under test.
     pub kind: Option<Kind>,
-    pub library: &'a str,
-    pub version: &'a str,
+    pub library: String,
+    pub version: String,
 }

@@ -19,6 +19,10 @@ use crate::backend::cpu::{Isa, flops_per_round, fma_rounds, read_sum};
 const FMA_ROUNDS: u64 = 1 << 18;
 /// Runs of each loop, of which the fastest is kept.
 const RUNS: usize = 9;
+/// A buffer of more bytes than this is read fewer times.
+const LARGE_BYTES: usize = 256 << 20;
+/// Runs over such a buffer.
+const LARGE_RUNS: usize = 3;
 /// Words of the buffer that stays in the nearest caches of each thread: 16 KiB.
 const CACHED_WORDS: usize = 16 << 7;
 /// Reads of that buffer in one run.
@@ -32,8 +36,8 @@ const CACHED_READS: usize = 1024;
 /// the high side, where nothing true is called impossible.
 pub fn host_roofline(clock: &dyn Clock, threads: usize, cache_bytes: u64) -> Roofline {
     let (isa, threads) = (Isa::best(), threads.max(1));
-    let best_ns = |work: &dyn Fn() -> u64| {
-        (0..RUNS)
+    let best_of = |runs: usize, work: &dyn Fn() -> u64| {
+        (0..runs)
             .map(|_| {
                 let start = clock.now_ns();
                 black_box(work());
@@ -43,6 +47,7 @@ pub fn host_roofline(clock: &dyn Clock, threads: usize, cache_bytes: u64) -> Roo
             .unwrap_or(0)
             .max(1) as f64
     };
+    let best_ns = |work: &dyn Fn() -> u64| best_of(RUNS, work);
     let fma_ns = best_ns(&|| u64::from(fma_rounds(isa, FMA_ROUNDS).to_bits()));
     let cached = vec![1u64; CACHED_WORDS];
     let cached_ns =
@@ -50,9 +55,11 @@ pub fn host_roofline(clock: &dyn Clock, threads: usize, cache_bytes: u64) -> Roo
     // Four times the caches, so that what is left of one run cannot help the next.
     let words = (cache_bytes as usize / 2).max(CACHED_WORDS * threads);
     let large = vec![1u64; words];
-    let mut memory_ns = best_ns(&|| read_sum(isa, black_box(&large)));
+    // A read of so much lasts long enough to be told from noise, and nine of them are waited for.
+    let runs = if 8 * words > LARGE_BYTES { LARGE_RUNS } else { RUNS };
+    let mut memory_ns = best_of(runs, &|| read_sum(isa, black_box(&large)));
     if threads > 1 {
-        let all = best_ns(&|| {
+        let all = best_of(runs, &|| {
             let chunks = large.par_chunks(words.div_ceil(threads)).with_max_len(1);
             chunks.map(|chunk| read_sum(isa, black_box(chunk))).reduce(|| 0, |x, y| x ^ y)
         });

@@ -13,7 +13,7 @@ use ndarray::ArrayView2;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use super::{Clock, Contender, EnergyCounter, Platform};
+use super::{Called, Clock, Contender, EnergyCounter, Inputs, Part, Platform};
 use crate::backend::cpu::{float_environment_is_ieee, reset_float_environment};
 use record::timings::{
     CaseTimings, ElementBytes, Energy, Roofline, Rule, Sample, Spent, Timed, Warmup, Window, Work,
@@ -23,8 +23,10 @@ use record::timings::{
 /// How much time a case may take, and how it is spent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Plan {
-    /// Orders, the checked sample and the bootstrap follow from it.
+    /// The bootstrap follows from it.
     pub seed: u64,
+    /// The order of contenders, and what is looked at of their outputs, follow from it: no contender knows it.
+    pub secret: u64,
     /// For all timed rounds of a case; at least `samples_min` rounds are made.
     pub budget_ns: u64,
     pub samples_min: usize,
@@ -57,6 +59,7 @@ impl Plan {
     pub fn quick(threads: usize, seed: u64) -> Plan {
         Plan {
             seed,
+            secret: seed,
             budget_ns: 60_000_000,
             samples_min: 3,
             samples_max: 100,
@@ -73,10 +76,21 @@ impl Plan {
         }
     }
 
+    /// The plan with as many cold calls as leave most of the time for others: before each, caches of so many bytes are
+    /// read twice over. None where one alone takes longer than the timed rounds may.
+    pub fn within(self, cache_bytes: u64) -> Plan {
+        const BYTES_PER_NS: f64 = 10.0;
+        let flush_ns = 2.0 * cache_bytes as f64 / BYTES_PER_NS;
+        // Each for the operator and for its best rival.
+        let affordable = (self.budget_ns as f64 / (2.0 * flush_ns)) as usize;
+        Plan { cold_samples: self.cold_samples.min(affordable), ..self }
+    }
+
     /// For figures that are published, on the host's threads: about 20 s a case.
     pub fn thorough(threads: usize, seed: u64) -> Plan {
         Plan {
             seed,
+            secret: seed,
             budget_ns: 15_000_000_000,
             samples_min: 10,
             samples_max: 1000,
@@ -98,6 +112,7 @@ impl Plan {
     pub fn device(seed: u64) -> Plan {
         Plan {
             seed,
+            secret: seed,
             budget_ns: 1_000_000_000,
             samples_min: 10,
             samples_max: 200,
@@ -178,8 +193,8 @@ pub struct Instruments<'a> {
     pub roofline: &'a Roofline,
 }
 
-/// Gets a contender's name and its output (m x n) and says what is wrong with it.
-pub type Check<'a> = dyn FnMut(&str, ArrayView2<'_, f32>) -> Result<(), String> + 'a;
+/// Gets a contender's name and a call that it made, or a part of it, and says what is wrong with it.
+pub type Check<'a> = dyn FnMut(&str, &Called) -> Result<(), String> + 'a;
 
 /// Measures the operator and its rivals on one case. All of them are built at the same time, so
 /// each that keeps a copy of A adds to the memory needed.
@@ -190,14 +205,14 @@ pub type Check<'a> = dyn FnMut(&str, ArrayView2<'_, f32>) -> Result<(), String> 
 pub fn measure<P: Platform>(
     platform: &mut P,
     case: &Case,
-    operator: &Contender<'_, P::Operator>,
-    baselines: &[Contender<'_, P::Operator>],
+    operator: &Contender<P::Operator>,
+    baselines: &[Contender<P::Operator>],
     plan: &Plan,
     instruments: &Instruments<'_>,
     check: &mut Check<'_>,
 ) -> CaseTimings {
     let (clock, work) = (instruments.clock, case.work());
-    let mut random = ChaCha8Rng::seed_from_u64(plan.seed);
+    let mut random = ChaCha8Rng::seed_from_u64(plan.secret);
     let mut spent = Spent::default();
     let mut since = clock.now_ns();
     // The time since the last lap.
@@ -239,8 +254,8 @@ pub fn measure<P: Platform>(
             if hopeless[lane] && !is_checked {
                 continue;
             }
-            let check = is_checked.then_some(&mut *check);
-            spent.check_ns += lanes[lane].turn(platform, plan, clock, check);
+            spent.check_ns +=
+                lanes[lane].turn(platform, plan, clock, check, is_checked, &mut random);
         }
         rounds_made += 1;
         if is_last {
@@ -263,6 +278,7 @@ pub fn measure<P: Platform>(
             threads: platform.threads(),
             rounds: rounds_made,
             spent: None,
+            inputs: None,
             work,
             live_rows: Some(case.live_rows),
             live_columns: Some(case.live_columns),
@@ -283,7 +299,7 @@ pub fn measure<P: Platform>(
     let (published, best) = (lane_of(Rule::Published), lane_of(Rule::Best));
     for _ in 0..plan.cold_samples {
         for lane in [Some(0), best].into_iter().flatten() {
-            lanes[lane].cold(platform);
+            spent.check_ns += lanes[lane].cold(platform, clock, check, &mut random);
         }
     }
     spent.cold_ns = lap();
@@ -370,15 +386,15 @@ struct Lane<P: Platform> {
 impl<P: Platform> Lane<P> {
     fn build(
         platform: &mut P,
-        contender: &Contender<'_, P::Operator>,
+        contender: &Contender<P::Operator>,
         plan: &Plan,
         clock: &dyn Clock,
     ) -> Lane<P> {
         let mut timed = Timed {
             name: contender.name.clone(),
             kind: contender.kind,
-            library: contender.library.into(),
-            version: contender.version.into(),
+            library: contender.library.clone(),
+            version: contender.version.clone(),
             threads: platform.threads(),
             verified: None,
             failure: None,
@@ -387,8 +403,10 @@ impl<P: Platform> Lane<P> {
             bytes_held: 0,
             warmup: Warmup::default(),
             calls_per_sample: 1,
+            overhead_ns: None,
             samples_ns: Vec::new(),
             checked_samples: Vec::new(),
+            checked_elements: 0,
             cold_samples_ns: Vec::new(),
             device_samples: Vec::new(),
             device_cold_samples: Vec::new(),
@@ -403,7 +421,9 @@ impl<P: Platform> Lane<P> {
         let mut built: Option<P::Built> = None;
         for index in 0..untimed + samples.max(1) {
             // The one before is dropped first: two would hold twice the memory.
-            drop(built.take());
+            if let Some(built) = built.take() {
+                platform.drop_built(built);
+            }
             let start = clock.now_ns();
             match platform.build(&contender.operator) {
                 Ok(new) => {
@@ -460,14 +480,15 @@ impl<P: Platform> Lane<P> {
             return 0;
         }
         let called = self.call_or_leave(|built| {
-            platform.poison()?;
+            platform.prepare(1)?;
             platform.run(built, 1)
         });
         if called.is_none() {
             return 0;
         }
         let start = clock.now_ns();
-        let outcome = platform.output().and_then(|y| check(&self.timed.name, y));
+        let outcome =
+            platform.output(0, &Part::Whole).and_then(|called| check(&self.timed.name, &called));
         if let Err(reason) = outcome {
             self.timed.failure = Some(reason);
             self.timed.verified = Some(false);
@@ -484,7 +505,9 @@ impl<P: Platform> Lane<P> {
         let mut alike = 0;
         loop {
             let calls = self.timed.calls_per_sample;
-            let Some(sample) = self.call_or_leave(|built| platform.sample(built, calls)) else {
+            let Some(sample) =
+                self.call_or_leave(|built| platform.sample(built, Inputs::Ring, calls))
+            else {
                 break;
             };
             self.timed.warmup.calls += calls;
@@ -507,6 +530,9 @@ impl<P: Platform> Lane<P> {
         }
         let recent = &times_ns[times_ns.len().saturating_sub(SETTLE_WINDOW)..];
         self.warm_ns = if recent.is_empty() { 0.0 } else { median(recent) };
+        let calls = self.timed.calls_per_sample;
+        self.timed.overhead_ns =
+            self.built.as_mut().and_then(|built| platform.overhead_ns(built, calls));
         self.timed.bytes_held = self.built.as_ref().map_or(0, |built| platform.bytes_held(built));
     }
 
@@ -529,13 +555,15 @@ impl<P: Platform> Lane<P> {
         ((ENERGY_BATCH_NS / self.warm_ns.max(1.0)) as usize).max(1)
     }
 
-    /// Returns how many nanoseconds checking took.
+    /// Returns how many nanoseconds preparing and checking took.
     fn turn(
         &mut self,
         platform: &mut P,
         plan: &Plan,
         clock: &dyn Clock,
-        check: Option<&mut Check<'_>>,
+        check: &mut Check<'_>,
+        one_whole: bool,
+        random: &mut ChaCha8Rng,
     ) -> u64 {
         let start = clock.now_ns();
         while !self.is_self_warming() {
@@ -547,37 +575,104 @@ impl<P: Platform> Lane<P> {
             }
         }
         let calls = self.timed.calls_per_sample;
-        let sample = self.call_or_leave(|built| {
-            platform.poison()?;
-            platform.sample(built, calls)
-        });
-        let Some(sample) = sample else { return 0 };
+        let start = clock.now_ns();
+        if self.call_or_leave(|_| platform.prepare(calls)).is_none() {
+            return 0;
+        }
+        let prepare_ns = clock.now_ns() - start;
+        let sample = self.call_or_leave(|built| platform.sample(built, Inputs::Fresh, calls));
+        let Some(sample) = sample else { return prepare_ns };
         self.timed.samples_ns.push(per_call_ns(&sample, calls));
         if platform.device().is_some() {
             self.timed.device_samples.push(sample);
         }
         let start = clock.now_ns();
-        if let Some(check) = check {
+        if one_whole {
             self.timed.checked_samples.push(self.timed.samples_ns.len() - 1);
-            let outcome = platform.output().and_then(|y| check(&self.timed.name, y));
-            // One wrong output is enough, and the first reason is kept.
-            self.timed.verified = Some(self.timed.verified != Some(false) && outcome.is_ok());
-            self.timed.failure = self.timed.failure.take().or(outcome.err());
         }
-        clock.now_ns() - start
+        self.look(platform, check, calls, one_whole, random);
+        self.timed.float_environment_changes += platform.float_environment_changes() as usize;
+        prepare_ns + clock.now_ns() - start
     }
 
-    fn cold(&mut self, platform: &mut P) {
+    /// Looks at elements of each of the calls just made, and at one of them whole if that is wanted. What is looked at
+    /// is drawn now that the outputs are there.
+    fn look(
+        &mut self,
+        platform: &mut P,
+        check: &mut Check<'_>,
+        calls: usize,
+        one_whole: bool,
+        random: &mut ChaCha8Rng,
+    ) {
+        let has_each = platform.has_outputs_of_each();
+        if !has_each && !one_whole {
+            return;
+        }
+        let first = if has_each { 0 } else { calls - 1 };
+        let whole = one_whole.then(|| first + random.next_u64() as usize % (calls - first));
+        let mut outcome = Ok(());
+        for call in first..calls {
+            let part = match whole == Some(call) {
+                true => Part::Whole,
+                false => block(platform.shape(), random),
+            };
+            if let Part::Block { rows, columns } = &part {
+                self.timed.checked_elements += (rows.len() * columns.len()) as u64;
+            }
+            let seen = platform.output(call, &part);
+            outcome = outcome.and(seen.and_then(|called| check(&self.timed.name, &called)));
+        }
+        // One wrong output is enough, and the first reason is kept. Elements alone do not make it right.
+        let is_right = outcome.is_ok();
+        self.timed.verified = match (self.timed.verified, is_right) {
+            (Some(verified), _) => Some(verified && is_right),
+            (None, true) => one_whole.then_some(true),
+            (None, false) => Some(false),
+        };
+        self.timed.failure = self.timed.failure.take().or(outcome.err());
+    }
+
+    /// Returns how many nanoseconds preparing and checking took.
+    fn cold(
+        &mut self,
+        platform: &mut P,
+        clock: &dyn Clock,
+        check: &mut Check<'_>,
+        random: &mut ChaCha8Rng,
+    ) -> u64 {
         let sample = self.call_or_leave(|built| {
-            platform.flush()?;
-            platform.sample(built, 1)
+            platform.prepare(1)?;
+            platform.flush(built)?;
+            platform.sample(built, Inputs::Fresh, 1)
         });
-        let Some(sample) = sample else { return };
+        let Some(sample) = sample else { return 0 };
         self.timed.cold_samples_ns.push(per_call_ns(&sample, 1));
         if platform.device().is_some() {
             self.timed.device_cold_samples.push(sample);
         }
+        let start = clock.now_ns();
+        self.look(platform, check, 1, false, random);
+        clock.now_ns() - start
     }
+}
+
+/// Elements of a Y of this shape that are looked at in each timed call, at least, where there are as many.
+const ELEMENTS: usize = 256;
+
+/// Rows and columns that meet in [`ELEMENTS`] elements.
+fn block((m, n): (usize, usize), random: &mut ChaCha8Rng) -> Part {
+    let across = n.min(16usize.max(ELEMENTS.div_ceil(m.clamp(1, 16))));
+    let down = m.min(ELEMENTS.div_ceil(across.max(1)));
+    let mut pick = |count: usize, of: usize| {
+        let mut all = std::collections::BTreeSet::new();
+        // Few of many: hardly any is drawn twice. Many of few: all are taken.
+        while count < of && all.len() < count {
+            all.insert((random.next_u64() % of as u64) as usize);
+        }
+        if count >= of { (0..of).collect() } else { all.into_iter().collect() }
+    };
+    Part::Block { rows: pick(down, m), columns: pick(across, n) }
 }
 
 /// Whole nanoseconds, and at least one, so that it can be divided by.

@@ -8,7 +8,9 @@ use ndarray::{Array2, ArrayView2, ArrayViewMut2};
 
 use std::sync::OnceLock;
 
+use super::in_process::InProcess;
 use super::*;
+use crate::baseline::Host;
 use crate::operator::{Built, Error, Operator, Staged};
 use contract::arithmetic::bounded;
 use record::baseline::Kind;
@@ -109,6 +111,7 @@ const ROOFLINE: Roofline = Roofline {
 
 const PLAN: Plan = Plan {
     seed: 3,
+    secret: 3,
     budget_ns: 100_000,
     samples_min: 2,
     samples_max: 4,
@@ -128,8 +131,9 @@ fn a() -> Array2<f32> {
     Array2::from_diag_elem(4, 2.0)
 }
 
-fn contender(operator: &Scripted, kind: Option<Kind>) -> Contender<'_> {
-    Contender { name: operator.name(), operator, kind, library: "lib", version: "1" }
+fn contender(operator: &Scripted, kind: Option<Kind>) -> Contender<&dyn Operator> {
+    let (library, version) = ("lib".into(), "1".into());
+    Contender { name: operator.name(), operator, kind, library, version }
 }
 
 fn run(
@@ -146,13 +150,16 @@ fn run(
     let instruments =
         Instruments { clock: &stage.clock, idle: &OnceLock::new(), energy, roofline: &ROOFLINE };
     measure(
-        &mut CpuPlatform::new(a.view(), v.view(), 1, &stage.clock, &|| {}),
+        &mut InProcess::new(a.view(), v.view(), &stage.clock),
         &Case::of(a.view(), 2, 0.75, ElementBytes::F32),
         &contender(operator, None),
         &baselines,
         plan,
         &instruments,
-        &mut |name, y| if y == want { Ok(()) } else { Err(format!("{name} is wrong")) },
+        &mut |name, called| {
+            let want = Called::of(&called.part, v.view(), want.view());
+            if called.y == want.y { Ok(()) } else { Err(format!("{name} is wrong")) }
+        },
     )
 }
 
@@ -282,8 +289,18 @@ fn random_matrix(rows: usize, cols: usize, zeros: u32, seed: u32) -> Array2<f32>
 
 #[test]
 fn real_rivals_are_measured_and_verified_within_the_bound() {
-    let all = crate::baseline::all(1);
-    let contenders: Vec<_> = all.available.iter().map(Contender::from).collect();
+    let all: Vec<_> =
+        Host::ALL.into_iter().flat_map(|host| crate::baseline::of(host, 1).available).collect();
+    let contenders: Vec<Contender<&dyn Operator>> = all
+        .iter()
+        .map(|baseline| Contender {
+            name: baseline.operator.name(),
+            operator: &*baseline.operator,
+            kind: Some(baseline.kind),
+            library: baseline.library.clone(),
+            version: baseline.version.clone(),
+        })
+        .collect();
     // The embedded CSR stands in for the operator.
     let (operator, baselines): (Vec<_>, Vec<_>) =
         contenders.into_iter().partition(|contender| contender.library == "embedded CSR");
@@ -299,15 +316,16 @@ fn real_rivals_are_measured_and_verified_within_the_bound() {
     };
     let mut checks = 0;
     let timings = measure(
-        &mut CpuPlatform::new(a.view(), v.view(), 1, &clock, &|| {}),
+        &mut InProcess::new(a.view(), v.view(), &clock),
         &Case::of(a.view(), 19, 0.8, ElementBytes::F32),
         &operator,
         &baselines,
         &Plan { budget_ns: 20_000_000, ..Plan::quick(1, 5) },
         &instruments,
-        &mut |_, y| {
+        &mut |_, called| {
+            let Part::Whole = called.part else { return Ok(()) };
             checks += 1;
-            for ((i, j), &y) in y.indexed_iter() {
+            for ((i, j), &y) in called.y.indexed_iter() {
                 let (row, column) = (a.row(i).to_vec(), v.column(j).to_vec());
                 let want = bounded::reference(&row, &column);
                 let bound = bounded::bound(127, bounded::magnitude(&row, &column));

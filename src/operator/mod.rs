@@ -47,6 +47,25 @@ pub trait Operator: Send + Sync {
     }
 }
 
+impl Operator for &dyn Operator {
+    fn name(&self) -> String {
+        (**self).name()
+    }
+
+    fn build<'a>(&self, a: ArrayView2<'a, f32>) -> Result<Box<dyn Built + 'a>, Error> {
+        (**self).build(a)
+    }
+
+    fn stage(
+        &self,
+        v: ArrayView2<'_, f32>,
+        staged: &mut Staged,
+        threads: usize,
+    ) -> Result<(), Error> {
+        (**self).stage(v, staged, threads)
+    }
+}
+
 /// An operator built from one A (m' x k).
 pub trait Built: Send + Sync {
     /// Writes every element of `y` (m' x n), dead rows as zeros. `staged` is what

@@ -15,12 +15,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal as Sent, kill_process, set_parent_process_death_signal};
 use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 
-use super::{After, Death, LINE, Role, is_code};
+use super::{After, Death, LINE, MARK, Role, is_code};
 use crate::signal::{self, Signal};
-
-/// Makes a process a child: the parent's id and the path of its pipe. The child's own children have another parent, and
-/// are refused.
-const MARK: &str = "SPARSE_VERIFY_CHILD_OF";
 
 /// Time that the child has to write what it has after INT or TERM. Records are written in well under a second.
 const GRACE: Duration = Duration::from_secs(5);

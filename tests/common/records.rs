@@ -195,6 +195,7 @@ fn machine() -> Environment {
         isa: "avx2".into(),
         isa_available: vec!["portable".into(), "avx2".into()],
         sha_instructions: true,
+        preloaded: Vec::new(),
         float_environment_is_ieee: true,
     }
 }
@@ -284,7 +285,9 @@ fn timings(case: &CaseRecord, ms: f64) -> CaseTimings {
             warmup: Warmup { calls: 10, settled: true },
             calls_per_sample: 1,
             samples_ns: samples_ns.map(|ns| ns as u64).to_vec(),
+            overhead_ns: None,
             checked_samples: vec![1],
+            checked_elements: 0,
             cold_samples_ns: Vec::new(),
             device_samples: samples_ns.map(sample).to_vec(),
             device_cold_samples: Vec::new(),
@@ -317,6 +320,7 @@ fn timings(case: &CaseRecord, ms: f64) -> CaseTimings {
         threads: 1,
         rounds: 3,
         spent: None,
+        inputs: None,
         work: Work { flops: 0.0, bytes: 0.0 },
         live_rows: Some(case.m - structure.dead_rows),
         live_columns: Some(case.k - structure.dead_columns),

@@ -74,6 +74,7 @@ const KIT: &[&str] = &[
     "environment",
     "published",
     "baseline",
+    "worker",
     "rules",
     "check",
     "measure",

@@ -4,7 +4,6 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -34,61 +33,6 @@ fn long() -> Section<'static> {
         patterns: "uniform",
         batch: "2048",
         ..Section::default()
-    }
-}
-
-/// tests/faulty/openblas.c, built with cc; `None` where there is none.
-fn library(bench: &Workbench, misbehaviour: &str) -> Option<PathBuf> {
-    let library = bench.path("libopenblas.so.0");
-    let source = crate::common::repository("tests/faulty/openblas.c");
-    let built = Command::new("cc")
-        .args(["-shared", "-fPIC", "-O0", &format!("-DMISBEHAVE={misbehaviour}"), "-o"])
-        .args([library.as_os_str(), source.as_ref()])
-        .status();
-    match built {
-        Ok(status) => assert!(status.success(), "the library does not compile"),
-        Err(error) => {
-            eprintln!("not run: no C compiler: cc: {error}");
-            return None;
-        }
-    }
-    Some(library)
-}
-
-/// The program with such a library for OpenBLAS.
-fn with_openblas(bench: &Workbench, misbehaviour: &str) -> Option<crate::common::Ran> {
-    let library = library(bench, misbehaviour)?;
-    let mut command = bench.command(&[MANIFEST]);
-    Some(crate::common::ran(command.env("SPARSE_VERIFY_OPENBLAS", library)))
-}
-
-#[test]
-fn a_loaded_library_that_exits_with_0_gives_no_verdict() {
-    let bench = Workbench::pinned(&[Section::default()]);
-    for misbehaviour in ["EXITS", "EXITS_AT_ONCE"] {
-        let Some(ran) = with_openblas(&bench, misbehaviour) else { return };
-        assert_eq!(ran.code, 4, "{misbehaviour}: {ran:?}");
-        let said = "error: the process that did the work exited with 0 without a verdict\n";
-        assert_eq!(ran.stderr, said, "{misbehaviour}");
-    }
-}
-
-#[test]
-fn a_stack_overflow_in_a_loaded_library_is_4() {
-    let bench = Workbench::pinned(&[Section::default()]);
-    let Some(ran) = with_openblas(&bench, "OVERFLOWS") else { return };
-    assert_eq!(ran.code, 4, "{ran:?}");
-    let said = "error: the process that did the work was ended by SIG";
-    assert!(ran.stderr.contains(said), "{}", ran.stderr);
-}
-
-#[test]
-fn the_exit_handler_of_a_loaded_library_changes_no_code() {
-    for (bench, code) in
-        [(Workbench::pinned(&[Section::default()]), 0), (Workbench::new(&[Section::default()]), 3)]
-    {
-        let Some(ran) = with_openblas(&bench, "EXITS_LATER") else { return };
-        assert_eq!((ran.code, ran.stderr.as_str()), (code, ""), "{}", ran.stdout);
     }
 }
 
@@ -297,7 +241,7 @@ impl Operator for Panicking {
 }
 
 /// Audits three cases of which the operator dislikes the second, 2048 x 24 in many chunks.
-fn audited(threads: usize, measure: bool, when: fn(&Array2<f32>) -> bool) -> Vec<CaseRecord> {
+fn audited(threads: usize, when: fn(&Array2<f32>) -> bool) -> Vec<CaseRecord> {
     panics::note_places();
     let first = Section { shape: (40, 96), ..Section::default() };
     let second = Section { name: "second", shape: (8192, 24), batch: "3", ..first.clone() };
@@ -311,8 +255,7 @@ fn audited(threads: usize, measure: bool, when: fn(&Array2<f32>) -> bool) -> Vec
         isa: Isa::best(),
         threads,
         nonce: None,
-        measure,
-        any_platform: false,
+        measuring: None,
         device: None,
         weights: Resolver::new(None, true),
         operator: &operator,
@@ -345,7 +288,7 @@ fn a_panic_of_one_case_is_said_of_it_and_of_no_other() {
         [|a| a.ncols() == 24, |a| a.ncols() == 24 && a.nrows() == 64];
     for when in dislikes {
         for threads in [1, 2, 4] {
-            let cases = in_time(move || audited(threads, false, when));
+            let cases = in_time(move || audited(threads, when));
             let [first, second, third] = &cases[..] else { unreachable!("three sections") };
             assert_eq!((first.verdict, third.verdict), (Verdict::Unpinned, Verdict::Unpinned));
             assert_eq!((second.verdict, second.exit_code), (Verdict::NotRun, 4));
@@ -356,19 +299,6 @@ fn a_panic_of_one_case_is_said_of_it_and_of_no_other() {
             );
             assert!(reason.ends_with(": this A is not liked"), "{reason}");
         }
-    }
-}
-
-#[test]
-fn a_panic_while_measuring_leaves_the_bits_as_they_are() {
-    // A whole A is built for measuring only.
-    for threads in [1, 2] {
-        let cases = in_time(move || audited(threads, true, |a| a.dim() == (8192, 24)));
-        assert!(cases.iter().all(|case| case.verdict == Verdict::Unpinned), "{cases:?}");
-        assert!(cases[0].measurement.is_some() && cases[2].measurement.is_some(), "{cases:?}");
-        let reason = cases[1].measurement_reason.as_deref().expect("not measured");
-        let start = "not measured: a defect in this program: panic at tests/program/ends.rs:";
-        assert!(reason.starts_with(start) && reason.ends_with("this A is not liked"), "{reason}");
     }
 }
 
@@ -508,7 +438,7 @@ fn doctor_says_that_a_loaded_library_changed_the_floating_point_modes() {
         return eprintln!("not run: the library sets modes of x86-64");
     }
     let bench = Workbench::pinned(&[Section::default()]);
-    let Some(library) = library(&bench, "FLUSHES") else { return };
+    let Some(library) = crate::workers::library(&bench, "FLUSHES") else { return };
     let preloaded = |arguments: &[&str]| {
         let mut command = bench.command(arguments);
         crate::common::ran(command.env("LD_PRELOAD", &library))

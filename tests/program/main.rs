@@ -32,3 +32,5 @@ mod resume;
 mod shard;
 mod terminal;
 mod words;
+#[cfg(target_os = "linux")]
+mod workers;

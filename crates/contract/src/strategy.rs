@@ -1,9 +1,10 @@
 //! Strategies: names of what the skip operator leaves out.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The skip operator's way of holding A.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Strategy {
     /// Chosen by the cost model from the measured structure of A.
     #[default]

@@ -33,6 +33,10 @@ pub struct Environment {
     pub isa_available: Vec<String>,
     /// Whether SHA-256 has instructions of its own.
     pub sha_instructions: bool,
+    /// Variables and files by which the loader puts code into every process, this program's own included, such as
+    /// `LD_PRELOAD=libx.so`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub preloaded: Vec<String>,
     /// Whether this thread rounds to nearest even and keeps subnormals.
     pub float_environment_is_ieee: bool,
 }

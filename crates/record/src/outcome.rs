@@ -119,6 +119,10 @@ pub fn under(record: &Record, strict: bool, require: Require) -> Outcome {
     if let Some(only) = selection(record) {
         headline.push_str(&format!(" ({only})"));
     }
+    if !record.environment.preloaded.is_empty() {
+        let all = record.environment.preloaded.join(", ");
+        headline.push_str(&format!(", by a process that other code was put into: {all}"));
+    }
     Outcome { code, asked, present, verified, headline }
 }
 

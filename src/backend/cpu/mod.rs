@@ -1,5 +1,6 @@
 //! The CPU: dispatch paths and the kernels behind them.
 
+mod caches;
 mod csr_rows;
 mod float_environment;
 mod gemm_rs;
@@ -25,6 +26,7 @@ mod vendor;
 #[cfg(test)]
 mod chain_tests;
 
+pub use caches::CacheFlush;
 pub use csr_rows::csr_row;
 pub use float_environment::{float_environment_is_ieee, reset_float_environment};
 pub use gemm_rs::{GEMM_RS_VERSION, sgemm_gemm_rs};
@@ -37,6 +39,6 @@ pub(crate) use per_isa::per_isa;
 pub use sparse::{SparseA, spmm_chain};
 pub use synthetic::fill_synthetic;
 pub use tensor_core::{GroupSelection, GroupedA, GroupedV, gemm_tensor_core};
-pub use threads::{make_pool, parallel_for};
+pub use threads::{make_pool, parallel_for, with_threads};
 pub use tiles::{Selection, TiledA, gemm_chain};
-pub use vendor::{MklCsr, OneMkl, OpenBlas, Search, shorten_spinning};
+pub use vendor::{MklCsr, OneMkl, OpenBlas, Search};

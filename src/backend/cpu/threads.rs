@@ -69,6 +69,18 @@ pub fn parallel_for(threads: usize, items: usize, f: impl Fn(usize) + Sync) {
     });
 }
 
+/// Runs `work` where `threads` means what operators expect: on this thread for 1, else in a pool
+/// of so many.
+pub fn with_threads<T: Send>(
+    threads: usize,
+    work: impl FnOnce() -> T + Send,
+) -> Result<T, rayon::ThreadPoolBuildError> {
+    if threads <= 1 {
+        return Ok(work());
+    }
+    Ok(rayon::ThreadPoolBuilder::new().num_threads(threads).build()?.install(work))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,6 +8,7 @@ pub mod chain;
 pub mod exact;
 pub mod tensor_core;
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 pub use tensor_core::{Architecture, Model as TensorCoreModel};
@@ -15,7 +16,7 @@ pub use tensor_core::{Architecture, Model as TensorCoreModel};
 use crate::dtype::Dtype;
 
 /// How a sum over k is cut into independently accumulated slices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Slices {
     /// One chain over all k.
     One,
@@ -55,7 +56,7 @@ impl Slices {
 }
 
 /// The rule under which a case's output is computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Arithmetic {
     /// Fused multiply-add chains in binary32, ascending k; one chain or several slices.
     F32Chain(Slices),

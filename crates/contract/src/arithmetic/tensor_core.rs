@@ -11,12 +11,13 @@
 //! S. Pranesh, "Numerical behavior of NVIDIA tensor cores" (PeerJ CS 2021); the MMA-Sim and
 //! MATLAB-tensor-core projects; measurements on an H200.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 use crate::dtype::Dtype;
 
 /// An NVIDIA architecture, as far as its tensor cores' accumulation differs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Architecture {
     /// Compute capability 7.0.
     Volta,
@@ -38,7 +39,7 @@ pub const CONFIRMED: &[(Architecture, &str)] =
     &[(Architecture::Hopper, "tests/records/h200/tensor-core-vectors.json")];
 
 /// The format that operands are rounded to before they are multiplied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Format {
     /// Binary16.
     F16,
@@ -49,7 +50,7 @@ pub enum Format {
 }
 
 /// One architecture's rule for one operand format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Model {
     /// The architecture whose tensor cores follow it.
     pub architecture: Architecture,

@@ -6,8 +6,8 @@ mod sample;
 mod statistics;
 
 pub use result::{
-    CaseTimings, EnergyBasis, EnergyRatio, Rule, Speedup, Spent, Timed, Timing, Warmup,
-    published_kind,
+    CaseTimings, EnergyBasis, EnergyRatio, Rule, Speedup, Spent, Timed, TimedInputs, Timing,
+    Warmup, published_kind,
 };
 pub use roofline::{ElementBytes, GIVEN_MARGIN, MEASURED_MARGIN, Roofline, Work};
 pub use sample::{Energy, Sample, Window};

@@ -39,6 +39,19 @@ pub struct Warmup {
     pub settled: bool,
 }
 
+/// Inputs of the calls that were timed: each call had a V of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TimedInputs {
+    /// What they were drawn from: the run's nonce, or a text that was random.
+    pub nonce: String,
+    /// V's of the timed calls that there were at once; each batch had new ones.
+    pub fresh: usize,
+    /// V's that calls beside the timed ones had, again and again.
+    pub ring: usize,
+    /// Bytes of these V's and of their Y's.
+    pub bytes: u64,
+}
+
 /// Where the time of a case's measurement went, by the host's clock: for whoever waits for it, and no
 /// part of any figure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -82,13 +95,20 @@ pub struct Timed {
     pub bytes_held: usize,
     /// How its warm-up went.
     pub warmup: Warmup,
-    /// Calls in a row in each sample, of which the last left the output that may be checked.
+    /// Calls in a row in each sample.
     pub calls_per_sample: usize,
+    /// Time of a sample in which nothing is multiplied, in ns: part of every sample, and not taken off; `None` where
+    /// the calls are made in the process that times them, and in records that did not note it.
+    #[serde(default)]
+    pub overhead_ns: Option<u64>,
     /// Every sample, in order, as the time of one call from the plain V to the whole Y, with
     /// caches as the calls before left them.
     pub samples_ns: Vec<u64>,
-    /// Indices of the samples whose output was checked.
+    /// Indices of the samples of which one output was compared whole.
     pub checked_samples: Vec<usize>,
+    /// Elements recomputed of the other outputs; 0 in records that did not note it.
+    #[serde(default)]
+    pub checked_elements: u64,
     /// Timed calls with empty caches, one at a time.
     pub cold_samples_ns: Vec<u64>,
     /// What stands behind each of `samples_ns` on a device, throttled ones as well: the times of
@@ -304,6 +324,9 @@ pub struct CaseTimings {
     pub rounds: usize,
     /// `None` in records of versions that did not note it.
     pub spent: Option<Spent>,
+    /// What the timed calls multiplied; `None` on a device, whose calls share one V, and in records that did not note it.
+    #[serde(default)]
+    pub inputs: Option<TimedInputs>,
     /// What skips zeros cannot do without.
     pub work: Work,
     /// Rows of A that have a non-zero, and columns; `None` in records of versions that did not note them.

@@ -11,7 +11,7 @@ use ndarray::{Array2, ArrayView2, ArrayViewMut2, CowArray, Ix2};
 
 pub use find::Search;
 pub use onemkl::{MklCsr, OneMkl};
-pub use openblas::{OpenBlas, shorten_spinning};
+pub use openblas::OpenBlas;
 
 /// Row-major, and no transposition, in CBLAS and in oneMKL's sparse interface.
 const ROW_MAJOR: i32 = 101;

@@ -41,7 +41,6 @@ impl OpenBlas {
         static LIBRARY: OnceLock<Result<OpenBlas, String>> = OnceLock::new();
         LIBRARY
             .get_or_init(|| {
-                shorten_spinning();
                 let (library, path) = SEARCH.open()?;
                 OpenBlas::bind(library, path.clone())
                     .map_err(|reason| format!("not usable: {}: {reason}", path.display()))
@@ -125,22 +124,6 @@ impl OpenBlas {
     /// The file it was loaded from.
     pub fn path(&self) -> &PathBuf {
         &self.path
-    }
-}
-
-/// OpenBLAS's threads spin for 2^26 cycles after a call, which takes the cores away from
-/// whatever is measured next. 2^20 still bridges calls in a row.
-const THREAD_TIMEOUT: (&str, &str) = ("OPENBLAS_THREAD_TIMEOUT", "20");
-
-/// Sets `THREAD_TIMEOUT`, which the library reads when it is loaded, unless the user did or
-/// other threads are running: the program calls this before it starts any.
-pub fn shorten_spinning() {
-    let (name, value) = THREAD_TIMEOUT;
-    let threads = std::fs::read_dir("/proc/self/task").map_or(usize::MAX, Iterator::count);
-    if threads == 1 && std::env::var_os(name).is_none() {
-        // SAFETY: this is the process's only thread, counted above, so nobody reads or writes
-        // the environment meanwhile.
-        unsafe { std::env::set_var(name, value) };
     }
 }
 

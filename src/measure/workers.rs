@@ -1,0 +1,344 @@
+//! The host as a platform whose contenders are in other processes: what they get and give is shared memory, and the
+//! clock around their calls is this process's.
+
+use std::time::Duration;
+
+use ndarray::{Array2, ArrayView2, Axis};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use super::platform::{Called, Inputs, Part, Platform};
+use super::{Clock, Contender};
+use crate::backend::shared::{SharedInput, SharedOutputs};
+use crate::worker::message::{Contender as Wanted, Reply, Request};
+use crate::worker::{Hosted, Workers};
+use record::timings::Sample;
+
+/// Bytes of V's and Y's that a case has at once, at most, unless a single pair of each kind takes more.
+pub const BATCH_BYTES_MAX: u64 = 128 << 20;
+/// Fresh calls of a sample, at most.
+const FRESH_MAX: usize = 256;
+/// V's that are used again and again, at most.
+const RING_MAX: usize = 16;
+
+/// Bytes of the V's and Y's of a case of this shape: fresh ones, and those that are used again.
+pub fn slots([m, k, n]: [usize; 3]) -> Slots {
+    let pair = 4 * (k as u64 * n as u64 + m as u64 * n as u64).max(1);
+    let all = usize::try_from(BATCH_BYTES_MAX / pair).unwrap_or(usize::MAX);
+    let ring = (all / 4).clamp(1, RING_MAX);
+    Slots { fresh: all.saturating_sub(ring).clamp(1, FRESH_MAX), ring, pair_bytes: pair }
+}
+
+/// How many V's and Y's there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slots {
+    pub fresh: usize,
+    pub ring: usize,
+    pair_bytes: u64,
+}
+
+impl Slots {
+    pub fn count(self) -> usize {
+        self.fresh + self.ring
+    }
+
+    pub fn bytes(self) -> u64 {
+        self.pair_bytes * self.count() as u64
+    }
+}
+
+/// Draws the V of that number, k x n row-major: no two are alike.
+pub type Draw<'a> = dyn Fn(u64, &mut [f32]) + Sync + 'a;
+
+/// A in memory that workers can read.
+pub struct SharedA {
+    shape: (usize, usize),
+    values: SharedInput,
+}
+
+impl SharedA {
+    /// A (m x k), a panel at a time from `rows`.
+    pub fn of<E: std::fmt::Display>(
+        (m, k): (usize, usize),
+        rows: impl Fn(std::ops::Range<usize>) -> Result<Array2<f32>, E>,
+    ) -> Result<SharedA, String> {
+        const PANEL_BYTES: usize = 32 << 20;
+        let mut values = SharedInput::new(m * k).map_err(|error| error.to_string())?;
+        let panel = (PANEL_BYTES / (4 * k.max(1))).max(1);
+        for first in (0..m).step_by(panel) {
+            let last = m.min(first + panel);
+            let a = rows(first..last).map_err(|error| error.to_string())?;
+            let a = a.as_slice().ok_or("A is not row-major")?;
+            values[first * k..last * k].copy_from_slice(a);
+        }
+        Ok(SharedA { shape: (m, k), values })
+    }
+
+    pub fn view(&self) -> ArrayView2<'_, f32> {
+        ArrayView2::from_shape(self.shape, &self.values[..self.shape.0 * self.shape.1])
+            .unwrap_or_else(|_| unreachable!("m x k values"))
+    }
+}
+
+/// Workers, and the matrices of one case.
+pub struct WorkerPlatform<'a> {
+    workers: &'a mut Workers,
+    a: &'a SharedA,
+    n: usize,
+    slots: Slots,
+    /// The fresh V's and then the ring's.
+    v: SharedInput,
+    y: SharedOutputs,
+    draw: &'a Draw<'a>,
+    drawn: u64,
+    random: ChaCha8Rng,
+    clock: &'a dyn Clock,
+    /// Time for any request about this case.
+    limit: Duration,
+    cache_bytes: u64,
+    /// Which workers have the case.
+    has_case: Vec<bool>,
+    next_id: u32,
+    changes: u64,
+}
+
+/// A contender, by its place among the workers.
+#[derive(Clone, Debug)]
+pub struct Remote {
+    pub host: usize,
+    pub wanted: Wanted,
+}
+
+/// What a worker built.
+pub struct RemoteBuilt {
+    host: usize,
+    id: u32,
+    plan: String,
+    bytes_held: usize,
+}
+
+impl<'a> WorkerPlatform<'a> {
+    /// For A (m x k) and V's of n columns, each drawn by `draw`. `secret` is what no worker knows: the order of the
+    /// ring and the bits of the guard bands follow from it. `cache_bytes` are emptied before a cold call.
+    pub fn new(
+        workers: &'a mut Workers,
+        a: &'a SharedA,
+        n: usize,
+        draw: &'a Draw<'a>,
+        secret: u64,
+        clock: &'a dyn Clock,
+        cache_bytes: u64,
+    ) -> Result<WorkerPlatform<'a>, String> {
+        let (m, k) = a.shape;
+        let slots = slots([m, k, n]);
+        let words = |error: std::io::Error| format!("shared memory: {error}");
+        let mut random = ChaCha8Rng::seed_from_u64(secret);
+        let mut v = SharedInput::new(slots.count() * k * n).map_err(words)?;
+        // The ring is drawn first: no fresh call gets one of these.
+        let mut drawn = 0;
+        for slot in slots.fresh..slots.count() {
+            draw(drawn, &mut v[slot * k * n..(slot + 1) * k * n]);
+            drawn += 1;
+        }
+        let y = SharedOutputs::new(slots.count(), m * n, random.next_u32()).map_err(words)?;
+        let flops = 2.0 * m as f64 * k as f64 * n as f64;
+        // A hundredth of what one core does, for all calls of a sample.
+        let limit_s = 10.0 + flops / 1e8 * slots.fresh.min(4) as f64;
+        let has_case = vec![false; workers.hosts.len()];
+        Ok(WorkerPlatform {
+            workers,
+            a,
+            n,
+            slots,
+            v,
+            y,
+            draw,
+            drawn,
+            random,
+            clock,
+            limit: Duration::from_secs_f64(limit_s.min(3600.0)),
+            cache_bytes,
+            has_case,
+            next_id: 0,
+            changes: 0,
+        })
+    }
+
+    fn k(&self) -> usize {
+        self.a.shape.1
+    }
+
+    fn order(&mut self, host: usize, request: &Request) -> Result<(), String> {
+        self.changes += self.workers.hosts[host].order(request, &[], self.limit)?;
+        Ok(())
+    }
+
+    /// Gives a worker the case, the first time that it is asked about it.
+    fn load(&mut self, host: usize) -> Result<&mut Hosted, String> {
+        let (m, k) = self.a.shape;
+        let hosted = &mut self.workers.hosts[host];
+        if !std::mem::replace(&mut self.has_case[host], true) {
+            let request = Request::Load { m, k, n: self.n, slots: self.slots.count() };
+            let files = [self.a.values.file(), self.v.file(), self.y.file()];
+            hosted.order(&request, &files, self.limit)?;
+        }
+        Ok(hosted)
+    }
+
+    /// Slots of the ring in an order that nobody can foresee.
+    fn ring(&mut self, calls: usize) -> Vec<u32> {
+        let Slots { fresh, ring, .. } = self.slots;
+        (0..calls).map(|_| (fresh + self.random.next_u32() as usize % ring) as u32).collect()
+    }
+
+    fn slots_of(&mut self, inputs: Inputs, calls: usize) -> Vec<u32> {
+        match inputs {
+            Inputs::Fresh => (0..calls as u32).collect(),
+            Inputs::Ring => self.ring(calls),
+        }
+    }
+
+    /// The time of a request, in ns, and at least one.
+    fn timed(&mut self, host: usize, request: &Request) -> Result<u64, String> {
+        let start = self.clock.now_ns();
+        self.order(host, request)?;
+        Ok((self.clock.now_ns() - start).max(1))
+    }
+}
+
+impl Platform for WorkerPlatform<'_> {
+    type Operator = Remote;
+    type Built = RemoteBuilt;
+
+    fn threads(&self) -> usize {
+        self.workers.threads
+    }
+
+    fn shape(&self) -> (usize, usize) {
+        (self.a.shape.0, self.n)
+    }
+
+    fn device(&self) -> Option<String> {
+        None
+    }
+
+    fn build(&mut self, operator: &Remote) -> Result<RemoteBuilt, String> {
+        let (host, id, limit) = (operator.host, self.next_id, self.limit);
+        self.next_id += 1;
+        let request = Request::Build { id, contender: operator.wanted.clone() };
+        let hosted = self.load(host)?;
+        match hosted.ask(&request, &[], limit)? {
+            Reply::Built { plan, bytes_held } => {
+                let plan = contract::words::visible(&plan).to_string();
+                Ok(RemoteBuilt { host, id, plan, bytes_held })
+            }
+            other => Err(hosted.misled(&other)),
+        }
+    }
+
+    fn drop_built(&mut self, built: RemoteBuilt) {
+        // One that is gone has nothing to drop.
+        let _ = self.order(built.host, &Request::Drop { id: built.id });
+    }
+
+    fn bytes_held(&self, built: &RemoteBuilt) -> usize {
+        built.bytes_held
+    }
+
+    fn plan(&self, built: &RemoteBuilt) -> String {
+        built.plan.clone()
+    }
+
+    fn prepare(&mut self, calls: usize) -> Result<(), String> {
+        let len = self.k() * self.n;
+        for slot in 0..calls {
+            (self.draw)(self.drawn, &mut self.v[slot * len..(slot + 1) * len]);
+            self.drawn += 1;
+            self.y.poison(slot);
+        }
+        Ok(())
+    }
+
+    fn calls_max(&self) -> usize {
+        self.slots.fresh
+    }
+
+    fn sample(
+        &mut self,
+        built: &mut RemoteBuilt,
+        inputs: Inputs,
+        calls: usize,
+    ) -> Result<Sample, String> {
+        let slots = self.slots_of(inputs, calls);
+        let time_ns = self.timed(built.host, &Request::Run { id: built.id, slots })? as f64;
+        Ok(Sample { time_ns, host_ns: None, state: None })
+    }
+
+    fn run(&mut self, built: &mut RemoteBuilt, calls: usize) -> Result<(), String> {
+        // As many at once as a message holds with room to spare.
+        const AT_ONCE: usize = 1000;
+        let mut left = calls;
+        while left > 0 {
+            let slots = self.ring(left.min(AT_ONCE));
+            left -= slots.len();
+            self.order(built.host, &Request::Run { id: built.id, slots })?;
+        }
+        Ok(())
+    }
+
+    fn overhead_ns(&mut self, built: &mut RemoteBuilt, calls: usize) -> Option<u64> {
+        let request = Request::Nothing { slots: (0..calls as u32).collect() };
+        let mut times: Vec<u64> =
+            (0..5).map_while(|_| self.timed(built.host, &request).ok()).collect();
+        times.sort_unstable();
+        times.get(times.len() / 2).copied()
+    }
+
+    fn output(&mut self, call: usize, part: &Part) -> Result<Called, String> {
+        let ((m, k), n) = (self.a.shape, self.n);
+        if !self.y.is_guarded(call) {
+            return Err("it wrote beside its output".into());
+        }
+        let v = &self.v[call * k * n..(call + 1) * k * n];
+        let v = ArrayView2::from_shape((k, n), v).map_err(|error| error.to_string())?;
+        let row = |i: usize, out: &mut [f32]| self.y.copy(call, i * n..(i + 1) * n, out);
+        match part {
+            Part::Whole => {
+                let mut y = Array2::zeros((m, n));
+                for (i, mut out) in y.rows_mut().into_iter().enumerate() {
+                    row(i, out.as_slice_mut().ok_or("not row-major")?);
+                }
+                Ok(Called { part: part.clone(), v: v.to_owned(), y })
+            }
+            Part::Block { rows, columns } => {
+                let y = |(i, j): (usize, usize)| self.y.element(call, rows[i] * n + columns[j]);
+                let y = Array2::from_shape_fn((rows.len(), columns.len()), y);
+                Ok(Called { part: part.clone(), v: v.select(Axis(1), columns), y })
+            }
+        }
+    }
+
+    fn float_environment_changes(&mut self) -> u64 {
+        std::mem::take(&mut self.changes)
+    }
+
+    fn flush(&mut self, built: &mut RemoteBuilt) -> Result<(), String> {
+        self.order(built.host, &Request::Flush { bytes: self.cache_bytes })
+    }
+}
+
+/// All rivals that are there.
+pub fn rivals(workers: &Workers) -> Vec<Contender<Remote>> {
+    let hosts = workers.hosts.iter().enumerate();
+    hosts
+        .flat_map(|(host, hosted)| {
+            hosted.rivals.iter().map(move |rival| Contender {
+                name: rival.name.clone(),
+                operator: Remote { host, wanted: Wanted::Rival(rival.name.clone()) },
+                kind: Some(rival.kind),
+                library: rival.library.clone(),
+                version: rival.version.clone(),
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,81 @@
+//! A worker's rival in the place of an operator of this process, for calls that nobody times.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ndarray::{ArrayView2, ArrayViewMut2};
+
+use super::Workers;
+use super::message::{Contender, Reply, Request};
+use crate::backend::shared::{SharedInput, SharedOutputs};
+use crate::operator::{Built, Error, Operator, Staged};
+
+/// Time for a request: what is asked here is small.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A rival of a worker, by its host's place among them.
+#[derive(Clone)]
+pub struct Distant {
+    pub workers: Arc<Mutex<Workers>>,
+    pub host: usize,
+    pub name: String,
+}
+
+impl Operator for Distant {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn build<'a>(&self, a: ArrayView2<'a, f32>) -> Result<Box<dyn Built + 'a>, Error> {
+        Ok(Box::new(BuiltDistant { operator: self.clone(), a }))
+    }
+}
+
+/// Built in the worker by each apply, which sends all that it takes.
+struct BuiltDistant<'a> {
+    operator: Distant,
+    a: ArrayView2<'a, f32>,
+}
+
+impl Built for BuiltDistant<'_> {
+    fn apply(
+        &self,
+        v: ArrayView2<'_, f32>,
+        _staged: &Staged,
+        mut y: ArrayViewMut2<'_, f32>,
+        _threads: usize,
+    ) -> Result<(), Error> {
+        let failed = |error: std::io::Error| Error::Environment(format!("shared memory: {error}"));
+        let share = |x: ArrayView2<'_, f32>| {
+            let mut shared = SharedInput::new(x.len()).map_err(failed)?;
+            shared.iter_mut().zip(x).for_each(|(to, &from)| *to = from);
+            Ok::<_, Error>(shared)
+        };
+        let ((m, k), n) = (self.a.dim(), v.ncols());
+        let (a, v) = (share(self.a)?, share(v)?);
+        let out = SharedOutputs::new(1, m * n, f32::NAN.to_bits()).map_err(failed)?;
+        let mut workers = self.operator.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        let hosted = &mut workers.hosts[self.operator.host];
+        let files = [a.file(), v.file(), out.file()];
+        let contender = Contender::Rival(self.operator.name.clone());
+        hosted
+            .order(&Request::Load { m, k, n, slots: 1 }, &files, LIMIT)
+            .and_then(|_| match hosted.ask(&Request::Build { id: 0, contender }, &[], LIMIT)? {
+                Reply::Built { .. } => Ok(()),
+                other => Err(hosted.misled(&other)),
+            })
+            .and_then(|()| hosted.order(&Request::Run { id: 0, slots: vec![0] }, &[], LIMIT))
+            .map_err(Error::Environment)?;
+        if !out.is_guarded(0) {
+            return Err(Error::Environment("it wrote beside its output".into()));
+        }
+        for ((i, j), y) in y.indexed_iter_mut() {
+            *y = out.element(0, i * n + j);
+        }
+        Ok(())
+    }
+
+    fn bytes_held(&self) -> usize {
+        0
+    }
+}

@@ -1,0 +1,263 @@
+//! A worker's process, from the judge's side: started, asked, and ended with whatever it started.
+
+use std::fmt;
+use std::io::Read as _;
+use std::os::fd::BorrowedFd;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, WaitOptions};
+
+use super::message::{Reply, Request, VERSION};
+use super::wire::{Channel, WireError};
+use crate::baseline::Host;
+use crate::supervise;
+use contract::words::visible;
+
+/// Says to a process that it is a worker: the id of its parent, and what it opens.
+pub(super) const MARK: &str = "SPARSE_VERIFY_WORKER_OF";
+
+/// Bytes of its output that are kept of a worker.
+const WORDS_MAX: usize = 400;
+/// Bytes of output after which a worker is ended.
+const FLOOD: usize = 1 << 20;
+/// Time for a process whose channel was closed to be gone as well.
+const GOING: Duration = Duration::from_millis(500);
+
+/// Whether this program answers to [`MARK`]: others, such as tests that use the library, start no workers.
+static IS_PROGRAM: AtomicBool = AtomicBool::new(false);
+
+/// Lets this process start workers, which are the same program.
+pub(super) fn allow() {
+    IS_PROGRAM.store(true, Ordering::Relaxed);
+}
+
+/// Processes that this one started and has not waited for.
+static STARTED: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+
+fn started() -> std::sync::MutexGuard<'static, Vec<u32>> {
+    STARTED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The end of a worker that was not asked for, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault(String);
+
+impl Fault {
+    /// Something that a worker did.
+    pub(super) fn of(host: Host, what: &str) -> Fault {
+        Fault(format!("the process of {} {}", host.name(), visible(what)))
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The last of what a process wrote to its standard output and standard error.
+#[derive(Default)]
+struct Words {
+    last: Vec<u8>,
+    total: usize,
+}
+
+/// A process that answers requests. It is ended when this is dropped.
+pub struct Worker {
+    host: Host,
+    child: Child,
+    channel: Channel,
+    words: Arc<Mutex<Words>>,
+    /// Cleared before the process is waited for: its id may be another's after that.
+    is_there: Arc<Mutex<bool>>,
+}
+
+impl Worker {
+    /// Starts a worker. It dies with the thread that calls this: the one that goes on to the end.
+    pub fn start(host: Host) -> Result<Worker, Fault> {
+        let failed =
+            |error: &dyn fmt::Display| Fault(format!("no process for {}: {error}", host.name()));
+        if !IS_PROGRAM.load(Ordering::Relaxed) {
+            return Err(failed(&"this program starts none"));
+        }
+        // What a worker leaves behind becomes this process's, and is ended.
+        let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+        let (own, other) = Channel::pair().map_err(|error| failed(&error))?;
+        let (output, input) = std::io::pipe().map_err(|error| failed(&error))?;
+        let again = input.try_clone().map_err(|error| failed(&error))?;
+        let mut command = Command::new("/proc/self/exe");
+        command
+            .arg0("verify")
+            .env(MARK, format!("{} {}", std::process::id(), host.name()))
+            .stdin(Stdio::from(other.into_socket()))
+            .stdout(Stdio::from(input))
+            .stderr(Stdio::from(again))
+            // Signals of a terminal are this process's to heed.
+            .process_group(0);
+        for name in supervise::VARIABLES {
+            command.env_remove(name);
+        }
+        if std::env::var_os(SPINNING.0).is_none() {
+            command.env(SPINNING.0, SPINNING.1);
+        }
+        let mut known = started();
+        let child = command.spawn().map_err(|error| failed(&error))?;
+        known.push(child.id());
+        drop(known);
+        // Both ends of the pipe that the child writes to are its alone.
+        drop(command);
+        let worker = Worker {
+            host,
+            child,
+            channel: own,
+            words: Arc::default(),
+            is_there: Arc::new(Mutex::new(true)),
+        };
+        let (words, is_there, group) =
+            (worker.words.clone(), worker.is_there.clone(), worker.group());
+        let listen = move || listen(output, &words, &is_there, group);
+        let spawned = std::thread::Builder::new().name("words".into()).spawn(listen);
+        spawned.map_err(|error| failed(&error))?;
+        Ok(worker)
+    }
+
+    fn group(&self) -> Option<Pid> {
+        i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
+    }
+
+    /// Asks and waits for the answer. After a fault there is no process to ask.
+    pub fn ask(
+        &mut self,
+        request: &Request,
+        files: &[BorrowedFd<'_>],
+        limit: Duration,
+    ) -> Result<Reply, Fault> {
+        let sent = self.channel.send(request, files, Some(limit));
+        let answered = sent.and_then(|()| self.channel.receive(Some(limit)));
+        match answered {
+            Ok((reply, _)) => Ok(reply),
+            Err(error) => Err(self.fault(&error)),
+        }
+    }
+
+    /// Opens what the worker is for.
+    pub fn open(&mut self, threads: usize, limit: Duration) -> Result<Reply, Fault> {
+        self.ask(&Request::Open { version: VERSION, threads }, &[], limit)
+    }
+
+    /// Ends the process, and says what it did.
+    fn fault(&mut self, error: &WireError) -> Fault {
+        let deadline = Instant::now() + GOING;
+        let is_gone = |child: &mut Child| matches!(child.try_wait(), Ok(Some(_)) | Err(_));
+        // Told from one that is ended here by its status.
+        let alone = matches!(error, WireError::Closed).then(|| {
+            while !is_gone(&mut self.child) && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let status = self.child.try_wait().ok().flatten().filter(|_| alone.is_some());
+        self.end();
+        let words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
+        let what = match (status, error) {
+            _ if words.total > FLOOD => {
+                format!("wrote more than {FLOOD} bytes to its standard output")
+            }
+            (Some(status), _) => match (status.code(), status.signal()) {
+                (Some(code), _) => format!("exited with {code}"),
+                (None, signal) => {
+                    format!("was ended by {}", supervise::signal_name(signal.unwrap_or_default()))
+                }
+            },
+            (None, error) => format!("was ended here: {error}"),
+        };
+        let last = String::from_utf8_lossy(&words.last);
+        let last = match last.trim() {
+            "" => String::new(),
+            last => format!("; its last words: {}", visible(last)),
+        };
+        Fault(format!("the process of {} {what}{last}", self.host.name()))
+    }
+
+    /// Ends the process and all that it started.
+    fn end(&mut self) {
+        let mut is_there = self.is_there.lock().unwrap_or_else(PoisonError::into_inner);
+        if !std::mem::take(&mut *is_there) {
+            return;
+        }
+        if let Some(group) = self.group() {
+            let _ = rustix::process::kill_process_group(group, Signal::KILL);
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let mut known = started();
+        known.retain(|&id| id != self.child.id());
+        end_strays(&known);
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// OpenBLAS's threads spin for 2^26 cycles after a call, which takes the cores away from whatever is measured next. 2^20
+/// still bridges calls in a row.
+const SPINNING: (&str, &str) = ("OPENBLAS_THREAD_TIMEOUT", "20");
+
+/// Keeps the last of what a worker writes, and ends one that floods.
+fn listen(
+    mut output: std::io::PipeReader,
+    words: &Mutex<Words>,
+    is_there: &Mutex<bool>,
+    group: Option<Pid>,
+) {
+    let mut bytes = [0; 4096];
+    while let Ok(count @ 1..) = output.read(&mut bytes) {
+        let mut words = words.lock().unwrap_or_else(PoisonError::into_inner);
+        words.total = words.total.saturating_add(count);
+        words.last.extend_from_slice(&bytes[..count]);
+        let surplus = words.last.len().saturating_sub(WORDS_MAX);
+        words.last.drain(..surplus);
+        if words.total <= FLOOD {
+            continue;
+        }
+        drop(words);
+        let is_there = is_there.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(group) = group.filter(|_| *is_there) {
+            let _ = rustix::process::kill_process_group(group, Signal::KILL);
+        }
+        return;
+    }
+}
+
+/// Ends children of this process that it did not start: those of workers that are gone.
+fn end_strays(known: &[u32]) {
+    let strays = || {
+        let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+        let lists =
+            tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+        let ids: Vec<i32> = lists
+            .flat_map(|list| {
+                list.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<_>>()
+            })
+            .collect();
+        ids.into_iter().filter(|&id| !known.contains(&(id as u32))).filter_map(Pid::from_raw)
+    };
+    // What they started in turn comes up as they end.
+    for _ in 0..100 {
+        let mut any = false;
+        for stray in strays() {
+            any = true;
+            let _ = rustix::process::kill_process(stray, Signal::KILL);
+            let _ = rustix::process::waitpid(Some(stray), WaitOptions::empty());
+        }
+        if !any {
+            return;
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! The worker's side: one request after the other, until the judge is gone. Foreign code is opened and called here and
+//! nowhere else, and what it does to this process is of no account to any other.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::parent_id;
+use std::sync::OnceLock;
+
+use ndarray::{ArrayView2, ArrayViewMut2};
+use rustix::process::{Signal, set_parent_process_death_signal};
+
+use super::message::{Contender, Reply, Request, Rival, VERSION};
+use super::process::MARK;
+use super::wire::{Channel, WireError};
+use crate::backend::cpu::{
+    CacheFlush, Isa, float_environment_is_ieee, keep_freed_memory, reset_float_environment,
+    with_threads,
+};
+use crate::backend::shared::{MappedInput, MappedOutputs};
+use crate::baseline::{self, Baselines, Host};
+use crate::operator::{Built, Operator, SkipOperator, Staged};
+use crate::panics;
+
+/// The worker that this process is; `None` if it is none. It dies with its parent from now on.
+pub fn role() -> Option<Result<(Host, Channel), String>> {
+    let mark = std::env::var(MARK).ok()?;
+    let take = || {
+        set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| error.to_string())?;
+        let (parent, host) = mark.split_once(' ').ok_or("not named")?;
+        // Asked after the signal is set: a parent that died before is noticed here.
+        if parent != parent_id().to_string() {
+            return Err("its parent is not the one that was named".to_owned());
+        }
+        let host = Host::named(host).ok_or_else(|| format!("`{host}` is unknown"))?;
+        // Nothing that is opened here finds the channel as its standard input.
+        let channel = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3);
+        let channel = channel.map_err(|error| error.to_string())?;
+        let nothing = std::fs::File::open("/dev/null").map_err(|error| error.to_string())?;
+        rustix::stdio::dup2_stdin(&nothing).map_err(|error| error.to_string())?;
+        Ok((host, Channel::of(channel)))
+    };
+    Some(take().map_err(|what| {
+        format!("a worker could not start: {what}\nhint: {MARK} is set by `verify` alone")
+    }))
+}
+
+/// Answers requests until the judge is gone or something fails that is not a contender's.
+pub fn serve(host: Host, channel: &Channel) -> Result<(), WireError> {
+    keep_freed_memory();
+    let threads = match channel.receive(None)?.0 {
+        Request::Open { version: VERSION, threads } => threads,
+        other => return Err(WireError::Malformed(format!("{other:?} as the first request"))),
+    };
+    let mut serving = None;
+    // Libraries are opened before threads are started: some look at the environment only then.
+    let opened = panics::catch(|| baseline::of(host, threads));
+    let reply = match opened {
+        Ok(baselines) => {
+            let rivals = baselines.available.iter().map(|baseline| Rival {
+                name: baseline.operator.name(),
+                kind: baseline.kind,
+                library: baseline.library.clone(),
+                version: baseline.version.clone(),
+            });
+            let reply =
+                Reply::Opened { rivals: rivals.collect(), missing: baselines.missing.clone() };
+            serving = Some(Serving { channel, baselines, threads, flush: OnceLock::new() });
+            reply
+        }
+        Err(panicked) => Reply::Failed { reason: panicked.to_string() },
+    };
+    channel.send(&reply, &[], None)?;
+    let Some(serving) = serving else { return Ok(()) };
+    let served = with_threads(threads, || serving.cases());
+    served.map_err(|error| WireError::Malformed(error.to_string()))?
+}
+
+struct Serving<'a> {
+    channel: &'a Channel,
+    baselines: Baselines,
+    threads: usize,
+    /// Made when it is first asked for; the caches stay as large as they are.
+    flush: OnceLock<CacheFlush>,
+}
+
+/// A case's matrices as they were shared.
+struct Loaded {
+    shape: [usize; 3],
+    a: MappedInput,
+    v: MappedInput,
+    y: MappedOutputs,
+}
+
+/// A contender built from the A of a case, with its own form of V.
+struct Held<'a> {
+    operator: Box<dyn Operator + 'a>,
+    built: Box<dyn Built + 'a>,
+    staged: Staged,
+}
+
+impl Serving<'_> {
+    fn cases(&self) -> Result<(), WireError> {
+        let mut next = self.channel.receive(None)?;
+        loop {
+            let (request, files) = next;
+            let loaded = match request {
+                Request::Load { m, k, n, slots } => Loaded::new([m, k, n], slots, files),
+                other => Err(format!("{other:?} before any case")),
+            };
+            match loaded {
+                Ok(loaded) => {
+                    self.channel.send(&Reply::Done { changes: 0 }, &[], None)?;
+                    next = self.case(loaded)?;
+                }
+                Err(reason) => {
+                    self.channel.send(&Reply::Failed { reason }, &[], None)?;
+                    next = self.channel.receive(None)?;
+                }
+            }
+        }
+    }
+
+    /// Answers requests about one case; the request after them.
+    fn case(&self, loaded: Loaded) -> Result<(Request, Vec<OwnedFd>), WireError> {
+        let Loaded { shape: [m, k, n], a, v, mut y } = loaded;
+        let a = view(&a, (m, k))?;
+        let mut held: HashMap<u32, Held<'_>> = HashMap::new();
+        loop {
+            let (request, files) = self.channel.receive(None)?;
+            if matches!(request, Request::Load { .. }) {
+                return Ok((request, files));
+            }
+            let answer = panics::catch(|| match request {
+                Request::Build { id, contender } => {
+                    // The one before is dropped first: two would hold twice the memory.
+                    held.remove(&id);
+                    let operator = self.operator(&contender)?;
+                    let built = operator.build(a).map_err(|error| error.to_string())?;
+                    let (plan, bytes_held) = (built.plan().to_string(), built.bytes_held());
+                    held.insert(id, Held { operator, built, staged: Staged::default() });
+                    Ok(Reply::Built { plan, bytes_held })
+                }
+                Request::Run { id, slots } => {
+                    let held = held.get_mut(&id).ok_or("not built")?;
+                    for slot in slots {
+                        let slot = slot as usize;
+                        let v = v.get(slot * k * n..(slot + 1) * k * n).ok_or("no such input")?;
+                        let v = view(v, (k, n)).map_err(|error| error.to_string())?;
+                        let y = ArrayViewMut2::from_shape((m, n), y.get_mut(slot));
+                        let y = y.map_err(|error| error.to_string())?;
+                        let Held { operator, built, staged } = held;
+                        operator
+                            .stage(v, staged, self.threads)
+                            .and_then(|()| built.apply(v, staged, y, self.threads))
+                            .map_err(|error| error.to_string())?;
+                    }
+                    Ok(Reply::Done { changes: 0 })
+                }
+                Request::Nothing { slots } => {
+                    std::hint::black_box(slots);
+                    Ok(Reply::Done { changes: 0 })
+                }
+                Request::Drop { id } => {
+                    held.remove(&id);
+                    Ok(Reply::Done { changes: 0 })
+                }
+                Request::Flush { bytes } => {
+                    self.flush.get_or_init(|| CacheFlush::new(bytes)).flush();
+                    Ok(Reply::Done { changes: 0 })
+                }
+                Request::Open { .. } | Request::Load { .. } => Err("not now".to_owned()),
+            });
+            let mut reply = answer
+                .unwrap_or_else(|panicked| Err(panicked.to_string()))
+                .unwrap_or_else(|reason| Reply::Failed { reason });
+            // A library may leave the thread's modes changed.
+            if !float_environment_is_ieee() {
+                reset_float_environment();
+                if let Reply::Done { changes } = &mut reply {
+                    *changes += 1;
+                }
+            }
+            self.channel.send(&reply, &[], None)?;
+        }
+    }
+
+    fn operator(&self, contender: &Contender) -> Result<Box<dyn Operator + '_>, String> {
+        match contender {
+            Contender::Own { arithmetic, output, strategy, isa } => {
+                let isa = Isa::available().find(|known| known.to_string() == *isa);
+                Ok(Box::new(SkipOperator {
+                    arithmetic: *arithmetic,
+                    output: *output,
+                    strategy: *strategy,
+                    isa: isa.ok_or("an unknown dispatch path")?,
+                }))
+            }
+            Contender::Rival(name) => {
+                let mut all = self.baselines.available.iter();
+                let rival = all.find(|baseline| baseline.operator.name() == *name);
+                Ok(Box::new(&*rival.ok_or("no such rival")?.operator))
+            }
+        }
+    }
+}
+
+fn view(values: &[f32], shape: (usize, usize)) -> Result<ArrayView2<'_, f32>, WireError> {
+    ArrayView2::from_shape(shape, values).map_err(|error| WireError::Malformed(error.to_string()))
+}
+
+impl Loaded {
+    fn new(shape: [usize; 3], slots: usize, files: Vec<OwnedFd>) -> Result<Loaded, String> {
+        let [m, k, n] = shape;
+        let size = |sizes: &[usize]| {
+            let product = sizes.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
+            product.ok_or_else(|| "too many elements".to_owned())
+        };
+        let Ok([a, v, y]) = <[OwnedFd; 3]>::try_from(files) else {
+            return Err("three files are wanted".into());
+        };
+        let words = |error: std::io::Error| error.to_string();
+        Ok(Loaded {
+            shape,
+            a: MappedInput::new(a, size(&[m, k])?).map_err(words)?,
+            v: MappedInput::new(v, size(&[slots, k, n])?).map_err(words)?,
+            y: MappedOutputs::new(y, slots, size(&[m, n])?).map_err(words)?,
+        })
+    }
+}
