@@ -173,8 +173,14 @@ impl Auditor<'_> {
                         MadeBy::Elsewhere { perturbed: outputs.perturbed }
                     }
                 };
-                let (bits, reasons) =
-                    explain::explain(case, &prepared.bits, committed, expected_file, nonce, made_by);
+                let (bits, reasons) = explain::explain(
+                    case,
+                    &prepared.bits,
+                    committed,
+                    expected_file,
+                    nonce,
+                    made_by,
+                );
                 record.reasons = reasons;
                 record.reasons.extend(shared.clone());
                 record.bits = Some(BitsRecord { operator: prepared.operator_name.clone(), ..bits });

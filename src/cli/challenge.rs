@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::ChallengeArgs;
-use super::inputs::{Announced, Inputs, Matrix, input_layouts, some_rows, stopped, write};
+use super::inputs::{Announced, Folders, Inputs, Matrix, input_layouts, some_rows, stopped, write};
 use super::list::print;
 use super::select::{Selected, select};
 use crate::audit::Auditor;
@@ -41,9 +41,11 @@ pub fn run(args: &ChallengeArgs) -> Result<u8, Failure> {
     // A folder with an old list and new inputs would be a challenge of neither.
     remove(&args.out.join(FILE))?;
     let mut auditor = args.resources.auditor(false);
-    let mut asked = Vec::new();
+    let (mut asked, mut folders) = (Vec::new(), Folders::default());
     for selected in &selected {
         for case in selected.cases() {
+            let own = case_folder(&selected.manifest, case)?;
+            folders.make(&args.out.join(own), case)?;
             asked.push(one(&mut auditor, selected, case, args)?);
         }
     }
@@ -187,16 +189,15 @@ fn require_empty(args: &ChallengeArgs) -> Result<(), Failure> {
 
 /// Removes what answered an earlier challenge in a case's folder: it would be judged as an answer to this one.
 fn remove_answers(folder: &Path) -> Result<(), Failure> {
-    let names = OUTPUTS.iter().flat_map(|(name, _)| ["npy", "safetensors"].map(|e| format!("{name}.{e}")));
+    let names =
+        OUTPUTS.iter().flat_map(|(name, _)| ["npy", "safetensors"].map(|e| format!("{name}.{e}")));
     let inputs = ["a1.npy", "v2.npy", "outputs.safetensors", STATED].map(str::to_owned);
     names.chain(inputs).try_for_each(|name| remove(&folder.join(name)))
 }
 
 fn remove(path: &Path) -> Result<(), Failure> {
     match fs::remove_file(path) {
-        Err(error)
-            if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
-        {
+        Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             Err(Failure::environment(format!("failed to remove {}: {error}", words::path(path))))
         }
         Ok(()) | Err(_) => Ok(()),

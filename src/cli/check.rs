@@ -26,9 +26,7 @@ use record::expected::{Entry, Expected};
 use record::manifest::Manifest;
 use record::report::terminal;
 use record::verdict::OUTPUTS;
-use record::{
-    CaseKey, CaseRecord, End, OutputsAsked, ReturnedOutput, RunOptions, Stated, Stopped,
-};
+use record::{CaseKey, CaseRecord, End, OutputsAsked, ReturnedOutput, RunOptions, Stated, Stopped};
 
 pub fn run(args: &CheckArgs) -> Result<u8, Failure> {
     let places = Places {
@@ -300,10 +298,7 @@ fn judge(
         && let Some(reason) = other_inputs(known, inputs, asked.nonce.as_deref())
     {
         let seconds = judged.seconds;
-        return CaseRecord {
-            seconds,
-            ..stopped(Stop { kind: Stopped::Refused, reason })
-        };
+        return CaseRecord { seconds, ..stopped(Stop { kind: Stopped::Refused, reason }) };
     }
     if judged.verdict.refutes() {
         let foreign = foreign(&judged, &selected.expected);
@@ -369,7 +364,8 @@ fn find(asked: &Asked, manifest: &Manifest, case: &Case) -> Result<Vec<Found>, S
 
 /// The file of an output in a case's folder; `None` if there is none. Two of them would leave open which is meant.
 fn in_folder(folder: &Path, name: &'static str, case: &Case) -> Result<Option<Found>, Stop> {
-    let names = [format!("{name}.npy"), format!("{name}.safetensors"), "outputs.safetensors".into()];
+    let names =
+        [format!("{name}.npy"), format!("{name}.safetensors"), "outputs.safetensors".into()];
     let mut found: Option<Found> = None;
     for path in names.map(|file| folder.join(file)) {
         let Some(file) = open(&path, name, case)? else { continue };
@@ -461,7 +457,9 @@ fn foreign(judged: &CaseRecord, expected: &Expected) -> Vec<String> {
             match (*id == judged.id, other == name) {
                 (true, true) if name == "y" => {}
                 (true, true) => said.push(format!("`{name}` is the output without a nonce")),
-                (true, false) => said.push(format!("`{name}` is the output `{other}` of this case")),
+                (true, false) => {
+                    said.push(format!("`{name}` is the output `{other}` of this case"))
+                }
                 (false, _) => said.push(format!("`{name}` is the output `{other}` of case `{id}`")),
             }
             break;

@@ -1,7 +1,9 @@
 //! `verify inputs`: A and V of cases as .npy and safetensors, and Y where it is asked for, for other people's tools.
 
+use std::collections::HashSet;
 use std::fs;
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use ndarray::{Array2, ArrayView2};
@@ -39,9 +41,11 @@ pub fn run(args: &InputsArgs) -> Result<u8, Failure> {
     }
     announced.announce(&args.out)?;
     let mut auditor = args.resources.auditor(false);
+    let mut folders = Folders::default();
     for selected in &selected {
         for case in selected.cases() {
             let folder = args.out.join(case_folder(&selected.manifest, case)?);
+            folders.make(&folder, case)?;
             let inputs = Inputs::of(&mut auditor, selected, case)?;
             let [a, v] = input_layouts(case);
             let matrices = [
@@ -128,6 +132,29 @@ impl<'c> Inputs<'c> {
     }
 }
 
+/// The folders that were written to: no two cases share one, whatever a file system takes for one name.
+#[derive(Default)]
+pub(super) struct Folders(HashSet<(u64, u64)>);
+
+impl Folders {
+    /// Makes the folder of a case.
+    pub fn make(&mut self, folder: &Path, case: &Case) -> Result<(), Failure> {
+        let made = fs::create_dir_all(folder).and_then(|()| fs::metadata(folder));
+        let made = made.map_err(|error| {
+            Failure::environment(format!("failed to make {}: {error}", words::path(folder)))
+        })?;
+        match self.0.insert((made.dev(), made.ino())) {
+            true => Ok(()),
+            false => Err(Failure::environment(format!(
+                "{}: another case has this folder, and case `{}` would write over it\nhint: a disk that tells upper case \
+                 from lower case, or one of the cases alone (--case)",
+                words::path(folder),
+                case.id
+            ))),
+        }
+    }
+}
+
 /// Layouts of A and V.
 pub(super) fn input_layouts(case: &Case) -> [Layout; 2] {
     let dtype = case.dtype;
@@ -189,7 +216,7 @@ pub(super) struct Matrix<'a> {
     pub rows: &'a dyn Fn(Range<usize>) -> Result<Array2<f32>, Failure>,
 }
 
-/// Writes matrices into a folder, each as a .npy file and all of them as one safetensors file, and prints the digest of
+/// Writes matrices into a folder that is there, each as a .npy file and all of them as one safetensors file, and prints the digest of
 /// each. Nothing is held but some rows.
 pub(super) fn write(
     folder: &Path,
@@ -200,7 +227,6 @@ pub(super) fn write(
     let io = |error: std::io::Error| {
         Failure::environment(format!("failed to write to {}: {error}", words::path(folder)))
     };
-    fs::create_dir_all(folder).map_err(io)?;
     let layouts: Vec<(&str, Layout)> = matrices.iter().map(|m| (m.name, m.layout)).collect();
     let mut together = Safetensors::begin(&folder.join(all), &layouts).map_err(io)?;
     let mut digests = Vec::new();

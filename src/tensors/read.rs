@@ -63,7 +63,7 @@ impl TensorFile {
             move |error: io::Error| TensorError::Io { path: path.to_owned(), action, error }
         };
         let file = files::open_regular(path).map_err(|error| match error.kind() {
-            ErrorKind::NotFound => TensorError::Absent(path.to_owned()),
+            ErrorKind::NotFound | ErrorKind::NotADirectory => TensorError::Absent(path.to_owned()),
             ErrorKind::InvalidInput => malformed((
                 error.to_string(),
                 "give the file itself: what comes from elsewhere is not followed".into(),
@@ -79,7 +79,8 @@ impl TensorFile {
             let hint = "a file that was not written to its end, or not at all".to_owned();
             return Err(malformed((format!("expected {}, found no bytes", shape(layout)), hint)));
         } else {
-            let header = safetensors_header(&file, &first, len).map_err(failed("read the header"))?;
+            let header =
+                safetensors_header(&file, &first, len).map_err(failed("read the header"))?;
             let header = header.map_err(malformed)?;
             let start = safetensors_start(&header, len, name, layout, known).map_err(malformed)?;
             start.ok_or_else(|| TensorError::Absent(path.to_owned()))?
@@ -188,11 +189,7 @@ fn other_shape(found: &[usize], layout: Layout) -> Fault {
 }
 
 /// The length and the JSON of a safetensors file's header; the inner error is the file's fault.
-fn safetensors_header(
-    file: &File,
-    first: &[u8],
-    len: u64,
-) -> io::Result<Result<Vec<u8>, Fault>> {
+fn safetensors_header(file: &File, first: &[u8], len: u64) -> io::Result<Result<Vec<u8>, Fault>> {
     let hint = || "write a .npy file with `numpy.save`, or a safetensors file".to_owned();
     let Some(prefix) = first.first_chunk::<8>() else {
         let message = format!("neither a .npy nor a safetensors file: it has {len} bytes");

@@ -98,7 +98,7 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
 
 /// Words of a record that stand for each other.
 const WORDS: [&[&str]; 8] = [
-    &["verified", "mismatch", "within-bound", "out-of-bound", "unpinned", "not-run"],
+    &["verified", "mismatch", "within-bound", "out-of-bound", "unpinned", "in-part", "not-run"],
     &["confirmed", "refuted", "attained", "not-attained", "inconclusive", "not-judged"],
     &["agrees", "differs", "impossible", "holds", "lower", "match", "prefix-match"],
     &["dense", "sparse", "compacted", "reduced"],

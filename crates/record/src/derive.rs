@@ -596,7 +596,11 @@ fn outputs_facts(case: &CaseRecord, options: &RunOptions) -> Result {
         let is_there = bits.digests.iter().any(|row| row.name == digest && row.got.is_some());
         same(&place(&format!("whether `{name}` came back")), &names.contains(&name), &is_there)?;
         if absent.contains(&name) && (is_y || is_there || !asked.perturbed) {
-            return refuse(place("what did not come back"), short(&absent), "the rest says otherwise");
+            return refuse(
+                place("what did not come back"),
+                short(&absent),
+                "the rest says otherwise",
+            );
         }
         if is_there && !is_y && !asked.perturbed {
             return refuse(place("what came back"), short(&names), "it was not asked for");
