@@ -127,6 +127,13 @@ fn of_files(args: &CheckArgs, y: &Path) -> Result<Asked, Failure> {
     let perturbed = [("rebuilt", &args.rebuilt), ("shifted", &args.shifted)];
     let perturbed = perturbed.into_iter().filter_map(|(name, path)| Some((name, path.clone()?)));
     let files: Vec<_> = std::iter::once(("y", y.to_owned())).chain(perturbed).collect();
+    if let (Some(nonce), [_]) = (&args.nonce, &files[..]) {
+        return Err(Failure::bad_input(format!(
+            "--nonce is {}, from which a perturbation is drawn, and --y alone asks for nothing perturbed\nhint: give \
+             --rebuilt and --shifted, or leave --nonce out",
+            quote(nonce)
+        )));
+    }
     Ok(Asked {
         selected,
         nonce: args.nonce.clone(),

@@ -189,13 +189,13 @@ fn sections() -> Vec<Section<'static>> {
         Section {
             name: "tensor",
             dtype: "bf16",
-            output: "bf16",
             shape: (20, 320),
             arithmetic: "{tensor-core: hopper}",
             ..small.clone()
         },
         Section { name: "half", dtype: "f16", output: "f16", ..small.clone() },
-        Section { name: "dead", patterns: "uniform", sparsity: "1", ..small },
+        Section { name: "dead", patterns: "uniform", sparsity: "1", ..small.clone() },
+        Section { name: "brain", dtype: "bf16", output: "bf16", ..small },
     ]
 }
 
@@ -217,7 +217,7 @@ fn right_outputs_are_verified_whatever_the_arithmetic() {
         assert_eq!(bits.returned.len(), count, "{}", case.id);
         assert!(case.measurement.is_none());
     }
-    assert!(ran.stdout.contains("bits verified: 7 of 7 cases"), "{ran:?}");
+    assert!(ran.stdout.contains("bits verified: 8 of 8 cases"), "{ran:?}");
     for line in overview::about_outputs(&record) {
         assert!(ran.stdout.contains(line), "{ran:?}");
     }
@@ -252,7 +252,7 @@ fn outputs_come_back_as_npy_as_safetensors_or_all_in_one_file() {
     }
     let ran = check(&bench, "sent", &[]);
     assert_eq!(ran.code, 0, "{ran:?}");
-    assert_eq!(bench.record("record.json").outcome.expect("it ended").verified, 7);
+    assert_eq!(bench.record("record.json").outcome.expect("it ended").verified, 8);
 }
 
 #[test]
@@ -352,11 +352,10 @@ fn a_file_that_is_not_what_was_asked_for_has_its_own_message() {
     };
     let shape = "(20, 6)";
     // The harness itself is refused nothing.
-    assert_eq!(npy("<f4", false, shape, &right), {
-        let mut file = Vec::new();
-        y.write_npy(&mut file).expect("written");
-        file
-    });
+    answer(&bench, "sent");
+    let path = place(&bench, "sent", case).join("y.npy");
+    fs::write(&path, npy("<f4", false, shape, &right)).expect("written");
+    assert_eq!(check(&bench, "sent", &[]).code, 0);
 
     let again = "the file was not written to its end";
     let short = npy("<f4", false, shape, &right[..right.len() - 1]);
@@ -726,6 +725,9 @@ fn files_of_one_case_are_judged_by_what_was_asked_for() {
         ran.stderr.contains("--y is the output of one case, and --case chooses 2: `chain/up"),
         "{ran:?}"
     );
+    let ran = check(CHAIN, &["--nonce", "x"]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.stderr.contains("--y alone asks for nothing perturbed"), "{ran:?}");
     let ran = check("chain2/*", &[]);
     assert_eq!(ran.code, 1, "{ran:?}");
     assert!(ran.stdout.contains(&format!("`y` is the output `y` of case `{CHAIN}`")), "{ran:?}");
@@ -748,11 +750,8 @@ fn nothing_committed_is_unpinned() {
 fn what_is_written_is_said_before_and_nothing_is_written_over() {
     let bench = Workbench::pinned(&[chain(), sections().remove(5)]);
     let ran = challenge(&bench, "sent", &[]);
-    assert!(
-        ran.stderr.starts_with("writes 4") && ran.stderr.ends_with(" kB to sent in 9 files\n"),
-        "{ran:?}"
-    );
-    let mut files = 0;
+    assert_eq!(ran.stderr, "writes 30.7 kB to sent in 9 files\n");
+    let (mut files, mut bytes) = (0, 0);
     let mut folders = vec![bench.path("sent")];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).expect("a folder").flatten() {
@@ -761,6 +760,7 @@ fn what_is_written_is_said_before_and_nothing_is_written_over() {
                 continue;
             }
             files += 1;
+            bytes += entry.metadata().expect("there").len();
             let mode = entry.metadata().expect("there").permissions().mode() & 0o777;
             let usual = bench.path("usual");
             fs::write(&usual, "").expect("written");
@@ -769,6 +769,7 @@ fn what_is_written_is_said_before_and_nothing_is_written_over() {
         }
     }
     assert_eq!(files, 9);
+    assert!((20_000..30_720).contains(&bytes), "{bytes}");
     let again = bench.verify(&["challenge", "manifests/small.yaml", "--out", "sent"]);
     assert_eq!(again.code, 2, "{again:?}");
     assert!(again.stderr.contains("sent holds something already\nhint: "), "{again:?}");

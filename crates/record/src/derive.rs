@@ -580,6 +580,9 @@ fn outputs_facts(case: &CaseRecord, options: &RunOptions) -> Result {
     if options.measure || options.shard.is_some() {
         return refuse("the options", "of a run", "outputs made elsewhere were judged");
     }
+    if !asked.perturbed && options.nonce.is_some() {
+        return refuse("the nonce", short(&options.nonce), "nothing perturbed was asked for");
+    }
     if case.device.is_some() || case.measurement.is_some() {
         return refuse(place("the device"), short(&case.device), "nothing was run");
     }
