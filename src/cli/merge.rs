@@ -16,7 +16,7 @@ impl From<Refusal> for Failure {
 }
 
 pub fn run(args: &MergeArgs) -> Result<u8, Failure> {
-    let Merged { mut record, duplicates, missing_shards, missing_cases } =
+    let Merged { mut record, duplicates, missing_shards, unfinished_shards, missing_cases } =
         join(&load(args)?, std::env::args().skip(1).collect())?;
     if !args.partial {
         if !missing_shards.is_empty() {
@@ -29,6 +29,12 @@ pub fn run(args: &MergeArgs) -> Result<u8, Failure> {
             return Err(Failure::bad_input(format!(
                 "no record has {}\nhint: a shard that was stopped goes on with --resume; --partial joins what is there",
                 listed("case", &missing_cases)
+            )));
+        }
+        if !unfinished_shards.is_empty() {
+            return Err(Failure::bad_input(format!(
+                "all cases are there, and no record says that the run ended by itself of {}\nhint: a shard that was stopped goes on with --resume; --partial joins what is there",
+                listed("shard", &unfinished_shards)
             )));
         }
     }
@@ -47,6 +53,9 @@ pub fn run(args: &MergeArgs) -> Result<u8, Failure> {
     record.cases.iter().for_each(&mut show);
     if !missing_shards.is_empty() {
         print(&format!("missing: {}\n", listed("shard", &missing_shards)));
+    }
+    if !unfinished_shards.is_empty() {
+        print(&format!("not ended: {}\n", listed("shard", &unfinished_shards)));
     }
     for id in &missing_cases {
         print(&format!("missing: case `{}` is in no record\n", visible(id)));

@@ -9,11 +9,11 @@ use crate::common::{Ran, Section, Workbench, change_digit, repository, small, te
 use contract::case::Case;
 use contract::digest::Digest;
 use contract::published::{Comparison, Scope};
-use record::Record;
 use record::claims::{PublishedInput, Tensor};
 use record::merge::{Part, join};
 use record::shard::Shard;
 use record::verdict::Verdict;
+use record::{End, Record};
 use sparse_verify::manifest;
 use sparse_verify::shard::{chosen, work};
 
@@ -290,6 +290,36 @@ fn missing_shards_are_named_and_never_pass() {
     let at_once = bench.record("merged.json");
     assert_eq!(joined.shards, at_once.shards);
     assert_eq!(timeless(joined), timeless(at_once));
+}
+
+/// It has all its cases; what was to be done after them was not.
+#[test]
+fn a_shard_that_was_stopped_after_its_last_case_is_no_whole_one() {
+    let stops = [None, Some(End::Interrupted { signal: "SIGTERM".into() })];
+    for ended in stops {
+        let bench = three();
+        let whole = bench.record("record-2.json");
+        let mut stopped = whole.clone();
+        stopped.ended = ended;
+        bench.save("record-2.json", &stopped);
+        let words = "no record says that the run ended by itself of shard 2/3";
+        refused(&bench, &[1, 2, 3], &[words, "goes on with --resume"]);
+        let ran = merge(&bench, &[1, 2, 3], &["--partial"]);
+        assert_eq!(ran.code, 3, "{ran:?}");
+        assert!(ran.stdout.contains("not ended: shard 2/3"), "{}", ran.stdout);
+        assert!(!ran.stdout.contains("bits verified"), "{}", ran.stdout);
+        // What was joined is said to be complete: its shard is not.
+        let mut joined = bench.record("merged.json");
+        joined.ended = Some(End::Completed);
+        bench.save("forged.json", &joined);
+        let ran = bench.verify(&["report", "forged.json"]);
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(ran.stderr.contains("the number of shards that were completed"), "{}", ran.stderr);
+        // Gone on with, it is whole.
+        bench.save("record-4.json", &whole);
+        let ran = merge(&bench, &[1, 2, 3, 4], &[]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+    }
 }
 
 #[test]

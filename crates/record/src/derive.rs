@@ -396,6 +396,13 @@ fn facts(record: &Record, is_old: bool) -> Result {
         let says = format!("{} of {count}", shards.len());
         return refuse("the number of shards", says, "all of them are said to be joined");
     }
+    let finished = record.shards.iter().filter(|shard| shard.is_complete());
+    let finished: HashSet<_> = finished.map(|shard| shard.shard).collect();
+    // Old records do not say how their shards ended.
+    if record.ended == Some(End::Completed) && !record.is_old() && finished != shards {
+        let says = format!("{} of {count}", finished.len());
+        return refuse("the number of shards that were completed", says, "the whole is complete");
+    }
     if record.ended == Some(End::Completed) {
         if let Some(running) = &record.running {
             return refuse("the case at work", format!("`{}`", running.id), "the run is complete");

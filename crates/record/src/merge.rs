@@ -27,6 +27,8 @@ pub struct Merged {
     pub duplicates: Vec<String>,
     /// Shards of which there is no record.
     pub missing_shards: Vec<Shard>,
+    /// Shards whose records do not say that the run did all it had to do.
+    pub unfinished_shards: Vec<Shard>,
     /// Cases that were asked for and are in no record.
     pub missing_cases: Vec<String>,
 }
@@ -127,9 +129,15 @@ pub fn join(parts: &[Part], arguments: Vec<String>) -> Result<Merged, Refusal> {
     let missing_shards: Vec<Shard> =
         Shard::all(count).filter(|shard| !present.contains(shard)).collect();
     let missing_cases: Vec<String> = missing_cases;
-    let end = match (missing_shards.len(), missing_cases.len()) {
-        (0, 0) => End::Completed,
-        (shards, cases) => End::Partial {
+    let finished: BTreeSet<Shard> =
+        shards.iter().filter(|shard| shard.is_complete()).map(|shard| shard.shard).collect();
+    let unfinished_shards: Vec<Shard> = present.difference(&finished).copied().collect();
+    let end = match (missing_shards.len(), missing_cases.len(), unfinished_shards.len()) {
+        (0, 0, 0) => End::Completed,
+        (0, 0, shards) => End::Partial {
+            missing: format!("{shards} of {count} shards were not ended by themselves"),
+        },
+        (shards, cases, _) => End::Partial {
             missing: format!("without {shards} of {count} shards and {cases} cases"),
         },
     };
@@ -162,12 +170,12 @@ pub fn join(parts: &[Part], arguments: Vec<String>) -> Result<Merged, Refusal> {
     }
     // Each shard judged by its own cases alone.
     derive::fill(&mut record);
-    Ok(Merged { record, duplicates, missing_shards, missing_cases })
+    Ok(Merged { record, duplicates, missing_shards, unfinished_shards, missing_cases })
 }
 
 /// What a record is of: one shard, or those that it was joined from.
 fn shards_of(part: &Part) -> Result<Vec<ShardRecord>, Refusal> {
-    let Record { arguments, started, environment, options, shards, .. } = &part.record;
+    let Record { arguments, started, environment, options, shards, ended, .. } = &part.record;
     match options.shard {
         Some(shard) => Ok(vec![ShardRecord {
             shard,
@@ -176,6 +184,7 @@ fn shards_of(part: &Part) -> Result<Vec<ShardRecord>, Refusal> {
             arguments: arguments.clone(),
             started: started.clone(),
             environment: environment.clone(),
+            ended: ended.clone(),
         }]),
         None if shards.is_empty() => Err(Refusal::Whole(part.name.clone())),
         None => Ok(shards.clone()),

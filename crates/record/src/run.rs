@@ -132,9 +132,17 @@ pub struct ShardRecord {
     pub started: String,
     /// The machine.
     pub environment: Environment,
+    /// How its run ended; `None` of one that was cut off, and of one in an older record.
+    #[serde(default)]
+    pub ended: Option<End>,
 }
 
 impl ShardRecord {
+    /// Whether its run did all that it had to do.
+    pub fn is_complete(&self) -> bool {
+        self.ended == Some(End::Completed)
+    }
+
     /// The processor, and how it was used: as a confirmation names it.
     pub fn machine(&self) -> (&str, &str) {
         (&self.isa, &self.environment.cpu_model)
