@@ -443,7 +443,11 @@ fn nothing_but_the_word_of_who_returned_outputs_can_be_changed() {
     assert_eq!(ran.code, 0, "{ran:?}");
     let value: Value = serde_json::from_str(&bench.read("record.json")).expect("JSON");
     let record = bench.record("record.json");
-    let forged = forgeries(&value, &record);
+    // What a run has too is forged above, beside all that contradicts it there.
+    let known: BTreeSet<String> =
+        forgeries(&REAL.value, &REAL.record).iter().map(|forgery| kind(&forgery.place)).collect();
+    let mut forged = forgeries(&value, &record);
+    forged.retain(|forgery| !known.contains(&kind(&forgery.place)));
     for known in ["/options/outputs/from", "/options/outputs/perturbed", "/cases/*/bits/returned"] {
         let of_kind: Vec<&Forgery> =
             forged.iter().filter(|forgery| is_in(&[known], &kind(&forgery.place))).collect();
