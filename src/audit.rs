@@ -14,8 +14,9 @@ use ndarray::Array2;
 use crate::backend::cpu::{Isa, fill_synthetic};
 use crate::backend::cuda::Device;
 use crate::check::bits;
-use crate::check::bits::{Bits, CaseError, Subject};
+use crate::check::bits::{Bits, CaseError, Maker, Outputs, Subject};
 use crate::check::explain;
+use crate::check::explain::MadeBy;
 use crate::check::memory::needed_bytes;
 use crate::machine;
 use crate::operator::{DenseReference, OnDevice, Operator, OperatorFor, skip_device};
@@ -25,9 +26,11 @@ use crate::weights::{Checkpoint, is_moderate};
 use crate::weights::{FaultKind, WeightsError};
 use contract::arithmetic::Arithmetic;
 use contract::case::{Activations, Case, Weights as Origin};
+use contract::digest::{Digest, TensorHasher};
 use contract::inputs;
 use contract::inputs::source::{Held, Synthetic};
 use contract::inputs::{RowRanking, Weights};
+use contract::perturbation::Perturbation;
 use contract::published::{Drawn, Hardware};
 use record::exit;
 use record::expected::{Entry, Expected, Tensors};
@@ -65,6 +68,25 @@ pub struct Task<'a> {
     pub progress: &'a (dyn Fn(usize) + Sync),
 }
 
+/// Outputs of a case that came back, and what they are called in its record.
+pub struct Returned<'a> {
+    pub name: &'a str,
+    pub outputs: &'a Outputs<'a>,
+}
+
+/// What outputs had to be made from, by digests.
+pub struct Inputs {
+    pub a: Digest,
+    pub v: Digest,
+    /// `None` where the perturbation test does not apply.
+    pub v2: Option<Digest>,
+    /// As above.
+    pub changes: Option<Arc<Perturbation>>,
+}
+
+/// Why outputs made elsewhere have no timing.
+const ELSEWHERE: &str = "not measured: made elsewhere";
+
 /// A case's outcome: the record, and the entry to commit.
 pub struct Outcome {
     pub record: CaseRecord,
@@ -75,13 +97,35 @@ pub struct Outcome {
 impl Auditor<'_> {
     /// Audits one case.
     pub fn audit(&mut self, task: &Task<'_>) -> CaseRecord {
-        self.conclude(task, |_, _, _| Ok(())).0
+        self.conclude(task, None, |_, _, _| Ok(())).0
+    }
+
+    /// Audits outputs of one case that were made elsewhere, and says what they had to be made from. Nothing is measured,
+    /// and no operator is run.
+    pub fn audit_outputs(
+        &mut self,
+        task: &Task<'_>,
+        returned: &Returned<'_>,
+    ) -> (CaseRecord, Result<Inputs, String>) {
+        let threads = self.threads;
+        let inputs = |_: &Case, prepared: &Prepared, _| {
+            let bits = &prepared.bits;
+            let of = |p: &Perturbation| p.change_activations(prepared.v.view(), threads);
+            let hashed = |v2: Array2<f32>| {
+                let mut hasher = TensorHasher::new(task.case.dtype, v2.nrows(), false);
+                hasher.update(&v2);
+                hasher.finish().digest
+            };
+            let v2 = bits.changes.as_deref().map(of).map(hashed);
+            Ok(Inputs { a: bits.a.digest, v: bits.v.digest, v2, changes: bits.changes.clone() })
+        };
+        self.conclude(task, Some(returned), inputs)
     }
 
     /// Audits one case that is to be pinned. Whether its data show which arithmetic ran is asked here only: it is asked
     /// on one thread, by the scalar rule.
     pub fn audit_to_pin(&mut self, task: &Task<'_>) -> Outcome {
-        let (record, entry) = self.conclude(task, entry);
+        let (record, entry) = self.conclude(task, None, entry);
         Outcome { record, entry }
     }
 
@@ -92,10 +136,11 @@ impl Auditor<'_> {
     fn conclude<T>(
         &mut self,
         task: &Task<'_>,
+        returned: Option<&Returned<'_>>,
         make: impl FnOnce(&Case, &Prepared, Option<String>) -> Result<T, String>,
     ) -> (CaseRecord, Result<T, String>) {
         let started = Instant::now();
-        panics::catch(|| self.examine(task, make)).unwrap_or_else(|panicked| {
+        panics::catch(|| self.examine(task, returned, make)).unwrap_or_else(|panicked| {
             let mut record = blank(task.manifest, task.case);
             record.device = self.device.as_ref().map(|device| device.info.name.clone());
             record.exit_code = exit::of_verdict(Verdict::NotRun, Some(exit::ENVIRONMENT));
@@ -108,20 +153,33 @@ impl Auditor<'_> {
     fn examine<T>(
         &mut self,
         task: &Task<'_>,
+        returned: Option<&Returned<'_>>,
         make: impl FnOnce(&Case, &Prepared, Option<String>) -> Result<T, String>,
     ) -> (CaseRecord, Result<T, String>) {
         let Task { manifest, case, expected, expected_file, progress } = *task;
         let started = Instant::now();
         let mut record = blank(manifest, case);
         record.device = self.device.as_ref().map(|device| device.info.name.clone());
-        let made = match self.bits(manifest, case, progress) {
+        let made = match self.bits(manifest, case, returned, progress) {
             Ok(prepared) => {
                 let committed = expected.cases.get(&case.id);
                 let nonce = self.nonce.is_some();
                 let Bits { a, v, operator, .. } = &prepared.bits;
                 let shared = self.seen.note(&case.id, a.digest, v.digest, operator.digest);
-                let (bits, reasons) =
-                    explain::explain(case, &prepared.bits, committed, expected_file, nonce);
+                let made_by = match returned {
+                    None => MadeBy::Operator,
+                    Some(Returned { outputs, .. }) => {
+                        MadeBy::Elsewhere { perturbed: outputs.perturbed }
+                    }
+                };
+                let (bits, reasons) = explain::explain(
+                    case,
+                    &prepared.bits,
+                    committed,
+                    expected_file,
+                    nonce,
+                    made_by,
+                );
                 record.reasons = reasons;
                 record.reasons.extend(shared.clone());
                 record.bits = Some(BitsRecord { operator: prepared.operator_name.clone(), ..bits });
@@ -129,7 +187,10 @@ impl Auditor<'_> {
                 record.verdict = record::derive::verdict(&record, shared.is_some());
                 record.exit_code = exit::of_verdict(record.verdict, None);
                 let made = make(case, &prepared, shared);
-                self.measure(manifest, case, &prepared, &mut record);
+                match returned {
+                    None => self.measure(manifest, case, &prepared, &mut record),
+                    Some(_) => record.measurement_reason = Some(ELSEWHERE.to_owned()),
+                }
                 self.held.keep_activations(case, prepared.v);
                 made
             }
@@ -205,6 +266,7 @@ impl Auditor<'_> {
         &mut self,
         manifest: &Manifest,
         case: &Case,
+        returned: Option<&Returned<'_>>,
         progress: &(dyn Fn(usize) + Sync),
     ) -> Result<Prepared, Stop> {
         let bytes = needed_bytes(case, self.threads);
@@ -223,13 +285,14 @@ impl Auditor<'_> {
             weights: &weights,
             weights_are_moderate,
             v,
-            operator: &*operator,
+            maker: returned.map_or(Maker::Operator(&*operator), |r| Maker::Elsewhere(r.outputs)),
             reference: &reference,
             options: bits::Options { threads: self.threads, nonce: self.nonce.clone() },
         };
         let bits = bits::run(&subject, progress)?;
         let Subject { v, .. } = subject;
-        Ok(Prepared { weights, v, operator_name: operator.name(), bits })
+        let operator_name = returned.map_or_else(|| operator.name(), |r| r.name.to_owned());
+        Ok(Prepared { weights, v, operator_name, bits })
     }
 
     /// Measures what was verified; else says why not.
@@ -439,6 +502,7 @@ pub fn blank(manifest: &Manifest, case: &Case) -> CaseRecord {
         measurement_reason: Some("not measured: the case was not run".into()),
         baselines: Vec::new(),
         baselines_missing: Vec::new(),
+        stated: None,
         seconds: 0.0,
     }
 }

@@ -1,8 +1,10 @@
-//! Files: ours, which are never seen half-written, and small ones of others, which are read without being kept waiting.
+//! Files: ours, which are never seen half-written, and those of others, which are read without being kept waiting.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Read as _, Write};
+use std::io::{self, BufWriter, ErrorKind, Read as _, Write};
 use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
 
 /// Writes a file beside its place, then moves it there, so that it is never seen half-written.
 /// A link stays, and what it leads to is replaced. A stream is written to as it is.
@@ -35,6 +37,77 @@ pub fn create(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut file = new_file().tempfile_in(folder.unwrap_or(Path::new(".")))?;
     file.write_all(bytes)?;
     file.persist_noclobber(path).map(drop).map_err(|error| error.error)
+}
+
+/// A file that is written in parts: beside its place, where it is moved once it is whole.
+pub struct Parts {
+    file: BufWriter<NamedTempFile>,
+    path: PathBuf,
+}
+
+impl Parts {
+    /// Begins the file; what is at its place stays until the end. A link there is replaced, not followed.
+    pub fn begin(path: &Path) -> io::Result<Parts> {
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+        let file = new_file().tempfile_in(folder.unwrap_or(Path::new(".")))?;
+        Ok(Parts { file: BufWriter::with_capacity(1 << 20, file), path: path.to_owned() })
+    }
+
+    /// Moves the whole file to its place.
+    pub fn finish(self) -> io::Result<()> {
+        let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.as_file().sync_all()?;
+        file.persist(&self.path).map(drop).map_err(|error| error.error)
+    }
+}
+
+impl Write for Parts {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// Bytes that can still be written to the disk of a folder, which need not be there yet; `None` where the system does
+/// not say.
+pub fn bytes_free(folder: &Path) -> Option<u64> {
+    let there = folder.ancestors().find(|folder| folder.is_dir());
+    let there = there.unwrap_or(Path::new("."));
+    let disk = rustix::fs::statvfs(there).ok()?;
+    disk.f_bavail.checked_mul(disk.f_frsize)
+}
+
+/// Opens a regular file that a stranger may have put there, without waiting and without following a link. The text of an
+/// error that is not the system's says what is there instead.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    use rustix::fs::{FileType, Mode, OFlags};
+    let refused = |what: &str| {
+        let text = format!("expected a regular file, found {what}");
+        io::Error::new(ErrorKind::InvalidInput, text)
+    };
+    // Opening a pipe would wait for its writer.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(file) => file,
+        Err(rustix::io::Errno::LOOP) => return Err(refused("a symbolic link")),
+        // A socket cannot be opened.
+        Err(rustix::io::Errno::NXIO) => return Err(refused("a socket or a device")),
+        Err(error) => return Err(error.into()),
+    };
+    match FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) {
+        FileType::RegularFile => Ok(file.into()),
+        FileType::Directory => Err(refused("a folder")),
+        FileType::Fifo => Err(refused("a pipe")),
+        _ => Err(refused("a device")),
+    }
+}
+
+/// The text of a file of at most `bytes_max`, opened by [`open_regular`].
+pub fn text_of_stranger(path: &Path, bytes_max: u64) -> io::Result<String> {
+    read_text(open_regular(path)?, bytes_max)
 }
 
 /// Writes over a file that is there.
@@ -93,13 +166,17 @@ fn new_file() -> tempfile::Builder<'static, 'static> {
 
 /// The text of a regular file of at most `bytes_max`. A pipe would wait for its writer, and a device need not end.
 pub fn text(path: &Path, bytes_max: u64) -> io::Result<String> {
-    let refused = |why: String| io::Error::new(ErrorKind::InvalidData, why);
     if !std::fs::metadata(path)?.is_file() {
-        return Err(refused("not a regular file".into()));
+        return Err(io::Error::new(ErrorKind::InvalidData, "not a regular file"));
     }
+    read_text(File::open(path)?, bytes_max)
+}
+
+fn read_text(file: File, bytes_max: u64) -> io::Result<String> {
+    let refused = |why: String| io::Error::new(ErrorKind::InvalidData, why);
     let mut bytes = Vec::new();
     // The limit holds for what grows meanwhile, too.
-    File::open(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    file.take(bytes_max + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > bytes_max {
         return Err(refused(format!("larger than {} MiB", bytes_max >> 20)));
     }

@@ -6,7 +6,8 @@ use clap::Parser;
 use record::exit::{self, BAD_INPUT, ENVIRONMENT};
 use sparse_verify::baseline::Host;
 use sparse_verify::cli::{
-    Action, Cli, doctor, explain, inputs, judge, lint, list, merge, near, pin, recheck, report, run,
+    Action, Cli, challenge, check, doctor, explain, inputs, judge, lint, list, merge, near, pin,
+    recheck, report, run,
 };
 use sparse_verify::failure::Failure;
 use sparse_verify::output::{self, note};
@@ -98,6 +99,8 @@ fn work() -> Result<u8, Failure> {
         Some(Action::Judge(args)) => judge::run(&args),
         Some(Action::Report(args)) => report::run(&args),
         Some(Action::Inputs(args)) => inputs::run(&args),
+        Some(Action::Challenge(args)) => challenge::run(&args),
+        Some(Action::Check(args)) => check::run(&args),
         Some(Action::Merge(args)) => merge::run(&args),
         Some(Action::Explain(args)) => explain::run(&args),
         Some(Action::Recheck(args)) => recheck::run(&args),

@@ -1,5 +1,6 @@
 //! One case's bits: makes the inputs, runs operator and dense reference panel by panel, hashes
 //! everything, and notes every promise that broke. Holds a few row panels and V, never all of A.
+//! In place of an operator's outputs stand such that were made elsewhere, read by the same panels.
 
 use record::bits::Structure;
 use std::ops::Range;
@@ -14,6 +15,7 @@ use crate::backend::cpu::float_environment_is_ieee;
 use crate::operator;
 use crate::operator::{Built, Operator, Staged};
 use crate::panics;
+use crate::tensors::TensorFile;
 use contract::arithmetic::Arithmetic;
 use contract::case::Case;
 use contract::digest::{Hashed, TensorHasher};
@@ -69,9 +71,42 @@ pub struct Subject<'a> {
     /// Whether scaling by 8 can neither overflow nor meet subnormals (VERIFY.md section 6).
     pub weights_are_moderate: bool,
     pub v: Array2<f32>,
-    pub operator: &'a dyn Operator,
+    pub maker: Maker<'a>,
     pub reference: &'a dyn Operator,
     pub options: Options,
+}
+
+/// Who made the outputs that are judged.
+#[derive(Clone, Copy)]
+pub enum Maker<'a> {
+    /// An operator, which is called here.
+    Operator(&'a dyn Operator),
+    /// Somebody elsewhere.
+    Elsewhere(&'a Outputs<'a>),
+}
+
+/// Outputs of a case that were made elsewhere.
+pub struct Outputs<'a> {
+    /// A V.
+    pub y: &'a dyn Rows,
+    /// The perturbed ones; `None` where they did not come back.
+    pub rebuilt: Option<&'a dyn Rows>,
+    pub shifted: Option<&'a dyn Rows>,
+    /// Whether perturbed outputs were asked for.
+    pub perturbed: bool,
+}
+
+/// An output that is there already, by rows.
+pub trait Rows: Sync {
+    /// Rows of the output, n wide. The values are encoded in the case's output dtype and may be anything else: NaN,
+    /// infinite, wrong.
+    fn rows(&self, rows: Range<usize>) -> Result<Array2<f32>, CaseError>;
+}
+
+impl Rows for TensorFile {
+    fn rows(&self, rows: Range<usize>) -> Result<Array2<f32>, CaseError> {
+        TensorFile::rows(self, rows).map_err(|error| CaseError::Environment(error.to_string()))
+    }
 }
 
 /// The dense reference with V staged.
@@ -108,9 +143,11 @@ pub struct Bits {
     pub v: Hashed,
     pub dense: Hashed,
     pub operator: Hashed,
-    /// `None` where the perturbation test does not apply.
+    /// `None` where the perturbation test does not apply, or the output did not come back.
     pub rebuilt: Option<Hashed>,
     pub shifted: Option<Hashed>,
+    /// Names of the perturbed outputs that were asked for and did not come back.
+    pub not_returned: Vec<&'static str>,
     pub structure: Structure,
     /// How the operator held the panels of A, and why.
     pub plan: String,
@@ -203,11 +240,19 @@ pub(super) fn waiting_max(threads: usize) -> usize {
     2 * threads + 2
 }
 
+// Places of tensors that are hashed.
 const A: usize = 0;
 const OPERATOR: usize = 1;
 const DENSE: usize = 2;
-const REBUILT: usize = 3;
-const SHIFTED: usize = 4;
+
+/// The changes of a case that a perturbation test makes; `None` where the test does not apply.
+pub fn perturb(
+    unperturbed: &Unperturbed<'_>,
+    reference: &Reference<'_>,
+) -> Result<Option<Perturbation>, CaseError> {
+    require_ieee()?;
+    perturbation::choose(unperturbed, &|rows| reference.apply(rows))
+}
 
 /// Verifies the bits of a case as far as this machine can say without committed digests.
 /// `progress` is told of rows done.
@@ -219,9 +264,6 @@ pub fn run(subject: &Subject<'_>, progress: &(dyn Fn(usize) + Sync)) -> Result<B
     let v = subject.v.view();
 
     let reference = Reference::new(subject.reference, v, threads)?;
-    let mut staged = Staged::default();
-    subject.operator.stage(v, &mut staged, threads)?;
-
     let unperturbed = Unperturbed {
         case,
         weights: subject.weights,
@@ -229,17 +271,28 @@ pub fn run(subject: &Subject<'_>, progress: &(dyn Fn(usize) + Sync)) -> Result<B
         v,
         nonce: subject.options.nonce.as_deref(),
     };
-    let perturbation = perturbation::choose(&unperturbed, &|rows| reference.apply(rows))?;
+    let perturbation = perturb(&unperturbed, &reference)?;
     let shifted_v = perturbation.as_ref().map(|p| p.change_activations(v, threads));
     let shifted = match (&perturbation, &shifted_v) {
         (Some(perturbation), Some(v)) => {
-            let mut staged = Staged::default();
-            subject.operator.stage(v.view(), &mut staged, threads)?;
             let column = v.column(perturbation.shifted_column()).to_owned();
             let column = column.insert_axis(ndarray::Axis(1));
-            Some(Shifted { perturbation, v, staged, column })
+            Some(Shifted { perturbation, v, column })
         }
         _ => None,
+    };
+    let made = match subject.maker {
+        Maker::Operator(operator) => {
+            let stage = |v| {
+                let mut staged = Staged::default();
+                operator.stage(v, &mut staged, threads)?;
+                Ok::<_, CaseError>(staged)
+            };
+            let staged = stage(v)?;
+            let shifted = shifted_v.as_ref().map(|v| stage(v.view())).transpose()?;
+            Made::Here { operator, staged, shifted }
+        }
+        Maker::Elsewhere(outputs) => Made::Elsewhere(outputs),
     };
 
     let mut hashers = vec![
@@ -247,15 +300,21 @@ pub fn run(subject: &Subject<'_>, progress: &(dyn Fn(usize) + Sync)) -> Result<B
         TensorHasher::new(case.output, m, true),
         TensorHasher::new(case.output, m, true),
     ];
-    if shifted.is_some() {
-        hashers.extend([(); 2].map(|()| TensorHasher::new(case.output, m, false)));
-    }
+    let applies = shifted.is_some();
+    let [rebuilt_lane, shifted_lane] = [Perturbed::Rebuilt, Perturbed::Shifted].map(|which| {
+        (applies && subject.maker.has(which)).then(|| {
+            hashers.push(TensorHasher::new(case.output, m, false));
+            hashers.len() - 1
+        })
+    });
     let lanes = Lanes::new(hashers);
     let job = Job {
         subject,
         reference,
-        staged,
+        made,
         shifted,
+        rebuilt_lane,
+        shifted_lane,
         column_max: column_max(case, v),
         samples: Samples::new(case, v),
         lanes: &lanes,
@@ -308,9 +367,7 @@ pub fn run(subject: &Subject<'_>, progress: &(dyn Fn(usize) + Sync)) -> Result<B
         return Err(error);
     }
 
-    let Job { shifted, column_max, tally, .. } = job;
-    let applies = shifted.is_some();
-    drop(shifted);
+    let Job { column_max, tally, .. } = job;
     let words = match &perturbation {
         Some(perturbation) => describe(perturbation),
         None => "does not apply: no element of A or V changes the output".into(),
@@ -320,10 +377,53 @@ pub fn run(subject: &Subject<'_>, progress: &(dyn Fn(usize) + Sync)) -> Result<B
     let mut hashed = lanes.finish().into_iter();
     let mut take = || hashed.next().unwrap_or_else(|| unreachable!("one per hasher"));
     let (a, operator, dense) = (take(), take(), take());
-    let (rebuilt, shifted) = if applies { (Some(take()), Some(take())) } else { (None, None) };
+    let [rebuilt, shifted] = [rebuilt_lane, shifted_lane].map(|lane| lane.map(|_| take()));
     let v = v_hasher.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
     let bits = tally.finish(case, a, v, operator, dense, rebuilt, shifted, words)?;
-    Ok(Bits { changes: perturbation.map(Arc::new), ..bits })
+    let bits = Bits { changes: perturbation.map(Arc::new), ..bits };
+    Ok(match subject.maker {
+        Maker::Operator(_) => bits,
+        Maker::Elsewhere(outputs) => {
+            let missing = [("rebuilt", &bits.rebuilt), ("shifted", &bits.shifted)].into_iter();
+            let missing = missing.filter(|(_, hashed)| hashed.is_none()).map(|(name, _)| name);
+            let not_returned = missing.filter(|_| applies && outputs.perturbed).collect();
+            Bits { not_returned, plan: ELSEWHERE.into(), ..bits }
+        }
+    })
+}
+
+/// The plan of outputs that were made elsewhere.
+const ELSEWHERE: &str = "made elsewhere";
+
+/// The perturbed outputs.
+#[derive(Clone, Copy)]
+enum Perturbed {
+    /// A1 V.
+    Rebuilt,
+    /// A V2.
+    Shifted,
+}
+
+impl Maker<'_> {
+    /// Whether there is such an output; an operator makes each.
+    fn has(self, which: Perturbed) -> bool {
+        match (self, which) {
+            (Maker::Operator(_), _) => true,
+            (Maker::Elsewhere(outputs), Perturbed::Rebuilt) => outputs.rebuilt.is_some(),
+            (Maker::Elsewhere(outputs), Perturbed::Shifted) => outputs.shifted.is_some(),
+        }
+    }
+}
+
+/// Where outputs come from.
+enum Made<'a> {
+    Here {
+        operator: &'a dyn Operator,
+        staged: Staged,
+        /// V' as the operator wants it.
+        shifted: Option<Staged>,
+    },
+    Elsewhere(&'a Outputs<'a>),
 }
 
 /// Why nothing is verified under other modes than those of IEEE 754.
@@ -357,7 +457,6 @@ fn describe(p: &Perturbation) -> String {
 struct Shifted<'a> {
     perturbation: &'a Perturbation,
     v: &'a Array2<f32>,
-    staged: Staged,
     /// The column of V' with the changed element, k x 1.
     column: Array2<f32>,
 }
@@ -366,8 +465,10 @@ struct Shifted<'a> {
 struct Job<'a> {
     subject: &'a Subject<'a>,
     reference: Reference<'a>,
-    staged: Staged,
+    made: Made<'a>,
     shifted: Option<Shifted<'a>>,
+    rebuilt_lane: Option<usize>,
+    shifted_lane: Option<usize>,
     column_max: Vec<u64>,
     samples: Samples,
     lanes: &'a Lanes,
@@ -376,7 +477,7 @@ struct Job<'a> {
 
 impl Job<'_> {
     fn chunk(&self, index: usize, rows: Range<usize>) -> Result<(), CaseError> {
-        let Subject { case, operator, .. } = *self.subject;
+        let case = self.subject.case;
         require_ieee()?;
         let first = rows.start;
         let shape = (rows.len(), case.n);
@@ -390,38 +491,67 @@ impl Job<'_> {
         }
         self.lanes.push(A, index, a.clone());
 
-        let apply =
-            |built: &dyn Built, v, staged: &Staged| -> Result<(Array2<f32>, u64), CaseError> {
-                // Poison: what is not written is seen.
-                let mut y = Array2::from_elem(shape, f32::NAN);
-                built.apply(v, staged, y.view_mut(), 1)?;
-                let negative_zeros = positive_zeros(&mut y);
-                Ok((y, negative_zeros))
-            };
-        let built = operator.build(a.view())?;
-        let (y, negative) = apply(&*built, v, &self.staged)?;
-        let plan = built.plan();
-        tally.plans.insert(plan.strategy.name(), (1, (first, plan.reason)));
+        let apply = |built: &dyn Built, v, staged: &Staged| -> Result<Array2<f32>, CaseError> {
+            // Poison: what is not written is seen.
+            let mut y = Array2::from_elem(shape, f32::NAN);
+            built.apply(v, staged, y.view_mut(), 1)?;
+            Ok(y)
+        };
+        let (built, mut y) = match &self.made {
+            Made::Here { operator, staged, .. } => {
+                let built = operator.build(a.view())?;
+                let y = apply(&*built, v, staged)?;
+                let plan = built.plan();
+                tally.plans.insert(plan.strategy.name(), (1, (first, plan.reason)));
+                (Some(built), y)
+            }
+            Made::Elsewhere(outputs) => (None, outputs.y.rows(rows.clone())?),
+        };
+        tally.negative_zeros[0] = positive_zeros(&mut y);
         let y = Arc::new(y);
-        tally.negative_zeros[0] = negative;
         self.lanes.push(OPERATOR, index, y.clone());
 
         if let Some(shifted) = &self.shifted {
-            let (y2, _) = apply(&*built, shifted.v.view(), &shifted.staged)?;
+            let y2 = match (&self.made, &built) {
+                (Made::Here { shifted: Some(staged), .. }, Some(built)) => {
+                    Some(apply(&**built, shifted.v.view(), staged)?)
+                }
+                (Made::Here { .. }, _) => unreachable!("V' is staged and the operator built"),
+                (Made::Elsewhere(outputs), _) => {
+                    outputs.shifted.map(|of| of.rows(rows.clone())).transpose()?
+                }
+            };
             drop(built);
-            self.check_shifted(shifted, first, &a, &y, &y2, &mut tally)?;
-            self.lanes.push(SHIFTED, index, Arc::new(y2));
+            if let (Some(mut y2), Some(lane)) = (y2, self.shifted_lane) {
+                positive_zeros(&mut y2);
+                self.check_shifted(shifted, first, &a, &y, &y2, &mut tally)?;
+                self.lanes.push(lane, index, Arc::new(y2));
+            }
 
             let mut changed = a.clone();
             let p = shifted.perturbation;
             if rows.contains(&p.live.0) || p.revived.is_some_and(|(i, _)| rows.contains(&i)) {
                 p.change_weights(first, Arc::make_mut(&mut changed));
             }
-            let (y1, _) = apply(&*operator.build(changed.view())?, v, &self.staged)?;
-            self.check_rebuilt(p, first, &changed, &y, &y1, &mut tally);
-            self.lanes.push(REBUILT, index, Arc::new(y1));
-            if rows.contains(&p.live.0) {
-                self.check_addresses(shifted, first, &a, &mut tally)?;
+            let y1 = match &self.made {
+                Made::Here { operator, staged, .. } => {
+                    Some(apply(&*operator.build(changed.view())?, v, staged)?)
+                }
+                Made::Elsewhere(outputs) => {
+                    outputs.rebuilt.map(|of| of.rows(rows.clone())).transpose()?
+                }
+            };
+            if let (Some(mut y1), Some(lane)) = (y1, self.rebuilt_lane) {
+                positive_zeros(&mut y1);
+                self.check_rebuilt(p, first, &changed, &y, &y1, &mut tally);
+                self.lanes.push(lane, index, Arc::new(y1));
+            }
+            match self.made {
+                Made::Here { operator, .. } if rows.contains(&p.live.0) => {
+                    self.check_addresses(operator, shifted, first, &a, &mut tally)?;
+                }
+                // What was made elsewhere has no addresses here.
+                Made::Here { .. } | Made::Elsewhere(_) => {}
             }
         } else {
             drop(built);
@@ -436,6 +566,9 @@ impl Job<'_> {
         if !tally.dense_max.is_finite() {
             let at = dense.indexed_iter().find(|(_, x)| !x.is_finite());
             tally.not_finite = at.map(|((i, j), _)| (first + i, j));
+        }
+        if let Made::Elsewhere(_) = self.made {
+            tally.require_finite(first, &y, &dense);
         }
         self.samples.recompute(case, first, &a, &dense, &mut tally);
         tally.difference.add(case.output, first, y.view(), dense.view());
@@ -529,12 +662,13 @@ impl Job<'_> {
     /// The same again with A and V changed in place: a result kept by address comes out stale.
     fn check_addresses(
         &self,
+        operator: &dyn Operator,
         shifted: &Shifted<'_>,
         first: usize,
         a: &Array2<f32>,
         tally: &mut Tally,
     ) -> Result<(), CaseError> {
-        let Subject { case, operator, ref v, .. } = *self.subject;
+        let Subject { case, ref v, .. } = *self.subject;
         const WHAT: &str = "perturbation in place, same addresses";
         // A few rows and columns around the changes are enough: what is kept by address is kept
         // whatever its size.

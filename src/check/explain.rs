@@ -10,10 +10,29 @@ use contract::digest::Digest;
 use contract::digest::panel_start;
 use record::expected::Entry;
 
+/// Who made the outputs, as messages and digests go by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MadeBy {
+    /// An operator that was run here.
+    Operator,
+    /// Somebody elsewhere, who was asked for the perturbed outputs too, or was not.
+    Elsewhere { perturbed: bool },
+}
+
 /// The six digests of a case beside the committed ones.
-fn rows(case: &Case, bits: &Bits, expected: Option<&Entry>, nonce: bool) -> Vec<DigestRow> {
+fn rows(
+    case: &Case,
+    bits: &Bits,
+    expected: Option<&Entry>,
+    nonce: bool,
+    made_by: MadeBy,
+) -> Vec<DigestRow> {
     let contract = case.arithmetic.has_bit_contract();
     let pinned = expected.is_some();
+    let perturbed = |name| {
+        let is_asked = made_by != MadeBy::Elsewhere { perturbed: false };
+        contract && !nonce && is_asked && !bits.not_returned.contains(&name)
+    };
     let got = |hashed: &contract::digest::Hashed| Some(hashed.digest);
     let row = |name: &str, got, committed: fn(&Entry) -> Option<Digest>, compared| DigestRow {
         name: name.to_owned(),
@@ -26,8 +45,8 @@ fn rows(case: &Case, bits: &Bits, expected: Option<&Entry>, nonce: bool) -> Vec<
         row("v", got(&bits.v), |e| Some(e.v), true),
         row("dense", got(&bits.dense), |e| Some(e.dense), true),
         row("operator", got(&bits.operator), |e| e.operator, contract),
-        row("rebuilt", bits.rebuilt.as_ref().and_then(got), |e| e.rebuilt, contract && !nonce),
-        row("shifted", bits.shifted.as_ref().and_then(got), |e| e.shifted, contract && !nonce),
+        row("rebuilt", bits.rebuilt.as_ref().and_then(got), |e| e.rebuilt, perturbed("rebuilt")),
+        row("shifted", bits.shifted.as_ref().and_then(got), |e| e.shifted, perturbed("shifted")),
     ]
 }
 
@@ -50,8 +69,9 @@ pub fn explain(
     expected: Option<&Entry>,
     file: &str,
     nonce: bool,
+    made_by: MadeBy,
 ) -> (BitsRecord, Vec<String>) {
-    let digests = rows(case, bits, expected, nonce);
+    let digests = rows(case, bits, expected, nonce, made_by);
     let contract = case.arithmetic.has_bit_contract();
     let mut reasons = Vec::new();
 
@@ -83,9 +103,16 @@ pub fn explain(
     reasons.extend(bits.broken.iter().cloned());
     if !reasons.is_empty() && implementations_agree {
         let inputs = digests.iter().any(|row| row.differs() && matches!(&*row.name, "a" | "v"));
+        let agree = match made_by {
+            MadeBy::Operator => {
+                "the local implementations agree with each other (dense reference, operator, scalar rule)"
+            }
+            MadeBy::Elsewhere { .. } => {
+                "the outputs from elsewhere agree with the dense reference and the scalar rule here"
+            }
+        };
         reasons.push(format!(
-            "the local implementations agree with each other (dense reference, operator, scalar \
-             rule)\nhint: {}",
+            "{agree}\nhint: {}",
             if inputs {
                 "the inputs are not those that were pinned: look at the weights, the seed and the \
                  pattern"
@@ -104,11 +131,18 @@ pub fn explain(
     if reasons.is_empty() && out_of_bound.is_empty() && expected.is_none() {
         reasons.push(format!("no expected digests are committed ({file})"));
     }
+    if !bits.not_returned.is_empty() {
+        reasons.push(format!(
+            "perturbed outputs were not returned: {}\n  without them nothing shows that Y follows its inputs\n\
+             hint: challenge.json says what each is of; `--y` alone asks for Y alone",
+            bits.not_returned.join(", ")
+        ));
+    }
     reasons.extend(out_of_bound);
     (kept(case, bits, digests, expected), reasons)
 }
 
-/// The observations, as records keep them. Who computed them is the caller's to say.
+/// The observations, as records keep them. Who computed them, and what came back, is the caller's to say.
 fn kept(case: &Case, bits: &Bits, digests: Vec<DigestRow>, expected: Option<&Entry>) -> BitsRecord {
     let differs = !bits.difference.is_none() && case.arithmetic.has_bit_contract();
     BitsRecord {
@@ -132,6 +166,8 @@ fn kept(case: &Case, bits: &Bits, digests: Vec<DigestRow>, expected: Option<&Ent
         broken: bits.broken.clone(),
         out_of_bound: bits.out_of_bound.clone(),
         committed_differs: expected.and_then(|entry| entry.describes_another(case)),
+        returned: Vec::new(),
+        not_returned: bits.not_returned.iter().map(|name| (*name).to_owned()).collect(),
     }
 }
 

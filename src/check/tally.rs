@@ -185,6 +185,14 @@ impl Tally {
         self.broken.push((check, row, message));
     }
 
+    /// Notes the first element of an output from elsewhere that is no finite number: none of a right output is.
+    pub fn require_finite(&mut self, first: usize, y: &Array2<f32>, dense: &Array2<f32>) {
+        if let Some(((i, j), &got)) = y.indexed_iter().find(|(_, y)| !y.is_finite()) {
+            let what = "an element is not a finite number";
+            self.break_promise("the output y", first + i, j, got, dense[[i, j]], what);
+        }
+    }
+
     pub fn merge(&mut self, other: Tally) {
         self.nnz += other.nnz;
         self.dead_rows += other.dead_rows;
@@ -280,6 +288,7 @@ impl Tally {
             operator,
             rebuilt,
             shifted,
+            not_returned: Vec::new(),
             structure,
             plan,
             difference: self.difference,

@@ -64,9 +64,12 @@ pub fn explain(case: &CaseRecord) -> String {
             line(format!("    got      {}", text(row.got)));
         }
     }
+    let who = match bits.returned.is_empty() {
+        true => format!("local implementations (operator `{}`", visible(&bits.operator)),
+        false => format!("what came back and what is computed here (`{}`", visible(&bits.operator)),
+    };
     line(format!(
-        "  local implementations (operator `{}`, dense reference, scalar rule): {}",
-        visible(&bits.operator),
+        "  {who}, dense reference, scalar rule): {}",
         if bits.implementations_agree { "agree with each other" } else { "DISAGREE" }
     ));
     if !bits.difference.is_none() {
@@ -92,6 +95,9 @@ pub fn explain(case: &CaseRecord) -> String {
         line(format!("  {}", indented(broken)));
     }
     line(format!("  perturbed: {}", indented(&bits.perturbation)));
+    if !bits.not_returned.is_empty() {
+        line(format!("  not returned: {}", visible(&bits.not_returned.join(", "))));
+    }
     line(format!("  plan: {}", indented(&bits.plan)));
     if case.verdict == Verdict::Mismatch && bits.implementations_agree {
         let hint = case.reasons.iter().rev().find_map(|reason| reason.split_once("hint: "));

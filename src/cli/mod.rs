@@ -1,5 +1,7 @@
 //! The command line: definitions here, one file per action.
 
+pub mod challenge;
+pub mod check;
 pub mod device;
 pub mod doctor;
 pub mod explain;
@@ -81,8 +83,29 @@ pub enum Action {
     /// operator, and neither changes the exit code. Exit code 1: something does not hold by its own rule, or bits are
     /// refuted; 3: something could not be judged, or was not verified.
     Judge(JudgeArgs),
-    /// Write A and V of a case as .npy and safetensors
+    /// Write A and V of cases as .npy and safetensors, with --outputs also Y
+    ///
+    /// Each case has the folder DIR/MANIFEST/ID. f16 is NumPy's float16. bf16, which NumPy lacks, is BF16 in the
+    /// safetensors file; in the .npy file its 16 bits stand as uint16.
     Inputs(InputsArgs),
+    /// Write what somebody needs to compute outputs who has neither this program nor its code
+    ///
+    /// Each case has the folder DIR/MANIFEST/ID, with A, V and the perturbed V2 as .npy files and in inputs.safetensors.
+    /// A1, the perturbed A, differs from A in one or two elements, which challenge.json lists; --full writes it whole.
+    /// challenge.json says for each case the rule, the shapes and dtypes, and what to return: y of A V, rebuilt of A1 V,
+    /// shifted of A V2, each as a .npy or safetensors file of that name in the case's folder. What is to be written is
+    /// said before, and refused where the disk has no room for it. `verify check DIR` judges what comes back.
+    Challenge(ChallengeArgs),
+    /// Judge outputs that were made elsewhere; runs nobody's code
+    ///
+    /// `verify check DIR` judges the folder of a challenge that came back: A, V and the perturbation are made again from
+    /// the manifest, and nothing in the folder is believed but the outputs. `verify check PATH --case ID --y FILE` judges
+    /// single files. Each element, digest and perturbed output is judged as a run judges an operator's; record, reports
+    /// and exit codes are those of a run.
+    ///
+    /// This shows whether the outputs are right. It does not show who made them, where, or how fast: a stated.json
+    /// beside them ({"latency_ms": 0.52, "device": "..."}) is shown as stated, and nothing is judged by it.
+    Check(CheckArgs),
     /// Join the records of a run's shards into the record of the whole, and exit as the whole would have
     ///
     /// Refuses records of other versions, options, manifests or committed digests, cases that two records have
@@ -368,6 +391,75 @@ pub struct InputsArgs {
     /// Folder to write to
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+    /// Also Y = A V, by our operator (y.npy) and by the dense reference (dense.npy)
+    #[arg(long)]
+    pub outputs: bool,
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct ChallengeArgs {
+    #[command(flatten)]
+    pub selection: Selection,
+    #[command(flatten)]
+    pub resources: Resources,
+    /// Folder to write to; one that holds something is refused
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Perturb at positions drawn from this text too, which nobody could know beforehand
+    #[arg(long, value_name = "TEXT")]
+    pub nonce: Option<String>,
+    /// Write A1 whole, too
+    #[arg(long)]
+    pub full: bool,
+    /// Write into a folder that holds something; outputs that answered an earlier challenge there are removed
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct CheckArgs {
+    /// The folder of a challenge that came back; with --y a manifest
+    #[arg(value_name = "DIR|PATH")]
+    pub path: PathBuf,
+    /// Only cases whose id matches (`*` matches any text, `/` included); may be repeated. With --y the id of one case
+    #[arg(long = "case", value_name = "GLOB")]
+    pub cases: Vec<String>,
+    /// The manifest that the challenge was written from, where it is not at the place that challenge.json names
+    #[arg(long, value_name = "PATH", conflicts_with = "y")]
+    pub manifest: Vec<PathBuf>,
+    /// File of Y = A V, .npy or safetensors. Without --rebuilt and --shifted nothing perturbed is asked for, and the
+    /// headline says so
+    #[arg(long, value_name = "FILE", requires = "cases")]
+    pub y: Option<PathBuf>,
+    /// File of A1 V
+    #[arg(long, value_name = "FILE", requires = "y")]
+    pub rebuilt: Option<PathBuf>,
+    /// File of A V2
+    #[arg(long, value_name = "FILE", requires = "y")]
+    pub shifted: Option<PathBuf>,
+    /// The text that the perturbation was drawn from; a challenge of another one is refused
+    #[arg(long, value_name = "TEXT")]
+    pub nonce: Option<String>,
+    /// Write the record here, case by case; `-` is standard output, at the end
+    #[arg(long, value_name = "PATH")]
+    pub json: Option<PathBuf>,
+    /// Write a JUnit report here
+    #[arg(long, value_name = "PATH")]
+    pub junit: Option<PathBuf>,
+    /// Write over a record that is at --json
+    #[arg(long, requires = "json")]
+    pub force: bool,
+    /// Sections marked `required: false` count too
+    #[arg(long)]
+    pub strict: bool,
+    #[command(flatten)]
+    pub resources: Resources,
+    /// Only cases that are not verified, and the summary
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// All digests and the perturbation of each case
+    #[arg(short, long)]
+    pub verbose: bool,
 }
 
 #[derive(Args, Debug, Clone)]

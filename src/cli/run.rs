@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io::{IsTerminal, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,7 +21,7 @@ use record::{
 use super::RunArgs;
 use super::device::Devices;
 use super::repeats::Repeats;
-use super::running::Running;
+use super::running::{Places, Running};
 use super::select::{Selected, select};
 use crate::audit::{Auditor, Measuring, Task, blank};
 use crate::backend::cuda::Device;
@@ -32,6 +32,7 @@ use crate::output::note;
 use crate::output::print_table as say;
 use crate::predict::{predict, processor_s};
 use crate::published::Machine;
+use crate::records::Existing;
 use crate::shard;
 use contract::words::{self, visible};
 
@@ -47,7 +48,16 @@ impl From<RecordError> for Failure {
 }
 
 pub fn run(args: &RunArgs) -> Result<u8, Failure> {
-    check_places(args)?;
+    let places = Places {
+        json: args.json.as_deref(),
+        junit: args.junit.as_deref(),
+        existing: match (args.resume, args.force) {
+            (true, _) => Existing::Resume,
+            (_, true) => Existing::Overwrite,
+            _ => Existing::Refuse,
+        },
+    };
+    places.check()?;
     args.check()?;
     let mut selected = select(&args.selection)?;
     let mut manifests = describe(&selected);
@@ -58,7 +68,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
             manifest.dealt = Some(selected.cases().map(|case| case.id.clone()).collect());
         }
     }
-    let mut running = Running::begin(args, fresh(args, manifests))?;
+    let mut running = Running::begin(&places, fresh(options(args), manifests))?;
     let interrupted = running.clone();
     let _registered =
         interrupt::finish_with(move |signal| interrupted.clone().interrupt(signal.name()));
@@ -193,28 +203,6 @@ fn died(manifest: &Manifest, case: &Case, death: &str) -> CaseRecord {
     }
 }
 
-/// Refuses places that would overwrite each other.
-fn check_places(args: &RunArgs) -> Result<(), Failure> {
-    let real = |path: &Path| {
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let name = path.file_name().unwrap_or(path.as_os_str());
-        path.canonicalize().or_else(|_| Ok(folder.canonicalize()?.join(name)))
-    };
-    let same = |a: &Path, b: &Path| -> bool {
-        let found: [std::io::Result<PathBuf>; 2] = [real(a), real(b)];
-        a == b || matches!(found, [Ok(a), Ok(b)] if a == b)
-    };
-    match (&args.json, &args.junit) {
-        (Some(json), Some(junit)) if same(json, junit) && json != Path::new("/dev/null") => {
-            Err(Failure::bad_input(format!(
-                "--json and --junit are both {}: one would overwrite the other",
-                json.display()
-            )))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// The inputs that the selected cases' claims publish digests of. What an earlier run made stays.
 pub(super) fn make_published_inputs(
     selected: &[Selected],
@@ -276,7 +264,7 @@ fn keep(selected: &mut [Selected], shard: Shard) {
 }
 
 /// A bar for the rows of a case, on a terminal, once it takes long enough to be wanted.
-fn progress_bar(case: &Case, quiet: bool) -> ProgressBar {
+pub(super) fn progress_bar(case: &Case, quiet: bool) -> ProgressBar {
     const LONG_FLOPS: f64 = 2e9;
     let flops = 2.0 * case.m as f64 * case.k as f64 * case.n as f64;
     if quiet || flops < LONG_FLOPS || !std::io::stderr().is_terminal() {
@@ -291,7 +279,7 @@ fn progress_bar(case: &Case, quiet: bool) -> ProgressBar {
 }
 
 /// The manifests as records hold them, with all cases that were asked for.
-fn describe(selected: &[Selected]) -> Vec<ManifestRecord> {
+pub(super) fn describe(selected: &[Selected]) -> Vec<ManifestRecord> {
     selected
         .iter()
         .map(|selected| ManifestRecord {
@@ -315,26 +303,32 @@ fn describe(selected: &[Selected]) -> Vec<ManifestRecord> {
         .collect()
 }
 
+/// What a run is asked to do.
+fn options(args: &RunArgs) -> RunOptions {
+    RunOptions {
+        threads: args.resources.threads(),
+        isa: args.resources.isa().to_string(),
+        device: args.resources.device_text(),
+        nonce: args.nonce.clone(),
+        measure: !args.no_measure,
+        any_platform: args.any_platform,
+        shard: args.shard,
+        select: args.selection.cases.clone(),
+        strict: args.gate.strict,
+        require: args.gate.require,
+        outputs: None,
+    }
+}
+
 /// A new record of what is asked.
-fn fresh(args: &RunArgs, manifests: Vec<ManifestRecord>) -> Record {
+pub(super) fn fresh(options: RunOptions, manifests: Vec<ManifestRecord>) -> Record {
     Record {
         format: FORMAT.to_owned(),
         tool: record::tool::tool(),
         arguments: std::env::args().skip(1).collect(),
         started: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
         environment: environment(),
-        options: RunOptions {
-            threads: args.resources.threads(),
-            isa: args.resources.isa().to_string(),
-            device: args.resources.device_text(),
-            nonce: args.nonce.clone(),
-            measure: !args.no_measure,
-            any_platform: args.any_platform,
-            shard: args.shard,
-            select: args.selection.cases.clone(),
-            strict: args.gate.strict,
-            require: args.gate.require,
-        },
+        options,
         manifests,
         devices: Vec::new(),
         cases: Vec::new(),

@@ -8,13 +8,45 @@ use record::exit;
 use record::report::terminal;
 use record::{CaseKey, CaseRecord, DeviceRecord, End, ManifestRecord, Record};
 
-use super::RunArgs;
 use super::run::write_junit;
 use crate::failure::Failure;
 use crate::files::is_stream;
 use crate::output::{note, print_table};
 use crate::records::{Existing, RecordFile};
 use crate::supervise::{AFTER, JOURNAL};
+
+/// Where the record and the JUnit report of a run go.
+pub struct Places<'a> {
+    pub json: Option<&'a Path>,
+    pub junit: Option<&'a Path>,
+    /// What becomes of a record that is there.
+    pub existing: Existing,
+}
+
+impl Places<'_> {
+    /// Refuses places that would overwrite each other.
+    pub fn check(&self) -> Result<(), Failure> {
+        let real = |path: &Path| {
+            let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+            let name = path.file_name().unwrap_or(path.as_os_str());
+            let folder = folder.unwrap_or(Path::new("."));
+            path.canonicalize().or_else(|_| Ok(folder.canonicalize()?.join(name)))
+        };
+        let same = |a: &Path, b: &Path| -> bool {
+            let found: [std::io::Result<PathBuf>; 2] = [real(a), real(b)];
+            a == b || matches!(found, [Ok(a), Ok(b)] if a == b)
+        };
+        match (self.json, self.junit) {
+            (Some(json), Some(junit)) if same(json, junit) && json != Path::new("/dev/null") => {
+                Err(Failure::bad_input(format!(
+                    "--json and --junit are both {}: one would overwrite the other",
+                    json.display()
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+}
 
 /// Shared with whoever ends the run early.
 #[derive(Clone)]
@@ -38,19 +70,14 @@ struct State {
 impl Running {
     /// Opens the record's place, takes up the record that is there if the run is to be continued, and begins the JUnit
     /// report: until the end it says that cases are missing.
-    pub fn begin(args: &RunArgs, fresh: Record) -> Result<Running, Failure> {
-        let existing = match (args.resume, args.force) {
-            (true, _) => Existing::Resume,
-            (_, true) => Existing::Overwrite,
-            _ => Existing::Refuse,
-        };
+    pub fn begin(places: &Places<'_>, fresh: Record) -> Result<Running, Failure> {
         let death = std::env::var(AFTER).ok();
-        let existing = if death.is_some() { Existing::Resume } else { existing };
+        let existing = if death.is_some() { Existing::Resume } else { places.existing };
         let (mut record, mut died, mut files) = (fresh, None, Vec::new());
-        let kept = args.json.as_ref().filter(|path| !is_output(path));
+        let kept = places.json.filter(|path| !is_output(path));
         // Where the record is not kept in a file, what was done must outlive this process all the same.
         let journal = std::env::var_os(JOURNAL).map(PathBuf::from).filter(|_| kept.is_none());
-        for path in args.json.iter().cloned().chain(journal) {
+        for path in places.json.map(Path::to_owned).into_iter().chain(journal) {
             let (opened, bytes) = RecordFile::open(&path, existing, &record)?;
             if let Some(bytes) = bytes {
                 let old = record::parse(&bytes, &path.display().to_string())?;
@@ -70,7 +97,7 @@ impl Running {
         let mut state = State {
             record,
             files,
-            junit: args.junit.clone(),
+            junit: places.junit.map(Path::to_owned),
             failed: exit::VERIFIED,
             has_ended: false,
         };
@@ -259,6 +286,7 @@ fn differs(old: &Record, new: &Record) -> Option<String> {
         ("--case", text(&a.select), text(&b.select)),
         ("--strict", text(&a.strict), text(&b.strict)),
         ("--require", text(&a.require), text(&b.require)),
+        ("outputs made elsewhere", text(&a.outputs), text(&b.outputs)),
     ];
     if let Some((name, old, new)) = options.into_iter().find(|(_, old, new)| old != new) {
         return Some(format!("it was asked with {name} {old}, now it is {new}"));

@@ -85,9 +85,14 @@ pub fn load(paths: &[PathBuf]) -> Result<Vec<Manifest>, Failure> {
 
 /// The cases asked for, with what is committed of them.
 pub fn select(selection: &Selection) -> Result<Vec<Selected>, Failure> {
-    let globs = globs(&selection.cases)?;
+    choose(load(&selection.paths)?, &selection.cases)
+}
+
+/// The cases of manifests whose ids match any of `patterns`; without patterns all.
+pub fn choose(manifests: Vec<Manifest>, patterns: &[String]) -> Result<Vec<Selected>, Failure> {
+    let globs = globs(patterns)?;
     let mut selected: Vec<Selected> = Vec::new();
-    for manifest in load(&selection.paths)? {
+    for manifest in manifests {
         let matches = |case: &Case| globs.as_ref().is_none_or(|g| g.is_match(&case.id));
         let chosen =
             (0..manifest.cases.len()).filter(|&i| matches(&manifest.cases[i])).collect::<Vec<_>>();
@@ -108,8 +113,8 @@ pub fn select(selection: &Selection) -> Result<Vec<Selected>, Failure> {
             }
             all => format!(
                 "no case matches {} (of {all} cases)\nhint: {}",
-                selection.cases.iter().map(|glob| quote(glob)).collect::<Vec<_>>().join(", "),
-                near::glob_hint(&selection.cases, &ids)
+                patterns.iter().map(|glob| quote(glob)).collect::<Vec<_>>().join(", "),
+                near::glob_hint(patterns, &ids)
             ),
         };
         return Err(Failure::bad_input(message));

@@ -298,7 +298,7 @@ impl Tensor {
 }
 
 /// The values of little-endian elements, exactly.
-fn widen(dtype: Dtype, bytes: &[u8], values: &mut [f32]) {
+pub(crate) fn widen(dtype: Dtype, bytes: &[u8], values: &mut [f32]) {
     // The chunks are exactly as long as the arrays; the patterns say so to the compiler.
     match dtype {
         Dtype::F32 => {

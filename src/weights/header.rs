@@ -29,7 +29,7 @@ pub struct Header {
 }
 
 /// A tensor that is a matrix of floating-point numbers.
-pub(super) struct Matrix {
+pub struct Matrix {
     pub dtype: Dtype,
     /// In the file.
     pub bytes: Range<u64>,
@@ -38,7 +38,7 @@ pub(super) struct Matrix {
 impl Header {
     /// The tensor `name`, which must be a matrix of m x k in F32, F16 or BF16; else message and
     /// hint.
-    pub(super) fn matrix(
+    pub fn matrix(
         &self,
         name: &str,
         m: usize,
@@ -70,6 +70,11 @@ impl Header {
 
     pub(super) fn metadata(&self, key: &str) -> Option<&str> {
         self.metadata.get(key).map(String::as_str)
+    }
+
+    /// Shape of the tensor `name`; `None` if there is none.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|info| &info.shape[..])
     }
 
     /// The tensors, by name.

@@ -14,8 +14,9 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+pub(crate) use file::widen;
 pub use file::{Tensor, WeightStats, WeightsFile};
-pub use header::{Header, parse_header};
+pub use header::{Header, Matrix, parse_header};
 pub use hub::{Fault, FaultKind, Hub, Place, Token};
 pub use resolve::{Resolver, Source};
 pub use source::{Checkpoint, is_moderate};

@@ -123,6 +123,7 @@ pub fn record() -> Record {
             select: Vec::new(),
             strict: false,
             require: Require::Bits,
+            outputs: None,
         },
         manifests: vec![ManifestRecord {
             name: "small".into(),

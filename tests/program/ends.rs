@@ -157,6 +157,8 @@ fn printing() -> (Workbench, Vec<Vec<&'static str>>) {
     bench.write(MANIFEST, &(bench.read(MANIFEST) + claims));
     let ran = bench.verify(&[MANIFEST, "--no-measure", "--shard", "1/1", "--json", "record.json"]);
     assert_eq!(ran.code, 0, "{ran:?}");
+    let ran = bench.verify(&["challenge", MANIFEST, "--out", "answered"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
     let commands = vec![
         vec!["--help"],
         vec!["--version"],
@@ -170,6 +172,8 @@ fn printing() -> (Workbench, Vec<Vec<&'static str>>) {
         vec!["explain", "record.json"],
         vec!["report", "record.json"],
         vec!["inputs", MANIFEST, "--out", "inputs"],
+        vec!["challenge", MANIFEST, "--out", "sent", "--force"],
+        vec!["check", "answered"],
         vec!["pin", MANIFEST, "--yes"],
         vec!["merge", "record.json", "--json", "merged.json"],
         vec![MANIFEST, "--no-measure"],

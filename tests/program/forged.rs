@@ -98,7 +98,7 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
 
 /// Words of a record that stand for each other.
 const WORDS: [&[&str]; 8] = [
-    &["verified", "mismatch", "within-bound", "out-of-bound", "unpinned", "not-run"],
+    &["verified", "mismatch", "within-bound", "out-of-bound", "unpinned", "in-part", "not-run"],
     &["confirmed", "refuted", "attained", "not-attained", "inconclusive", "not-judged"],
     &["agrees", "differs", "impossible", "holds", "lower", "match", "prefix-match"],
     &["dense", "sparse", "compacted", "reduced"],
@@ -341,7 +341,7 @@ fn is_in(kinds: &[&str], kind: &str) -> bool {
 
 /// Observations that nothing else in a record, and nothing that is committed, contradicts: a machine's word, which is as
 /// good as the machine. Some changes of them are found, and some are not.
-const WORDS_OF_MACHINES: [(&str, &str); 32] = [
+const WORDS_OF_MACHINES: [(&str, &str); 35] = [
     ("/arguments", "the command line is told, not used"),
     ("/started", "a time of day"),
     ("/environment", "a machine's description of itself"),
@@ -371,6 +371,9 @@ const WORDS_OF_MACHINES: [(&str, &str); 32] = [
     ("/cases/*/bits/digests/*/got", "of an output that no digest is committed of"),
     ("/cases/*/bits/panels_operator", "of an output that no digest is committed of"),
     ("/cases/*/measurement", "what a clock, a counter or a library said"),
+    ("/cases/*/bits/returned/*/file", "a path on another machine"),
+    ("/cases/*/stated", "what came with outputs: it is shown as stated"),
+    ("/options/outputs/challenge_sha256", "a file that nobody here has"),
     ("/published_inputs/*/compared/pruned", "which tensor had the digest"),
     ("/published_inputs/*/device", "what drew it"),
     ("/published_inputs/*/reason", "why it was not made, in words"),
@@ -425,6 +428,33 @@ fn nothing_but_the_word_of_a_machine_can_be_changed() {
     let fates = fates(bench, "manifests", value, record, &forged);
     assert_fates(&forged, &fates);
     assert!(forged.len() > 1500, "{}", forged.len());
+}
+
+/// What a record of outputs made elsewhere has more: who was asked for what, and what came back.
+#[test]
+fn nothing_but_the_word_of_who_returned_outputs_can_be_changed() {
+    let bench = Workbench::pinned(&sections()[..1]);
+    let made = bench.verify(&["inputs", "manifests", "--out", "sent", "--outputs"]);
+    assert_eq!(made.code, 0, "{made:?}");
+    let id = "timed/up/row-magnitude-50/b8/f32/f32-chain";
+    let y = format!("sent/small/{id}/y.npy");
+    let more = ["--y", &y, "--json", "record.json"];
+    let ran = bench.verify(&[&["check", "manifests/small.yaml", "--case", id][..], &more].concat());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let value: Value = serde_json::from_str(&bench.read("record.json")).expect("JSON");
+    let record = bench.record("record.json");
+    // What a run has too is forged above, beside all that contradicts it there.
+    let known: BTreeSet<String> =
+        forgeries(&REAL.value, &REAL.record).iter().map(|forgery| kind(&forgery.place)).collect();
+    let mut forged = forgeries(&value, &record);
+    forged.retain(|forgery| !known.contains(&kind(&forgery.place)));
+    for known in ["/options/outputs/from", "/options/outputs/perturbed", "/cases/*/bits/returned"] {
+        let of_kind: Vec<&Forgery> =
+            forged.iter().filter(|forgery| is_in(&[known], &kind(&forgery.place))).collect();
+        assert!(!of_kind.is_empty(), "{known} is nowhere");
+    }
+    let fates = fates(&bench, "manifests", &value, &record, &forged);
+    assert_fates(&forged, &fates);
 }
 
 /// What a record of a device has more: samples with the device's own clock, states, energy, vendors' libraries.

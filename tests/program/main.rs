@@ -22,6 +22,7 @@ mod junit;
 mod lint;
 mod minilm;
 mod newcomer;
+mod outputs;
 mod pin_record;
 mod predict;
 mod published;

@@ -40,6 +40,7 @@ fn verdicts_are_written_as_the_specification_names_them() {
         (Verdict::WithinBound, "within-bound"),
         (Verdict::OutOfBound, "out-of-bound"),
         (Verdict::Unpinned, "unpinned"),
+        (Verdict::InPart, "in-part"),
         (Verdict::NotRun, "not-run"),
     ] {
         assert_eq!(verdict.name(), word);

@@ -18,7 +18,7 @@ use crate::claims::Tensor;
 use crate::compare::{Difference, Element};
 use crate::judge;
 use crate::outcome;
-use crate::run::{BitsRecord, CaseRecord, End, Record, Stopped};
+use crate::run::{BitsRecord, CaseRecord, End, Record, RunOptions, Stopped};
 use crate::shard::Shard;
 use crate::shared::{SharedOutputs, VACUOUS};
 use crate::timings::{
@@ -88,6 +88,8 @@ pub fn verdict(case: &CaseRecord, is_shared: bool) -> Verdict {
         Verdict::OutOfBound
     } else if bits.digests.iter().all(|row| row.expected.is_none()) {
         Verdict::Unpinned
+    } else if !bits.not_returned.is_empty() {
+        Verdict::InPart
     } else if contract {
         Verdict::Verified
     } else {
@@ -95,26 +97,32 @@ pub fn verdict(case: &CaseRecord, is_shared: bool) -> Verdict {
     }
 }
 
-/// Says of each digest whether it is compared with the committed one.
-fn compare_rows(bits: &mut BitsRecord, arithmetic: &str, nonce: bool) {
+/// Says of each digest whether it is compared with the committed one: not that of an output which was not asked for or
+/// did not come back.
+fn compare_rows(bits: &mut BitsRecord, arithmetic: &str, options: &RunOptions) {
     let contract = verdict::has_contract(arithmetic);
     let pinned = bits.digests.iter().any(|row| row.name == "dense" && row.expected.is_some());
-    for row in &mut bits.digests {
-        row.compared = pinned && verdict::is_compared(&row.name, contract, nonce);
+    let only_y = options.outputs.as_ref().is_some_and(|asked| !asked.perturbed);
+    let BitsRecord { digests, not_returned, .. } = bits;
+    for row in digests {
+        let is_absent = not_returned.contains(&row.name)
+            || only_y && ["rebuilt", "shifted"].contains(&row.name.as_str());
+        let is_compared = verdict::is_compared(&row.name, contract, options.nonce.is_some());
+        row.compared = pinned && is_compared && !is_absent;
     }
 }
 
 /// Sets everything that follows from a record's observations.
 pub fn fill(record: &mut Record) {
-    let nonce = record.options.nonce.is_some();
     let mut seen = SharedOutputs::default();
-    for case in &mut record.cases {
+    let Record { options, cases, .. } = record;
+    for case in cases {
         let shared = seen.note_record(case);
         case.reasons.retain(|reason| !reason.starts_with(VACUOUS));
         let is_shared = shared.is_some();
         case.reasons.extend(shared);
         if let Some(bits) = &mut case.bits {
-            compare_rows(bits, &case.arithmetic, nonce);
+            compare_rows(bits, &case.arithmetic, options);
         }
         case.verdict = verdict(case, is_shared);
         case.exit_code = crate::exit::of_verdict(case.verdict, case.stopped.map(Stopped::code));
@@ -144,6 +152,7 @@ pub fn check(mut record: Record) -> Result<Record> {
     facts(&record, is_old)?;
     for case in &record.cases {
         case_facts(case, is_old)?;
+        outputs_facts(case, &record.options)?;
     }
     let said = record.clone();
     fill(&mut record);
@@ -558,6 +567,60 @@ fn case_facts(case: &CaseRecord, is_old: bool) -> Result {
         if let Some(at) = timed.checked_samples.iter().find(|at| **at >= timed.samples_ns.len()) {
             return refuse(place("a checked sample"), at, "there are fewer samples");
         }
+    }
+    Ok(())
+}
+
+/// What is said of outputs made elsewhere, where such were judged and nowhere else.
+fn outputs_facts(case: &CaseRecord, options: &RunOptions) -> Result {
+    let place = |what: &str| format!("{what} of case `{}`", case.id);
+    let Some(asked) = &options.outputs else {
+        let bits = case.bits.as_ref();
+        if bits.is_some_and(|bits| !bits.returned.is_empty() || !bits.not_returned.is_empty()) {
+            return refuse(place("what came back"), "there", "an operator was run");
+        }
+        return match &case.stated {
+            Some(stated) => refuse(place("`stated`"), short(stated), "an operator was run"),
+            None => Ok(()),
+        };
+    };
+    if options.measure || options.shard.is_some() {
+        return refuse("the options", "of a run", "outputs made elsewhere were judged");
+    }
+    if !asked.perturbed && options.nonce.is_some() {
+        return refuse("the nonce", short(&options.nonce), "nothing perturbed was asked for");
+    }
+    if case.device.is_some() || case.measurement.is_some() {
+        return refuse(place("the device"), short(&case.device), "nothing was run");
+    }
+    let latency = case.stated.as_ref().and_then(|stated| stated.latency_ms);
+    if latency.is_some_and(|ms| !ms.is_finite() || ms <= 0.0) {
+        return refuse(place("the stated time"), short(&latency), "it is no time");
+    }
+    let Some(bits) = &case.bits else { return Ok(()) };
+    same(&place("the operator"), &bits.operator, &asked.operator())?;
+    let names: Vec<&str> = bits.returned.iter().map(|output| output.name.as_str()).collect();
+    let absent: Vec<&str> = bits.not_returned.iter().map(String::as_str).collect();
+    for (at, (name, digest)) in verdict::OUTPUTS.into_iter().enumerate() {
+        let is_y = at == 0;
+        let is_there = bits.digests.iter().any(|row| row.name == digest && row.got.is_some());
+        same(&place(&format!("whether `{name}` came back")), &names.contains(&name), &is_there)?;
+        if absent.contains(&name) && (is_y || is_there || !asked.perturbed) {
+            return refuse(
+                place("what did not come back"),
+                short(&absent),
+                "the rest says otherwise",
+            );
+        }
+        if is_there && !is_y && !asked.perturbed {
+            return refuse(place("what came back"), short(&names), "it was not asked for");
+        }
+    }
+    let known: Vec<&str> = verdict::OUTPUTS.iter().map(|(name, _)| *name).collect();
+    for (what, names) in [("what came back", names), ("what did not come back", absent)] {
+        let follows: Vec<&str> =
+            known.iter().copied().filter(|known| names.contains(known)).collect();
+        same(&place(what), &names, &follows)?;
     }
     Ok(())
 }

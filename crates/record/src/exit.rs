@@ -34,7 +34,7 @@ pub fn of_verdict(verdict: Verdict, failed: Option<u8>) -> u8 {
     match verdict {
         Verdict::Verified | Verdict::WithinBound => VERIFIED,
         Verdict::Mismatch | Verdict::OutOfBound => REFUTED,
-        Verdict::Unpinned => NOT_VERIFIED,
+        Verdict::Unpinned | Verdict::InPart => NOT_VERIFIED,
         Verdict::NotRun => failed.unwrap_or(NOT_VERIFIED),
     }
 }
@@ -78,6 +78,7 @@ mod tests {
         assert_eq!(of_verdict(Verdict::OutOfBound, None), 1);
         assert_eq!(of_verdict(Verdict::NotRun, Some(BAD_INPUT)), 2);
         assert_eq!(of_verdict(Verdict::Unpinned, None), 3);
+        assert_eq!(of_verdict(Verdict::InPart, None), 3);
         assert_eq!(of_verdict(Verdict::NotRun, None), 3);
         assert_eq!(of_verdict(Verdict::NotRun, Some(ENVIRONMENT)), 4);
     }

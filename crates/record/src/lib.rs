@@ -53,6 +53,6 @@ pub mod verdict;
 pub use read::{RecordError, load, parse};
 pub use run::{
     BitsRecord, CaseKey, CaseRecord, DeviceRecord, End, FORMAT, ManifestRecord, OLD_FORMATS,
-    Outcome, Record, RunOptions, ShardRecord, Stopped,
+    Outcome, OutputsAsked, Record, ReturnedOutput, RunOptions, ShardRecord, Stated, Stopped,
 };
 pub use schema::schema;

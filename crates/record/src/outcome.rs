@@ -140,6 +140,8 @@ pub fn selection(record: &Record) -> Option<String> {
         parts.push(format!("and {} more", globs.len() - GLOBS_MAX));
     }
     parts.extend(record.options.shard.map(|shard| format!("--shard {shard}")));
+    let only_y = record.options.outputs.as_ref().is_some_and(|asked| !asked.perturbed);
+    parts.extend(only_y.then(|| "--y, nothing perturbed".to_owned()));
     (!parts.is_empty()).then(|| format!("only {}", parts.join(" ")))
 }
 

@@ -186,6 +186,49 @@ pub struct RunOptions {
     /// What must be shown for exit code 0.
     #[serde(default)]
     pub require: Require,
+    /// The outputs that were judged where they were made elsewhere; `None` where an operator was run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outputs: Option<OutputsAsked>,
+}
+
+/// Outputs made elsewhere, as they were asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OutputsAsked {
+    /// The folder that came back, or the file of Y, as it was given.
+    pub from: String,
+    /// Whether the perturbed outputs were asked for too.
+    pub perturbed: bool,
+    /// Digest of the folder's `challenge.json`; `None` where files were named.
+    #[schemars(with = "Option<stand_in::Digest>")]
+    pub challenge_sha256: Option<Digest>,
+}
+
+impl OutputsAsked {
+    /// The name of the operator in their cases.
+    pub fn operator(&self) -> String {
+        format!("outputs: {}", self.from)
+    }
+}
+
+/// An output that came back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReturnedOutput {
+    /// `y`, `rebuilt` or `shifted`.
+    pub name: String,
+    /// The file that it was read from, as it was found.
+    pub file: String,
+}
+
+/// A timing that came back with outputs: somebody's word, which nobody here measured and nothing is judged by.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Stated {
+    /// Time of one product, in ms.
+    #[serde(default)]
+    pub latency_ms: Option<f64>,
+    /// The hardware, in words.
+    #[serde(default)]
+    pub device: Option<String>,
 }
 
 /// One manifest of a run, and what of it was asked for.
@@ -291,6 +334,9 @@ pub struct CaseRecord {
     pub baselines: Vec<BaselineRecord>,
     /// Libraries that could not be run, with the reason.
     pub baselines_missing: Vec<Missing>,
+    /// A timing that came back with outputs made elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stated: Option<Stated>,
     /// Seconds that the case took.
     pub seconds: f64,
 }
@@ -373,6 +419,12 @@ pub struct BitsRecord {
     /// Where the committed entry is about another case, in words.
     #[serde(default)]
     pub committed_differs: Option<String>,
+    /// The outputs that came back, where they were made elsewhere; empty where an operator was run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub returned: Vec<ReturnedOutput>,
+    /// Names of perturbed outputs that were asked for and did not come back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_returned: Vec<String>,
 }
 
 impl Record {

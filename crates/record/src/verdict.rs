@@ -20,6 +20,8 @@ pub enum Verdict {
     OutOfBound,
     /// Nothing is committed to compare with.
     Unpinned,
+    /// What came back from elsewhere is right, and not all came back that was asked for.
+    InPart,
     /// There are no bits.
     NotRun,
 }
@@ -33,6 +35,7 @@ impl Verdict {
             Verdict::WithinBound => "within-bound",
             Verdict::OutOfBound => "out-of-bound",
             Verdict::Unpinned => "unpinned",
+            Verdict::InPart => "in-part",
             Verdict::NotRun => "not-run",
         }
     }
@@ -73,6 +76,9 @@ impl DigestRow {
 
 /// Names of the digests of a case, in the order of records.
 pub const DIGESTS: [&str; 6] = ["a", "v", "dense", "operator", "rebuilt", "shifted"];
+/// Outputs that may come back from elsewhere, by the names of their files, and the digest of each.
+pub const OUTPUTS: [(&str, &str); 3] =
+    [("y", "operator"), ("rebuilt", "rebuilt"), ("shifted", "shifted")];
 /// Places in [`DIGESTS`].
 pub const DENSE: usize = 2;
 /// As above.

@@ -28,6 +28,13 @@ pub fn run(selected: &[Selected], path: &Path, yes: bool) -> Result<u8, Failure>
             words::path(path)
         )));
     }
+    if record.options.outputs.is_some() {
+        return Err(Failure::bad_input(format!(
+            "{} is of outputs made elsewhere: it shows that they are right, and not what made them, so that it confirms \
+             nothing\nhint: a confirmation is of a run, `verify PATH --json RECORD`",
+            words::path(path)
+        )));
+    }
     let mut machines: Vec<_> = record.shards.iter().map(ShardRecord::machine).collect();
     machines.dedup();
     if machines.len() > 1 {
@@ -126,7 +133,7 @@ fn confirmation(
         Verdict::Mismatch | Verdict::OutOfBound => {
             Finding::Refused(format!("the record's verdict is {}", ran.verdict.name()))
         }
-        Verdict::Unpinned | Verdict::NotRun => {
+        Verdict::Unpinned | Verdict::InPart | Verdict::NotRun => {
             Finding::Nothing(format!("the record's verdict is {}", ran.verdict.name()))
         }
     }

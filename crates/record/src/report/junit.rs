@@ -107,10 +107,10 @@ fn test_case(case: &CaseRecord, strict: bool) -> TestCase {
         Verdict::Mismatch | Verdict::OutOfBound => {
             TestCaseStatus::non_success(NonSuccessKind::Failure)
         }
-        Verdict::Unpinned | Verdict::NotRun if case.required || strict => {
+        Verdict::Unpinned | Verdict::InPart | Verdict::NotRun if case.required || strict => {
             TestCaseStatus::non_success(NonSuccessKind::Error)
         }
-        Verdict::Unpinned | Verdict::NotRun => TestCaseStatus::skipped(),
+        Verdict::Unpinned | Verdict::InPart | Verdict::NotRun => TestCaseStatus::skipped(),
     };
     if !case.verdict.satisfies() {
         status.set_message(case.verdict.name());

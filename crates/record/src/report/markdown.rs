@@ -56,6 +56,10 @@ fn one(text: &mut String, record: &Record) {
         }
         text.push('\n');
     }
+    let about = overview::about_outputs(record);
+    if !about.is_empty() {
+        line(text, &format!("{}\n", about.join(" ")));
+    }
     let open: Vec<&CaseRecord> =
         record.cases.iter().filter(|case| !case.verdict.satisfies()).collect();
     if !open.is_empty() {
@@ -67,6 +71,7 @@ fn one(text: &mut String, record: &Record) {
     }
     claims(text, record);
     measured(text, record);
+    stated(text, record);
     not_verified(text, record);
     let machine = &record.environment;
     let devices: Vec<String> = record.devices.iter().map(|d| cell(&d.device.name)).collect();
@@ -239,6 +244,18 @@ fn measured(text: &mut String, record: &Record) {
     let mut inside = String::new();
     table(&mut inside, ["case", "median time", "over the best", "over the published rule's"], rows);
     details(text, &format!("Times of {}", count(measured.len(), "case")), &inside);
+}
+
+fn stated(text: &mut String, record: &Record) {
+    let stated: Vec<_> =
+        record.cases.iter().filter_map(|case| Some((case, case.stated.as_ref()?))).collect();
+    if stated.is_empty() {
+        return;
+    }
+    let rows = stated.iter().map(|(case, said)| [cell(&case.id), cell(&overview::stated(said))]);
+    let mut inside = String::new();
+    table(&mut inside, ["case", "stated with the outputs, measured by nobody here"], rows);
+    details(text, &format!("Stated of {}", count(stated.len(), "case")), &inside);
 }
 
 fn not_verified(text: &mut String, record: &Record) {

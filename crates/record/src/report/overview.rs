@@ -6,16 +6,18 @@ use std::collections::BTreeMap;
 use contract::words::visible_lines;
 
 use crate::claims::{Row, Word};
+use crate::numbers;
 use crate::outcome;
 use crate::verdict::Verdict;
-use crate::{CaseRecord, ManifestRecord, Record};
+use crate::{CaseRecord, ManifestRecord, Record, Stated};
 
-const VERDICTS: [Verdict; 6] = [
+const VERDICTS: [Verdict; 7] = [
     Verdict::Verified,
     Verdict::WithinBound,
     Verdict::Mismatch,
     Verdict::OutOfBound,
     Verdict::Unpinned,
+    Verdict::InPart,
     Verdict::NotRun,
 ];
 
@@ -71,6 +73,26 @@ pub fn words_in_words(record: &Record) -> String {
     words.join(", ")
 }
 
+/// What a check of outputs made elsewhere shows, and what it does not; nothing of a run.
+pub fn about_outputs(record: &Record) -> Vec<&'static str> {
+    match record.options.outputs {
+        Some(_) => vec![
+            "This shows whether these outputs are right: each element beside the one that the case's rule gives.",
+            "It does not show who made them, where, or how fast: a time that came with them is stated, and nobody \
+             measured it here.",
+        ],
+        None => Vec::new(),
+    }
+}
+
+/// `stated: 0.52 ms, on NVIDIA H200`.
+pub fn stated(stated: &Stated) -> String {
+    let time = stated.latency_ms.map(|ms| numbers::time(ms * 1e6));
+    let device = stated.device.as_ref().map(|device| format!("on {device}"));
+    let parts: Vec<String> = time.into_iter().chain(device).collect();
+    format!("stated: {}", if parts.is_empty() { "nothing".into() } else { parts.join(", ") })
+}
+
 /// `1 case`, `2 cases`.
 pub fn count(count: usize, thing: &str) -> String {
     format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
@@ -107,16 +129,35 @@ pub fn command(record: &Record, case: &CaseRecord) -> Option<String> {
     if !is_plain(&case.id) || !is_name(&case.manifest) {
         return None;
     }
-    let mut command = format!("verify manifests/{}.yaml --case '{}'", case.manifest, case.id);
+    let manifest = format!("manifests/{}.yaml", case.manifest);
+    let options = &record.options;
+    let outputs = options.outputs.as_ref();
+    let mut command = match outputs.map(|asked| asked.challenge_sha256.is_some()) {
+        None => format!("verify {manifest} --case '{}'", case.id),
+        Some(true) => format!("verify check --manifest {manifest} --case '{}'", case.id),
+        Some(false) => format!("verify check {manifest} --case '{}'", case.id),
+    };
     let mut add = |option: &str, value: &str| {
         let value = visible(value).replace('\n', "\\u{a}").replace('\'', r"'\''");
         command.push_str(&format!(" {option}='{value}'"));
     };
-    let options = &record.options;
+    let returned = case.bits.iter().flat_map(|bits| &bits.returned);
+    match outputs {
+        Some(asked) if asked.challenge_sha256.is_none() => {
+            returned.for_each(|output| add(&format!("--{}", output.name), &output.file));
+        }
+        Some(_) | None => {}
+    }
     options.nonce.iter().for_each(|nonce| add("--nonce", nonce));
     options.device.iter().for_each(|device| add("--device", device));
-    if !options.measure {
-        command.push_str(" --no-measure");
+    match outputs {
+        // The folder last: it may begin with a dash.
+        Some(asked) if asked.challenge_sha256.is_some() => {
+            let folder = visible(&asked.from).replace('\n', "\\u{a}").replace('\'', r"'\''");
+            command.push_str(&format!(" -- '{folder}'"));
+        }
+        None if !options.measure => command.push_str(" --no-measure"),
+        Some(_) | None => {}
     }
     Some(command)
 }
@@ -167,6 +208,7 @@ pub fn gaps(record: &Record) -> Vec<Gap> {
     };
     let mut gaps = vec![
         Gap::new("Cases without committed digests", with_reasons(Verdict::Unpinned)),
+        Gap::new("Cases of which not every output came back", with_reasons(Verdict::InPart)),
         Gap::new("Cases that were not run", with_reasons(Verdict::NotRun)),
         Gap::new(
             "Cases whose bits were computed on a CPU, which credits no other device",

@@ -29,7 +29,7 @@ fn style(verdict: Verdict) -> Style {
     let color = match verdict {
         Verdict::Verified | Verdict::WithinBound => AnsiColor::Green,
         Verdict::Mismatch | Verdict::OutOfBound => AnsiColor::Red,
-        Verdict::Unpinned | Verdict::NotRun => AnsiColor::Yellow,
+        Verdict::Unpinned | Verdict::InPart | Verdict::NotRun => AnsiColor::Yellow,
     };
     Style::new().fg_color(Some(color.into()))
 }
@@ -100,7 +100,10 @@ pub fn case(case: &CaseRecord, width: usize, detail: Detail) -> String {
 /// Speedups under both rules, or why there are none.
 fn measurement(case: &CaseRecord) -> String {
     let Some(timings) = &case.measurement else {
-        return visible(case.measurement_reason.as_deref().unwrap_or_default()).into_owned();
+        let reason = case.measurement_reason.as_deref().unwrap_or_default();
+        let stated = case.stated.as_ref().map(overview::stated);
+        let stated = stated.map_or(String::new(), |stated| format!("; {stated}"));
+        return visible(&format!("{reason}{stated}")).into_owned();
     };
     let name = |rule| match rule {
         Rule::Published => "published rule",
@@ -199,6 +202,9 @@ pub fn summary(record: &Record, exit_code: u8) -> String {
             format!("{count} {style}{}{style:#}", verdict.name())
         })
         .collect();
+    for line in overview::about_outputs(record) {
+        let _ = writeln!(text, "{line}");
+    }
     let total: f64 = record.cases.iter().map(|case| case.seconds).sum();
     let _ = writeln!(
         text,

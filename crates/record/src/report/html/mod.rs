@@ -216,6 +216,7 @@ impl Part<'_> {
                     "."
                 }
             }
+            @for line in overview::about_outputs(self.record) { p.note { (line) } }
             // Bits can be right where a claim is not: each claim has a line and a colour of its own.
             @if let Some(words) = outcome::claims_in_words(&self.record.judged) {
                 div.headline-claims {
@@ -368,6 +369,7 @@ impl Part<'_> {
                 @if timing.is_none() { @if let Some(reason) = &case.measurement_reason {
                     span.why { (text(reason)) }
                 } }
+                @if let Some(stated) = &case.stated { span.why { (text(&overview::stated(stated))) } }
             },
             verdict(case.verdict),
             html! {
