@@ -12,7 +12,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::io::Write as _;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, Once, OnceLock, PoisonError};
 
 use record::exit::{BAD_INPUT, ENVIRONMENT, NOT_VERIFIED, REFUTED, VERIFIED};
 
@@ -102,6 +102,20 @@ const INTERRUPTED: [u8; 2] = [130, 143];
 fn is_code(code: u8) -> bool {
     [VERIFIED, REFUTED, BAD_INPUT, NOT_VERIFIED, ENVIRONMENT].contains(&code)
         || INTERRUPTED.contains(&code)
+}
+
+/// What a child tells once a part of its work is under way: no code. A child that died before that would die again.
+const PROGRESS: u8 = 0xa5;
+
+/// Tells the parent that a part of the work is under way, which can be left out if this process dies of it.
+pub fn progress() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        if let Some(mut line) = LINE.get() {
+            // A parent that is gone has ended this process already.
+            let _ = line.write_all(&[PROGRESS]);
+        }
+    });
 }
 
 /// The child's end of the pipe.

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::files::is_stream;
 use crate::output::{note, print_table};
 use crate::records::{Existing, RecordFile};
-use crate::supervise::{AFTER, JOURNAL};
+use crate::supervise::{self, AFTER, JOURNAL};
 
 /// Where the record and the JUnit report of a run go.
 pub struct Places<'a> {
@@ -147,7 +147,10 @@ impl Running {
         let mut state = self.lock_to_work();
         let State { record, files, .. } = &mut *state;
         record.running = Some(key);
-        Ok(files.iter_mut().try_for_each(|file| file.note(record))?)
+        files.iter_mut().try_for_each(|file| file.note(record))?;
+        // From here on a death costs this case and no other.
+        supervise::progress();
+        Ok(())
     }
 
     /// Adds a case. `false` if it could not be written: the run cannot go on.

@@ -15,7 +15,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal as Sent, kill_process, set_parent_process_death_signal};
 use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 
-use super::{After, Death, LINE, MARK, Role, is_code};
+use record::exit::ENVIRONMENT;
+
+use super::{After, Death, LINE, MARK, PROGRESS, Role, is_code};
 use crate::signal::{self, Signal};
 
 /// Time that the child has to write what it has after INT or TERM. Records are written in well under a second.
@@ -56,6 +58,7 @@ pub fn supervise(
     let mut all = variables;
     loop {
         let (status, told, interrupted) = caught.child(&all).map_err(failed)?;
+        let Told { progress, code: told } = told;
         if let Some(signal) = interrupted {
             return Ok(signal.code());
         }
@@ -68,12 +71,21 @@ pub fn supervise(
         };
         match on_death(&death) {
             After::Stop(code) => return Ok(code),
+            // It would die again: nothing is left out that it died of.
+            After::Again { .. } if !progress => return Ok(ENVIRONMENT),
             After::Again { variables } => {
                 all.retain(|(name, _)| variables.iter().all(|(new, _)| new != name));
                 all.extend(variables);
             }
         }
     }
+}
+
+/// What a child told before it ended.
+#[derive(Default)]
+struct Told {
+    progress: bool,
+    code: Option<u8>,
 }
 
 /// Signals to the parent, as flags, and a stream that has a byte when there is a new one.
@@ -104,7 +116,7 @@ impl Caught {
     fn child(
         &self,
         variables: &[(OsString, OsString)],
-    ) -> io::Result<(ExitStatus, Option<u8>, Option<Signal>)> {
+    ) -> io::Result<(ExitStatus, Told, Option<Signal>)> {
         let (mut told, line) = io::pipe()?;
         // The process's name in whatever id space /proc shows.
         let name = fs::read_link("/proc/self")?;
@@ -130,12 +142,15 @@ impl Caught {
         drop(line);
         // Somebody else may hold the pipe open, and would be waited for.
         rustix::io::ioctl_fionbio(&told, true)?;
-        let mut bytes = [0; 2];
-        let code = match told.read(&mut bytes) {
-            Ok(1) => Some(bytes[0]).filter(|&code| is_code(code)),
-            _ => None,
+        let mut bytes = [0; 3];
+        let count = told.read(&mut bytes).unwrap_or(0);
+        let told = match bytes[..count] {
+            [PROGRESS] => Told { progress: true, code: None },
+            [PROGRESS, code] if is_code(code) => Told { progress: true, code: Some(code) },
+            [code] if is_code(code) => Told { progress: false, code: Some(code) },
+            _ => Told::default(),
         };
-        Ok((status, code, interrupted))
+        Ok((status, told, interrupted))
     }
 
     /// Waits for the child's end and passes signals on.

@@ -486,7 +486,11 @@ fn as_a_program() {
         std::process::exit(ended.map_or(99, i32::from));
     }
     match play.as_str() {
-        "fall" => std::process::exit(3),
+        "fall" => {
+            supervise::progress();
+            std::process::exit(3)
+        }
+        "fall at once" => std::process::exit(3),
         "play on" => supervise::end(1),
         "lie" => {
             std::thread::spawn(|| std::process::exit(0));
@@ -524,6 +528,9 @@ fn the_work_can_be_started_again_after_a_death() {
     let (code, said) = played("fall");
     let death = "the process that did the work exited with 3 without a verdict";
     assert_eq!((code, said), (Some(1), format!("[{death:?}]\n")));
+    // Nothing was done that could be left out the next time.
+    let (code, said) = played("fall at once");
+    assert_eq!((code, said), (Some(4), format!("[{death:?}]\n")));
     let (code, said) = played("lie");
     assert_eq!(code, Some(4), "{said}");
     assert!(said.contains("exited with 0 without a verdict"), "{said}");

@@ -144,6 +144,22 @@ fn what_stays_in_the_process_of_a_library_is_of_no_account() {
     }
 }
 
+#[test]
+fn doctor_says_what_workers_have_and_what_they_lack() {
+    let bench = Workbench::new(&[]);
+    let ran = bench.verify(&["doctor"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    for words in ["\n  gemm-rs ", "\n  csr "] {
+        assert!(ran.stdout.contains(words), "{}", ran.stdout);
+    }
+    let Some(library) = library(&bench, "EXITS") else { return };
+    let mut command = bench.command(&["doctor"]);
+    let ran = crate::common::ran(command.env("SPARSE_VERIFY_OPENBLAS", library));
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let said = "not usable: the process of openblas exited with 0";
+    assert!(ran.stdout.contains(said), "{}", ran.stdout);
+}
+
 /// Processes whose command line has these words, by what /proc says.
 fn processes(words: &str) -> Vec<Pid> {
     let all = fs::read_dir("/proc").expect("a Linux system").flatten();

@@ -25,6 +25,10 @@ const WEAK_TIMES: f64 = 3.0;
 /// Operations of a dense product from which its time says something of a library's kernels.
 const WEAK_FLOPS_MIN: f64 = 1e7;
 
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 /// The kind of baseline that published comparisons take at a sparsity.
 pub fn published_kind(sparsity: f64) -> Kind {
     if sparsity < PUBLISHED_SPARSE_FROM { Kind::Dense } else { Kind::Sparse }
@@ -99,7 +103,7 @@ pub struct Timed {
     pub calls_per_sample: usize,
     /// Time of a sample in which nothing is multiplied, in ns: part of every sample, and not taken off; `None` where
     /// the calls are made in the process that times them, and in records that did not note it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overhead_ns: Option<u64>,
     /// Every sample, in order, as the time of one call from the plain V to the whole Y, with
     /// caches as the calls before left them.
@@ -107,7 +111,7 @@ pub struct Timed {
     /// Indices of the samples of which one output was compared whole.
     pub checked_samples: Vec<usize>,
     /// Elements recomputed of the other outputs; 0 in records that did not note it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub checked_elements: u64,
     /// Timed calls with empty caches, one at a time.
     pub cold_samples_ns: Vec<u64>,
@@ -325,7 +329,7 @@ pub struct CaseTimings {
     /// `None` in records of versions that did not note it.
     pub spent: Option<Spent>,
     /// What the timed calls multiplied; `None` on a device, whose calls share one V, and in records that did not note it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inputs: Option<TimedInputs>,
     /// What skips zeros cannot do without.
     pub work: Work,
