@@ -12,18 +12,18 @@ use std::time::Instant;
 use ndarray::Array2;
 
 use crate::backend::cpu::{Isa, fill_synthetic};
-use crate::backend::cuda::Device;
 use crate::check::bits;
 use crate::check::bits::{Bits, CaseError, Maker, Outputs, Subject};
 use crate::check::explain;
 use crate::check::explain::MadeBy;
 use crate::check::memory::needed_bytes;
 use crate::machine;
-use crate::operator::{DenseReference, OnDevice, Operator, OperatorFor, skip_device};
+use crate::operator::{DenseReference, Operator, OperatorFor};
 use crate::panics;
 use crate::published;
 use crate::weights::{Checkpoint, is_moderate};
 use crate::weights::{FaultKind, WeightsError};
+use crate::worker::{RemoteDevice, RemoteOwn};
 use contract::arithmetic::Arithmetic;
 use contract::case::{Activations, Case, Weights as Origin};
 use contract::digest::{Digest, TensorHasher};
@@ -49,7 +49,7 @@ pub struct Auditor<'a> {
     /// `None`: bits only.
     pub measuring: Option<Measuring>,
     /// Where our own operator runs instead of on the CPU.
-    pub device: Option<Arc<Device>>,
+    pub device: Option<Arc<RemoteDevice>>,
     pub weights: crate::weights::Resolver,
     pub operator: &'a OperatorFor,
     pub held: HeldInputs,
@@ -211,8 +211,7 @@ impl Auditor<'_> {
         match &self.device {
             None => (self.operator)(case, self.isa),
             Some(device) => {
-                let operator = Arc::new(skip_device(case, device));
-                Box::new(OnDevice { operator, device: device.clone() })
+                Box::new(RemoteOwn { device: device.clone(), contender: device::own(case) })
             }
         }
     }
@@ -271,6 +270,9 @@ impl Auditor<'_> {
     ) -> Result<Prepared, Stop> {
         let bytes = needed_bytes(case, self.threads);
         machine::require(bytes).map_err(CaseError::Environment)?;
+        if let Some(device) = &self.device {
+            device.revive();
+        }
         let known = self.held.take_activations(case);
         let (weights, weights_are_moderate) = self.weights(manifest, case)?;
         let v = match known {
@@ -317,8 +319,8 @@ impl Auditor<'_> {
         // once and not changed after that.
         let measured = panics::catch(|| match (measuring, &self.device) {
             (Err(reason), _) => Err(reason),
-            (Ok(_), Some(device)) => {
-                device::measure(case, weights, v, bits, device, self).map(|found| {
+            (Ok(measuring), Some(device)) => {
+                device::measure(case, weights, v, bits, device, self, measuring).map(|found| {
                     record.baselines = found.baselines;
                     record.baselines_missing = found.missing;
                     found.timings

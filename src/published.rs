@@ -14,7 +14,34 @@ pub struct Machine {
     pub threads: usize,
     /// For [`Recipe::Normal`]: any CUDA device that has a compiler, or why there is none. It need not
     /// be of the kind that is imitated.
-    pub device: Result<Arc<Device>, CudaError>,
+    pub device: Result<Arc<dyn Normals>, CudaError>,
+}
+
+/// A device that draws normal numbers as PyTorch does, in this process or in another.
+pub trait Normals: Send + Sync {
+    /// The device's name.
+    fn name(&self) -> String;
+
+    /// Why it cannot draw, though it is there.
+    fn ready(&self) -> Result<(), CudaError>;
+
+    /// Fills `out` with elements `first`, `first + 1`, ... of a tensor.
+    fn fill(&self, draw: NormalDraw, first: usize, out: &mut [f32]) -> Result<(), CudaError>;
+}
+
+/// In this process.
+impl Normals for Arc<Device> {
+    fn name(&self) -> String {
+        self.info.name.clone()
+    }
+
+    fn ready(&self) -> Result<(), CudaError> {
+        compiler_version().map(drop)
+    }
+
+    fn fill(&self, draw: NormalDraw, first: usize, out: &mut [f32]) -> Result<(), CudaError> {
+        torch_normal(self, draw, first, out)
+    }
 }
 
 /// Why there are no elements.
@@ -47,15 +74,14 @@ impl Machine {
                 drawn.require(first, out.len())?;
                 let not_run = |reason| Error::NotRun { recipe, reason };
                 let device = self.device.as_ref().map_err(|reason| not_run(reason.clone()))?;
-                compiler_version().map_err(not_run)?;
+                device.ready().map_err(not_run)?;
                 let draw = NormalDraw {
                     seed: drawn.seed(),
                     first_call: drawn.first_call(),
                     // At most 2^22: PyTorch counts them in 32 bits.
                     threads: drawn.threads() as u32,
                 };
-                torch_normal(device, draw, first, out)
-                    .map_err(|error| Error::Device { recipe, error })
+                device.fill(draw, first, out).map_err(|error| Error::Device { recipe, error })
             }
         }
     }

@@ -8,20 +8,22 @@ use std::sync::{Arc, OnceLock};
 use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
 
-use super::{Auditor, timing};
+use super::timing::{Checker, Secret};
+use super::{Auditor, Measuring, timing};
 use crate::backend::cpu::with_threads;
-use crate::backend::cuda::Device;
-use crate::backend::cuda::nvml::Monitor;
-use crate::baseline::cuda::{DeviceBaseline, Precision, device_baselines};
+use crate::baseline::cuda::{DeviceRival, Precision};
 use crate::check::bits::Bits;
 use crate::check::tolerance::Tolerance;
 use crate::measure;
 use crate::measure::{
-    Called, Contender, CudaPlatform, EnergyCounter, Instruments, Plan, RealClock,
+    Called, Contender, DevicePlatform, EnergyCounter, Instruments, OnDeviceNamed, Plan, RealClock,
+    SharedA,
 };
-use crate::operator::{DeviceOperator, OnDevice, Operator, Staged, skip_device};
+use crate::operator::SKIP_DEVICE;
 use crate::panics;
 use crate::rules::Identifier;
+use crate::worker::message::DeviceContender;
+use crate::worker::{RemoteDevice, RemoteMonitor, share};
 use contract::arithmetic::tensor_core::Architecture;
 use contract::case::Case;
 use contract::digest::Digest;
@@ -73,17 +75,21 @@ pub fn measure(
     weights: &Weights,
     v: &Array2<f32>,
     bits: &Bits,
-    device: &Arc<Device>,
+    device: &Arc<RemoteDevice>,
     auditor: &Auditor<'_>,
+    measuring: &Measuring,
 ) -> Result<Found, String> {
     if case.m == 0 || case.k == 0 || case.n == 0 {
         return Err("not measured: there is nothing to multiply".into());
     }
     timing::require_memory(case)?;
-    let a = weights.rows(0..case.m).map_err(|error| failed(&error))?;
+    device.revive();
+    let a = SharedA::of((case.m, case.k), |rows| weights.rows(rows)).map_err(|e| failed(&e))?;
     let threads = auditor.threads;
+    let secret = Secret::of(auditor, measuring, case);
     with_threads(threads, || {
-        let here = Here { case, a: a.view(), v: v.view(), bits, device, auditor };
+        let (shared, a) = (&a, a.view());
+        let here = Here { case, shared, a, v: v.view(), bits, device, auditor, secret: &secret };
         here.measure()
     })
     .map_err(|error| failed(&error))?
@@ -93,20 +99,35 @@ pub fn measure(
 #[derive(Clone, Copy)]
 struct Here<'a> {
     case: &'a Case,
+    shared: &'a SharedA,
     a: ArrayView2<'a, f32>,
     v: ArrayView2<'a, f32>,
     bits: &'a Bits,
-    device: &'a Arc<Device>,
+    device: &'a RemoteDevice,
     auditor: &'a Auditor<'a>,
+    secret: &'a Secret,
+}
+
+/// Our own operator on a device, as a case asks for it.
+pub fn own(case: &Case) -> DeviceContender {
+    DeviceContender::Own {
+        arithmetic: case.arithmetic,
+        dtype: case.dtype,
+        output: case.output,
+        strategy: case.strategy,
+    }
 }
 
 impl Here<'_> {
     fn measure(&self) -> Result<Found, String> {
         let Here { case, device, .. } = *self;
-        let operator: Arc<dyn DeviceOperator> = Arc::new(skip_device(case, device));
-        let rivals = device_baselines(device, case.dtype, case.output, case.arithmetic);
-        let monitor = Monitor::open(&device.info.uuid);
-        let mut platform = CudaPlatform::new(device, monitor.as_ref().ok(), self.a, self.v)
+        let (rivals, missing) = device
+            .rivals(case.dtype, case.output, case.arithmetic)
+            .map_err(|error| failed(&error))?;
+        let monitor = device.energy().clone().map(|name| RemoteMonitor { device, name });
+        let draw = |number: u64, v: &mut [f32]| timing::draw(case, &self.secret.text, number, v);
+        let guard = self.secret.number as u32;
+        let mut platform = DevicePlatform::new(device, self.shared, self.v, &draw, guard)
             .map_err(|error| failed(&error))?;
         // The device goes on while outputs are looked at, by a thread with a pool of its own: hashing and
         // comparing take longer than the products. What they are compared with is computed while contenders
@@ -129,12 +150,11 @@ impl Here<'_> {
             if threads::spawn(scope, make).is_none() {
                 make();
             }
-            let looking = threads::spawn(scope, || self.look(&rivals.available, received))
+            let looking = threads::spawn(scope, || self.look(&rivals, received))
                 .ok_or_else(|| failed(&"no thread to look at outputs"))?;
-            let timings =
-                self.time(&mut platform, &monitor, &operator, &rivals.available, &tolerance, &jobs);
+            let timings = self.time(&mut platform, &monitor, &rivals, &tolerance, &jobs);
             if let Ok(timings) = &timings {
-                self.perturb(platform, &rivals.available, timings, &jobs);
+                self.perturb(platform, &rivals, timings, &jobs);
             }
             drop(jobs);
             let mut baselines =
@@ -145,48 +165,49 @@ impl Here<'_> {
                     record.reasons.extend(timed.failure.clone());
                 }
             }
-            Ok(Found { timings, baselines, missing: rivals.missing.clone() })
+            Ok(Found { timings, baselines, missing })
         })
     }
 
     /// Times the operator and its rivals. The first output of each rival is passed on.
     fn time(
         &self,
-        platform: &mut CudaPlatform<'_>,
-        monitor: &Result<Monitor, String>,
-        operator: &Arc<dyn DeviceOperator>,
-        rivals: &[DeviceBaseline],
+        platform: &mut DevicePlatform<'_>,
+        monitor: &Result<RemoteMonitor<'_>, String>,
+        rivals: &[DeviceRival],
         tolerance: &OnceLock<Result<Tolerance, String>>,
         jobs: &SyncSender<Job>,
     ) -> Result<CaseTimings, String> {
         let Here { case, device, .. } = *self;
         let versions: Vec<String> = rivals.iter().map(version).collect();
-        // The first output of each rival, and what was found of it.
-        type Seen = (Arc<Array2<f32>>, Result<(), String>);
-        let mut seen: Vec<Option<Seen>> = vec![None; rivals.len()];
+        let mut seen: Vec<Option<()>> = vec![None; rivals.len()];
+        let checker = Checker::new(case, self.a, self.auditor.isa, self.auditor.threads);
+        let mut operator_was_seen = false;
         let mut check = |name: &str, called: &Called| {
-            let y = called.y.view();
-            let tolerance = tolerance.wait().as_ref().map_err(Clone::clone)?;
-            let Some(index) = rivals.iter().position(|r| r.operator.name() == name) else {
-                return self.check_operator(tolerance, y);
+            let Some(index) = rivals.iter().position(|rival| rival.name == name) else {
+                // The first output is of the case's own V.
+                return match std::mem::replace(&mut operator_was_seen, true) {
+                    false => {
+                        let tolerance = tolerance.wait().as_ref().map_err(Clone::clone)?;
+                        self.check_operator(tolerance, called.y.view())
+                    }
+                    true => checker.operator(called),
+                };
             };
-            if let Some((first, within)) = &seen[index]
-                && first.view() == y
-            {
-                return within.clone();
+            if seen[index].is_some() {
+                return checker.within(called, rivals[index].summation, case.output, case.dtype);
             }
+            let tolerance = tolerance.wait().as_ref().map_err(Clone::clone)?;
+            let y = called.y.view();
             let within = tolerance.check_as(rivals[index].summation, y, case.output);
-            if seen[index].is_none() {
-                let y = Arc::new(y.to_owned());
-                seen[index] = Some((y.clone(), within.clone()));
-                // Nobody receives after a failure, which is reported at the end.
-                let _ = jobs.send(Job {
-                    index,
-                    pass: Pass::Plain,
-                    y: Ok(y),
-                    within: Some(within.clone()),
-                });
-            }
+            seen[index] = Some(());
+            // Nobody receives after a failure, which is reported at the end.
+            let _ = jobs.send(Job {
+                index,
+                pass: Pass::Plain,
+                y: Ok(Arc::new(called.y.clone())),
+                within: Some(within.clone()),
+            });
             within
         };
         let bench = bench();
@@ -203,18 +224,21 @@ impl Here<'_> {
         let elements = measure::element_bytes(case.dtype, case.output);
         let figures = measure::Case::of(self.a, case.n, case.sparsity.as_f64(), elements);
         let subject = Contender {
-            name: operator.name(),
-            operator: operator.clone(),
+            name: SKIP_DEVICE.into(),
+            operator: OnDeviceNamed { name: SKIP_DEVICE.into(), wanted: own(case) },
             kind: None,
             library: record::tool::NAME.into(),
             version: record::tool::VERSION.into(),
         };
-        let contenders: Vec<Contender<Arc<dyn DeviceOperator>>> = rivals
+        let contenders: Vec<Contender<OnDeviceNamed>> = rivals
             .iter()
             .zip(&versions)
             .map(|(rival, version)| Contender {
-                name: rival.operator.name(),
-                operator: rival.operator.clone(),
+                name: rival.name.clone(),
+                operator: OnDeviceNamed {
+                    name: rival.name.clone(),
+                    wanted: DeviceContender::Rival(rival.name.clone()),
+                },
                 kind: Some(kind(rival)),
                 library: rival.library.clone(),
                 version: version.clone(),
@@ -225,7 +249,7 @@ impl Here<'_> {
             &figures,
             &subject,
             &contenders,
-            &plan(case),
+            &Plan { secret: self.secret.number, ..plan(case) },
             &instruments,
             &mut check,
         ))
@@ -254,8 +278,8 @@ impl Here<'_> {
     /// are far from the best of their kind are left out: they would take longer than all others together.
     fn perturb(
         &self,
-        mut platform: CudaPlatform<'_>,
-        rivals: &[DeviceBaseline],
+        mut platform: DevicePlatform<'_>,
+        rivals: &[DeviceRival],
         timings: &CaseTimings,
         jobs: &SyncSender<Job>,
     ) {
@@ -273,14 +297,20 @@ impl Here<'_> {
             };
         for (index, rival) in rivals.iter().enumerate() {
             give(index, Pass::Shifted, &mut || {
-                let y = platform.apply_built(&rival.operator, v2.view());
-                y.map_err(|error| error.to_string())?.ok_or_else(|| LEFT_OUT.to_owned())
+                platform.apply_built(&rival.name, v2.view())?.ok_or_else(|| LEFT_OUT.to_owned())
             });
         }
         // Frees what was built of A.
         drop(platform);
+        let shared = share(a1.view()).and_then(|a1| Ok((a1, share(self.v)?)));
+        let shape = [self.case.m, self.case.k, self.case.n];
         for (index, rival) in rivals.iter().enumerate() {
-            give(index, Pass::Rebuilt, &mut || self.apply(rival, a1.view(), self.v));
+            give(index, Pass::Rebuilt, &mut || {
+                let (a1, v) = shared.as_ref().map_err(ToString::to_string)?;
+                let contender = DeviceContender::Rival(rival.name.clone());
+                let applied = self.device.apply(contender, a1, v, shape);
+                applied.map(|(y, ..)| y).map_err(|error| error.to_string())
+            });
         }
     }
 
@@ -295,7 +325,7 @@ impl Here<'_> {
     /// contract's perturbed outputs; the others must stay within their bound.
     fn look(
         &self,
-        rivals: &[DeviceBaseline],
+        rivals: &[DeviceRival],
         jobs: Receiver<Job>,
     ) -> Result<Vec<BaselineRecord>, String> {
         with_threads(self.auditor.threads, || {
@@ -379,7 +409,7 @@ impl Here<'_> {
     /// `want`: the contract's digest, for a library that follows it.
     fn perturbed(
         &self,
-        rival: &DeviceBaseline,
+        rival: &DeviceRival,
         want: Option<Digest>,
         y: ArrayView2<'_, f32>,
         tolerance: &Tolerance,
@@ -394,21 +424,6 @@ impl Here<'_> {
             Err(_) => Verdict::OutOfBound,
         };
         Perturbed { digest, verdict }
-    }
-
-    fn apply(
-        &self,
-        rival: &DeviceBaseline,
-        a: ArrayView2<'_, f32>,
-        v: ArrayView2<'_, f32>,
-    ) -> Result<Array2<f32>, String> {
-        let here = OnDevice { operator: rival.operator.clone(), device: self.device.clone() };
-        let mut staged = Staged::default();
-        let mut y = Array2::from_elem((a.nrows(), v.ncols()), f32::NAN);
-        here.stage(v, &mut staged, 1)
-            .and_then(|()| here.build(a)?.apply(v, &staged, y.view_mut(), 1))
-            .map_err(|error| error.to_string())?;
-        Ok(y)
     }
 }
 
@@ -439,20 +454,20 @@ fn failed(error: &dyn std::fmt::Display) -> String {
     format!("not measured: {error}")
 }
 
-fn version(rival: &DeviceBaseline) -> String {
+fn version(rival: &DeviceRival) -> String {
     format!("{}; {}", rival.version, rival.math)
 }
 
-fn kind(rival: &DeviceBaseline) -> Kind {
+fn kind(rival: &DeviceRival) -> Kind {
     match rival.precision {
         Precision::Lower => Kind::Reduced,
         Precision::AsCase => rival.kind,
     }
 }
 
-fn blank(rival: &DeviceBaseline) -> BaselineRecord {
+fn blank(rival: &DeviceRival) -> BaselineRecord {
     BaselineRecord {
-        name: rival.operator.name(),
+        name: rival.name.clone(),
         math: rival.math.clone(),
         note: rival.note.clone(),
         verdict: Verdict::NotRun,

@@ -41,7 +41,7 @@ impl Auditor<'_> {
             };
             let needs_device = matches!(claim.v_recipe, Some((Recipe::Normal, _)));
             let device = match (&machine.device, published.tensor) {
-                (Ok(device), Tensor::V) if needs_device => Some(device.info.name.clone()),
+                (Ok(device), Tensor::V) if needs_device => Some(device.name()),
                 _ => None,
             };
             made.push(PublishedInput {

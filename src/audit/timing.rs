@@ -3,6 +3,7 @@
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use ndarray::{Array2, ArrayView2, Axis};
+use rayon::prelude::*;
 
 use super::Auditor;
 use crate::backend::cpu::{Isa, fill_synthetic, with_threads};
@@ -150,7 +151,7 @@ pub fn measure(
         return Err(failed(fault));
     }
     let a = SharedA::of((case.m, case.k), |rows| weights.rows(rows)).map_err(|e| failed(&e))?;
-    let secret = Secret::of(auditor.nonce.as_ref().unwrap_or(&measuring.secret), case);
+    let secret = Secret::of(auditor, measuring, case);
     let missing = workers.missing().cloned().collect();
     let measured = with_threads(threads, || {
         let checker = Checker::new(case, a.view(), isa, threads);
@@ -209,17 +210,18 @@ pub fn measure(
 }
 
 /// What the inputs of a case's timed calls are drawn from, and what is looked at of their outputs.
-struct Secret {
-    text: String,
-    number: u64,
+pub struct Secret {
+    pub text: String,
+    pub number: u64,
 }
 
 impl Secret {
     /// From the auditor's nonce, or from what was drawn at random for the run.
-    fn of(text: &str, case: &Case) -> Secret {
+    pub fn of(auditor: &Auditor<'_>, measuring: &Measuring, case: &Case) -> Secret {
+        let text = auditor.nonce.as_ref().unwrap_or(&measuring.secret);
         let digest = Digest::of(format!("{text}\n{}", case.id).as_bytes());
         let number = digest.0.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        Secret { text: text.to_owned(), number }
+        Secret { text: text.clone(), number }
     }
 }
 
@@ -237,18 +239,23 @@ fn own(case: &Case, isa: Isa) -> Wanted {
 }
 
 /// The V of a timed call, k x n: values as the case's, drawn from what nobody knew.
-fn draw(case: &Case, secret: &str, number: u64, v: &mut [f32]) {
+pub fn draw(case: &Case, secret: &str, number: u64, v: &mut [f32]) {
     let values = match case.activations {
         Activations::Synthetic(values) => values,
         // What the published generator draws is uniform.
         Activations::Drawn => Values::Uniform,
     };
     let stream = Stream::new(case.seed, "V.timed", &[case.k, case.n], case.dtype, Some(secret));
-    fill_synthetic(values, &stream, case.dtype, number * v.len() as u64, v);
+    let first = number * v.len() as u64;
+    // In the current pool, a megabyte at a time.
+    const PART: usize = 1 << 18;
+    v.par_chunks_mut(PART).enumerate().for_each(|(at, part)| {
+        fill_synthetic(values, &stream, case.dtype, first + (at * PART) as u64, part);
+    });
 }
 
 /// Whether timed calls gave what they should have.
-struct Checker<'a> {
+pub struct Checker<'a> {
     case: &'a Case,
     a: ArrayView2<'a, f32>,
     isa: Isa,
@@ -258,7 +265,7 @@ struct Checker<'a> {
 }
 
 impl<'a> Checker<'a> {
-    fn new(case: &'a Case, a: ArrayView2<'a, f32>, isa: Isa, threads: usize) -> Checker<'a> {
+    pub fn new(case: &'a Case, a: ArrayView2<'a, f32>, isa: Isa, threads: usize) -> Checker<'a> {
         let sum = |row: ArrayView2<'_, f32>| row.iter().map(|x| f64::from(x.abs())).sum::<f64>();
         let row_max = match case.arithmetic {
             Arithmetic::Exact => a.axis_chunks_iter(Axis(0), 1).map(sum).fold(0.0, f64::max),
@@ -277,20 +284,28 @@ impl<'a> Checker<'a> {
 
     /// A rival: any order of summation in binary32.
     fn rival(&self, called: &Called) -> Result<(), String> {
-        self.within(called, Dtype::F32)
+        self.within(called, Summation::Binary32, Dtype::F32, Dtype::F32)
     }
 
-    fn within(&self, called: &Called, output: Dtype) -> Result<(), String> {
+    /// Summed so, of A and V of `dtype`, and then rounded to `output`.
+    pub fn within(
+        &self,
+        called: &Called,
+        summation: Summation,
+        output: Dtype,
+        dtype: Dtype,
+    ) -> Result<(), String> {
         let place = |i, j| called.part.place(i, j);
-        self.tolerance(called)?.check_at(Summation::Binary32, called.y.view(), output, &place)
+        self.tolerance(called, dtype)?.check_at(summation, called.y.view(), output, &place)
     }
 
-    fn tolerance(&self, called: &Called) -> Result<Tolerance, String> {
+    fn tolerance(&self, called: &Called, dtype: Dtype) -> Result<Tolerance, String> {
         let threads = if called.part == Part::Whole { self.threads } else { 1 };
         let made = match &called.part {
-            Part::Whole => Tolerance::new(self.a, called.v.view(), self.isa, threads),
+            Part::Whole => Tolerance::for_dtype(self.a, called.v.view(), dtype, self.isa, threads),
             Part::Block { .. } => {
-                Tolerance::new(self.rows(&called.part).view(), called.v.view(), self.isa, threads)
+                let a = self.rows(&called.part);
+                Tolerance::for_dtype(a.view(), called.v.view(), dtype, self.isa, threads)
             }
         };
         made.map_err(|error| error.to_string())
@@ -298,14 +313,14 @@ impl<'a> Checker<'a> {
 
     /// The operator under test: bit for bit where its arithmetic has bits. Elements are recomputed by the scalar rule, a
     /// whole output by the dense reference.
-    fn operator(&self, called: &Called) -> Result<(), String> {
+    pub fn operator(&self, called: &Called) -> Result<(), String> {
         let case = self.case;
         let largest = called.v.iter().fold(0.0f64, |largest, x| largest.max(f64::from(x.abs())));
         // Sums that might not be exact have no bits to ask for.
         let is_certified =
             case.arithmetic != Arithmetic::Exact || self.row_max * largest < f64::from(1 << 24);
         if !case.arithmetic.has_bit_contract() || !is_certified {
-            return self.within(called, case.output);
+            return self.within(called, Summation::Binary32, case.output, Dtype::F32);
         }
         let want = match &called.part {
             Part::Block { .. } => {

@@ -214,6 +214,13 @@ impl SharedOutputs {
         self.slots.guards(slot).into_iter().for_each(|range| fill(range, self.guard));
     }
 
+    /// Makes the first `len` elements NaN's, where no others will be looked at.
+    pub fn poison_front(&self, slot: usize, len: usize) {
+        let start = self.slots.of(slot).start;
+        let cells = self.cells(start..start + len.min(self.slots.len));
+        cells.iter().for_each(|cell| cell.store(f32::NAN.to_bits(), Ordering::Relaxed));
+    }
+
     /// Copies elements of an output, those of `range`.
     pub fn copy(&self, slot: usize, range: Range<usize>, out: &mut [f32]) {
         assert!(range.end <= self.slots.len && range.len() == out.len());

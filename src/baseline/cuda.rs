@@ -35,6 +35,13 @@ pub enum Precision {
 #[derive(Clone)]
 pub struct DeviceBaseline {
     pub operator: Arc<dyn DeviceOperator>,
+    pub rival: DeviceRival,
+}
+
+/// What is known of a rival on a device.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeviceRival {
+    pub name: String,
     pub kind: Kind,
     /// The library's name, such as `cuBLAS`.
     pub library: String,
@@ -199,15 +206,16 @@ impl DeviceBaselines {
             }
             let is_lower = math == Math::Tf32 && !is_tf32(arithmetic);
             let notes = [(is_lower, TF32), (live_rows_only, NO_SCATTER)];
-            self.available.push(DeviceBaseline {
-                operator: Arc::new(CublasOperator {
-                    name,
-                    library: library.clone(),
-                    math,
-                    live_rows_only,
-                    input: case.dtype,
-                    output: case.output,
-                }),
+            let operator = Arc::new(CublasOperator {
+                name,
+                library: library.clone(),
+                math,
+                live_rows_only,
+                input: case.dtype,
+                output: case.output,
+            });
+            let rival = DeviceRival {
+                name: name.into(),
                 kind: if live_rows_only { Kind::Compacted } else { Kind::Dense },
                 library: "cuBLAS".into(),
                 version: library.version().into(),
@@ -215,7 +223,8 @@ impl DeviceBaselines {
                 precision: if is_lower { Precision::Lower } else { Precision::AsCase },
                 summation: model.map_or(Summation::Binary32, Summation::TensorCore),
                 note: join(notes),
-            });
+            };
+            self.available.push(DeviceBaseline { operator, rival });
         }
     }
 
@@ -227,8 +236,8 @@ impl DeviceBaselines {
         };
         for (name, algorithm, layout) in sparse() {
             let how = Spmm { algorithm, layout, input: case.dtype, output: case.output };
-            self.available.push(DeviceBaseline {
-                operator: Arc::new(CusparseOperator { name, library: library.clone(), how }),
+            let rival = DeviceRival {
+                name: name.clone(),
                 kind: Kind::Sparse,
                 library: "cuSPARSE".into(),
                 version: library.version().into(),
@@ -242,7 +251,9 @@ impl DeviceBaselines {
                     (layout == Layout::ColumnMajor, COLUMN_MAJOR),
                     (how.adds_rounded_parts(), ROUNDED_PARTS),
                 ]),
-            });
+            };
+            let operator = Arc::new(CusparseOperator { name, library: library.clone(), how });
+            self.available.push(DeviceBaseline { operator, rival });
         }
     }
 }
@@ -339,6 +350,23 @@ impl DeviceBuilt for CublasBuilt {
             Some(live) => place(y.rows, live, product.view()),
             None => product,
         })
+    }
+
+    fn read_rows(&self, y: &DeviceMatrix, rows: &[usize]) -> Result<Array2<f32>, Error> {
+        let Some(live) = &self.live else { return Ok(y.read_rows(rows)?) };
+        // Where in the product each row is, if it is there.
+        let places: Vec<Option<usize>> =
+            rows.iter().map(|row| live.binary_search(row).ok()).collect();
+        let there: Vec<usize> = places.iter().flatten().copied().collect();
+        let product = y.read_rows(&there)?;
+        let mut next = product.rows().into_iter();
+        let mut out = Array2::zeros((rows.len(), y.cols));
+        for (mut row, _) in out.rows_mut().into_iter().zip(&places).filter(|(_, at)| at.is_some()) {
+            if let Some(product) = next.next() {
+                row.assign(&product);
+            }
+        }
+        Ok(out)
     }
 
     fn bytes_held(&self) -> usize {

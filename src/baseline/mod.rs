@@ -65,6 +65,8 @@ pub fn of(host: Host, threads: usize) -> Baselines {
             Ok(library) => all.add_onemkl(library, threads),
             Err(reason) => all.miss(names(host), reason),
         },
+        // Its rivals are of a device and a case.
+        Host::Cuda => {}
     }
     all
 }
@@ -75,6 +77,7 @@ pub fn names(host: Host) -> &'static [&'static str] {
         Host::Embedded => &["gemm-rs", "compacted-gemm-rs", "csr"],
         Host::OpenBlas => &["openblas", "compacted-openblas"],
         Host::OneMkl => &["onemkl", "compacted-onemkl", "onemkl-csr"],
+        Host::Cuda => &[],
     }
 }
 
@@ -86,10 +89,14 @@ pub enum Host {
     Embedded,
     OpenBlas,
     OneMkl,
+    /// NVIDIA's driver, our own kernels on a device, cuBLAS and cuSPARSE.
+    Cuda,
 }
 
 impl Host {
-    pub const ALL: [Host; 3] = [Host::Embedded, Host::OpenBlas, Host::OneMkl];
+    pub const ALL: [Host; 4] = [Host::Embedded, Host::OpenBlas, Host::OneMkl, Host::Cuda];
+    /// Those whose rivals multiply on the host.
+    pub const LIBRARIES: [Host; 3] = [Host::Embedded, Host::OpenBlas, Host::OneMkl];
 
     /// The name in messages.
     pub fn name(self) -> &'static str {
@@ -97,6 +104,7 @@ impl Host {
             Host::Embedded => "embedded",
             Host::OpenBlas => "openblas",
             Host::OneMkl => "onemkl",
+            Host::Cuda => "cuda",
         }
     }
 

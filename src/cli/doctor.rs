@@ -1,5 +1,7 @@
 //! `verify doctor`: what this machine can verify and measure, and what is missing.
 
+use std::sync::Arc;
+
 use std::path::Path;
 
 use super::DoctorArgs;
@@ -36,7 +38,8 @@ pub fn run(args: &DoctorArgs) -> Result<u8, Failure> {
 /// Draws published inputs again. What needs a device and has none is not run, with the reason.
 fn draw_published(args: &DoctorArgs) -> Result<u8, Failure> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let machine = Machine { threads, device: Device::open(args.device) };
+    let machine =
+        Machine { threads, device: Device::open(args.device).map(|device| Arc::new(device) as _) };
     let report = doctor::published(&machine).map_err(Failure::environment)?;
     if args.json {
         print_json(&serde_json::json!(report));

@@ -27,7 +27,7 @@ pub fn run(args: &JudgeArgs) -> Result<u8, Failure> {
         return Err(Failure::bad_input(format!("{path} has none of the cases asked for")));
     }
     let mut auditor = args.resources.auditor(false);
-    let mut devices = Devices::new(args.resources.device);
+    let mut devices = Devices::new(args.resources.device, args.resources.threads());
     make_published_inputs(&selected, &mut auditor, &mut devices, &mut record);
     record.format = FORMAT.to_owned();
     record::derive::fill(&mut record);

@@ -24,7 +24,6 @@ use super::repeats::Repeats;
 use super::running::{Places, Running};
 use super::select::{Selected, select};
 use crate::audit::{Auditor, Measuring, Task, blank};
-use crate::backend::cuda::Device;
 use crate::environment::environment;
 use crate::failure::Failure;
 use crate::interrupt;
@@ -34,6 +33,7 @@ use crate::predict::{predict, processor_s};
 use crate::published::Machine;
 use crate::records::Existing;
 use crate::shard;
+use crate::worker::RemoteDevice;
 use contract::words::{self, visible};
 
 impl From<RecordError> for Failure {
@@ -93,8 +93,8 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
         _ => terminal::Detail::Normal,
     };
     let width = selected.iter().flat_map(Selected::cases).map(|c| c.id.len()).max().unwrap_or(4);
-    let mut devices = Devices::new(args.resources.device);
-    let device_of: Vec<Option<Arc<Device>>> = selected
+    let mut devices = Devices::new(args.resources.device, args.resources.threads());
+    let device_of: Vec<Option<Arc<RemoteDevice>>> = selected
         .iter()
         .map(|selected| match selected.chosen.is_empty() {
             true => Ok(None),

@@ -134,7 +134,7 @@ pub fn followed(device: &Arc<Device>, threads: usize) -> Vec<Followed> {
         let available = baselines(device, dtype).available;
         let operators: Vec<OnDevice> = available
             .into_iter()
-            .filter(|baseline| baseline.kind != Kind::Compacted)
+            .filter(|baseline| baseline.rival.kind != Kind::Compacted)
             .map(|baseline| OnDevice { operator: baseline.operator, device: device.clone() })
             .collect();
         let references: Vec<&dyn Operator> =

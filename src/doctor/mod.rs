@@ -106,9 +106,9 @@ pub fn report(arithmetic: bool) -> DoctorReport {
         let there = cuda::f32_baselines(device);
         found.extend(there.available.into_iter().map(|baseline| Found {
             name: baseline.operator.name(),
-            kind: baseline.kind,
-            library: baseline.library,
-            version: format!("{} on {}", baseline.version, device.info.name),
+            kind: baseline.rival.kind,
+            library: baseline.rival.library,
+            version: format!("{} on {}", baseline.rival.version, device.info.name),
         }));
         missing.extend(there.missing);
         if arithmetic {

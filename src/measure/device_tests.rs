@@ -138,7 +138,7 @@ impl<'a> Platform for MockDevice<'a> {
         self.y.dim()
     }
 
-    fn prepare(&mut self, _calls: usize) -> Result<(), String> {
+    fn prepare(&mut self, _built: &mut MockBuilt<'a>, _calls: usize) -> Result<(), String> {
         self.diary.borrow_mut().push("poison".into());
         self.y.fill(f32::NAN);
         Ok(())
@@ -183,7 +183,18 @@ impl<'a> Platform for MockDevice<'a> {
         false
     }
 
-    fn output(&mut self, _call: usize, part: &Part) -> Result<Called, String> {
+    fn first(&mut self, built: &mut MockBuilt<'a>) -> Result<Option<Called>, String> {
+        self.prepare(built, 1)?;
+        self.run(built, 1)?;
+        self.output(built, 0, &Part::Whole).map(Some)
+    }
+
+    fn output(
+        &mut self,
+        _built: &MockBuilt<'a>,
+        _call: usize,
+        part: &Part,
+    ) -> Result<Called, String> {
         self.diary.borrow_mut().push("output".into());
         Ok(Called::of(part, self.v.view(), self.y.view()))
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Clock;
-use crate::backend::cuda::nvml::Monitor;
+use crate::worker::RemoteMonitor;
 
 /// Where Linux shows RAPL, Intel's and AMD's alike.
 pub const POWERCAP: &str = "/sys/class/powercap";
@@ -111,13 +111,13 @@ impl EnergyCounter for Rapl {
 }
 
 /// The total energy of a board.
-impl EnergyCounter for Monitor {
+impl EnergyCounter for RemoteMonitor<'_> {
     fn name(&self) -> String {
         format!("NVML {}", self.name)
     }
 
     fn read_uj(&self) -> Result<Vec<u64>, String> {
-        Ok(vec![self.energy_mj()?.saturating_mul(1000)])
+        Ok(vec![self.energy_uj()?])
     }
 
     fn range_uj(&self) -> Vec<u64> {

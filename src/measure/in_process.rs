@@ -60,7 +60,7 @@ impl<'a> Platform for InProcess<'a> {
         built.built.plan().to_string()
     }
 
-    fn prepare(&mut self, _calls: usize) -> Result<(), String> {
+    fn prepare(&mut self, _built: &mut BuiltHere<'a>, _calls: usize) -> Result<(), String> {
         self.y.fill(f32::NAN);
         Ok(())
     }
@@ -95,7 +95,12 @@ impl<'a> Platform for InProcess<'a> {
         Ok(())
     }
 
-    fn output(&mut self, _call: usize, part: &Part) -> Result<Called, String> {
+    fn output(
+        &mut self,
+        _built: &BuiltHere<'a>,
+        _call: usize,
+        part: &Part,
+    ) -> Result<Called, String> {
         Ok(Called::of(part, self.v, self.y.view()))
     }
 

@@ -5,7 +5,7 @@
 //! contender whose output it refused gets no timing, only its raw samples.
 
 mod clock;
-mod cuda;
+mod device;
 mod energy;
 mod platform;
 mod roofline;
@@ -13,7 +13,7 @@ mod schedule;
 mod workers;
 
 pub use clock::{Clock, MockClock, RealClock};
-pub use cuda::{CudaBuilt, CudaPlatform, element_bytes};
+pub use device::{DevicePlatform, OnDeviceNamed, element_bytes};
 pub use energy::{EnergyCounter, MockEnergy, POWERCAP, Rapl, WINDOW_S_MIN, energy_j};
 pub use platform::{Called, Contender, Inputs, Part, Platform};
 

@@ -44,7 +44,7 @@ pub trait Platform {
 
     /// Draws a V of its own for each of the next `calls` fresh calls, 1 <= `calls` <= [`Platform::calls_max`], and
     /// makes every element of their Y's a NaN. Never timed.
-    fn prepare(&mut self, calls: usize) -> Result<(), String>;
+    fn prepare(&mut self, built: &mut Self::Built, calls: usize) -> Result<(), String>;
 
     /// The most calls that one sample can have: each has a V and a Y of its own, and a device's are queued before the
     /// first may start.
@@ -69,14 +69,20 @@ pub trait Platform {
         None
     }
 
-    /// Whether each fresh call has a V and a Y of its own. Where it has not, as on a device, the last call of a checked
-    /// sample is looked at and no other.
+    /// Whether each fresh call has a V and a Y of its own. Where it has not, as on a device, those of a sample share
+    /// both: what is looked at is the last one, and it is whole in the first call and not again, but for the operator.
     fn has_outputs_of_each(&self) -> bool {
         true
     }
 
     /// A part of a fresh call, the first being 0, as its Y is now. An `Err` counts as an output that is wrong.
-    fn output(&mut self, call: usize, part: &Part) -> Result<Called, String>;
+    fn output(&mut self, built: &Self::Built, call: usize, part: &Part) -> Result<Called, String>;
+
+    /// The whole output of a first call that is not timed, with the case's own V: a library loads its kernels in it, and
+    /// some libraries' wrong outputs take a thousand times as long as right ones. `None` where there is no need.
+    fn first(&mut self, _built: &mut Self::Built) -> Result<Option<Called>, String> {
+        Ok(None)
+    }
 
     /// Changes of the float environment that calls left, since this was last asked.
     fn float_environment_changes(&mut self) -> u64 {
@@ -130,7 +136,9 @@ impl Called {
         let (v, y) = match part {
             Part::Whole => (v.to_owned(), y.to_owned()),
             Part::Block { rows, columns } => {
-                (v.select(Axis(1), columns), y.select(Axis(0), rows).select(Axis(1), columns))
+                let y = y.select(Axis(0), rows).select(Axis(1), columns);
+                // Selected columns come column by column.
+                (v.select(Axis(1), columns), y.as_standard_layout().into_owned())
             }
         };
         Called { part: part.clone(), v, y }

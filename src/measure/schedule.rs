@@ -473,23 +473,14 @@ impl<P: Platform> Lane<P> {
         }
     }
 
-    /// On a device, once without a clock: a library loads its kernels in the first call, which waits
-    /// for the device. A wrong output takes the contender out. Returns the time of the check.
+    /// Once without a clock, where the platform wants that. A wrong output takes the contender out. Returns the time of
+    /// the check.
     fn first_call(&mut self, platform: &mut P, clock: &dyn Clock, check: &mut Check<'_>) -> u64 {
-        if platform.device().is_none() {
+        let Some(Some(called)) = self.call_or_leave(|built| platform.first(built)) else {
             return 0;
-        }
-        let called = self.call_or_leave(|built| {
-            platform.prepare(1)?;
-            platform.run(built, 1)
-        });
-        if called.is_none() {
-            return 0;
-        }
+        };
         let start = clock.now_ns();
-        let outcome =
-            platform.output(0, &Part::Whole).and_then(|called| check(&self.timed.name, &called));
-        if let Err(reason) = outcome {
+        if let Err(reason) = check(&self.timed.name, &called) {
             self.timed.failure = Some(reason);
             self.timed.verified = Some(false);
             self.built = None;
@@ -576,7 +567,7 @@ impl<P: Platform> Lane<P> {
         }
         let calls = self.timed.calls_per_sample;
         let start = clock.now_ns();
-        if self.call_or_leave(|_| platform.prepare(calls)).is_none() {
+        if self.call_or_leave(|built| platform.prepare(built, calls)).is_none() {
             return 0;
         }
         let prepare_ns = clock.now_ns() - start;
@@ -605,12 +596,11 @@ impl<P: Platform> Lane<P> {
         one_whole: bool,
         random: &mut ChaCha8Rng,
     ) {
-        let has_each = platform.has_outputs_of_each();
-        if !has_each && !one_whole {
-            return;
-        }
-        let first = if has_each { 0 } else { calls - 1 };
-        let whole = one_whole.then(|| first + random.next_u64() as usize % (calls - first));
+        let Some(built) = &self.built else { return };
+        let first = if platform.has_outputs_of_each() { 0 } else { calls - 1 };
+        let is_operator = self.timed.kind.is_none();
+        let is_whole = one_whole && (platform.has_outputs_of_each() || is_operator);
+        let whole = is_whole.then(|| first + random.next_u64() as usize % (calls - first));
         let mut outcome = Ok(());
         for call in first..calls {
             let part = match whole == Some(call) {
@@ -620,7 +610,7 @@ impl<P: Platform> Lane<P> {
             if let Part::Block { rows, columns } = &part {
                 self.timed.checked_elements += (rows.len() * columns.len()) as u64;
             }
-            let seen = platform.output(call, &part);
+            let seen = platform.output(built, call, &part);
             outcome = outcome.and(seen.and_then(|called| check(&self.timed.name, &called)));
         }
         // One wrong output is enough, and the first reason is kept. Elements alone do not make it right.
@@ -642,7 +632,7 @@ impl<P: Platform> Lane<P> {
         random: &mut ChaCha8Rng,
     ) -> u64 {
         let sample = self.call_or_leave(|built| {
-            platform.prepare(1)?;
+            platform.prepare(built, 1)?;
             platform.flush(built)?;
             platform.sample(built, Inputs::Fresh, 1)
         });

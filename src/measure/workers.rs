@@ -1,6 +1,7 @@
 //! The host as a platform whose contenders are in other processes: what they get and give is shared memory, and the
 //! clock around their calls is this process's.
 
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use ndarray::{Array2, ArrayView2, Axis};
@@ -72,6 +73,16 @@ impl SharedA {
             values[first * k..last * k].copy_from_slice(a);
         }
         Ok(SharedA { shape: (m, k), values })
+    }
+
+    /// Rows and columns.
+    pub fn shape(&self) -> (usize, usize) {
+        self.shape
+    }
+
+    /// What another process maps.
+    pub fn file(&self) -> BorrowedFd<'_> {
+        self.values.file()
     }
 
     pub fn view(&self) -> ArrayView2<'_, f32> {
@@ -249,7 +260,7 @@ impl Platform for WorkerPlatform<'_> {
         built.plan.clone()
     }
 
-    fn prepare(&mut self, calls: usize) -> Result<(), String> {
+    fn prepare(&mut self, _built: &mut RemoteBuilt, calls: usize) -> Result<(), String> {
         let len = self.k() * self.n;
         for slot in 0..calls {
             (self.draw)(self.drawn, &mut self.v[slot * len..(slot + 1) * len]);
@@ -294,7 +305,7 @@ impl Platform for WorkerPlatform<'_> {
         times.get(times.len() / 2).copied()
     }
 
-    fn output(&mut self, call: usize, part: &Part) -> Result<Called, String> {
+    fn output(&mut self, _built: &RemoteBuilt, call: usize, part: &Part) -> Result<Called, String> {
         let ((m, k), n) = (self.a.shape, self.n);
         if !self.y.is_guarded(call) {
             return Err("it wrote beside its output".into());

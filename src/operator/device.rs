@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ndarray::{Array2, ArrayView2, ArrayViewMut2};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis};
 
 use super::{Built, Error, Operator, Plan, Staged};
 use crate::backend::cuda::{CudaError, Device, DeviceMatrix, Layout};
@@ -59,6 +59,14 @@ pub trait DeviceBuilt: Send + Sync {
     /// the operator was let off that much work.
     fn read(&self, y: &DeviceMatrix) -> Result<Array2<f32>, Error> {
         Ok(y.read()?)
+    }
+
+    /// Some rows of the same.
+    fn read_rows(&self, y: &DeviceMatrix, rows: &[usize]) -> Result<Array2<f32>, Error> {
+        Ok(match y.layout {
+            Layout::RowMajor => y.read_rows(rows)?,
+            Layout::ColumnMajor => self.read(y)?.select(Axis(0), rows),
+        })
     }
 
     /// Bytes of device memory kept between calls.

@@ -161,9 +161,12 @@ struct BuiltSkip {
     plan: Plan,
 }
 
+/// The name of our own operator on a device, in records.
+pub const SKIP_DEVICE: &str = "skip-cuda";
+
 impl DeviceOperator for SkipDevice {
     fn name(&self) -> String {
-        "skip-cuda".into()
+        SKIP_DEVICE.into()
     }
 
     fn input(&self) -> Dtype {

@@ -5,10 +5,13 @@
 //! memory that it can only read, memory to write, and requests. Whatever a worker does to itself (a crash, an exit with
 //! any status, no answer, a flood of output) costs what was asked of it, with the words to say so.
 
+mod device;
+mod device_case;
 mod distant;
 pub mod message;
 mod process;
 mod serve;
+mod serve_device;
 mod wire;
 
 #[cfg(test)]
@@ -19,6 +22,7 @@ use std::time::Duration;
 
 use record::baseline::Missing;
 
+pub use device::{RemoteDevice, RemoteMonitor, RemoteOwn, share};
 pub use distant::Distant;
 pub use process::{Fault, Worker};
 pub use serve::{role, serve};
@@ -54,7 +58,7 @@ pub struct Workers {
 impl Workers {
     /// Starts all of them. What cannot be opened is missing, with the reason. They die with the calling thread.
     pub fn open(threads: usize) -> Workers {
-        let hosts = Host::ALL.map(|host| Hosted::open(host, threads)).into();
+        let hosts = Host::LIBRARIES.map(|host| Hosted::open(host, threads)).into();
         Workers { threads, hosts }
     }
 
@@ -87,8 +91,8 @@ impl Hosted {
                 (hosted.worker, hosted.rivals, hosted.missing) = (Some(worker), rivals, missing);
                 return hosted;
             }
-            Ok((_, Reply::Failed { reason })) => Fault::of(host, &reason),
-            Ok((_, Reply::Built { .. } | Reply::Done { .. })) => {
+            Ok((_, Reply::Failed { reason, .. })) => Fault::of(host, &reason),
+            Ok((_, Reply::Built { .. } | Reply::Done { .. } | Reply::Device(_))) => {
                 Fault::of(host, "answered what was not asked")
             }
             Err(fault) => fault,
@@ -118,7 +122,7 @@ impl Hosted {
         }
         let worker = self.worker.as_mut().ok_or("no process")?;
         match worker.ask(request, files, limit) {
-            Ok(Reply::Failed { reason }) => Err(contract::words::visible(&reason).into_owned()),
+            Ok(Reply::Failed { reason, .. }) => Err(contract::words::visible(&reason).into_owned()),
             Ok(reply) => Ok(reply),
             Err(fault) => {
                 let words = fault.to_string();

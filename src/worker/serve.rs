@@ -11,6 +11,7 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 
 use super::message::{Contender, Reply, Request, Rival, VERSION};
 use super::process::MARK;
+use super::serve_device;
 use super::wire::{Channel, WireError};
 use crate::backend::cpu::{
     CacheFlush, Isa, float_environment_is_ieee, keep_freed_memory, reset_float_environment,
@@ -18,7 +19,7 @@ use crate::backend::cpu::{
 };
 use crate::backend::shared::{MappedInput, MappedOutputs};
 use crate::baseline::{self, Baselines, Host};
-use crate::operator::{Built, Operator, SkipOperator, Staged};
+use crate::operator::{Built, Error, Operator, SkipOperator, Staged};
 use crate::panics;
 
 /// The worker that this process is; `None` if it is none. It dies with its parent from now on.
@@ -52,6 +53,11 @@ pub fn serve(host: Host, channel: &Channel) -> Result<(), WireError> {
         other => return Err(WireError::Malformed(format!("{other:?} as the first request"))),
     };
     let mut serving = None;
+    if host == Host::Cuda {
+        channel.send(&Reply::Done { changes: 0 }, &[], None)?;
+        let served = with_threads(threads, || serve_device::serve(channel));
+        return served.map_err(|error| WireError::Malformed(error.to_string()))?;
+    }
     // Libraries are opened before threads are started: some look at the environment only then.
     let opened = panics::catch(|| baseline::of(host, threads));
     let reply = match opened {
@@ -67,7 +73,7 @@ pub fn serve(host: Host, channel: &Channel) -> Result<(), WireError> {
             serving = Some(Serving { channel, baselines, threads, flush: OnceLock::new() });
             reply
         }
-        Err(panicked) => Reply::Failed { reason: panicked.to_string() },
+        Err(panicked) => Refusal::machine(panicked).reply(),
     };
     channel.send(&reply, &[], None)?;
     let Some(serving) = serving else { return Ok(()) };
@@ -83,14 +89,6 @@ struct Serving<'a> {
     flush: OnceLock<CacheFlush>,
 }
 
-/// A case's matrices as they were shared.
-struct Loaded {
-    shape: [usize; 3],
-    a: MappedInput,
-    v: MappedInput,
-    y: MappedOutputs,
-}
-
 /// A contender built from the A of a case, with its own form of V.
 struct Held<'a> {
     operator: Box<dyn Operator + 'a>,
@@ -104,16 +102,18 @@ impl Serving<'_> {
         loop {
             let (request, files) = next;
             let loaded = match request {
-                Request::Load { m, k, n, slots } => Loaded::new([m, k, n], slots, files),
-                other => Err(format!("{other:?} before any case")),
+                Request::Load { m, k, n, slots } => {
+                    Files::new([m, k, n], slots, files).map(|files| ([m, k, n], files))
+                }
+                other => Err(Refusal::of(format!("{other:?} before any case"))),
             };
             match loaded {
-                Ok(loaded) => {
+                Ok((shape, files)) => {
                     self.channel.send(&Reply::Done { changes: 0 }, &[], None)?;
-                    next = self.case(loaded)?;
+                    next = self.case(shape, files)?;
                 }
-                Err(reason) => {
-                    self.channel.send(&Reply::Failed { reason }, &[], None)?;
+                Err(refusal) => {
+                    self.channel.send(&refusal.reply(), &[], None)?;
                     next = self.channel.receive(None)?;
                 }
             }
@@ -121,9 +121,13 @@ impl Serving<'_> {
     }
 
     /// Answers requests about one case; the request after them.
-    fn case(&self, loaded: Loaded) -> Result<(Request, Vec<OwnedFd>), WireError> {
-        let Loaded { shape: [m, k, n], a, v, mut y } = loaded;
-        let a = view(&a, (m, k))?;
+    fn case(
+        &self,
+        [m, k, n]: [usize; 3],
+        files: Files,
+    ) -> Result<(Request, Vec<OwnedFd>), WireError> {
+        let Files { a, v, mut y } = files;
+        let Ok(a) = view(&a, (m, k)) else { unreachable!("mapped with this size") };
         let mut held: HashMap<u32, Held<'_>> = HashMap::new();
         loop {
             let (request, files) = self.channel.receive(None)?;
@@ -135,24 +139,23 @@ impl Serving<'_> {
                     // The one before is dropped first: two would hold twice the memory.
                     held.remove(&id);
                     let operator = self.operator(&contender)?;
-                    let built = operator.build(a).map_err(|error| error.to_string())?;
+                    let built = operator.build(a)?;
                     let (plan, bytes_held) = (built.plan().to_string(), built.bytes_held());
                     held.insert(id, Held { operator, built, staged: Staged::default() });
                     Ok(Reply::Built { plan, bytes_held })
                 }
                 Request::Run { id, slots } => {
-                    let held = held.get_mut(&id).ok_or("not built")?;
+                    let held = held.get_mut(&id).ok_or_else(|| Refusal::of("not built"))?;
                     for slot in slots {
                         let slot = slot as usize;
-                        let v = v.get(slot * k * n..(slot + 1) * k * n).ok_or("no such input")?;
-                        let v = view(v, (k, n)).map_err(|error| error.to_string())?;
+                        let v = v.get(slot * k * n..(slot + 1) * k * n);
+                        let v = view(v.ok_or_else(|| Refusal::of("no such input"))?, (k, n))?;
                         let y = ArrayViewMut2::from_shape((m, n), y.get_mut(slot));
-                        let y = y.map_err(|error| error.to_string())?;
+                        let y = y.map_err(Refusal::machine)?;
                         let Held { operator, built, staged } = held;
                         operator
                             .stage(v, staged, self.threads)
-                            .and_then(|()| built.apply(v, staged, y, self.threads))
-                            .map_err(|error| error.to_string())?;
+                            .and_then(|()| built.apply(v, staged, y, self.threads))?;
                     }
                     Ok(Reply::Done { changes: 0 })
                 }
@@ -168,11 +171,13 @@ impl Serving<'_> {
                     self.flush.get_or_init(|| CacheFlush::new(bytes)).flush();
                     Ok(Reply::Done { changes: 0 })
                 }
-                Request::Open { .. } | Request::Load { .. } => Err("not now".to_owned()),
+                Request::Open { .. } | Request::Load { .. } | Request::Device(_) => {
+                    Err(Refusal::of("not now"))
+                }
             });
             let mut reply = answer
-                .unwrap_or_else(|panicked| Err(panicked.to_string()))
-                .unwrap_or_else(|reason| Reply::Failed { reason });
+                .unwrap_or_else(|panicked| Err(Refusal::machine(panicked)))
+                .unwrap_or_else(Refusal::reply);
             // A library may leave the thread's modes changed.
             if !float_environment_is_ieee() {
                 reset_float_environment();
@@ -184,7 +189,7 @@ impl Serving<'_> {
         }
     }
 
-    fn operator(&self, contender: &Contender) -> Result<Box<dyn Operator + '_>, String> {
+    fn operator(&self, contender: &Contender) -> Result<Box<dyn Operator + '_>, Refusal> {
         match contender {
             Contender::Own { arithmetic, output, strategy, isa } => {
                 let isa = Isa::available().find(|known| known.to_string() == *isa);
@@ -192,38 +197,79 @@ impl Serving<'_> {
                     arithmetic: *arithmetic,
                     output: *output,
                     strategy: *strategy,
-                    isa: isa.ok_or("an unknown dispatch path")?,
+                    isa: isa.ok_or_else(|| Refusal::of("an unknown dispatch path"))?,
                 }))
             }
             Contender::Rival(name) => {
                 let mut all = self.baselines.available.iter();
                 let rival = all.find(|baseline| baseline.operator.name() == *name);
-                Ok(Box::new(&*rival.ok_or("no such rival")?.operator))
+                Ok(Box::new(&*rival.ok_or_else(|| Refusal::of("no such rival"))?.operator))
             }
         }
     }
 }
 
-fn view(values: &[f32], shape: (usize, usize)) -> Result<ArrayView2<'_, f32>, WireError> {
-    ArrayView2::from_shape(shape, values).map_err(|error| WireError::Malformed(error.to_string()))
+/// A matrix of these values.
+pub(super) fn view(
+    values: &[f32],
+    (rows, cols): (usize, usize),
+) -> Result<ArrayView2<'_, f32>, Refusal> {
+    // A mapping is never empty.
+    let values = values.get(..rows * cols).ok_or_else(|| Refusal::of("too few values"))?;
+    ArrayView2::from_shape((rows, cols), values).map_err(Refusal::machine)
 }
 
-impl Loaded {
-    fn new(shape: [usize; 3], slots: usize, files: Vec<OwnedFd>) -> Result<Loaded, String> {
-        let [m, k, n] = shape;
+/// Why a request was not done.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    reason: String,
+    /// Whether no machine could do it.
+    refused: bool,
+}
+
+impl Refusal {
+    /// Something that is not to be asked.
+    pub fn of(reason: impl std::fmt::Display) -> Refusal {
+        Refusal { reason: reason.to_string(), refused: true }
+    }
+
+    /// Something that failed.
+    pub fn machine(reason: impl std::fmt::Display) -> Refusal {
+        Refusal { reason: reason.to_string(), refused: false }
+    }
+
+    pub fn reply(self) -> Reply {
+        Reply::Failed { reason: self.reason, refused: self.refused }
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Refusal {
+        let refused = matches!(error, Error::Unsupported(_));
+        Refusal { reason: error.to_string(), refused }
+    }
+}
+
+/// The three files of a case, mapped.
+pub(super) struct Files {
+    pub a: MappedInput,
+    pub v: MappedInput,
+    pub y: MappedOutputs,
+}
+
+impl Files {
+    /// A is m x k; of V (k x n) and Y (m x n) there are `slots` each.
+    pub fn new([m, k, n]: [usize; 3], slots: usize, files: Vec<OwnedFd>) -> Result<Files, Refusal> {
         let size = |sizes: &[usize]| {
             let product = sizes.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
-            product.ok_or_else(|| "too many elements".to_owned())
+            product.ok_or_else(|| Refusal::of("too many elements"))
         };
-        let Ok([a, v, y]) = <[OwnedFd; 3]>::try_from(files) else {
-            return Err("three files are wanted".into());
-        };
-        let words = |error: std::io::Error| error.to_string();
-        Ok(Loaded {
-            shape,
-            a: MappedInput::new(a, size(&[m, k])?).map_err(words)?,
-            v: MappedInput::new(v, size(&[slots, k, n])?).map_err(words)?,
-            y: MappedOutputs::new(y, slots, size(&[m, n])?).map_err(words)?,
+        let files = <[OwnedFd; 3]>::try_from(files);
+        let Ok([a, v, y]) = files else { return Err(Refusal::of("three files are wanted")) };
+        Ok(Files {
+            a: MappedInput::new(a, size(&[m, k])?).map_err(Refusal::machine)?,
+            v: MappedInput::new(v, size(&[slots, k, n])?).map_err(Refusal::machine)?,
+            y: MappedOutputs::new(y, slots, size(&[m, n])?).map_err(Refusal::machine)?,
         })
     }
 }

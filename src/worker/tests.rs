@@ -27,7 +27,7 @@ fn what_is_too_large_or_too_late_is_an_error() {
     let (one, other) = Channel::pair().unwrap();
     assert!(matches!(other.receive::<Request>(SOON), Err(WireError::Late(_))));
     let reason = "x".repeat(MESSAGE_MAX);
-    let large = Reply::Failed { reason: reason.clone() };
+    let large = Reply::Failed { reason: reason.clone(), refused: false };
     assert!(matches!(one.send(&large, &[], SOON), Err(WireError::Malformed(_))));
     // As somebody sends it who keeps to no limit.
     let socket = one.into_socket();

@@ -141,7 +141,7 @@ fn in_exact_arithmetic_every_baseline_gives_the_bits_of_the_chain() {
 }
 
 fn adds_rounded_parts(baseline: &DeviceBaseline) -> bool {
-    baseline.note.contains("rounded to 16 bits before they are added")
+    baseline.rival.note.contains("rounded to 16 bits before they are added")
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn on_the_wide_grid_lower_precision_gives_other_bits() {
     let mut lower = 0;
     for baseline in baselines(&device, Dtype::F32, Dtype::F32, Arithmetic::Exact) {
         let y = apply(&device, &baseline, a.view(), v.view()).unwrap();
-        let is_lower = baseline.precision == Precision::Lower;
+        let is_lower = baseline.rival.precision == Precision::Lower;
         lower += usize::from(is_lower);
         assert_eq!(y != want, is_lower, "{}", baseline.operator.name());
     }
@@ -217,7 +217,7 @@ fn on_any_values_every_baseline_is_within_its_bound() {
                 let name = format!("{} {dtype} to {output}", baseline.operator.name());
                 match apply(&device, &baseline, a.view(), v.view()) {
                     Ok(y) => {
-                        match tolerance.check_as(baseline.summation, y.view(), output) {
+                        match tolerance.check_as(baseline.rival.summation, y.view(), output) {
                             Err(error) if adds_rounded_parts(&baseline) => {
                                 println!("{name}: {error}");
                             }
@@ -244,11 +244,11 @@ fn what_a_rival_is_let_off_is_said() {
     let Some(device) = device() else { return };
     for baseline in baselines(&device, Dtype::F32, Dtype::F32, CHAIN) {
         let name = baseline.operator.name();
-        assert!(!baseline.version.is_empty() && !baseline.math.is_empty(), "{name}");
+        assert!(!baseline.rival.version.is_empty() && !baseline.rival.math.is_empty(), "{name}");
         let is_column_major = baseline.operator.layout() == Layout::ColumnMajor;
-        assert_eq!(baseline.note.contains("transposition"), is_column_major, "{name}");
-        let is_compacted = baseline.kind == Kind::Compacted;
-        assert_eq!(baseline.note.contains("live rows only"), is_compacted, "{name}");
+        assert_eq!(baseline.rival.note.contains("transposition"), is_column_major, "{name}");
+        let is_compacted = baseline.rival.kind == Kind::Compacted;
+        assert_eq!(baseline.rival.note.contains("live rows only"), is_compacted, "{name}");
     }
 }
 

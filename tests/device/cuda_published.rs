@@ -9,7 +9,7 @@ use sparse_verify::published::Machine;
 /// What computes, or `None`, said aloud.
 fn machine() -> Option<Machine> {
     match Device::open(0) {
-        Ok(device) => Some(Machine { threads: 2, device: Ok(device) }),
+        Ok(device) => Some(Machine { threads: 2, device: Ok(std::sync::Arc::new(device)) }),
         Err(error) => {
             aloud(&format!("not run: torch-device-normal ({error})"));
             None

@@ -161,6 +161,31 @@ impl DeviceMatrix {
         Ok(y)
     }
 
+    /// Copies some rows of a row-major matrix to the host, after all work given before.
+    ///
+    /// # Panics
+    /// If it is column-major, or has no such row.
+    pub fn read_rows(&self, rows: &[usize]) -> Result<Array2<f32>, CudaError> {
+        assert_eq!(self.layout, Layout::RowMajor, "the caller knows the layout");
+        let mut out = Array2::zeros((rows.len(), self.cols));
+        let line_bytes = self.stride * self.dtype.size();
+        let mut line = vec![0u8; self.cols * self.dtype.size()];
+        for (&row, mut out) in rows.iter().zip(out.rows_mut()) {
+            assert!(row < self.rows, "row {row} of {}", self.rows);
+            self.buffer.read_from(row * line_bytes, &mut line)?;
+            let size = self.dtype.size();
+            for (out, bytes) in out.iter_mut().zip(line.chunks_exact(size)) {
+                *out = match (self.dtype, bytes) {
+                    (Dtype::F32, &[a, b, c, d]) => f32::from_le_bytes([a, b, c, d]),
+                    (Dtype::F16, &[a, b]) => half::f16::from_le_bytes([a, b]).to_f32(),
+                    (Dtype::Bf16, &[a, b]) => half::bf16::from_le_bytes([a, b]).to_f32(),
+                    _ => unreachable!("chunks are as long as an element"),
+                };
+            }
+        }
+        Ok(out)
+    }
+
     /// `elements` is row-major and has no padding.
     fn read_widened<T: bytemuck::Pod + Sync>(
         &self,

@@ -78,14 +78,22 @@ impl Buffer {
     /// # Panics
     /// If they are longer than the buffer.
     pub fn read<T: bytemuck::Pod>(&self, values: &mut [T]) -> Result<(), CudaError> {
-        let bytes: &mut [u8] = bytemuck::cast_slice_mut(values);
-        assert!(bytes.len() <= self.bytes, "the caller sized the buffer");
+        self.read_from(0, bytemuck::cast_slice_mut(values))
+    }
+
+    /// Copies the bytes from `first` on into `bytes`, after all work given before.
+    ///
+    /// # Panics
+    /// If they reach beyond the buffer.
+    pub fn read_from(&self, first: usize, bytes: &mut [u8]) -> Result<(), CudaError> {
+        let is_inside = first.checked_add(bytes.len()).is_some_and(|end| end <= self.bytes);
+        assert!(is_inside, "the caller sized the buffer");
         if bytes.is_empty() {
             return Ok(());
         }
         let (stream, length) = (self.device.stream()?, bytes.len());
         // SAFETY: the target outlives the copy, which is waited for; the source is as long.
-        unsafe { result::memcpy_dtoh_async(bytes, self.pointer, stream) }
+        unsafe { result::memcpy_dtoh_async(bytes, self.pointer + first as u64, stream) }
             .call("cuMemcpyDtoHAsync", || format!("{length} bytes"))?;
         self.device.synchronize()
     }

@@ -7,6 +7,7 @@
 //! by counting one step more than there are products.
 
 use ndarray::ArrayView2;
+use serde::{Deserialize, Serialize};
 
 use super::tensor_core::{Format, Model};
 use crate::dtype::Dtype;
@@ -41,7 +42,7 @@ pub fn bound(nnz: usize, magnitude: f64) -> f64 {
 }
 
 /// How an output without a bit contract was summed, as far as its bound depends on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Summation {
     /// Binary32, in any order: [`bound`].
     Binary32,
