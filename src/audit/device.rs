@@ -32,7 +32,7 @@ use contract::inputs::Weights;
 use contract::threads;
 use record::baseline::Identified;
 use record::baseline::{Kind, Missing};
-use record::timings::{CaseTimings, Window};
+use record::timings::{CaseTimings, TimedInputs, Window};
 use record::verdict::Verdict;
 
 /// Cases with fewer dense operations than this get no energy windows: they take seconds each.
@@ -159,7 +159,15 @@ impl Here<'_> {
             drop(jobs);
             let mut baselines =
                 looking.join().map_err(|panic| failed(&panics::of_payload(&*panic)))??;
-            let timings = timings?;
+            let mut timings = timings?;
+            let [k, m, n] = [case.k, case.m, case.n].map(|x| x as u64);
+            timings.inputs = Some(TimedInputs {
+                nonce: self.secret.text.clone(),
+                // A round's; each contender gets it once.
+                fresh: 1,
+                ring: 0,
+                bytes: 4 * (k * n + m * n),
+            });
             for (record, timed) in baselines.iter_mut().zip(&timings.baselines) {
                 if record.identified.is_none() {
                     record.reasons.extend(timed.failure.clone());

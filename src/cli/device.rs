@@ -1,14 +1,17 @@
 //! Which device a manifest's cases run on.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::DeviceChoice;
 use crate::backend::cuda::CudaError;
 use crate::failure::Failure;
+use crate::output::note;
 use crate::published::Normals;
 use crate::worker::RemoteDevice;
+use contract::words::visible;
 use record::DeviceRecord;
+use record::manifest::names_accelerator;
 
 /// The devices of a run, each opened once.
 pub struct Devices {
@@ -17,11 +20,13 @@ pub struct Devices {
     open: HashMap<usize, Arc<RemoteDevice>>,
     /// Of all devices, once somebody asked.
     names: Option<Vec<String>>,
+    /// Platforms in whose place a device stands.
+    told: HashSet<String>,
 }
 
 impl Devices {
     pub fn new(choice: Option<DeviceChoice>, threads: usize) -> Devices {
-        Devices { choice, threads, open: HashMap::new(), names: None }
+        Devices { choice, threads, open: HashMap::new(), names: None, told: HashSet::new() }
     }
 
     /// Names of all devices; none where the driver cannot be used, whatever it does.
@@ -29,34 +34,58 @@ impl Devices {
         self.names.get_or_insert_with(|| RemoteDevice::names().unwrap_or_default())
     }
 
-    /// The device that was asked for, or one that is what `platform` names; `None` for the CPU.
+    /// The device that was asked for, or one that is what `platform` names, or else, for bits, the first one where
+    /// `platform` is an accelerator; `None` for the CPU.
     pub fn for_platform(
         &mut self,
         platform: Option<&str>,
     ) -> Result<Option<Arc<RemoteDevice>>, Failure> {
         let ordinal = match (self.choice, platform) {
-            (Some(DeviceChoice::Cpu), _) => None,
-            (Some(DeviceChoice::Cuda(ordinal)), _) => Some(ordinal),
-            // Without a driver there is no such device: its timings say that they need one.
-            (None, Some(platform)) => self.names().iter().position(|name| name == platform),
-            (None, None) => None,
-        };
-        let Some(ordinal) = ordinal else { return Ok(None) };
-        if let Some(device) = self.open.get(&ordinal) {
-            return Ok(Some(device.clone()));
-        }
-        match RemoteDevice::open(ordinal, self.threads) {
-            Ok(device) => {
-                self.open.insert(ordinal, device.clone());
-                Ok(Some(device))
+            (Some(DeviceChoice::Cpu), _) | (None, None) => return Ok(None),
+            (Some(DeviceChoice::Cuda(ordinal)), _) => ordinal,
+            (None, Some(platform)) => {
+                match self.names().iter().position(|name| name == platform) {
+                    Some(ordinal) => ordinal,
+                    None => return Ok(self.stand_in(platform)),
+                }
             }
+        };
+        match self.opened(ordinal) {
+            Ok(device) => Ok(Some(device)),
             Err(error) if self.choice.is_none() => {
                 // Nobody asked for it: the bits can be had without.
-                crate::output::note(&format!("warning: device {ordinal} is not used: {error}"));
+                note(&format!("warning: device {ordinal} is not used: {error}"));
                 Ok(None)
             }
             Err(error) => Err(Failure::environment(error)),
         }
+    }
+
+    fn opened(&mut self, ordinal: usize) -> Result<Arc<RemoteDevice>, String> {
+        if let Some(device) = self.open.get(&ordinal) {
+            return Ok(device.clone());
+        }
+        let device = RemoteDevice::open(ordinal, self.threads)?;
+        self.open.insert(ordinal, device.clone());
+        Ok(device)
+    }
+
+    /// The first device, where `platform` is an accelerator that is not here: it gives the same bits. One that cannot
+    /// be used is not missed, since the CPU gives them as well.
+    fn stand_in(&mut self, platform: &str) -> Option<Arc<RemoteDevice>> {
+        if !names_accelerator(platform) || self.names().is_empty() {
+            return None;
+        }
+        let device = self.opened(0).ok().filter(|device| device.ready().is_ok())?;
+        if self.told.insert(platform.to_owned()) {
+            note(&format!(
+                "note: {} is not here: bits are verified on {}, and no time is measured\nhint: --any-platform \
+                 measures on it, --device cpu leaves it alone",
+                visible(platform),
+                visible(&device.info.name)
+            ));
+        }
+        Some(device)
     }
 
     /// Any CUDA device, for what any of them computes alike: the one asked for, or the first; why there is none.
@@ -73,15 +102,8 @@ impl Devices {
             Some(DeviceChoice::Cuda(ordinal)) => ordinal,
             None => 0,
         };
-        match self.open.get(&ordinal) {
-            Some(device) => Ok(device.clone()),
-            None => {
-                let device = RemoteDevice::open(ordinal, self.threads)
-                    .map_err(|error| CudaError::new("opening a device", error, ""))?;
-                self.open.insert(ordinal, device.clone());
-                Ok(device)
-            }
-        }
+        let device = self.opened(ordinal);
+        Ok(device.map_err(|error| CudaError::new("opening a device", error, ""))?)
     }
 
     /// What was used, for the record.
