@@ -75,7 +75,7 @@ pub trait Platform {
         true
     }
 
-    /// A part of a fresh call, the first being 0, as its Y is now. An `Err` counts as an output that is wrong.
+    /// A part of a fresh call, the first being 0, as the call's Y is now. An `Err` counts as an output that is wrong.
     fn output(&mut self, call: usize, part: &Part) -> Result<Called, String>;
 
     /// Changes of the float environment that calls left, since this was last asked.
@@ -96,7 +96,7 @@ pub enum Inputs {
     Ring,
 }
 
-/// What is looked at of a call.
+/// The part of a call's output that is looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
     Whole,
@@ -108,7 +108,7 @@ pub enum Part {
 }
 
 impl Part {
-    /// Where in Y an element of the part is.
+    /// Row and column of Y in which an element (i, j) of the part stands.
     pub fn place(&self, i: usize, j: usize) -> (usize, usize) {
         match self {
             Part::Whole => (i, j),

@@ -1,5 +1,5 @@
-//! The host as a platform whose contenders are in other processes: what they get and give is shared memory, and the
-//! clock around their calls is this process's.
+//! The host as a platform whose contenders are in other processes. Inputs and outputs are in shared memory. The clock
+//! around the calls is this process's.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ use crate::worker::message::{Contender as Wanted, Reply, Request};
 use crate::worker::{Hosted, Workers};
 use record::timings::Sample;
 
-/// Bytes of V's and Y's that a case has at once, at most, unless a single pair of each kind takes more.
+/// Bytes of V's and Y's that a case has at once, at most, unless one fresh pair and one of the ring take more.
 pub const BATCH_BYTES_MAX: u64 = 128 << 20;
-/// Fresh calls of a sample, at most.
+/// Fresh calls of a sample, at most: numbers of as many slots fit into a message.
 const FRESH_MAX: usize = 256;
-/// V's that are used again and again, at most.
+/// V's of the ring, which are used again and again, at most.
 const RING_MAX: usize = 16;
 
-/// Bytes of the V's and Y's of a case of this shape: fresh ones, and those that are used again.
+/// Numbers of V's and Y's of a case of shape m, k, n: fresh ones, and a ring that is used again.
 pub fn slots([m, k, n]: [usize; 3]) -> Slots {
     let pair = 4 * (k as u64 * n as u64 + m as u64 * n as u64).max(1);
     let all = usize::try_from(BATCH_BYTES_MAX / pair).unwrap_or(usize::MAX);
@@ -29,7 +29,7 @@ pub fn slots([m, k, n]: [usize; 3]) -> Slots {
     Slots { fresh: all.saturating_sub(ring).clamp(1, FRESH_MAX), ring, pair_bytes: pair }
 }
 
-/// How many V's and Y's there are.
+/// Numbers of V's and Y's of a case: each V has a Y.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slots {
     pub fresh: usize,
@@ -38,26 +38,28 @@ pub struct Slots {
 }
 
 impl Slots {
+    /// Fresh slots and those of the ring together.
     pub fn count(self) -> usize {
         self.fresh + self.ring
     }
 
+    /// Bytes of all V's and Y's.
     pub fn bytes(self) -> u64 {
         self.pair_bytes * self.count() as u64
     }
 }
 
-/// Draws the V of that number, k x n row-major: no two are alike.
+/// Draws the V of a number, k x n in f32, row-major. Different numbers give V's from different words of a stream.
 pub type Draw<'a> = dyn Fn(u64, &mut [f32]) + Sync + 'a;
 
-/// A in memory that workers can read.
+/// A (m x k, f32, row-major) in memory that workers can only read.
 pub struct SharedA {
     shape: (usize, usize),
     values: SharedInput,
 }
 
 impl SharedA {
-    /// A (m x k), a panel at a time from `rows`.
+    /// A of this shape, a panel of rows at a time from `rows`.
     pub fn of<E: std::fmt::Display>(
         (m, k): (usize, usize),
         rows: impl Fn(std::ops::Range<usize>) -> Result<Array2<f32>, E>,
@@ -74,6 +76,7 @@ impl SharedA {
         Ok(SharedA { shape: (m, k), values })
     }
 
+    /// A, as the judge sees it.
     pub fn view(&self) -> ArrayView2<'_, f32> {
         ArrayView2::from_shape(self.shape, &self.values[..self.shape.0 * self.shape.1])
             .unwrap_or_else(|_| unreachable!("m x k values"))
@@ -96,20 +99,20 @@ pub struct WorkerPlatform<'a> {
     /// Time for any request about this case.
     limit: Duration,
     cache_bytes: u64,
-    /// Which workers have the case.
+    /// Whether each worker has the case.
     has_case: Vec<bool>,
     next_id: u32,
     changes: u64,
 }
 
-/// A contender, by its place among the workers.
+/// A contender, by the place of its host among the workers.
 #[derive(Clone, Debug)]
 pub struct Remote {
     pub host: usize,
     pub wanted: Wanted,
 }
 
-/// What a worker built.
+/// A contender that a worker built.
 pub struct RemoteBuilt {
     host: usize,
     id: u32,
@@ -118,8 +121,9 @@ pub struct RemoteBuilt {
 }
 
 impl<'a> WorkerPlatform<'a> {
-    /// For A (m x k) and V's of n columns, each drawn by `draw`. `secret` is what no worker knows: the order of the
-    /// ring and the bits of the guard bands follow from it. `cache_bytes` are emptied before a cold call.
+    /// The platform of a case with A (m x k) and V's of n columns, each drawn by `draw`. The order of the ring and the
+    /// bits of the guard bands follow from `secret`, which no worker is told. `cache_bytes` are emptied before a cold
+    /// call.
     pub fn new(
         workers: &'a mut Workers,
         a: &'a SharedA,
@@ -142,7 +146,7 @@ impl<'a> WorkerPlatform<'a> {
         }
         let y = SharedOutputs::new(slots.count(), m * n, random.next_u32()).map_err(words)?;
         let flops = 2.0 * m as f64 * k as f64 * n as f64;
-        // A hundredth of what one core does, for all calls of a sample.
+        // A hundredth of one core's rate, for four calls of a sample.
         let limit_s = 10.0 + flops / 1e8 * slots.fresh.min(4) as f64;
         let has_case = vec![false; workers.hosts.len()];
         Ok(WorkerPlatform {
@@ -173,7 +177,7 @@ impl<'a> WorkerPlatform<'a> {
         Ok(())
     }
 
-    /// Gives a worker the case, the first time that it is asked about it.
+    /// The host's worker, which is given the case before the first request about it.
     fn load(&mut self, host: usize) -> Result<&mut Hosted, String> {
         let (m, k) = self.a.shape;
         let hosted = &mut self.workers.hosts[host];
@@ -198,7 +202,7 @@ impl<'a> WorkerPlatform<'a> {
         }
     }
 
-    /// The time of a request, in ns, and at least one.
+    /// Time of a request by this process's clock, in ns: 1 at least.
     fn timed(&mut self, host: usize, request: &Request) -> Result<u64, String> {
         let start = self.clock.now_ns();
         self.order(host, request)?;
@@ -327,7 +331,7 @@ impl Platform for WorkerPlatform<'_> {
     }
 }
 
-/// All rivals that are there.
+/// All rivals that workers have.
 pub fn rivals(workers: &Workers) -> Vec<Contender<Remote>> {
     let hosts = workers.hosts.iter().enumerate();
     hosts
