@@ -35,7 +35,8 @@ pub fn environment() -> Environment {
     }
 }
 
-/// What makes the loader put code of somebody else into this process: it cannot be contained, and is named.
+/// Variables and files that make the loader put other code into this process. Such code cannot be contained, and is
+/// named.
 fn preloaded() -> Vec<String> {
     let set = |name: &str| {
         let value = std::env::var_os(name).filter(|value| !value.is_empty())?;

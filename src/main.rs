@@ -78,7 +78,7 @@ fn work() -> Result<u8, Failure> {
         Ok(cli) => cli,
         // Help and version are data; anything else is bad usage.
         Err(error) if !error.use_stderr() => {
-            output::print(&error.render().ansi().to_string());
+            near::print_help(&error);
             return Ok(exit::VERIFIED);
         }
         Err(error) => {

@@ -65,6 +65,12 @@ pub fn print(text: &str) {
     stdout().write(&visible_lines(text));
 }
 
+/// Writes a text of ours that has styles in it, which are left out where there is no terminal. Nothing of anybody else
+/// may stand in it.
+pub fn print_styled(text: &str) {
+    stdout().write(text);
+}
+
 /// Writes the lines of a table whose words have a style of ours.
 pub fn print_table(text: &str) {
     stdout().write(&terminal_lines(text));

@@ -32,23 +32,25 @@ use record::timings::{CaseTimings, ElementBytes, Roofline, TimedInputs, Window};
 /// Cases with fewer dense operations than this are measured quickly: there are many of them.
 const SMALL_FLOPS: f64 = 3e8;
 
-/// How to measure, and what with.
+/// The way to measure the cases of a run, and the instruments.
 pub struct Measuring {
     /// On other hardware than a manifest names as well.
     pub any_platform: bool,
-    /// What nobody could know before the run: inputs of timed calls are drawn from it.
+    /// A random text that nobody could know before the run. Inputs of timed calls are drawn from it where there is no
+    /// nonce.
     secret: String,
     /// Made when the first case is measured on the host.
     bench: Mutex<Option<Bench>>,
 }
 
 impl Measuring {
+    /// The way of a run that begins; nothing is started yet.
     pub fn new(any_platform: bool) -> Measuring {
         Measuring { any_platform, secret: random_text(), bench: Mutex::new(None) }
     }
 }
 
-/// A text that nobody could know: 16 random bytes of the system.
+/// A text that nobody could know: 16 random bytes of the system, in hexadecimal.
 fn random_text() -> String {
     use std::fmt::Write as _;
     let mut bytes = [0u8; 16];
@@ -60,7 +62,7 @@ fn random_text() -> String {
     })
 }
 
-/// What all cases of a run are measured with.
+/// Instruments that all cases of a run share.
 struct Bench {
     workers: Workers,
     cache_bytes: u64,
@@ -71,7 +73,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// Starts the workers; they die with the calling thread.
+    /// Instruments, with the workers started; these die with the calling thread.
     fn new(threads: usize) -> Bench {
         let cache_bytes = environment().cache_bytes;
         let clock = RealClock::default();
@@ -102,10 +104,10 @@ fn plan(case: &Case, threads: usize, has_energy: bool) -> Plan {
     }
 }
 
-/// Whether a case can be held whole in the host's memory.
+/// An error in words unless a case can be held whole in the host's memory.
 pub fn require_memory(case: &Case) -> Result<(), String> {
-    // A, the operator's form of it, those of the sparse and compacted rivals, inputs and outputs of calls, and what they
-    // are compared with.
+    // A, three more forms of A (the operator's, the sparse and the compacted rivals'), the outputs that are compared,
+    // and the V's and Y's of calls.
     let slots = measure::slots([case.m, case.k, case.n]);
     let [m, k, n] = [case.m, case.k, case.n].map(|x| x as u128);
     let bytes = 4 * 4 * m * k + 16 * m * n + u128::from(slots.bytes());
@@ -121,14 +123,14 @@ pub fn require_memory(case: &Case) -> Result<(), String> {
     }
 }
 
-/// What was measured on the host.
+/// Timings of a case on the host, with the rivals that are not there.
 pub struct Found {
     pub timings: CaseTimings,
     pub missing: Vec<Missing>,
 }
 
-/// Measures a case, or says why that is not possible. Each timed call has a V of its own: the operator's output must be
-/// what the case's rule makes of it, a baseline's must lie within its bound.
+/// Timings of a case, or the reason why there are none. Each timed call has a V of its own. The operator's output must
+/// be that of the case's rule for this V; a baseline's must lie within its bound.
 pub fn measure(
     case: &Case,
     weights: &Weights,
@@ -146,7 +148,7 @@ pub fn measure(
     let Bench { workers, cache_bytes, clock, roofline, energy, idle } = bench;
     let (clock, roofline, energy, idle) = (&*clock, &*roofline, &*energy, &*idle);
     let failed = |error: &dyn std::fmt::Display| format!("not measured: {error}");
-    // The operator under test is there, whatever else is.
+    // Without the operator under test there is nothing to compare with.
     if let Some(fault) = workers.hosts[OWN].fault() {
         return Err(failed(fault));
     }
@@ -209,19 +211,25 @@ pub fn measure(
     Ok(Found { timings, missing })
 }
 
-/// What the inputs of a case's timed calls are drawn from, and what is looked at of their outputs.
+/// The source of the random choices of a case's timed calls: the text from which inputs are drawn, and the number that
+/// seeds the order of calls and the choice of elements that are looked at.
 pub struct Secret {
     pub text: String,
     pub number: u64,
 }
 
 impl Secret {
-    /// From the auditor's nonce, or from what was drawn at random for the run.
+    /// The source for a case. The text is the auditor's nonce, or else the SHA-256, in hexadecimal digits, of the run's
+    /// random text, line break and case id: a record may be read before the next case is measured, and says nothing of
+    /// that one. The number is the first 8 bytes of the SHA-256 of text, line break and case id, little-endian.
     pub fn of(auditor: &Auditor<'_>, measuring: &Measuring, case: &Case) -> Secret {
-        let text = auditor.nonce.as_ref().unwrap_or(&measuring.secret);
-        let digest = Digest::of(format!("{text}\n{}", case.id).as_bytes());
-        let number = digest.0.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        Secret { text: text.clone(), number }
+        let of_case = |text: &str| Digest::of(format!("{text}\n{}", case.id).as_bytes());
+        let text = match &auditor.nonce {
+            Some(nonce) => nonce.clone(),
+            None => of_case(&measuring.secret).to_string(),
+        };
+        let number = of_case(&text).0.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        Secret { text, number }
     }
 }
 
@@ -238,11 +246,12 @@ fn own(case: &Case, isa: Isa) -> Wanted {
     }
 }
 
-/// The V of a timed call, k x n: values as the case's, drawn from what nobody knew.
+/// Fills the V of a call, k x n in f32, row-major: values as the case's V has them, element e being element
+/// `number * k * n + e` of the stream `V.timed` whose nonce is `secret`.
 pub fn draw(case: &Case, secret: &str, number: u64, v: &mut [f32]) {
     let values = match case.activations {
         Activations::Synthetic(values) => values,
-        // What the published generator draws is uniform.
+        // `torch-device-uniform`, the only generator of a manifest's inputs, draws V uniformly.
         Activations::Drawn => Values::Uniform,
     };
     let stream = Stream::new(case.seed, "V.timed", &[case.k, case.n], case.dtype, Some(secret));
@@ -254,7 +263,7 @@ pub fn draw(case: &Case, secret: &str, number: u64, v: &mut [f32]) {
     });
 }
 
-/// Whether timed calls gave what they should have.
+/// The check of outputs of timed calls.
 pub struct Checker<'a> {
     case: &'a Case,
     a: ArrayView2<'a, f32>,
@@ -282,7 +291,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// A rival: any order of summation in binary32.
+    /// An error unless a rival's output lies within the bound: any order of summation in binary32.
     fn rival(&self, called: &Called) -> Result<(), String> {
         self.within(called, Summation::Binary32, Dtype::F32, Dtype::F32)
     }
@@ -311,12 +320,13 @@ impl<'a> Checker<'a> {
         made.map_err(|error| error.to_string())
     }
 
-    /// The operator under test: bit for bit where its arithmetic has bits. Elements are recomputed by the scalar rule, a
-    /// whole output by the dense reference.
+    /// An error unless an output of the operator under test is right: bit for bit where its arithmetic has a bit
+    /// contract, else within its bound. Elements are recomputed by the scalar rule, a whole output by the dense
+    /// reference.
     pub fn operator(&self, called: &Called) -> Result<(), String> {
         let case = self.case;
         let largest = called.v.iter().fold(0.0f64, |largest, x| largest.max(f64::from(x.abs())));
-        // Sums that might not be exact have no bits to ask for.
+        // A sum that might not be exact has no bits to ask for.
         let is_certified =
             case.arithmetic != Arithmetic::Exact || self.row_max * largest < f64::from(1 << 24);
         if !case.arithmetic.has_bit_contract() || !is_certified {

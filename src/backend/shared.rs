@@ -1,7 +1,11 @@
 //! Memory that two processes have: inputs that only their owner can write, and outputs between guard bands.
 //!
-//! Each is an anonymous file that is sealed before it is handed on. Its size is fixed, so that nobody can take pages away
-//! from under a mapping, and of inputs no other process can have a mapping that it could write.
+//! Each is an anonymous file (`memfd_create`) that is sealed before it is handed on. All have a fixed size
+//! (`F_SEAL_SHRINK`, `F_SEAL_GROW`), so that nobody can take pages away from under a mapping. Inputs can no longer be
+//! mapped to be written (`F_SEAL_FUTURE_WRITE`, Linux 5.1): the mapping that their owner made before is the only one.
+//! `F_SEAL_SEAL` keeps all of that.
+//!
+//! Left out: times at which an input may be read. Whoever maps one sees each element when its owner writes it.
 
 use std::io;
 use std::ops::{Deref, DerefMut, Range};
@@ -12,7 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 
-/// Elements of a page, and of a guard band at least.
+/// Elements of f32 in a page of 4 KiB, and in a guard band at least.
 const PAGE: usize = 1024;
 
 /// A mapping of a whole file of f32, unmapped when it is dropped.
@@ -45,12 +49,13 @@ impl Drop for Map {
     }
 }
 
-/// The bytes of so many elements; a mapping cannot be empty.
+/// Bytes of so many elements of f32, and of one at least: a mapping cannot be empty.
 fn bytes(len: usize) -> io::Result<usize> {
     let too_large = || io::Error::new(io::ErrorKind::InvalidInput, "too many elements to map");
     len.max(1).checked_mul(4).filter(|&bytes| isize::try_from(bytes).is_ok()).ok_or_else(too_large)
 }
 
+/// A file of `len` zeros of f32 that can still be sealed.
 fn new_file(len: usize) -> io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let file = rustix::fs::memfd_create("sparse-verify", flags)?;
@@ -58,7 +63,7 @@ fn new_file(len: usize) -> io::Result<OwnedFd> {
     Ok(file)
 }
 
-/// Whether a file has this size and cannot lose it.
+/// An error unless a file has `len` elements and cannot lose them.
 fn require(file: BorrowedFd<'_>, len: usize) -> io::Result<()> {
     let refuse = |what: &str| Err(io::Error::new(io::ErrorKind::InvalidData, what.to_owned()));
     if rustix::fs::fstat(file)?.st_size as u64 != bytes(len)? as u64 {
@@ -70,14 +75,14 @@ fn require(file: BorrowedFd<'_>, len: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Elements that their owner writes and that other processes can only read.
+/// Elements of f32 that their owner writes and that other processes can only read.
 pub struct SharedInput {
     file: OwnedFd,
     map: Map,
 }
 
 impl SharedInput {
-    /// `len` zeros.
+    /// An input of `len` zeros.
     pub fn new(len: usize) -> io::Result<SharedInput> {
         let file = new_file(len)?;
         let map = Map::new(file.as_fd(), len.max(1), ProtFlags::READ | ProtFlags::WRITE)?;
@@ -87,7 +92,7 @@ impl SharedInput {
         Ok(SharedInput { file, map })
     }
 
-    /// What another process maps.
+    /// The file for another process to map.
     pub fn file(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
@@ -114,7 +119,7 @@ impl DerefMut for SharedInput {
 pub struct MappedInput(Map);
 
 impl MappedInput {
-    /// Maps `len` elements, or says why they cannot be relied upon.
+    /// The mapping of a file of `len` elements; an error if the file has another size or could lose it.
     pub fn new(file: OwnedFd, len: usize) -> io::Result<MappedInput> {
         require(file.as_fd(), len)?;
         Map::new(file.as_fd(), len.max(1), ProtFlags::READ).map(MappedInput)
@@ -130,7 +135,7 @@ impl Deref for MappedInput {
     }
 }
 
-/// Where in a file of outputs what lies: a guard band before each output and after the last.
+/// Places in a file of outputs: a guard band lies before each output and after the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Slots {
     count: usize,
@@ -161,15 +166,15 @@ impl Slots {
         start..start + self.len
     }
 
-    /// What lies before and behind an output up to the ones beside it.
+    /// The places before and behind an output, up to the outputs beside it.
     fn guards(self, slot: usize) -> [Range<usize>; 2] {
         let Range { start, end } = self.of(slot);
         [start - PAGE..start, end..(slot + 1) * self.stride + PAGE]
     }
 }
 
-/// Outputs that another process writes, each between guard bands. They are copied out and never borrowed: whoever has
-/// the other mapping may write at any time.
+/// Outputs of f32 that another process writes, each between guard bands. Elements are copied out and never borrowed:
+/// whoever has the other mapping may write at any time.
 pub struct SharedOutputs {
     file: OwnedFd,
     map: Map,
@@ -178,7 +183,8 @@ pub struct SharedOutputs {
 }
 
 impl SharedOutputs {
-    /// `count` outputs of `len` elements, poisoned. `guard` is what stands in the bands: bits that nobody can guess.
+    /// `count` outputs of `len` elements, poisoned. `guard` stands in each element of the bands: bits that the other
+    /// process cannot know before it looks.
     pub fn new(count: usize, len: usize, guard: u32) -> io::Result<SharedOutputs> {
         let slots = Slots::new(count, len)?;
         let file = new_file(slots.total())?;
@@ -189,7 +195,7 @@ impl SharedOutputs {
         Ok(outputs)
     }
 
-    /// What another process maps.
+    /// The file for another process to map.
     pub fn file(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
@@ -205,7 +211,7 @@ impl SharedOutputs {
         }
     }
 
-    /// Makes every element a NaN, and the guard bands whole.
+    /// Makes every element of an output a NaN, and the guard bands beside it whole.
     pub fn poison(&self, slot: usize) {
         let fill = |range, bits| {
             self.cells(range).iter().for_each(|cell| cell.store(bits, Ordering::Relaxed));
@@ -221,7 +227,7 @@ impl SharedOutputs {
         cells.iter().for_each(|cell| cell.store(f32::NAN.to_bits(), Ordering::Relaxed));
     }
 
-    /// Copies elements of an output, those of `range`.
+    /// Copies the elements `range` of an output to `out`, which is as long.
     pub fn copy(&self, slot: usize, range: Range<usize>, out: &mut [f32]) {
         assert!(range.end <= self.slots.len && range.len() == out.len());
         let start = self.slots.of(slot).start;
@@ -253,7 +259,8 @@ pub struct MappedOutputs {
 }
 
 impl MappedOutputs {
-    /// Maps `count` outputs of `len` elements, or says why they cannot be relied upon.
+    /// The mapping of a file of `count` outputs of `len` elements; an error if the file has another size or could lose
+    /// it.
     pub fn new(file: OwnedFd, count: usize, len: usize) -> io::Result<MappedOutputs> {
         let slots = Slots::new(count, len)?;
         require(file.as_fd(), slots.total())?;

@@ -41,8 +41,8 @@ pub struct Baselines {
     pub missing: Vec<Missing>,
 }
 
-/// The rivals of one host: what a worker opens. The vendor's library is opened in this process, which should have no
-/// other threads yet.
+/// The rivals of one host, as its worker opens them. The vendor's library is opened in the calling process, which
+/// should have no other threads yet.
 ///
 /// `threads` is how many the measurement will use: it is only mentioned where a library cannot follow.
 pub fn of(host: Host, threads: usize) -> Baselines {
@@ -81,7 +81,7 @@ pub fn names(host: Host) -> &'static [&'static str] {
     }
 }
 
-/// The foreign code that a process opens, or that it opens none.
+/// A process for contenders, by the library that it opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Host {
@@ -94,6 +94,7 @@ pub enum Host {
 }
 
 impl Host {
+    /// All hosts; the embedded one comes first.
     pub const ALL: [Host; 4] = [Host::Embedded, Host::OpenBlas, Host::OneMkl, Host::Cuda];
     /// Those whose rivals multiply on the host.
     pub const LIBRARIES: [Host; 3] = [Host::Embedded, Host::OpenBlas, Host::OneMkl];

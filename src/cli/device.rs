@@ -43,12 +43,10 @@ impl Devices {
         let ordinal = match (self.choice, platform) {
             (Some(DeviceChoice::Cpu), _) | (None, None) => return Ok(None),
             (Some(DeviceChoice::Cuda(ordinal)), _) => ordinal,
-            (None, Some(platform)) => {
-                match self.names().iter().position(|name| name == platform) {
-                    Some(ordinal) => ordinal,
-                    None => return Ok(self.stand_in(platform)),
-                }
-            }
+            (None, Some(platform)) => match self.names().iter().position(|name| name == platform) {
+                Some(ordinal) => ordinal,
+                None => return Ok(self.stand_in(platform)),
+            },
         };
         match self.opened(ordinal) {
             Ok(device) => Ok(Some(device)),

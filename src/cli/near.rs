@@ -9,6 +9,7 @@ use globset::Glob;
 
 use super::Cli;
 use crate::manifest::ManifestErrors;
+use crate::output;
 use contract::words::{nearest, visible, visible_lines};
 
 /// The subcommand that `word` may have been meant to be.
@@ -25,11 +26,27 @@ pub fn subcommand_hint(word: &Path) -> Option<String> {
     subcommand(word.to_str()?).map(|name| format!("did you mean `verify {name}`?"))
 }
 
-/// Shows what the command line's parser says: help, a version, or an error, which repeats arguments. Where those hold
-/// more than text, styles are left out, and escape sequences with them.
-pub fn print_usage_error(error: &clap::Error) {
+/// Whether arguments, the program's name among them, hold nothing that does something to a terminal.
+fn arguments_are_text() -> bool {
     let is_text = |word: OsString| matches!(visible(&word.to_string_lossy()), Cow::Borrowed(_));
-    if std::env::args_os().all(is_text) {
+    std::env::args_os().all(is_text)
+}
+
+/// Writes help or a version to standard output: with the parser's styles on a terminal, plain elsewhere. Both repeat
+/// the program's name; where that holds more than text, styles are left out everywhere.
+pub fn print_help(said: &clap::Error) {
+    let said = said.render();
+    if arguments_are_text() {
+        output::print_styled(&said.ansi().to_string());
+    } else {
+        output::print(&said.to_string());
+    }
+}
+
+/// Shows an error of the command line's parser, which repeats arguments. Where those hold more than text, styles are
+/// left out, and escape sequences with them.
+pub fn print_usage_error(error: &clap::Error) {
+    if arguments_are_text() {
         let _ = error.print();
     } else {
         anstream::eprint!("{}", visible_lines(&error.render().to_string()));

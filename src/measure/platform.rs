@@ -102,7 +102,7 @@ pub enum Inputs {
     Ring,
 }
 
-/// What is looked at of a call.
+/// The part of a call's output that is looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
     Whole,
@@ -114,7 +114,7 @@ pub enum Part {
 }
 
 impl Part {
-    /// Where in Y an element of the part is.
+    /// Row and column of Y in which an element (i, j) of the part stands.
     pub fn place(&self, i: usize, j: usize) -> (usize, usize) {
         match self {
             Part::Whole => (i, j),

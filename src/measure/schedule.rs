@@ -63,7 +63,8 @@ impl Plan {
             budget_ns: 60_000_000,
             samples_min: 3,
             samples_max: 100,
-            sample_ns_min: 0,
+            // Twenty times what the way to a worker and back takes.
+            sample_ns_min: 300_000,
             build_samples: 1,
             build_samples_baseline: 1,
             warmup_samples_min: 3,
@@ -94,7 +95,7 @@ impl Plan {
             budget_ns: 15_000_000_000,
             samples_min: 10,
             samples_max: 1000,
-            sample_ns_min: 0,
+            sample_ns_min: 1_000_000,
             build_samples: 3,
             build_samples_baseline: 3,
             warmup_samples_min: 5,

@@ -1,5 +1,5 @@
-//! The host as a platform whose contenders are in other processes: what they get and give is shared memory, and the
-//! clock around their calls is this process's.
+//! The host as a platform whose contenders are in other processes. Inputs and outputs are in shared memory. The clock
+//! around the calls is this process's.
 
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use crate::worker::message::{Contender as Wanted, Reply, Request};
 use crate::worker::{Hosted, Workers};
 use record::timings::Sample;
 
-/// Bytes of V's and Y's that a case has at once, at most, unless a single pair of each kind takes more.
+/// Bytes of V's and Y's that a case has at once, at most, unless one fresh pair and one of the ring take more.
 pub const BATCH_BYTES_MAX: u64 = 128 << 20;
-/// Fresh calls of a sample, at most.
+/// Fresh calls of a sample, at most: numbers of as many slots fit into a message.
 const FRESH_MAX: usize = 256;
-/// V's that are used again and again, at most.
+/// V's of the ring, which are used again and again, at most.
 const RING_MAX: usize = 16;
 
-/// Bytes of the V's and Y's of a case of this shape: fresh ones, and those that are used again.
+/// Numbers of V's and Y's of a case of shape m, k, n: fresh ones, and a ring that is used again.
 pub fn slots([m, k, n]: [usize; 3]) -> Slots {
     let pair = 4 * (k as u64 * n as u64 + m as u64 * n as u64).max(1);
     let all = usize::try_from(BATCH_BYTES_MAX / pair).unwrap_or(usize::MAX);
@@ -30,7 +30,7 @@ pub fn slots([m, k, n]: [usize; 3]) -> Slots {
     Slots { fresh: all.saturating_sub(ring).clamp(1, FRESH_MAX), ring, pair_bytes: pair }
 }
 
-/// How many V's and Y's there are.
+/// Numbers of V's and Y's of a case: each V has a Y.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slots {
     pub fresh: usize,
@@ -39,26 +39,28 @@ pub struct Slots {
 }
 
 impl Slots {
+    /// Fresh slots and those of the ring together.
     pub fn count(self) -> usize {
         self.fresh + self.ring
     }
 
+    /// Bytes of all V's and Y's.
     pub fn bytes(self) -> u64 {
         self.pair_bytes * self.count() as u64
     }
 }
 
-/// Draws the V of that number, k x n row-major: no two are alike.
+/// Draws the V of a number, k x n in f32, row-major. Different numbers give V's from different words of a stream.
 pub type Draw<'a> = dyn Fn(u64, &mut [f32]) + Sync + 'a;
 
-/// A in memory that workers can read.
+/// A (m x k, f32, row-major) in memory that workers can only read.
 pub struct SharedA {
     shape: (usize, usize),
     values: SharedInput,
 }
 
 impl SharedA {
-    /// A (m x k), a panel at a time from `rows`.
+    /// A of this shape, a panel of rows at a time from `rows`.
     pub fn of<E: std::fmt::Display>(
         (m, k): (usize, usize),
         rows: impl Fn(std::ops::Range<usize>) -> Result<Array2<f32>, E>,
@@ -85,6 +87,7 @@ impl SharedA {
         self.values.file()
     }
 
+    /// A, as the judge sees it.
     pub fn view(&self) -> ArrayView2<'_, f32> {
         ArrayView2::from_shape(self.shape, &self.values[..self.shape.0 * self.shape.1])
             .unwrap_or_else(|_| unreachable!("m x k values"))
@@ -99,7 +102,8 @@ pub struct WorkerPlatform<'a> {
     slots: Slots,
     /// The fresh V's and then the ring's.
     v: SharedInput,
-    y: SharedOutputs,
+    /// Each worker's own, once it has the case: none can write what another gave.
+    y: Vec<Option<SharedOutputs>>,
     draw: &'a Draw<'a>,
     drawn: u64,
     random: ChaCha8Rng,
@@ -107,20 +111,18 @@ pub struct WorkerPlatform<'a> {
     /// Time for any request about this case.
     limit: Duration,
     cache_bytes: u64,
-    /// Which workers have the case.
-    has_case: Vec<bool>,
     next_id: u32,
     changes: u64,
 }
 
-/// A contender, by its place among the workers.
+/// A contender, by the place of its host among the workers.
 #[derive(Clone, Debug)]
 pub struct Remote {
     pub host: usize,
     pub wanted: Wanted,
 }
 
-/// What a worker built.
+/// A contender that a worker built.
 pub struct RemoteBuilt {
     host: usize,
     id: u32,
@@ -129,8 +131,9 @@ pub struct RemoteBuilt {
 }
 
 impl<'a> WorkerPlatform<'a> {
-    /// For A (m x k) and V's of n columns, each drawn by `draw`. `secret` is what no worker knows: the order of the
-    /// ring and the bits of the guard bands follow from it. `cache_bytes` are emptied before a cold call.
+    /// The platform of a case with A (m x k) and V's of n columns, each drawn by `draw`. The order of the ring and the
+    /// bits of the guard bands follow from `secret`, which no worker is told. `cache_bytes` are emptied before a cold
+    /// call.
     pub fn new(
         workers: &'a mut Workers,
         a: &'a SharedA,
@@ -143,7 +146,7 @@ impl<'a> WorkerPlatform<'a> {
         let (m, k) = a.shape;
         let slots = slots([m, k, n]);
         let words = |error: std::io::Error| format!("shared memory: {error}");
-        let mut random = ChaCha8Rng::seed_from_u64(secret);
+        let random = ChaCha8Rng::seed_from_u64(secret);
         let mut v = SharedInput::new(slots.count() * k * n).map_err(words)?;
         // The ring is drawn first: no fresh call gets one of these.
         let mut drawn = 0;
@@ -151,11 +154,10 @@ impl<'a> WorkerPlatform<'a> {
             draw(drawn, &mut v[slot * k * n..(slot + 1) * k * n]);
             drawn += 1;
         }
-        let y = SharedOutputs::new(slots.count(), m * n, random.next_u32()).map_err(words)?;
+        let y = workers.hosts.iter().map(|_| None).collect();
         let flops = 2.0 * m as f64 * k as f64 * n as f64;
-        // A hundredth of what one core does, for all calls of a sample.
+        // A hundredth of one core's rate, for four calls of a sample.
         let limit_s = 10.0 + flops / 1e8 * slots.fresh.min(4) as f64;
-        let has_case = vec![false; workers.hosts.len()];
         Ok(WorkerPlatform {
             workers,
             a,
@@ -169,7 +171,6 @@ impl<'a> WorkerPlatform<'a> {
             clock,
             limit: Duration::from_secs_f64(limit_s.min(3600.0)),
             cache_bytes,
-            has_case,
             next_id: 0,
             changes: 0,
         })
@@ -179,19 +180,27 @@ impl<'a> WorkerPlatform<'a> {
         self.a.shape.1
     }
 
+    /// The Y's of a contender's worker.
+    fn y(&self, built: &RemoteBuilt) -> Result<&SharedOutputs, String> {
+        self.y[built.host].as_ref().ok_or_else(|| "it has no outputs".into())
+    }
+
     fn order(&mut self, host: usize, request: &Request) -> Result<(), String> {
         self.changes += self.workers.hosts[host].order(request, &[], self.limit)?;
         Ok(())
     }
 
-    /// Gives a worker the case, the first time that it is asked about it.
+    /// The host's worker, which is given the case before the first request about it.
     fn load(&mut self, host: usize) -> Result<&mut Hosted, String> {
         let (m, k) = self.a.shape;
+        let (n, slots) = (self.n, self.slots.count());
         let hosted = &mut self.workers.hosts[host];
-        if !std::mem::replace(&mut self.has_case[host], true) {
-            let request = Request::Load { m, k, n: self.n, slots: self.slots.count() };
-            let files = [self.a.values.file(), self.v.file(), self.y.file()];
-            hosted.order(&request, &files, self.limit)?;
+        if self.y[host].is_none() {
+            let y = SharedOutputs::new(slots, m * n, self.random.next_u32());
+            let y = y.map_err(|error| format!("shared memory: {error}"))?;
+            let files = [self.a.values.file(), self.v.file(), y.file()];
+            hosted.order(&Request::Load { m, k, n, slots }, &files, self.limit)?;
+            self.y[host] = Some(y);
         }
         Ok(hosted)
     }
@@ -209,7 +218,7 @@ impl<'a> WorkerPlatform<'a> {
         }
     }
 
-    /// The time of a request, in ns, and at least one.
+    /// Time of a request by this process's clock, in ns: 1 at least.
     fn timed(&mut self, host: usize, request: &Request) -> Result<u64, String> {
         let start = self.clock.now_ns();
         self.order(host, request)?;
@@ -260,12 +269,12 @@ impl Platform for WorkerPlatform<'_> {
         built.plan.clone()
     }
 
-    fn prepare(&mut self, _built: &mut RemoteBuilt, calls: usize) -> Result<(), String> {
+    fn prepare(&mut self, built: &mut RemoteBuilt, calls: usize) -> Result<(), String> {
         let len = self.k() * self.n;
         for slot in 0..calls {
             (self.draw)(self.drawn, &mut self.v[slot * len..(slot + 1) * len]);
             self.drawn += 1;
-            self.y.poison(slot);
+            self.y(built)?.poison(slot);
         }
         Ok(())
     }
@@ -305,14 +314,15 @@ impl Platform for WorkerPlatform<'_> {
         times.get(times.len() / 2).copied()
     }
 
-    fn output(&mut self, _built: &RemoteBuilt, call: usize, part: &Part) -> Result<Called, String> {
+    fn output(&mut self, built: &RemoteBuilt, call: usize, part: &Part) -> Result<Called, String> {
         let ((m, k), n) = (self.a.shape, self.n);
-        if !self.y.is_guarded(call) {
+        let shared = self.y(built)?;
+        if !shared.is_guarded(call) {
             return Err("it wrote beside its output".into());
         }
         let v = &self.v[call * k * n..(call + 1) * k * n];
         let v = ArrayView2::from_shape((k, n), v).map_err(|error| error.to_string())?;
-        let row = |i: usize, out: &mut [f32]| self.y.copy(call, i * n..(i + 1) * n, out);
+        let row = |i: usize, out: &mut [f32]| shared.copy(call, i * n..(i + 1) * n, out);
         match part {
             Part::Whole => {
                 let mut y = Array2::zeros((m, n));
@@ -322,7 +332,7 @@ impl Platform for WorkerPlatform<'_> {
                 Ok(Called { part: part.clone(), v: v.to_owned(), y })
             }
             Part::Block { rows, columns } => {
-                let y = |(i, j): (usize, usize)| self.y.element(call, rows[i] * n + columns[j]);
+                let y = |(i, j): (usize, usize)| shared.element(call, rows[i] * n + columns[j]);
                 let y = Array2::from_shape_fn((rows.len(), columns.len()), y);
                 Ok(Called { part: part.clone(), v: v.select(Axis(1), columns), y })
             }
@@ -338,7 +348,7 @@ impl Platform for WorkerPlatform<'_> {
     }
 }
 
-/// All rivals that are there.
+/// All rivals that workers have.
 pub fn rivals(workers: &Workers) -> Vec<Contender<Remote>> {
     let hosts = workers.hosts.iter().enumerate();
     hosts

@@ -1,4 +1,5 @@
-//! A worker's rival in the place of an operator of this process, for calls that nobody times.
+//! A worker's rival in the place of an operator of this process, for calls that nobody times: `verify doctor` probes
+//! libraries by it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,10 +11,10 @@ use super::message::{Contender, Reply, Request};
 use crate::backend::shared::{SharedInput, SharedOutputs};
 use crate::operator::{Built, Error, Operator, Staged};
 
-/// Time for a request: what is asked here is small.
+/// Time for a request: the products of a probe are small.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A rival of a worker, by its host's place among them.
+/// A rival of a worker, by the place of its host among the workers.
 #[derive(Clone)]
 pub struct Distant {
     pub workers: Arc<Mutex<Workers>>,
@@ -31,7 +32,7 @@ impl Operator for Distant {
     }
 }
 
-/// Built in the worker by each apply, which sends all that it takes.
+/// A rival that each apply builds anew in its worker, with A and V sent along.
 struct BuiltDistant<'a> {
     operator: Distant,
     a: ArrayView2<'a, f32>,

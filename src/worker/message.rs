@@ -1,4 +1,4 @@
-//! What the judge asks of a worker, and what it answers.
+//! The judge's requests to a worker, and the worker's replies.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ use record::timings::Sample;
 
 use crate::baseline::cuda::DeviceRival;
 
-/// The protocol's version. Both sides are one program, so that another version is another program.
+/// Version of the protocol. Both sides are one executable, so that another version is another program.
 pub const VERSION: u32 = 1;
 
 /// A rival that a worker has.
@@ -21,11 +21,11 @@ pub struct Rival {
     pub kind: Kind,
     /// The library's name, such as `OpenBLAS`.
     pub library: String,
-    /// What the library says of itself.
+    /// The version as the library states it.
     pub version: String,
 }
 
-/// Who is to be built.
+/// A contender that is to be built.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Contender {
@@ -35,28 +35,30 @@ pub enum Contender {
     Rival(String),
 }
 
+/// A request of the judge. Each has one reply.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
-    /// The first message: opens what the worker is for.
+    /// The first message: opens the library of the worker's host, for calls of so many threads.
     Open { version: u32, threads: usize },
     /// Anything else that only a worker with a device does.
     Device(DeviceRequest),
-    /// Takes A, V's and Y's in, the three files beside the message, and drops those from before. A is m x k; of V
-    /// (k x n) and Y (m x n) there are `slots` each.
+    /// Maps A, the V's and the Y's, the three files beside the message, and drops the case before. A is m x k; there
+    /// are `slots` V's (k x n) and `slots` Y's (m x n), all f32 and row-major.
     Load { m: usize, k: usize, n: usize, slots: usize },
-    /// Builds a contender from A in the place of `id`.
+    /// Builds a contender from A, which later requests name by `id`. A contender that has this `id` is dropped first.
     Build { id: u32, contender: Contender },
-    /// Applies what was built to the V of each slot, in this order, and writes all of that slot's Y.
+    /// Applies a built contender to the V of each slot, in this order, and writes all of that slot's Y.
     Run { id: u32, slots: Vec<u32> },
-    /// The same without applying anything: what the way to a worker and back takes.
+    /// The same without a product: its time is that of the way to a worker and back.
     Nothing { slots: Vec<u32> },
-    /// Drops what was built.
+    /// Drops a built contender.
     Drop { id: u32 },
-    /// Leaves nothing in caches of so many bytes.
+    /// Empties caches of so many bytes.
     Flush { bytes: u64 },
 }
 
+/// A reply of a worker.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Reply {

@@ -1,9 +1,13 @@
-//! Processes of this program in which foreign code is opened and called: vendor libraries, and for timing our own
-//! operator and the embedded rivals as well, so that all are measured alike.
+//! Processes of this program in which vendors' CPU libraries are opened and called. For timing, our own operator and
+//! the embedded rivals run in such a process as well, so that all contenders are measured alike.
 //!
-//! The judge's process opens none of it. It owns the inputs and the outputs, holds the clock and decides; a worker gets
-//! memory that it can only read, memory to write, and requests. Whatever a worker does to itself (a crash, an exit with
-//! any status, no answer, a flood of output) costs what was asked of it, with the words to say so.
+//! The judge's process opens no library of the CPU. The judge owns the inputs and the outputs, holds the clock and
+//! decides. A worker gets memory that it can only read, memory to write, and requests. A worker that crashes, exits
+//! with any status, gives no answer or floods its output loses its contenders' places in the case, and the record says
+//! why.
+//!
+//! Left out: namespaces and filters of system calls. A worker runs as the same user as the judge, and reaches the files
+//! and the network that this user reaches.
 
 mod device;
 mod device_case;
@@ -31,38 +35,39 @@ pub use wire::Channel;
 use crate::baseline::{self, Host};
 use message::{Reply, Request, Rival};
 
-/// Lets this process start workers. Called by the program that answers as one.
+/// Lets this process start workers. Only the program calls this: only its executable answers as a worker.
 pub fn allow() {
     process::allow();
 }
 
-/// Time for a library to be opened.
+/// Time for a library to be opened, after which it is taken for one that hangs.
 const OPEN_LIMIT: Duration = Duration::from_secs(60);
 
-/// A worker for a run, and what it has.
+/// The worker of a host in a run, with the rivals that it has.
 pub struct Hosted {
     pub host: Host,
     worker: Option<Worker>,
     pub rivals: Vec<Rival>,
     pub missing: Vec<Missing>,
-    /// Why nothing is asked of it until it is started again.
+    /// The end of the worker that was not asked for; nothing is asked of the host until it is started again.
     fault: Option<Fault>,
 }
 
-/// The workers of a run, one for each library.
+/// The workers of a run, one for each host.
 pub struct Workers {
     pub threads: usize,
     pub hosts: Vec<Hosted>,
 }
 
 impl Workers {
-    /// Starts all of them. What cannot be opened is missing, with the reason. They die with the calling thread.
+    /// Workers of all hosts, started. A library that cannot be opened is missing, with the reason. The workers die with
+    /// the calling thread.
     pub fn open(threads: usize) -> Workers {
         let hosts = Host::LIBRARIES.map(|host| Hosted::open(host, threads)).into();
         Workers { threads, hosts }
     }
 
-    /// Starts those again that were lost since. They die with the calling thread.
+    /// Starts the workers again that were lost since. The new ones die with the calling thread.
     pub fn revive(&mut self) {
         for hosted in &mut self.hosts {
             // One that never opened does not open now.
@@ -105,12 +110,13 @@ impl Hosted {
         hosted
     }
 
-    /// Why it is not there.
+    /// The reason why the worker is not there.
     pub fn fault(&self) -> Option<&Fault> {
         self.fault.as_ref()
     }
 
-    /// Asks; after a fault nothing more, until it is started again. A request that cannot be done is an error in words.
+    /// The answer to a request, for which the worker has `limit`; `files` go with the request. After a fault there is
+    /// only that fault, until the worker is started again. A request that the worker could not do is an error in words.
     pub fn ask(
         &mut self,
         request: &Request,
@@ -132,7 +138,7 @@ impl Hosted {
         }
     }
 
-    /// As [`Hosted::ask`], of what has no other answer than that it was done: changes of the float environment.
+    /// As [`Hosted::ask`], for a request that is only done or not: changes of the float environment that it left.
     pub fn order(
         &mut self,
         request: &Request,
@@ -145,7 +151,7 @@ impl Hosted {
         }
     }
 
-    /// Ends a worker that answered something else than was asked.
+    /// Ends a worker that answered another question, and gives the words for that.
     pub fn misled(&mut self, reply: &Reply) -> String {
         let fault = Fault::of(self.host, &format!("answered what was not asked: {reply:?}"));
         let words = fault.to_string();

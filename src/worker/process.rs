@@ -1,4 +1,4 @@
-//! A worker's process, from the judge's side: started, asked, and ended with whatever it started.
+//! A worker's process, from the judge's side: started, asked, and ended with all that it started.
 
 use std::fmt;
 use std::io::Read as _;
@@ -17,14 +17,14 @@ use crate::baseline::Host;
 use crate::supervise;
 use contract::words::visible;
 
-/// Says to a process that it is a worker: the id of its parent, and what it opens.
+/// Variable that makes a process a worker: the id of its parent, and its host.
 pub(super) const MARK: &str = "SPARSE_VERIFY_WORKER_OF";
 
-/// Bytes of its output that are kept of a worker.
+/// Bytes of a worker's output that are kept, the last ones.
 const WORDS_MAX: usize = 400;
-/// Bytes of output after which a worker is ended.
+/// Bytes of output after which a worker is ended as one that floods: 1 MiB.
 const FLOOD: usize = 1 << 20;
-/// Time for a process whose channel was closed to be gone as well.
+/// Time for a process to be gone after its channel was closed.
 const GOING: Duration = Duration::from_millis(500);
 
 /// Whether this program answers to [`MARK`]: others, such as tests that use the library, start no workers.
@@ -47,7 +47,7 @@ fn started() -> std::sync::MutexGuard<'static, Vec<u32>> {
 pub struct Fault(String);
 
 impl Fault {
-    /// Something that a worker did.
+    /// The fault of a worker that did something.
     pub(super) fn of(host: Host, what: &str) -> Fault {
         Fault(format!("the process of {} {}", host.name(), visible(what)))
     }
@@ -77,14 +77,14 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts a worker. It dies with the thread that calls this: the one that goes on to the end.
+    /// A worker, started. It dies with the calling thread, which therefore must go on to the end of the run.
     pub fn start(host: Host) -> Result<Worker, Fault> {
         let failed =
             |error: &dyn fmt::Display| Fault(format!("no process for {}: {error}", host.name()));
         if !IS_PROGRAM.load(Ordering::Relaxed) {
             return Err(failed(&"this program starts none"));
         }
-        // What a worker leaves behind becomes this process's, and is ended.
+        // Processes that a worker leaves behind become this process's, and are ended.
         let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
         let (own, other) = Channel::pair().map_err(|error| failed(&error))?;
         let (output, input) = std::io::pipe().map_err(|error| failed(&error))?;
@@ -129,7 +129,7 @@ impl Worker {
         i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
     }
 
-    /// Asks and waits for the answer. After a fault there is no process to ask.
+    /// The reply to a request, waited for `limit` at most. After a fault there is no process to ask.
     pub fn ask(
         &mut self,
         request: &Request,
@@ -144,12 +144,12 @@ impl Worker {
         }
     }
 
-    /// Opens what the worker is for.
+    /// The reply to the first request: opens the library of the worker's host.
     pub fn open(&mut self, threads: usize, limit: Duration) -> Result<Reply, Fault> {
         self.ask(&Request::Open { version: VERSION, threads }, &[], limit)
     }
 
-    /// Ends the process, and says what it did.
+    /// Ends the process, and gives the words for how it failed.
     fn fault(&mut self, error: &WireError) -> Fault {
         let deadline = Instant::now() + GOING;
         let is_gone = |child: &mut Child| matches!(child.try_wait(), Ok(Some(_)) | Err(_));
@@ -205,11 +205,11 @@ impl Drop for Worker {
     }
 }
 
-/// OpenBLAS's threads spin for 2^26 cycles after a call, which takes the cores away from whatever is measured next. 2^20
-/// still bridges calls in a row.
+/// Logarithm of the cycles for which OpenBLAS's threads spin after a call, unless the user set it. The library's own 26
+/// takes the cores away from the contender that is measured next; 20 still bridges calls in a row.
 const SPINNING: (&str, &str) = ("OPENBLAS_THREAD_TIMEOUT", "20");
 
-/// Keeps the last of what a worker writes, and ends one that floods.
+/// Keeps the last words that a worker writes, and ends a worker that floods.
 fn listen(
     mut output: std::io::PipeReader,
     words: &Mutex<Words>,
@@ -235,7 +235,7 @@ fn listen(
     }
 }
 
-/// Ends children of this process that it did not start: those of workers that are gone.
+/// Ends children of this process that it did not start: workers that are gone left them behind.
 fn end_strays(known: &[u32]) {
     let strays = || {
         let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
@@ -248,7 +248,7 @@ fn end_strays(known: &[u32]) {
             .collect();
         ids.into_iter().filter(|&id| !known.contains(&(id as u32))).filter_map(Pid::from_raw)
     };
-    // What they started in turn comes up as they end.
+    // Processes that these started in turn come up as they end.
     for _ in 0..100 {
         let mut any = false;
         for stray in strays() {

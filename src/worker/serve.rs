@@ -1,5 +1,5 @@
-//! The worker's side: one request after the other, until the judge is gone. Foreign code is opened and called here and
-//! nowhere else, and what it does to this process is of no account to any other.
+//! The worker's side: one request after the other, until the judge is gone. Vendors' CPU libraries are called from here
+//! and nowhere else. Damage that they do to this process stays in it.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -22,7 +22,8 @@ use crate::baseline::{self, Baselines, Host};
 use crate::operator::{Built, Error, Operator, SkipOperator, Staged};
 use crate::panics;
 
-/// The worker that this process is; `None` if it is none. It dies with its parent from now on.
+/// Host and channel of the worker that this process is; `None` if the process is none. A worker dies with its parent
+/// from now on.
 pub fn role() -> Option<Result<(Host, Channel), String>> {
     let mark = std::env::var(MARK).ok()?;
     let take = || {
@@ -45,7 +46,7 @@ pub fn role() -> Option<Result<(Host, Channel), String>> {
     }))
 }
 
-/// Answers requests until the judge is gone or something fails that is not a contender's.
+/// Answers requests until the judge is gone, or until something fails that is no fault of a contender.
 pub fn serve(host: Host, channel: &Channel) -> Result<(), WireError> {
     keep_freed_memory();
     let threads = match channel.receive(None)?.0 {
@@ -85,7 +86,7 @@ struct Serving<'a> {
     channel: &'a Channel,
     baselines: Baselines,
     threads: usize,
-    /// Made when it is first asked for; the caches stay as large as they are.
+    /// Made for the first request; later ones have caches of the same size.
     flush: OnceLock<CacheFlush>,
 }
 
@@ -120,7 +121,7 @@ impl Serving<'_> {
         }
     }
 
-    /// Answers requests about one case; the request after them.
+    /// Answers requests about one case, and gives the first request that is about another.
     fn case(
         &self,
         [m, k, n]: [usize; 3],
@@ -136,7 +137,7 @@ impl Serving<'_> {
             }
             let answer = panics::catch(|| match request {
                 Request::Build { id, contender } => {
-                    // The one before is dropped first: two would hold twice the memory.
+                    // The contender before is dropped first: two would hold twice the memory.
                     held.remove(&id);
                     let operator = self.operator(&contender)?;
                     let built = operator.build(a)?;

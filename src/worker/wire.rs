@@ -1,7 +1,8 @@
 //! Messages between the judge and a worker: JSON in packets of bounded size, with files beside them.
 //!
-//! A packet is a whole message or none. What does not fit, is not JSON of the expected form, or comes too late is an
-//! error, and the worker that caused it is replaced: no state is kept that a bad message could have spoilt.
+//! A packet is a whole message or none. A message that does not fit, is not JSON of the expected form, or comes too
+//! late is an error. The worker that caused the error is replaced: no state is kept that a bad message could have
+//! spoilt.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -15,12 +16,12 @@ use rustix::net::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Bytes of the largest message.
+/// Bytes of the largest message. A request for 1000 calls takes about 4 KB.
 pub const MESSAGE_MAX: usize = 64 << 10;
-/// Files beside a message, at most.
+/// Files beside a message, at most; [`super::message::Request::Load`] has three.
 pub const FILES_MAX: usize = 4;
 
-/// Why there is no message.
+/// The reason why there is no message.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
     /// The other side is gone.
@@ -62,12 +63,12 @@ impl Channel {
         Channel(socket)
     }
 
+    /// The socket, to be handed over.
     pub fn into_socket(self) -> OwnedFd {
         self.0
     }
 
-    /// Sends a message and files. The other side takes it when it likes, and a queue that it lets fill up is an error
-    /// after `limit`.
+    /// Sends a message and files. The other side may let the queue fill up: that is an error after `limit`.
     pub fn send(
         &self,
         message: &impl Serialize,
@@ -100,7 +101,7 @@ impl Channel {
         }
     }
 
-    /// Waits for a message, for `limit` at most.
+    /// The next message and the files beside it, waited for `limit` at most.
     pub fn receive<T: DeserializeOwned>(
         &self,
         limit: Option<Duration>,

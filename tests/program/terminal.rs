@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::process::CommandExt as _;
 
 use crate::common::records::full;
 use crate::common::{Section, Workbench, text};
@@ -412,5 +413,34 @@ fn names_of_files_and_arguments() {
         let mut option = OsString::from("--");
         option.push(&word);
         run(&bench, &[option]);
+    }
+}
+
+/// Help has styles on a terminal; in a pipe or a file it is plain text, of the same words.
+#[test]
+fn help_has_styles_on_a_terminal_alone() {
+    let bench = Workbench::new(&[]);
+    for arguments in [&["--help"][..], &["-h"], &["--version"], &["list", "--help"], &["help"]] {
+        let plain = bench.verify(arguments);
+        assert_eq!((plain.code, plain.stderr.as_str()), (0, ""), "{arguments:?}");
+        assert_clean(&plain.stdout, &format!("{arguments:?}"));
+        assert!(!plain.stdout.contains(r"\u{"), "{arguments:?}: {}", plain.stdout);
+
+        let forced = || {
+            let mut command = bench.command(arguments);
+            command.env("CLICOLOR_FORCE", "1");
+            command
+        };
+        let styled = crate::common::ran(&mut forced()).stdout;
+        assert_eq!(styled.contains("\u{1b}[1m"), arguments != ["--version"], "{styled:?}");
+        let styles = ["\u{1b}[0m", "\u{1b}[1m", "\u{1b}[4m"];
+        let words = styles.iter().fold(styled, |text, style| text.replace(style, ""));
+        assert_eq!(words, plain.stdout, "{arguments:?}");
+
+        // A program of another name says its name, as text.
+        let ran = crate::common::ran(forced().arg0(format!("/x{HOSTILE}")));
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let words = styles.iter().fold(ran.stdout, |text, style| text.replace(style, ""));
+        assert_clean(&words, &format!("{arguments:?}"));
     }
 }

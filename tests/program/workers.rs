@@ -1,5 +1,5 @@
-//! Foreign code runs in processes of its own: whatever it does there costs its own place in the comparison, and changes no
-//! verdict and no exit code.
+//! Foreign code runs in processes of its own: whatever it does there costs its own place in the comparison, and changes
+//! no verdict and no exit code.
 
 use std::fs;
 use std::path::PathBuf;
@@ -158,6 +158,72 @@ fn doctor_says_what_workers_have_and_what_they_lack() {
     assert_eq!(ran.code, 0, "{ran:?}");
     let said = "not usable: the process of openblas exited with 0";
     assert!(ran.stdout.contains(said), "{}", ran.stdout);
+}
+
+/// No process contains what the loader puts into the judge: whoever reads the verdict is told of it.
+#[test]
+fn code_that_is_preloaded_is_named_beside_the_verdict() {
+    let bench = bench();
+    // One that does nothing when it is loaded.
+    let Some(library) = library(&bench, "0") else { return };
+    let run = [RUN[0], "--no-measure", "--json", "record.json", "--force"];
+    let said = |variable: Option<&str>| {
+        let mut command = bench.command(&run);
+        if let Some(name) = variable {
+            command.env(name, &library);
+        }
+        let ran = crate::common::ran(&mut command);
+        assert_eq!(ran.code, 0, "{variable:?}: {ran:?}");
+        // Of the run, whatever is set where it is read.
+        let report = bench.verify(&["report", "record.json"]);
+        let page = bench.verify(&["report", "record.json", "--html", "page.html"]);
+        assert_eq!((report.code, page.code), (0, 0), "{variable:?}: {report:?} {page:?}");
+        // Markdown has its own use for a backslash. Reports begin the headline with a capital.
+        let texts = [ran.stdout, report.stdout.replace('\\', ""), bench.read("page.html")];
+        (bench.record("record.json").environment.preloaded, texts)
+    };
+    for variable in ["LD_PRELOAD", "LD_AUDIT"] {
+        let named = format!("{variable}={}", library.display());
+        let (preloaded, texts) = said(Some(variable));
+        assert!(preloaded.contains(&named), "{preloaded:?}");
+        let headline = "its verified: 3 of 3 cases, by a process that other code was put into: ";
+        for text in texts {
+            let line = text.lines().find(|line| line.contains(headline)).expect("a headline");
+            assert!(line.contains(&named), "{line}");
+        }
+    }
+    let (preloaded, texts) = said(None);
+    assert!(preloaded.iter().all(|named| !named.starts_with("LD_")), "{preloaded:?}");
+    assert!(texts.iter().all(|text| !text.contains("LD_PRELOAD") && !text.contains("LD_AUDIT")));
+}
+
+#[test]
+fn a_driver_that_ends_its_process_is_a_machine_without_devices() {
+    let bench = Workbench::pinned(&[Section::default()]);
+    let manifest = bench.read("manifests/small.yaml");
+    bench.write(
+        "manifests/small.yaml",
+        &manifest.replacen("sections:", "platform: NVIDIA H200\nsections:", 1),
+    );
+    let run = ["manifests/small.yaml", "--json", "record.json", "--force"];
+    let without = bench.verify(&run);
+    assert_eq!(without.code, 0, "{without:?}");
+    let Some(library) = library(&bench, "EXITS") else { return };
+    for name in ["libcuda.so", "libcuda.so.1"] {
+        fs::copy(&library, bench.path(name)).expect("our folder");
+    }
+    let with = |more: &[&str]| {
+        let mut command = bench.command(&[&run[..], more].concat());
+        crate::common::ran(command.env("LD_LIBRARY_PATH", bench.path("")))
+    };
+    let ran = with(&[]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
+    assert!(ran.stdout.contains("not measured (needs NVIDIA H200)"), "{}", ran.stdout);
+    assert_eq!(ran.stdout.matches("bits verified: 1 of 1 case").count(), 1, "{}", ran.stdout);
+    // Asked for, it is missed.
+    let ran = with(&["--device", "0"]);
+    assert_eq!(ran.code, 4, "{ran:?}");
+    assert!(ran.stderr.contains("the process of cuda exited with 0"), "{}", ran.stderr);
 }
 
 /// Processes whose command line has these words, by what /proc says.
