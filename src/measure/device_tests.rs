@@ -447,16 +447,16 @@ fn a_sample_below_the_roofline_is_flagged_even_if_it_was_throttled() {
 }
 
 #[test]
-fn every_sample_is_poisoned_and_two_and_the_first_call_are_looked_at() {
+fn every_sample_is_poisoned_and_looked_at() {
     let (timings, diary) = run_with(&PLAN, &roofline(), &skip(), &[]);
     let sample = ["poison", "skip x 40"];
     let mut want = vec!["poison", "output", "skip x 1"];
     want.extend(["skip x 40"; 6]);
-    for index in 0..4 {
+    for _ in 0..4 {
         want.extend(sample);
-        want.extend(timings.operator.checked_samples.contains(&index).then_some("output"));
+        want.push("output");
     }
-    want.extend(["poison", "flush", "skip x 1"]);
+    want.extend(["poison", "flush", "skip x 1", "output"]);
     assert_eq!(diary, want);
     assert_eq!(timings.operator.checked_samples.len(), 2);
 
@@ -524,7 +524,7 @@ fn energy_windows_are_filled_with_batches() {
     assert!((energy.joules_per_call - 3e-3).abs() < 1e-9, "{energy:?}");
     assert!((energy.joules_per_call_above_idle - 2.5e-3).abs() < 1e-9, "{energy:?}");
     assert!(energy.is_valid && (energy.idle_power_w - 100.0).abs() < 1e-6);
-    assert_eq!(diary.last().map(String::as_str), Some("skip x 1"), "nothing was timed in there");
+    assert_eq!(diary.last().map(String::as_str), Some("output"), "nothing was timed in there");
 }
 
 #[test]

@@ -63,8 +63,8 @@ impl Plan {
             budget_ns: 60_000_000,
             samples_min: 3,
             samples_max: 100,
-            // Twenty times what the way to a worker and back takes.
-            sample_ns_min: 300_000,
+            // Many times what the way to a worker and back takes.
+            sample_ns_min: 200_000,
             build_samples: 1,
             build_samples_baseline: 1,
             warmup_samples_min: 3,
