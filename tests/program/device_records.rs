@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use record::timings::{CaseTimings, Timed};
 use record::verdict::Verdict;
 use record::{CaseRecord, Record};
 
@@ -24,9 +25,41 @@ fn of_device(folder: &str) -> Vec<(PathBuf, Record)> {
 
 #[test]
 fn what_a_device_gave_is_what_is_committed() {
-    assert_eq!(compare_with_committed("h200", "NVIDIA H200"), 225);
+    assert_eq!(compare_with_committed("h200", "NVIDIA H200"), 225 + 4);
     // All that can be run of h200 without its gated weights, quickstart but for the bounded, and t4.
     assert_eq!(compare_with_committed("h100", "NVIDIA H100 80GB HBM3"), 71 + 132 + 24);
+}
+
+/// `workers.json` was measured with the device in another process and with V's of its own: its times are those of
+/// `h200.json` of the same card, which shared neither.
+#[test]
+fn times_of_a_device_in_a_worker_are_those_of_before() {
+    const SHARE: f64 = 0.03;
+    let load = |name: &str| {
+        record::load(&root().join("tests/records/h200").join(name)).expect("it is committed")
+    };
+    let (workers, before) = (load("workers.json"), load("h200.json"));
+    let mut compared = 0;
+    for case in &workers.cases {
+        let timings = case.measurement.as_ref().expect("measured");
+        let same = before.case(&case.manifest, &case.id).expect("measured before");
+        let same = same.measurement.as_ref().expect("measured before");
+        let all = |timings: &CaseTimings| -> Vec<Timed> {
+            std::iter::once(&timings.operator).chain(&timings.baselines).cloned().collect()
+        };
+        for timed in all(timings) {
+            let before = all(same).into_iter().find(|before| before.name == timed.name);
+            let before = before.expect("the same contenders");
+            let (Some(now), Some(before)) = (&timed.timing, &before.timing) else { continue };
+            let (now, before) = (now.summary.time_ns_median, before.summary.time_ns_median);
+            let what = format!("{} {}: {now} ns, before {before} ns", case.id, timed.name);
+            assert!((now / before - 1.0).abs() <= SHARE, "{what}");
+            assert!(timed.checked_elements >= 256 * timed.samples_ns.len() as u64, "{what}");
+            compared += 1;
+        }
+        assert!(timings.inputs.is_some(), "{}", case.id);
+    }
+    assert!(compared > 40, "{compared}");
 }
 
 /// How many verified cases of the records of a device have the committed digests. None may have others.
