@@ -22,10 +22,13 @@ pub struct DeviceCase<'a> {
     inputs: Vec<DeviceMatrix>,
     outputs: Vec<DeviceMatrix>,
     /// What was built of A, by name, until the platform goes: it serves other V as well.
-    built: HashMap<String, (Arc<dyn DeviceOperator>, Arc<dyn DeviceBuilt>)>,
+    built: HashMap<String, Contender>,
     /// More than twice the L2.
     flush: Buffer,
 }
+
+/// An operator, and what it built of A.
+type Contender = (Arc<dyn DeviceOperator>, Arc<dyn DeviceBuilt>);
 
 /// A contender built on the device, and where its V and Y are.
 #[derive(Clone)]

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::common::{Ran, Section, Workbench};
@@ -292,19 +292,23 @@ fn is_there(process: Pid) -> bool {
     status.is_ok_and(|status| !status.contains("State:\tZ"))
 }
 
-/// A run that measures for seconds: the program, the process that judges, and its workers.
-fn measuring(bench: &Workbench) -> (std::process::Child, Pid, Vec<Pid>) {
+/// A run that measures for seconds.
+fn measuring(bench: &Workbench) -> Child {
     let mut command = bench.command(&RUN);
     let program = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let program = program.expect("the program was built");
+    program.expect("the program was built")
+}
+
+/// The process that judges, and its workers once they are there.
+fn judge_and_workers(program: &Child) -> (Pid, Vec<Pid>) {
     let started = Instant::now();
     loop {
         assert!(started.elapsed() < Duration::from_secs(60), "no workers in a minute");
-        let all = descendants(Pid::from_child(&program));
+        let all = descendants(Pid::from_child(program));
         if let [judge, workers @ ..] = &all[..]
             && workers.len() >= 3
         {
-            return (program, *judge, workers.to_vec());
+            return (*judge, workers.to_vec());
         }
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -320,7 +324,8 @@ fn many() -> Workbench {
 #[test]
 fn the_process_that_judges_maps_no_foreign_code() {
     let bench = many();
-    let (mut program, judge, workers) = measuring(&bench);
+    let mut program = measuring(&bench);
+    let (judge, workers) = judge_and_workers(&program);
     let mut seen = Vec::new();
     let mut opened = 0;
     while program.try_wait().expect("our child").is_none() {
@@ -341,7 +346,8 @@ fn the_process_that_judges_maps_no_foreign_code() {
 #[test]
 fn no_worker_outlives_the_process_that_judges() {
     let bench = many();
-    let (mut program, judge, workers) = measuring(&bench);
+    let mut program = measuring(&bench);
+    let (judge, workers) = judge_and_workers(&program);
     kill_process(judge, Signal::KILL).expect("it is there");
     program.wait().expect("our child");
     let started = Instant::now();
@@ -358,7 +364,8 @@ fn workers_that_are_killed_at_any_time_change_no_verdict() {
     // A step of the golden ratio spreads any number of points over the whole.
     let mut at: f64 = 0.5;
     while killed < 20 {
-        let (mut program, _, mut workers) = measuring(&bench);
+        let mut program = measuring(&bench);
+        let (_, mut workers) = judge_and_workers(&program);
         while program.try_wait().expect("our child").is_none() {
             at = (at + 0.618_033_988_75).fract();
             std::thread::sleep(Duration::from_secs_f64(at * 0.3));
