@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use super::timing::{Checker, Secret};
 use super::{Auditor, Measuring, timing};
 use crate::backend::cpu::with_threads;
+use crate::backend::shared::SharedInput;
 use crate::baseline::cuda::{DeviceRival, Precision};
 use crate::check::bits::Bits;
 use crate::check::tolerance::Tolerance;
@@ -23,7 +24,7 @@ use crate::operator::SKIP_DEVICE;
 use crate::panics;
 use crate::rules::Identifier;
 use crate::worker::message::DeviceContender;
-use crate::worker::{RemoteDevice, RemoteMonitor, share};
+use crate::worker::{RemoteDevice, RemoteMonitor};
 use contract::arithmetic::tensor_core::Architecture;
 use contract::case::Case;
 use contract::digest::Digest;
@@ -310,7 +311,7 @@ impl Here<'_> {
         }
         // Frees what was built of A.
         drop(platform);
-        let shared = share(a1.view()).and_then(|a1| Ok((a1, share(self.v)?)));
+        let shared = SharedInput::of(a1.view()).and_then(|a1| Ok((a1, SharedInput::of(self.v)?)));
         let shape = [self.case.m, self.case.k, self.case.n];
         for (index, rival) in rivals.iter().enumerate() {
             give(index, Pass::Rebuilt, &mut || {

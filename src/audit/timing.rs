@@ -283,14 +283,6 @@ impl<'a> Checker<'a> {
         Checker { case, a, isa, threads, row_max }
     }
 
-    /// The rows of A that a part of Y is of.
-    fn rows(&self, part: &Part) -> Array2<f32> {
-        match part {
-            Part::Whole => self.a.to_owned(),
-            Part::Block { rows, .. } => self.a.select(Axis(0), rows),
-        }
-    }
-
     /// An error unless a rival's output lies within the bound: any order of summation in binary32.
     fn rival(&self, called: &Called) -> Result<(), String> {
         self.within(called, Summation::Binary32, Dtype::F32, Dtype::F32)
@@ -309,12 +301,12 @@ impl<'a> Checker<'a> {
     }
 
     fn tolerance(&self, called: &Called, dtype: Dtype) -> Result<Tolerance, String> {
-        let threads = if called.part == Part::Whole { self.threads } else { 1 };
+        let v = called.v.view();
         let made = match &called.part {
-            Part::Whole => Tolerance::for_dtype(self.a, called.v.view(), dtype, self.isa, threads),
-            Part::Block { .. } => {
-                let a = self.rows(&called.part);
-                Tolerance::for_dtype(a.view(), called.v.view(), dtype, self.isa, threads)
+            Part::Whole => Tolerance::for_dtype(self.a, v, dtype, self.isa, self.threads),
+            Part::Block { rows, .. } => {
+                let a = self.a.select(Axis(0), rows);
+                Tolerance::for_dtype(a.view(), v, dtype, self.isa, 1)
             }
         };
         made.map_err(|error| error.to_string())
@@ -333,8 +325,8 @@ impl<'a> Checker<'a> {
             return self.within(called, Summation::Binary32, case.output, Dtype::F32);
         }
         let want = match &called.part {
-            Part::Block { .. } => {
-                let a = self.rows(&called.part);
+            Part::Block { rows, .. } => {
+                let a = self.a.select(Axis(0), rows);
                 let columns: Vec<Vec<f32>> =
                     called.v.columns().into_iter().map(|column| column.to_vec()).collect();
                 Array2::from_shape_fn(called.y.dim(), |(i, j)| {

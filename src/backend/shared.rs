@@ -13,8 +13,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use ndarray::{Array2, ArrayView2};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
+
+use super::Error;
 
 /// Elements of f32 in a page of 4 KiB, and in a guard band at least.
 const PAGE: usize = 1024;
@@ -56,6 +59,13 @@ fn bytes(len: usize) -> io::Result<usize> {
 }
 
 /// A file of `len` zeros of f32 that can still be sealed.
+/// What is said of a process that wrote into a guard band.
+pub const BESIDE: &str = "it wrote beside its output";
+
+fn failed(error: io::Error) -> Error {
+    Error::Environment(format!("shared memory: {error}"))
+}
+
 fn new_file(len: usize) -> io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let file = rustix::fs::memfd_create("sparse-verify", flags)?;
@@ -83,13 +93,33 @@ pub struct SharedInput {
 
 impl SharedInput {
     /// An input of `len` zeros.
-    pub fn new(len: usize) -> io::Result<SharedInput> {
+    pub fn new(len: usize) -> Result<SharedInput, Error> {
+        SharedInput::sealed(len).map_err(failed)
+    }
+
+    fn sealed(len: usize) -> io::Result<SharedInput> {
         let file = new_file(len)?;
         let map = Map::new(file.as_fd(), len.max(1), ProtFlags::READ | ProtFlags::WRITE)?;
         // From here on no mapping that is made can be written, and `write` fails; this one goes on.
         let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::FUTURE_WRITE | SealFlags::SEAL;
         rustix::fs::fcntl_add_seals(&file, seals)?;
         Ok(SharedInput { file, map })
+    }
+
+    /// A copy of a matrix, row-major.
+    pub fn of(x: ArrayView2<'_, f32>) -> Result<SharedInput, Error> {
+        let mut shared = SharedInput::new(x.len())?;
+        shared.write(0, x);
+        Ok(shared)
+    }
+
+    /// Copies a matrix, row-major, to the elements from `first` on.
+    pub fn write(&mut self, first: usize, x: ArrayView2<'_, f32>) {
+        let to = &mut self[first..first + x.len()];
+        match x.as_slice() {
+            Some(values) => to.copy_from_slice(values),
+            None => to.iter_mut().zip(x).for_each(|(to, &from)| *to = from),
+        }
     }
 
     /// The file for another process to map.
@@ -185,7 +215,11 @@ pub struct SharedOutputs {
 impl SharedOutputs {
     /// `count` outputs of `len` elements, poisoned. `guard` stands in each element of the bands: bits that the other
     /// process cannot know before it looks.
-    pub fn new(count: usize, len: usize, guard: u32) -> io::Result<SharedOutputs> {
+    pub fn new(count: usize, len: usize, guard: u32) -> Result<SharedOutputs, Error> {
+        SharedOutputs::sealed(count, len, guard).map_err(failed)
+    }
+
+    fn sealed(count: usize, len: usize, guard: u32) -> io::Result<SharedOutputs> {
         let slots = Slots::new(count, len)?;
         let file = new_file(slots.total())?;
         rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
@@ -235,6 +269,17 @@ impl SharedOutputs {
         out.iter_mut()
             .zip(cells)
             .for_each(|(out, cell)| *out = f32::from_bits(cell.load(Ordering::Relaxed)));
+    }
+
+    /// The first `rows` x `cols` elements of an output, whose guard bands must be as they were made.
+    pub fn read(&self, slot: usize, (rows, cols): (usize, usize)) -> Result<Array2<f32>, Error> {
+        if !self.is_guarded(slot) {
+            return Err(Error::Environment(BESIDE.into()));
+        }
+        let mut out = Array2::zeros((rows, cols));
+        // Just made, so row-major.
+        self.copy(slot, 0..rows * cols, out.as_slice_mut().unwrap_or_default());
+        Ok(out)
     }
 
     /// One element of an output.

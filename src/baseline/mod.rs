@@ -13,6 +13,8 @@ pub mod cuda;
 mod dense;
 mod onemkl_csr;
 
+use std::sync::Arc;
+
 use record::baseline::{Kind, Missing};
 
 pub use compacted::Compacted;
@@ -27,7 +29,7 @@ use serde::{Deserialize, Serialize};
 
 /// A rival that can run here.
 pub struct Baseline {
-    pub operator: Box<dyn Operator>,
+    pub operator: Arc<dyn Operator>,
     pub kind: Kind,
     /// The library's name, such as `OpenBLAS`.
     pub library: String,
@@ -51,7 +53,7 @@ pub fn of(host: Host, threads: usize) -> Baselines {
         Host::Embedded => {
             all.add_dense(GemmRs);
             all.available.push(Baseline {
-                operator: Box::new(CsrRows),
+                operator: Arc::new(CsrRows),
                 kind: Kind::Sparse,
                 library: "embedded CSR".into(),
                 version: format!("{} {}", record::tool::VERSION, Isa::best()),
@@ -119,13 +121,13 @@ impl Baselines {
     fn add_dense<L: DenseLibrary>(&mut self, dense: L) {
         let (library, version) = (dense.library(), dense.version());
         self.available.push(Baseline {
-            operator: Box::new(Dense(dense)),
+            operator: Arc::new(Dense(dense)),
             kind: Kind::Dense,
             library: library.clone(),
             version: version.clone(),
         });
         self.available.push(Baseline {
-            operator: Box::new(Compacted(dense)),
+            operator: Arc::new(Compacted(dense)),
             kind: Kind::Compacted,
             library,
             version,
@@ -136,7 +138,7 @@ impl Baselines {
         self.add_dense(library);
         match library.has_sparse() {
             Ok(()) => self.available.push(Baseline {
-                operator: Box::new(OneMklCsr(library)),
+                operator: Arc::new(OneMklCsr(library)),
                 kind: Kind::Sparse,
                 library: DenseLibrary::library(&library),
                 version: DenseLibrary::version(&library),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::CheckArgs;
 use super::repeats::Repeats;
-use super::run::{describe, fresh, progress_bar};
+use super::run::{describe, fresh, progress_bar, say_head};
 use super::running::{Places, Running};
 use super::select::{Selected, choose, load};
 use crate::audit::{Auditor, Inputs, Returned, Stop, Task, blank};
@@ -20,7 +20,7 @@ use crate::records::Existing;
 use crate::tensors::{TensorError, TensorFile};
 use contract::case::Case;
 use contract::digest::Digest;
-use contract::words::{self, quote, visible};
+use contract::words::{self, quote};
 use record::exit::Require;
 use record::expected::{Entry, Expected};
 use record::manifest::Manifest;
@@ -69,10 +69,7 @@ pub fn run(args: &CheckArgs) -> Result<u8, Failure> {
     'cases: for selected in &asked.selected {
         let manifest = &selected.manifest;
         if !args.quiet && !selected.chosen.is_empty() {
-            say(&format!("{}: {}\n", visible(&manifest.name), visible(&manifest.title)));
-            let path = selected.expected_path.display().to_string();
-            say(&format!("committed digests: {}\n", visible(&path)));
-            say(&terminal::head(width));
+            say_head(selected, width);
         }
         for case in selected.cases() {
             running.start(CaseKey { manifest: manifest.name.clone(), id: case.id.clone() })?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::DeviceChoice;
 use crate::backend::cuda::CudaError;
 use crate::failure::Failure;
+use crate::operator::Error;
 use crate::output::note;
 use crate::published::Normals;
 use crate::worker::RemoteDevice;
@@ -59,7 +60,7 @@ impl Devices {
         }
     }
 
-    fn opened(&mut self, ordinal: usize) -> Result<Arc<RemoteDevice>, String> {
+    fn opened(&mut self, ordinal: usize) -> Result<Arc<RemoteDevice>, Error> {
         if let Some(device) = self.open.get(&ordinal) {
             return Ok(device.clone());
         }
@@ -101,7 +102,7 @@ impl Devices {
             None => 0,
         };
         let device = self.opened(ordinal);
-        Ok(device.map_err(|error| CudaError::new("opening a device", error, ""))?)
+        Ok(device.map_err(|error| CudaError::new("opening a device", error.to_string(), ""))?)
     }
 
     /// What was used, for the record.

@@ -131,14 +131,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
         let manifest = &selected.manifest;
         auditor.device = device;
         if detail != terminal::Detail::Quiet && !selected.chosen.is_empty() {
-            say(&format!("{}: {}\n", visible(&manifest.name), visible(&manifest.title)));
-            if !args.quiet {
-                say(&format!(
-                    "committed digests: {}\n",
-                    visible(&selected.expected_path.display().to_string())
-                ));
-            }
-            say(&terminal::head(width));
+            say_head(selected, width);
         }
         let expected_file = words::path(&selected.expected_path);
         for case in selected.cases() {
@@ -191,6 +184,15 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
         note(&format!("took: {}", prediction.beside(took_s, processor_s)));
     }
     Ok(code)
+}
+
+/// What stands above the cases of a manifest.
+pub(super) fn say_head(selected: &Selected, width: usize) {
+    let manifest = &selected.manifest;
+    say(&format!("{}: {}\n", visible(&manifest.name), visible(&manifest.title)));
+    let path = selected.expected_path.display().to_string();
+    say(&format!("committed digests: {}\n", visible(&path)));
+    say(&terminal::head(width));
 }
 
 /// A case at which the process died.

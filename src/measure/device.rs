@@ -62,10 +62,9 @@ impl<'a> DevicePlatform<'a> {
         guard: u32,
     ) -> Result<DevicePlatform<'a>, String> {
         let ((m, k), n) = (a.shape(), v.ncols());
-        let failed = |error: std::io::Error| format!("shared memory: {error}");
-        let mut shared = SharedInput::new(SLOTS * k * n).map_err(failed)?;
-        shared[..k * n].iter_mut().zip(v).for_each(|(to, &from)| *to = from);
-        let y = SharedOutputs::new(SLOTS, m * n, guard).map_err(failed)?;
+        let mut shared = SharedInput::new(SLOTS * k * n).map_err(words)?;
+        shared.write(0, v);
+        let y = SharedOutputs::new(SLOTS, m * n, guard).map_err(words)?;
         let request = DeviceRequest::Load { m, k, n, slots: SLOTS };
         device.order(request, &[a.file(), shared.file(), y.file()]).map_err(words)?;
         Ok(DevicePlatform {
@@ -95,13 +94,7 @@ impl<'a> DevicePlatform<'a> {
 
     /// So many values at the front of the shared Y.
     fn read(&self, rows: usize) -> Result<Array2<f32>, String> {
-        if !self.y.is_guarded(0) {
-            return Err("it wrote beside its output".into());
-        }
-        let n = self.shape[2];
-        let mut out = Array2::zeros((rows, n));
-        self.y.copy(0, 0..rows * n, out.as_slice_mut().ok_or("not row-major")?);
-        Ok(out)
+        self.y.read(0, (rows, self.shape[2])).map_err(words)
     }
 
     /// Y (m x n) of what was built of A under that name and `v`, of the shape of V; `None` where nothing was built.
@@ -112,8 +105,7 @@ impl<'a> DevicePlatform<'a> {
         v: ArrayView2<'_, f32>,
     ) -> Result<Option<Array2<f32>>, String> {
         let [m, k, n] = self.shape;
-        let first = FRESH as usize * k * n;
-        self.v[first..first + k * n].iter_mut().zip(v).for_each(|(to, &from)| *to = from);
+        self.v.write(FRESH as usize * k * n, v);
         self.y.poison(0);
         let request = DeviceRequest::ApplyBuilt { name: name.to_owned(), slot: FRESH };
         match self.device.applied(request, &[]).map_err(words)? {

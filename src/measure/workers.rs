@@ -10,7 +10,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::platform::{Called, Inputs, Part, Platform};
 use super::{Clock, Contender};
-use crate::backend::shared::{SharedInput, SharedOutputs};
+use crate::backend::shared::{BESIDE, SharedInput, SharedOutputs};
 use crate::worker::message::{Contender as Wanted, Reply, Request};
 use crate::worker::{Hosted, Workers};
 use record::timings::Sample;
@@ -145,9 +145,8 @@ impl<'a> WorkerPlatform<'a> {
     ) -> Result<WorkerPlatform<'a>, String> {
         let (m, k) = a.shape;
         let slots = slots([m, k, n]);
-        let words = |error: std::io::Error| format!("shared memory: {error}");
         let random = ChaCha8Rng::seed_from_u64(secret);
-        let mut v = SharedInput::new(slots.count() * k * n).map_err(words)?;
+        let mut v = SharedInput::new(slots.count() * k * n).map_err(|error| error.to_string())?;
         // The ring is drawn first: no fresh call gets one of these.
         let mut drawn = 0;
         for slot in slots.fresh..slots.count() {
@@ -197,7 +196,7 @@ impl<'a> WorkerPlatform<'a> {
         let hosted = &mut self.workers.hosts[host];
         if self.y[host].is_none() {
             let y = SharedOutputs::new(slots, m * n, self.random.next_u32());
-            let y = y.map_err(|error| format!("shared memory: {error}"))?;
+            let y = y.map_err(|error| error.to_string())?;
             let files = [self.a.values.file(), self.v.file(), y.file()];
             hosted.order(&Request::Load { m, k, n, slots }, &files, self.limit)?;
             self.y[host] = Some(y);
@@ -317,20 +316,14 @@ impl Platform for WorkerPlatform<'_> {
     fn output(&mut self, built: &RemoteBuilt, call: usize, part: &Part) -> Result<Called, String> {
         let ((m, k), n) = (self.a.shape, self.n);
         let shared = self.y(built)?;
-        if !shared.is_guarded(call) {
-            return Err("it wrote beside its output".into());
-        }
         let v = &self.v[call * k * n..(call + 1) * k * n];
         let v = ArrayView2::from_shape((k, n), v).map_err(|error| error.to_string())?;
-        let row = |i: usize, out: &mut [f32]| shared.copy(call, i * n..(i + 1) * n, out);
         match part {
             Part::Whole => {
-                let mut y = Array2::zeros((m, n));
-                for (i, mut out) in y.rows_mut().into_iter().enumerate() {
-                    row(i, out.as_slice_mut().ok_or("not row-major")?);
-                }
+                let y = shared.read(call, (m, n)).map_err(|error| error.to_string())?;
                 Ok(Called { part: part.clone(), v: v.to_owned(), y })
             }
+            Part::Block { .. } if !shared.is_guarded(call) => Err(BESIDE.into()),
             Part::Block { rows, columns } => {
                 let y = |(i, j): (usize, usize)| shared.element(call, rows[i] * n + columns[j]);
                 let y = Array2::from_shape_fn((rows.len(), columns.len()), y);

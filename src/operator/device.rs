@@ -167,9 +167,6 @@ impl Built for BuiltOnDevice<'_> {
     }
 
     fn plan(&self) -> Plan {
-        self.look(|built| built.plan()).unwrap_or_else(|| Plan {
-            strategy: contract::strategy::Strategy::Auto,
-            reason: "decided on the device by the first apply".into(),
-        })
+        self.look(|built| built.plan()).unwrap_or_else(Plan::of_first_apply)
     }
 }

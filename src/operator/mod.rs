@@ -47,25 +47,6 @@ pub trait Operator: Send + Sync {
     }
 }
 
-impl Operator for &dyn Operator {
-    fn name(&self) -> String {
-        (**self).name()
-    }
-
-    fn build<'a>(&self, a: ArrayView2<'a, f32>) -> Result<Box<dyn Built + 'a>, Error> {
-        (**self).build(a)
-    }
-
-    fn stage(
-        &self,
-        v: ArrayView2<'_, f32>,
-        staged: &mut Staged,
-        threads: usize,
-    ) -> Result<(), Error> {
-        (**self).stage(v, staged, threads)
-    }
-}
-
 /// An operator built from one A (m' x k).
 pub trait Built: Send + Sync {
     /// Writes every element of `y` (m' x n), dead rows as zeros. `staged` is what
@@ -116,6 +97,14 @@ fn build_threads() -> usize {
 pub struct Plan {
     pub strategy: Strategy,
     pub reason: String,
+}
+
+impl Plan {
+    /// Of what is built when it is first applied, before that.
+    pub fn of_first_apply() -> Plan {
+        let reason = "decided on the device by the first apply".into();
+        Plan { strategy: Strategy::Auto, reason }
+    }
 }
 
 impl std::fmt::Display for Plan {

@@ -8,6 +8,7 @@ use ndarray::{Array2, ArrayView2, ArrayViewMut2};
 
 use super::message::{DeviceContender, DeviceReply, DeviceRequest, Reply, Request};
 use super::process::{Fault, Worker};
+use super::slot::Slot;
 use crate::backend::cuda::{CudaError, NormalDraw};
 use crate::backend::shared::{SharedInput, SharedOutputs};
 use crate::baseline::Host;
@@ -16,7 +17,6 @@ use crate::operator::{Built, Error, Operator, Plan, Staged};
 use crate::published::Normals;
 use contract::arithmetic::Arithmetic;
 use contract::dtype::Dtype;
-use contract::strategy::Strategy;
 use contract::words::visible;
 use record::baseline::Missing;
 use record::device::{DeviceInfo, KernelRecord};
@@ -35,64 +35,56 @@ pub struct RemoteDevice {
 }
 
 struct State {
-    worker: Option<Worker>,
-    /// Why there is none.
-    fault: Option<Fault>,
-    /// Kernels of processes that are gone.
+    worker: Slot,
+    /// Kernels that ran, also in workers that are gone.
     kernels: Vec<KernelRecord>,
 }
 
-fn start(threads: usize) -> Result<Worker, Fault> {
-    let mut worker = Worker::start(Host::Cuda)?;
-    worker.open(threads, LIMIT)?;
-    Ok(worker)
+fn start(threads: usize) -> Slot {
+    let started = Worker::start(Host::Cuda).and_then(|mut worker| {
+        worker.open(threads, LIMIT)?;
+        Ok(worker)
+    });
+    Slot::of(Host::Cuda, started)
 }
 
 fn ask(
-    worker: &mut Worker,
+    worker: &mut Slot,
     request: DeviceRequest,
     files: &[BorrowedFd<'_>],
-) -> Result<Result<DeviceReply, Error>, Fault> {
-    match worker.ask(&Request::Device(request), files, LIMIT)? {
-        Reply::Device(reply) => Ok(Ok(reply)),
-        Reply::Failed { reason, refused } => {
-            // Hints of several lines are ours.
-            let lines: Vec<_> = reason.lines().map(visible).collect();
-            let reason = lines.join("\n");
-            Ok(Err(match refused {
-                true => Error::Unsupported(reason),
-                false => Error::Environment(reason),
-            }))
-        }
-        other => Err(Fault::of(Host::Cuda, &format!("answered what was not asked: {other:?}"))),
+) -> Result<DeviceReply, Error> {
+    // Hints of several lines are ours.
+    let shown = |reason: &str| reason.lines().map(visible).collect::<Vec<_>>().join("\n");
+    match worker.ask(&Request::Device(request), files, LIMIT) {
+        Ok(Reply::Device(reply)) => Ok(reply),
+        Ok(other) => Err(worker.misled(&other)),
+        Err(Error::Unsupported(reason)) => Err(Error::Unsupported(shown(&reason))),
+        Err(Error::Environment(reason)) => Err(Error::Environment(shown(&reason))),
     }
 }
 
 impl RemoteDevice {
     /// The names of all devices, by ordinal, or why none can be used.
-    pub fn names() -> Result<Vec<String>, String> {
-        let mut worker = start(1).map_err(|fault| fault.to_string())?;
-        match ask(&mut worker, DeviceRequest::Names, &[]).map_err(|fault| fault.to_string())? {
-            Ok(DeviceReply::Names(names)) => Ok(names),
-            Ok(other) => Err(format!("answered what was not asked: {other:?}")),
-            Err(error) => Err(error.to_string()),
+    pub fn names() -> Result<Vec<String>, Error> {
+        let mut worker = start(1);
+        match ask(&mut worker, DeviceRequest::Names, &[])? {
+            DeviceReply::Names(names) => Ok(names),
+            other => Err(worker.misled(&other)),
         }
     }
 
     /// Opens device `ordinal`, counted as `CUDA_VISIBLE_DEVICES` leaves them. The worker dies with the calling thread.
-    pub fn open(ordinal: usize, threads: usize) -> Result<Arc<RemoteDevice>, String> {
-        let mut worker = start(threads).map_err(|fault| fault.to_string())?;
-        let opened = ask(&mut worker, DeviceRequest::Open { ordinal }, &[]);
-        match opened.map_err(|fault| fault.to_string())? {
-            Ok(DeviceReply::Opened { info, capability, energy }) => Ok(Arc::new(RemoteDevice {
+    pub fn open(ordinal: usize, threads: usize) -> Result<Arc<RemoteDevice>, Error> {
+        let mut worker = start(threads);
+        match ask(&mut worker, DeviceRequest::Open { ordinal }, &[])? {
+            DeviceReply::Opened { info, capability, energy } => Ok(Arc::new(RemoteDevice {
                 info,
                 capability,
                 energy,
                 threads,
-                state: Mutex::new(State { worker: Some(worker), fault: None, kernels: Vec::new() }),
+                state: Mutex::new(State { worker, kernels: Vec::new() }),
             })),
-            Ok(other) => Err(format!("answered what was not asked: {other:?}")),
-            Err(error) => Err(error.to_string()),
+            other => Err(worker.misled(&other)),
         }
     }
 
@@ -113,23 +105,19 @@ impl RemoteDevice {
     /// Starts the worker again if it was lost. It dies with the calling thread.
     pub fn revive(&self) {
         let mut state = self.lock();
-        if state.fault.is_none() {
+        if state.worker.fault().is_none() {
             return;
         }
-        let opened = start(self.threads).and_then(|mut worker| {
-            let reply = ask(&mut worker, DeviceRequest::Open { ordinal: self.info.ordinal }, &[])?;
-            let is_same = matches!(
-                &reply,
-                Ok(DeviceReply::Opened { info, .. }) if *info == self.info
-            );
-            match is_same {
-                true => Ok(worker),
-                false => Err(Fault::of(Host::Cuda, "opens another device than before")),
+        state.worker = start(self.threads);
+        let ordinal = self.info.ordinal;
+        // Why it cannot be opened is what the next request is told.
+        match ask(&mut state.worker, DeviceRequest::Open { ordinal }, &[]) {
+            Ok(DeviceReply::Opened { info, .. }) if info == self.info => {}
+            Ok(other) => drop(state.worker.misled(&other)),
+            Err(error) => {
+                let fault = Fault::of(Host::Cuda, &format!("does not open it again: {error}"));
+                state.worker = Slot::of(Host::Cuda, Err(fault));
             }
-        });
-        match opened {
-            Ok(worker) => (state.worker, state.fault) = (Some(worker), None),
-            Err(fault) => state.fault = Some(fault),
         }
     }
 
@@ -139,29 +127,12 @@ impl RemoteDevice {
         request: DeviceRequest,
         files: &[BorrowedFd<'_>],
     ) -> Result<DeviceReply, Error> {
-        let mut state = self.lock();
-        let State { worker, fault, .. } = &mut *state;
-        let Some(there) = worker else {
-            let why = fault.as_ref().map_or("no process".into(), Fault::to_string);
-            return Err(Error::Environment(why));
-        };
-        match ask(there, request, files) {
-            Ok(answer) => answer,
-            Err(why) => {
-                let words = why.to_string();
-                (*worker, *fault) = (None, Some(why));
-                Err(Error::Environment(words))
-            }
-        }
+        ask(&mut self.lock().worker, request, files)
     }
 
     /// What was answered that was not asked for ends the worker.
-    fn misled<T>(&self, reply: &DeviceReply) -> Result<T, Error> {
-        let fault = Fault::of(Host::Cuda, &format!("answered what was not asked: {reply:?}"));
-        let words = fault.to_string();
-        let mut state = self.lock();
-        (state.worker, state.fault) = (None, Some(fault));
-        Err(Error::Environment(words))
+    pub fn misled<T>(&self, reply: &DeviceReply) -> Result<T, Error> {
+        Err(self.lock().worker.misled(reply))
     }
 
     /// Asks for something that has no other answer than that it was done.
@@ -225,19 +196,11 @@ impl RemoteDevice {
         v: &SharedInput,
         [m, k, n]: [usize; 3],
     ) -> Result<(Array2<f32>, Plan, usize), Error> {
-        let failed = |error: std::io::Error| Error::Environment(format!("shared memory: {error}"));
-        let out = SharedOutputs::new(1, m * n, f32::NAN.to_bits()).map_err(failed)?;
+        let out = SharedOutputs::new(1, m * n, f32::NAN.to_bits())?;
         let request = DeviceRequest::Apply { m, k, n, contender };
         let applied = self.applied(request, &[a.file(), v.file(), out.file()])?;
         let Some((plan, bytes_held)) = applied else { return self.misled(&DeviceReply::NotBuilt) };
-        if !out.is_guarded(0) {
-            return Err(Error::Environment("it wrote beside its output".into()));
-        }
-        let mut y = Array2::zeros((m, n));
-        if let Some(y) = y.as_slice_mut() {
-            out.copy(0, 0..m * n, y);
-        }
-        Ok((y, plan, bytes_held))
+        Ok((out.read(0, (m, n))?, plan, bytes_held))
     }
 
     /// Fills `out` with elements `first`, `first + 1`, ... of a normal tensor as PyTorch draws it.
@@ -247,9 +210,8 @@ impl RemoteDevice {
         first: usize,
         out: &mut [f32],
     ) -> Result<(), Error> {
-        let failed = |error: std::io::Error| Error::Environment(format!("shared memory: {error}"));
         let count = out.len();
-        let drawn = SharedOutputs::new(1, count, f32::NAN.to_bits()).map_err(failed)?;
+        let drawn = SharedOutputs::new(1, count, f32::NAN.to_bits())?;
         let request = DeviceRequest::Normal { seed, first_call, threads, first, count };
         self.order(request, &[drawn.file()])?;
         drawn.copy(0, 0..count, out);
@@ -266,22 +228,13 @@ pub struct RemoteMonitor<'a> {
 impl RemoteMonitor<'_> {
     /// Microjoules since the driver was loaded, of the whole board.
     pub fn energy_uj(&self) -> Result<u64, String> {
-        match self.device.ask(DeviceRequest::Energy, &[]).map_err(|error| error.to_string())? {
-            DeviceReply::Energy(microjoules) => Ok(microjoules),
-            other => self.device.misled(&other).map_err(|error| error.to_string()),
-        }
+        let energy = match self.device.ask(DeviceRequest::Energy, &[]) {
+            Ok(DeviceReply::Energy(microjoules)) => Ok(microjoules),
+            Ok(other) => self.device.misled(&other),
+            Err(error) => Err(error),
+        };
+        energy.map_err(|error| error.to_string())
     }
-}
-
-/// Values in memory that workers can read.
-pub fn share(x: ArrayView2<'_, f32>) -> Result<SharedInput, Error> {
-    let failed = |error: std::io::Error| Error::Environment(format!("shared memory: {error}"));
-    let mut shared = SharedInput::new(x.len()).map_err(failed)?;
-    match x.as_slice() {
-        Some(values) => shared[..values.len()].copy_from_slice(values),
-        None => shared.iter_mut().zip(x).for_each(|(to, &from)| *to = from),
-    }
-    Ok(shared)
 }
 
 /// Our own operator on a device, in the place of an operator of this process.
@@ -300,7 +253,7 @@ impl Operator for RemoteOwn {
 
     fn build<'a>(&self, a: ArrayView2<'a, f32>) -> Result<Box<dyn Built + 'a>, Error> {
         let (device, contender) = (self.device.clone(), self.contender.clone());
-        let shared = share(a)?;
+        let shared = SharedInput::of(a)?;
         Ok(Box::new(RemoteBuilt { device, contender, a, shared, last: Mutex::new(None) }))
     }
 
@@ -310,7 +263,7 @@ impl Operator for RemoteOwn {
         staged: &mut Staged,
         _threads: usize,
     ) -> Result<(), Error> {
-        let shared = share(v)?;
+        let shared = SharedInput::of(v)?;
         // A new one each time: what is there may be another V's.
         staged.reuse_or(|_: &StagedV| false, || StagedV(shared));
         Ok(())
@@ -356,13 +309,7 @@ impl Built for RemoteBuilt<'_> {
     }
 
     fn plan(&self) -> Plan {
-        self.last().map_or_else(
-            || Plan {
-                strategy: Strategy::Auto,
-                reason: "decided on the device by the first apply".into(),
-            },
-            |(plan, _)| plan,
-        )
+        self.last().map_or_else(Plan::of_first_apply, |(plan, _)| plan)
     }
 }
 

@@ -1,7 +1,8 @@
-//! Processes of this program in which vendors' CPU libraries are opened and called. For timing, our own operator and
-//! the embedded rivals run in such a process as well, so that all contenders are measured alike.
+//! Processes of this program in which foreign code is opened and called: vendors' libraries, and all that runs on a
+//! device. For timing, our own operator and the embedded rivals run in such a process as well, so that all contenders are
+//! measured alike.
 //!
-//! The judge's process opens no library of the CPU. The judge owns the inputs and the outputs, holds the clock and
+//! The judge's process opens no foreign library. The judge owns the inputs and the outputs, holds the clock and
 //! decides. A worker gets memory that it can only read, memory to write, and requests. A worker that crashes, exits
 //! with any status, gives no answer or floods its output loses its contenders' places in the case, and the record says
 //! why.
@@ -16,6 +17,7 @@ pub mod message;
 mod process;
 mod serve;
 mod serve_device;
+mod slot;
 mod wire;
 
 #[cfg(test)]
@@ -26,10 +28,11 @@ use std::time::Duration;
 
 use record::baseline::Missing;
 
-pub use device::{RemoteDevice, RemoteMonitor, RemoteOwn, share};
+pub use device::{RemoteDevice, RemoteMonitor, RemoteOwn};
 pub use distant::Distant;
 pub use process::{Fault, Worker};
 pub use serve::{role, serve};
+use slot::Slot;
 pub use wire::Channel;
 
 use crate::baseline::{self, Host};
@@ -46,11 +49,9 @@ const OPEN_LIMIT: Duration = Duration::from_secs(60);
 /// The worker of a host in a run, with the rivals that it has.
 pub struct Hosted {
     pub host: Host,
-    worker: Option<Worker>,
+    worker: Slot,
     pub rivals: Vec<Rival>,
     pub missing: Vec<Missing>,
-    /// The end of the worker that was not asked for; nothing is asked of the host until it is started again.
-    fault: Option<Fault>,
 }
 
 /// The workers of a run, one for each host.
@@ -71,7 +72,7 @@ impl Workers {
     pub fn revive(&mut self) {
         for hosted in &mut self.hosts {
             // One that never opened does not open now.
-            if hosted.fault.is_some() && !hosted.rivals.is_empty() {
+            if hosted.fault().is_some() && !hosted.rivals.is_empty() {
                 *hosted = Hosted::open(hosted.host, self.threads);
             }
         }
@@ -85,34 +86,28 @@ impl Workers {
 
 impl Hosted {
     fn open(host: Host, threads: usize) -> Hosted {
-        let mut hosted =
-            Hosted { host, worker: None, rivals: Vec::new(), missing: Vec::new(), fault: None };
         let opened = Worker::start(host).and_then(|mut worker| {
             let reply = worker.open(threads, OPEN_LIMIT)?;
             Ok((worker, reply))
         });
-        let reason = match opened {
+        let fault = match opened {
             Ok((worker, Reply::Opened { rivals, missing })) => {
-                (hosted.worker, hosted.rivals, hosted.missing) = (Some(worker), rivals, missing);
-                return hosted;
+                return Hosted { host, worker: Slot::of(host, Ok(worker)), rivals, missing };
             }
             Ok((_, Reply::Failed { reason, .. })) => Fault::of(host, &reason),
-            Ok((_, Reply::Built { .. } | Reply::Done { .. } | Reply::Device(_))) => {
-                Fault::of(host, "answered what was not asked")
-            }
+            Ok((_, other)) => Fault::of_answer(host, &other),
             Err(fault) => fault,
         };
-        hosted.missing = baseline::names(host)
+        let missing = baseline::names(host)
             .iter()
-            .map(|&name| Missing { name: name.into(), reason: format!("not usable: {reason}") })
+            .map(|&name| Missing { name: name.into(), reason: format!("not usable: {fault}") })
             .collect();
-        hosted.fault = Some(reason);
-        hosted
+        Hosted { host, worker: Slot::of(host, Err(fault)), rivals: Vec::new(), missing }
     }
 
     /// The reason why the worker is not there.
     pub fn fault(&self) -> Option<&Fault> {
-        self.fault.as_ref()
+        self.worker.fault()
     }
 
     /// The answer to a request, for which the worker has `limit`; `files` go with the request. After a fault there is
@@ -123,19 +118,8 @@ impl Hosted {
         files: &[BorrowedFd<'_>],
         limit: Duration,
     ) -> Result<Reply, String> {
-        if let Some(fault) = &self.fault {
-            return Err(fault.to_string());
-        }
-        let worker = self.worker.as_mut().ok_or("no process")?;
-        match worker.ask(request, files, limit) {
-            Ok(Reply::Failed { reason, .. }) => Err(contract::words::visible(&reason).into_owned()),
-            Ok(reply) => Ok(reply),
-            Err(fault) => {
-                let words = fault.to_string();
-                (self.worker, self.fault) = (None, Some(fault));
-                Err(words)
-            }
-        }
+        let asked = self.worker.ask(request, files, limit);
+        asked.map_err(|error| contract::words::visible(&error.to_string()).into_owned())
     }
 
     /// As [`Hosted::ask`], for a request that is only done or not: changes of the float environment that it left.
@@ -153,9 +137,6 @@ impl Hosted {
 
     /// Ends a worker that answered another question, and gives the words for that.
     pub fn misled(&mut self, reply: &Reply) -> String {
-        let fault = Fault::of(self.host, &format!("answered what was not asked: {reply:?}"));
-        let words = fault.to_string();
-        (self.worker, self.fault) = (None, Some(fault));
-        words
+        self.worker.misled(reply).to_string()
     }
 }

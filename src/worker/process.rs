@@ -51,6 +51,11 @@ impl Fault {
     pub(super) fn of(host: Host, what: &str) -> Fault {
         Fault(format!("the process of {} {}", host.name(), visible(what)))
     }
+
+    /// The fault of a worker that answered another question.
+    pub(super) fn of_answer(host: Host, reply: &dyn fmt::Debug) -> Fault {
+        Fault::of(host, &format!("answered what was not asked: {reply:?}"))
+    }
 }
 
 impl fmt::Display for Fault {

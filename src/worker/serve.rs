@@ -1,10 +1,10 @@
-//! The worker's side: one request after the other, until the judge is gone. Vendors' CPU libraries are called from here
-//! and nowhere else. Damage that they do to this process stays in it.
+//! The worker's side: one request after the other, until the judge is gone. Vendors' libraries of the CPU are called from
+//! here and nowhere else; `serve_device` is the same for a device. Damage that they do to this process stays in it.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::parent_id;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use ndarray::{ArrayView2, ArrayViewMut2};
 use rustix::process::{Signal, set_parent_process_death_signal};
@@ -92,7 +92,7 @@ struct Serving<'a> {
 
 /// A contender built from the A of a case, with its own form of V.
 struct Held<'a> {
-    operator: Box<dyn Operator + 'a>,
+    operator: Arc<dyn Operator>,
     built: Box<dyn Built + 'a>,
     staged: Staged,
 }
@@ -190,11 +190,11 @@ impl Serving<'_> {
         }
     }
 
-    fn operator(&self, contender: &Contender) -> Result<Box<dyn Operator + '_>, Refusal> {
+    fn operator(&self, contender: &Contender) -> Result<Arc<dyn Operator>, Refusal> {
         match contender {
             Contender::Own { arithmetic, output, strategy, isa } => {
                 let isa = Isa::available().find(|known| known.to_string() == *isa);
-                Ok(Box::new(SkipOperator {
+                Ok(Arc::new(SkipOperator {
                     arithmetic: *arithmetic,
                     output: *output,
                     strategy: *strategy,
@@ -204,7 +204,7 @@ impl Serving<'_> {
             Contender::Rival(name) => {
                 let mut all = self.baselines.available.iter();
                 let rival = all.find(|baseline| baseline.operator.name() == *name);
-                Ok(Box::new(&*rival.ok_or_else(|| Refusal::of("no such rival"))?.operator))
+                Ok(rival.ok_or_else(|| Refusal::of("no such rival"))?.operator.clone())
             }
         }
     }

@@ -12,7 +12,7 @@ use super::serve::{Files, Refusal, view};
 use super::wire::{Channel, WireError};
 use crate::backend::cuda::nvml::Monitor;
 use crate::backend::cuda::{Device, NormalDraw, compiler_version, device_names, torch_normal};
-use crate::backend::shared::{MappedInput, MappedOutputs};
+use crate::backend::shared::MappedOutputs;
 use crate::baseline::cuda::{DeviceBaselines, device_baselines};
 use crate::operator::{DeviceOperator, OnDevice, Operator, SkipDevice, Staged};
 use crate::panics;
@@ -60,23 +60,10 @@ struct Serving<'a> {
     monitor: Result<Monitor, String>,
 }
 
-/// What requests about no case in particular leave behind.
-#[derive(Default)]
-struct Kept {
-    rivals: DeviceBaselines,
-}
-
-/// A case's matrices as they were shared.
-struct Loaded {
-    shape: [usize; 3],
-    a: MappedInput,
-    v: MappedInput,
-    y: MappedOutputs,
-}
-
 impl Serving<'_> {
     fn cases(&self) -> Result<(), WireError> {
-        let mut kept = Kept::default();
+        // Those of the last request for them.
+        let mut rivals = DeviceBaselines::default();
         loop {
             let (request, files) = self.channel.receive(None)?;
             let Request::Device(request) = request else {
@@ -85,13 +72,13 @@ impl Serving<'_> {
                 continue;
             };
             if let DeviceRequest::Load { m, k, n, slots } = request {
-                match Loaded::new([m, k, n], slots, files) {
-                    Ok(loaded) => self.case(loaded, &mut kept)?,
+                match Files::new([m, k, n], slots, files) {
+                    Ok(files) => self.case([m, k, n], files, &mut rivals)?,
                     Err(refusal) => self.channel.send(&refusal.reply(), &[], None)?,
                 }
                 continue;
             }
-            let answer = panics::catch(|| self.plain(request, files, &mut kept));
+            let answer = panics::catch(|| self.plain(request, files, &mut rivals));
             let answer = answer.unwrap_or_else(|panicked| Err(Refusal::machine(panicked)));
             self.channel.send(&reply(answer), &[], None)?;
         }
@@ -102,27 +89,27 @@ impl Serving<'_> {
         &self,
         request: DeviceRequest,
         files: Vec<OwnedFd>,
-        kept: &mut Kept,
+        rivals: &mut DeviceBaselines,
     ) -> Result<DeviceReply, Refusal> {
         match request {
             DeviceRequest::Kernels => Ok(DeviceReply::Kernels(self.device.kernels_loaded())),
             DeviceRequest::Rivals { dtype, output, arithmetic } => {
-                kept.rivals = device_baselines(&self.device, dtype, output, arithmetic);
-                let DeviceBaselines { available, missing } = &kept.rivals;
+                *rivals = device_baselines(&self.device, dtype, output, arithmetic);
+                let DeviceBaselines { available, missing } = &*rivals;
                 let rivals = available.iter().map(|baseline| baseline.rival.clone()).collect();
                 Ok(DeviceReply::Rivals { rivals, missing: missing.clone() })
             }
             DeviceRequest::Apply { m, k, n, contender } => {
-                let mut loaded = Loaded::new([m, k, n], 1, files)?;
-                let operator = self.operator(&contender, kept)?;
+                let Files { a, v, mut y } = Files::new([m, k, n], 1, files)?;
+                let operator = self.operator(&contender, rivals)?;
                 let here = OnDevice { operator, device: self.device.clone() };
-                let (a, v) = (view(&loaded.a, (m, k))?, view(&loaded.v, (k, n))?);
+                let (a, v) = (view(&a, (m, k))?, view(&v, (k, n))?);
                 let mut staged = Staged::default();
                 here.stage(v, &mut staged, 1)?;
                 let built = here.build(a)?;
-                let mut y = Array2::from_elem((m, n), f32::NAN);
-                built.apply(v, &staged, y.view_mut(), 1)?;
-                write(&mut loaded.y, 0, &y);
+                let mut out = Array2::from_elem((m, n), f32::NAN);
+                built.apply(v, &staged, out.view_mut(), 1)?;
+                write(&mut y, 0, &out);
                 let plan = built.plan();
                 Ok(DeviceReply::Applied {
                     strategy: plan.strategy,
@@ -153,14 +140,14 @@ impl Serving<'_> {
     fn operator(
         &self,
         contender: &DeviceContender,
-        kept: &Kept,
+        rivals: &DeviceBaselines,
     ) -> Result<Arc<dyn DeviceOperator>, Refusal> {
         match contender {
             DeviceContender::Own { arithmetic, dtype, output, strategy } => {
                 Ok(Arc::new(SkipDevice::new(*arithmetic, *dtype, *output, *strategy, &self.device)))
             }
             DeviceContender::Rival(name) => {
-                let mut all = kept.rivals.available.iter();
+                let mut all = rivals.available.iter();
                 let rival = all.find(|baseline| baseline.rival.name == *name);
                 Ok(rival.ok_or_else(|| Refusal::of("no such rival"))?.operator.clone())
             }
@@ -168,8 +155,13 @@ impl Serving<'_> {
     }
 
     /// Answers requests about one case, until it is unloaded.
-    fn case(&self, loaded: Loaded, kept: &mut Kept) -> Result<(), WireError> {
-        let Loaded { shape: [m, k, n], a, v, mut y } = loaded;
+    fn case(
+        &self,
+        [m, k, n]: [usize; 3],
+        files: Files,
+        rivals: &mut DeviceBaselines,
+    ) -> Result<(), WireError> {
+        let Files { a, v, mut y } = files;
         let slot_of = |slot: u32| {
             let slot = slot as usize;
             let v = v.get(slot * k * n..(slot + 1) * k * n);
@@ -199,7 +191,7 @@ impl Serving<'_> {
             };
             let answer = panics::catch(|| match request {
                 DeviceRequest::Build { contender } => {
-                    let operator = self.operator(&contender, kept)?;
+                    let operator = self.operator(&contender, rivals)?;
                     // Two would hold twice the memory.
                     built.remove(&operator.name());
                     let new = case.build(&operator)?;
@@ -251,7 +243,7 @@ impl Serving<'_> {
                     case.flush()?;
                     Ok(DeviceReply::NotBuilt)
                 }
-                other => self.plain(other, files, kept),
+                other => self.plain(other, files, rivals),
             });
             let answer = answer.unwrap_or_else(|panicked| Err(Refusal::machine(panicked)));
             self.channel.send(&reply(answer), &[], None)?;
@@ -268,12 +260,5 @@ fn write(y: &mut MappedOutputs, slot: usize, out: &Array2<f32>) {
     match out.as_slice() {
         Some(values) => to[..values.len()].copy_from_slice(values),
         None => to.iter_mut().zip(out).for_each(|(to, &from)| *to = from),
-    }
-}
-
-impl Loaded {
-    fn new(shape: [usize; 3], slots: usize, files: Vec<OwnedFd>) -> Result<Loaded, Refusal> {
-        let Files { a, v, y } = Files::new(shape, slots, files)?;
-        Ok(Loaded { shape, a, v, y })
     }
 }
