@@ -1,14 +1,13 @@
 //! Rivals: what they are, what their outputs were found to be, and why one is missing.
 
 use contract::digest::Digest;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::stand_in;
 use crate::verdict::Verdict;
 
 /// Kinds of baselines, by what they multiply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Every element of A.
@@ -22,7 +21,8 @@ pub enum Kind {
 }
 
 /// A rival that cannot run here.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Missing {
     /// The baseline's name, such as `onemkl-csr`.
     pub name: String,
@@ -31,14 +31,15 @@ pub struct Missing {
 }
 
 /// The model that an output was found to follow.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Identified {
     /// The model that the output follows, in all elements or, if not `verified`, in those that were
     /// screened and in more of the others than any other candidate that was compared; `None` if no candidate got so far. Data that do not tell models apart (small
     /// integers) follow many: the likeliest of them is named.
     pub model: Option<String>,
     /// SHA-256 of Y, row-major, little-endian in its dtype, -0 made +0.
-    #[schemars(with = "stand_in::Digest")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::stand_in::Digest"))]
     pub digest: Digest,
     /// Elements of Y.
     pub elements: usize,
@@ -53,7 +54,8 @@ pub struct Identified {
 }
 
 /// A vendor's library on a case, and its outputs.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BaselineRecord {
     /// The baseline's name.
     pub name: String,
@@ -74,10 +76,11 @@ pub struct BaselineRecord {
 }
 
 /// A library's output for perturbed inputs.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Perturbed {
     /// Digest of the output.
-    #[schemars(with = "stand_in::Digest")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::stand_in::Digest"))]
     pub digest: Digest,
     /// `verified`: the digest that the case's contract gives; else `within-bound` or `out-of-bound`.
     pub verdict: Verdict,

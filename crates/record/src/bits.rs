@@ -1,10 +1,10 @@
 //! What was found about the bits of a case.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Non-zeros as they are, whatever the label says.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Structure {
     /// Elements of A.
     pub elements: u64,

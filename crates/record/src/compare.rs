@@ -1,13 +1,13 @@
 //! How two outputs differ, element by element.
 
 use ndarray::ArrayView2;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use contract::dtype::Dtype;
 
 /// Where and how far two tensors that should be equal differ.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Difference {
     /// Elements compared.
     pub elements: u64,
@@ -26,7 +26,8 @@ pub struct Difference {
 }
 
 /// One differing element.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Element {
     /// Row, from 0.
     pub row: usize,
@@ -49,7 +50,8 @@ impl Element {
 }
 
 /// How an output without a bit contract lies in its bound.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BoundReport {
     /// Largest share of the bound that an element inside used.
     pub used_max: f64,

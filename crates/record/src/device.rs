@@ -1,13 +1,11 @@
 //! Accelerators, and the machine code that ran on them.
 
 use contract::digest::Digest;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::stand_in;
-
 /// What a device is, as records keep it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeviceInfo {
     /// Number of the device, as the driver counts from 0.
     pub ordinal: usize,
@@ -42,24 +40,26 @@ impl DeviceInfo {
 }
 
 /// How one kernel came about, as records keep it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct KernelRecord {
     /// Name of the source file.
     pub source: String,
     /// Digest of the source and the headers.
-    #[schemars(with = "stand_in::Digest")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::stand_in::Digest"))]
     pub source_sha256: Digest,
     /// Options of the compilation, in one line.
     pub options: String,
     /// The compiler and its version.
     pub compiler: String,
     /// Digest of the machine code.
-    #[schemars(with = "stand_in::Digest")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::stand_in::Digest"))]
     pub cubin_sha256: Digest,
 }
 
 /// State of a device at one moment, as it says itself.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct State {
     /// Clock of the multiprocessors, in MHz.
     pub clock_mhz: u32,

@@ -1,10 +1,10 @@
 //! The machine a run was made on.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A machine and the tool on it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Environment {
     /// Version of the program.
     pub tool_version: String,

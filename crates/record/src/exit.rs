@@ -1,6 +1,5 @@
 //! Exit codes: stable, documented, one constant each.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::verdict::Verdict;
@@ -40,7 +39,8 @@ pub fn of_verdict(verdict: Verdict, failed: Option<u8>) -> u8 {
 }
 
 /// What must be shown for exit code 0.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Require {
     /// Every required case's bits are verified.

@@ -41,9 +41,11 @@ pub mod outcome;
 mod read;
 pub mod report;
 mod run;
+#[cfg(feature = "schema")]
 mod schema;
 pub mod shard;
 pub mod shared;
+#[cfg(feature = "schema")]
 mod stand_in;
 pub mod text;
 pub mod timings;
@@ -55,4 +57,5 @@ pub use run::{
     BitsRecord, CaseKey, CaseRecord, DeviceRecord, End, FORMAT, ManifestRecord, OLD_FORMATS,
     Outcome, OutputsAsked, Record, ReturnedOutput, RunOptions, ShardRecord, Stated, Stopped,
 };
+#[cfg(feature = "schema")]
 pub use schema::schema;

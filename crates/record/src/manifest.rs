@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use contract::case::Case;
 use contract::digest::Digest;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::claims::{Claim, ModelConfig, Published};
@@ -36,7 +35,8 @@ pub fn names_accelerator(platform: &str) -> bool {
 }
 
 /// What a section says of itself beyond its cases.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SectionInfo {
     /// The section's name.
     pub name: String,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::derive::{self, Contradiction};
@@ -58,19 +59,26 @@ pub fn parse(bytes: &[u8], name: &str) -> Result<Record, RecordError> {
     })
 }
 
+/// The version of a record of any version.
+#[derive(Deserialize)]
+struct Version {
+    format: Option<Value>,
+}
+
 /// What the bytes say, believed as it stands.
 fn read(bytes: &[u8]) -> Result<Record, String> {
-    let value: Value = match serde_json::from_slice(bytes) {
-        Ok(value) => value,
+    // The version first, so that a newer record is not called malformed.
+    let version: Version = match serde_json::from_slice(bytes) {
+        Ok(version) => version,
+        Err(error) if error.is_data() => return Err(error.to_string()),
         Err(error) => return recover(bytes).ok_or_else(|| error.to_string()),
     };
-    // The version first, so that a newer record is not called malformed.
-    match value.get("format").and_then(Value::as_str) {
+    match version.format.as_ref().and_then(Value::as_str) {
         Some(known) if known == FORMAT || OLD_FORMATS.contains(&known) => {}
         Some(other) => return Err(format!("its format is `{other}`, expected `{FORMAT}`")),
         None => return Err("it has no `format`".into()),
     }
-    serde_json::from_value(value).map_err(|error| error.to_string())
+    serde_json::from_slice(bytes).map_err(|error| error.to_string())
 }
 
 /// A record whose writer was killed in the middle of a line: its head, and the cases that are whole.

@@ -1,7 +1,6 @@
 //! The record of a run: versioned JSON, complete after every case. Everything that is reported
 //! is in here; reports are renderings of it and reach no device.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::baseline::BaselineRecord;
@@ -14,7 +13,6 @@ use crate::environment::Environment;
 use crate::exit::{self, Require};
 use crate::manifest::SectionInfo;
 use crate::shard::Shard;
-use crate::stand_in;
 use crate::timings::CaseTimings;
 use crate::verdict::{DigestRow, Verdict};
 use contract::digest::Digest;
@@ -27,10 +25,11 @@ pub const FORMAT: &str = "sparse-verify-record/4-draft";
 pub const OLD_FORMATS: [&str; 2] = ["sparse-verify-record/2", "sparse-verify-record/3"];
 
 /// One run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Record {
     /// [`FORMAT`], or one of [`OLD_FORMATS`].
-    #[schemars(extend("const" = FORMAT))]
+    #[cfg_attr(feature = "schema", schemars(extend("const" = FORMAT)))]
     pub format: String,
     /// Name and version of the program.
     pub tool: String,
@@ -69,9 +68,8 @@ pub struct Record {
 }
 
 /// A case by its names in a record.
-#[derive(
-    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CaseKey {
     /// Name of the manifest.
     pub manifest: String,
@@ -80,7 +78,8 @@ pub struct CaseKey {
 }
 
 /// The outcome of a record: its exit code and what it rests on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Outcome {
     /// The exit code.
     pub code: u8,
@@ -95,7 +94,8 @@ pub struct Outcome {
 }
 
 /// How a run ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "how", rename_all = "kebab-case")]
 pub enum End {
     /// All that it had to do was done.
@@ -118,7 +118,8 @@ pub enum End {
 }
 
 /// One shard of a run that was dealt out: where and how it was run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ShardRecord {
     /// Which shard it is.
     pub shard: Shard,
@@ -150,7 +151,8 @@ impl ShardRecord {
 }
 
 /// A device, and the machine code that ran on it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeviceRecord {
     /// What the device is.
     pub device: DeviceInfo,
@@ -159,7 +161,8 @@ pub struct DeviceRecord {
 }
 
 /// Options of a run. A resumed run has the same as the one it continues.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RunOptions {
     /// Threads of the CPU.
     pub threads: usize,
@@ -192,14 +195,15 @@ pub struct RunOptions {
 }
 
 /// Outputs made elsewhere, as they were asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OutputsAsked {
     /// The folder that came back, or the file of Y, as it was given.
     pub from: String,
     /// Whether the perturbed outputs were asked for too.
     pub perturbed: bool,
     /// Digest of the folder's `challenge.json`; `None` where files were named.
-    #[schemars(with = "Option<stand_in::Digest>")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::stand_in::Digest>"))]
     pub challenge_sha256: Option<Digest>,
 }
 
@@ -211,7 +215,8 @@ impl OutputsAsked {
 }
 
 /// An output that came back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ReturnedOutput {
     /// `y`, `rebuilt` or `shifted`.
     pub name: String,
@@ -220,7 +225,8 @@ pub struct ReturnedOutput {
 }
 
 /// A timing that came back with outputs: somebody's word, which nobody here measured and nothing is judged by.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Stated {
     /// Time of one product, in ms.
@@ -232,7 +238,8 @@ pub struct Stated {
 }
 
 /// One manifest of a run, and what of it was asked for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ManifestRecord {
     /// Name: the file's stem.
     pub name: String,
@@ -241,10 +248,10 @@ pub struct ManifestRecord {
     /// The hardware that its timings are about; `None` for any.
     pub platform: Option<String>,
     /// Digest of the manifest file's bytes.
-    #[schemars(with = "stand_in::Digest")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::stand_in::Digest"))]
     pub sha256: Digest,
     /// Digest of the committed digests' file; `None` where there is none.
-    #[schemars(with = "Option<stand_in::Digest>")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::stand_in::Digest>"))]
     pub expected_sha256: Option<Digest>,
     /// All of the manifest's, in its order.
     #[serde(default)]
@@ -254,7 +261,7 @@ pub struct ManifestRecord {
     pub claims: Vec<Claim>,
     /// Digest of the manifest file that sections and claims are from, where it is not the one that was run.
     #[serde(default)]
-    #[schemars(with = "Option<stand_in::Digest>")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::stand_in::Digest>"))]
     pub claims_sha256: Option<Digest>,
     /// Ids of the cases that were asked for, in order, those of other shards included.
     #[serde(default)]
@@ -278,7 +285,8 @@ impl ManifestRecord {
 }
 
 /// One case: what it is, what was found, what was measured.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CaseRecord {
     /// Name of the manifest.
     pub manifest: String,
@@ -350,7 +358,8 @@ impl CaseRecord {
 }
 
 /// The reason, by kind, why a case has no bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Stopped {
     /// The inputs are outside what can be verified.
@@ -376,7 +385,8 @@ impl Stopped {
 }
 
 /// Findings about the bits of a case.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BitsRecord {
     /// Digests beside the committed ones.
     pub digests: Vec<DigestRow>,

@@ -3,15 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One of so many shards. Written `2/4`.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
-#[schemars(extend("pattern" = "^[1-9][0-9]*/[1-9][0-9]*$"))]
+#[cfg_attr(feature = "schema", schemars(extend("pattern" = "^[1-9][0-9]*/[1-9][0-9]*$")))]
 pub struct Shard {
     /// From 1 to `count`.
     index: u16,

@@ -1,13 +1,11 @@
 //! Verdicts: the word for a case, and the digests that it rests on.
 
 use contract::digest::Digest;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::stand_in;
-
 /// The word for a case. Nothing starts as passed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// Every digest that is compared is the committed one.
@@ -52,15 +50,16 @@ impl Verdict {
 }
 
 /// One digest beside the committed one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DigestRow {
     /// `a`, `v`, `dense`, `operator`, `rebuilt` or `shifted`.
     pub name: String,
     /// `None` where there is no such tensor: a perturbation that does not apply.
-    #[schemars(with = "Option<stand_in::Digest>")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::stand_in::Digest>"))]
     pub got: Option<Digest>,
     /// `None` where nothing is committed.
-    #[schemars(with = "Option<stand_in::Digest>")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::stand_in::Digest>"))]
     pub expected: Option<Digest>,
     /// Whether the two must be equal: not for an operator without a bit contract, nor under a
     /// nonce.

@@ -1,17 +1,14 @@
 //! What judging gives: a word, a line of arithmetic, and what they are of.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Claim, Printed, Tensor};
-use crate::stand_in;
 use crate::timings::Interval;
 use contract::published::Comparison;
 
 /// The word for one figure or digest of a claim.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Word {
     /// The open operator is as fast, or saves as much, as is published.
@@ -67,19 +64,9 @@ impl Word {
 
 /// What became of a claim as a whole, in words that a reader of the published page understands.
 #[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Serialize,
-    Deserialize,
-    JsonSchema,
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum ClaimWord {
     /// Everything that was published and could be measured holds.
@@ -122,7 +109,8 @@ impl ClaimWord {
 }
 
 /// One claim, judged.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct JudgedClaim {
     /// Name of the manifest.
     pub manifest: String,
@@ -189,7 +177,8 @@ impl JudgedClaim {
 }
 
 /// One figure or digest of a claim beside what it was compared with.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Row {
     /// What was looked at, such as `speedup` or `vendor time`.
     pub rule: String,
@@ -210,7 +199,8 @@ pub struct Row {
 }
 
 /// An input that a claim publishes a digest of, made again.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PublishedInput {
     /// Name of the manifest.
     pub manifest: String,
@@ -221,7 +211,7 @@ pub struct PublishedInput {
     /// The device that it was drawn on; `None` for a CPU.
     pub device: Option<String>,
     /// `None` where it could not be made.
-    #[schemars(with = "Option<stand_in::Comparison>")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::stand_in::Comparison>"))]
     pub compared: Option<Comparison>,
     /// Why it could not be made here.
     pub reason: Option<String>,

@@ -11,19 +11,17 @@ pub use figure::Figure;
 pub use judged::{ClaimWord, JudgedClaim, PublishedInput, Row, Word, agrees, attained};
 pub use printed::{Printed, Range};
 
-use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::stand_in;
 use contract::digest::Digest;
 use contract::dtype::Dtype;
 use contract::inputs::spec::Sparsity;
 use contract::published::{Hardware, Recipe, Scope};
 
 /// A claim: something published, of some cases of a section or of all there is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Claim {
     /// Unique in the manifest.
     pub id: String,
@@ -39,7 +37,7 @@ pub struct Claim {
     pub baseline: Option<String>,
     /// Published quantities, each as it is printed.
     #[serde(with = "figure::as_map")]
-    #[schemars(with = "BTreeMap<Figure, Printed>")]
+    #[cfg_attr(feature = "schema", schemars(with = "std::collections::BTreeMap<Figure, Printed>"))]
     pub figures: Vec<(Figure, Printed)>,
     /// Counts of models, layers and levels whose product the cases should be.
     pub factors: Vec<u64>,
@@ -53,7 +51,10 @@ pub struct Claim {
     pub digests: Vec<PublishedDigest>,
     /// How the V of the published digest was drawn, first of a generator with the case's seed; `None` where it is the
     /// case's own V, or not known.
-    #[schemars(with = "Option<(stand_in::Recipe, stand_in::Hardware)>")]
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "Option<(crate::stand_in::Recipe, crate::stand_in::Hardware)>")
+    )]
     pub v_recipe: Option<(Recipe, Hardware)>,
     /// Line of the claim in the manifest.
     pub line: u32,
@@ -67,22 +68,24 @@ impl Claim {
 }
 
 /// Shape, batch, sparsity and dtype that a claim's figures are of; `None` where it is about several or does not say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Subject {
     /// Rows and columns of A.
     pub shape: Option<(u64, u64)>,
     /// Columns of V.
     pub batch: Option<u64>,
     /// Zero where nothing was pruned.
-    #[schemars(with = "Option<stand_in::Sparsity>")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::stand_in::Sparsity>"))]
     pub sparsity: Option<Sparsity>,
     /// Element type.
-    #[schemars(with = "Option<stand_in::Dtype>")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::stand_in::Dtype>"))]
     pub dtype: Option<Dtype>,
 }
 
 /// How published energy came about, as far as the publisher says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum EnergyMethod {
     /// From a counter or a sensor of the device.
@@ -92,7 +95,8 @@ pub enum EnergyMethod {
 }
 
 /// What a tolerance is compared with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum ToleranceOf {
     /// The largest difference of two output elements.
@@ -102,14 +106,15 @@ pub enum ToleranceOf {
 }
 
 /// A digest of a tensor, or its first digits.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PublishedDigest {
     /// The tensor.
     pub tensor: Tensor,
     /// The digits that are published.
     pub digits: Digits,
     /// The part of the tensor that the digest covers.
-    #[schemars(with = "stand_in::Scope")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::stand_in::Scope"))]
     pub scope: Scope,
 }
 
@@ -121,11 +126,10 @@ impl PublishedDigest {
 }
 
 /// The first digits of a SHA-256 digest: lower-case hexadecimal, 8 to 64.
-#[derive(
-    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
-#[schemars(extend("pattern" = "^[0-9a-f]{8,64}$"))]
+#[cfg_attr(feature = "schema", schemars(extend("pattern" = "^[0-9a-f]{8,64}$")))]
 pub struct Digits(String);
 
 impl Digits {
@@ -159,9 +163,8 @@ impl From<Digits> for String {
     }
 }
 
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 /// A tensor of a case whose digest may be published.
 #[serde(rename_all = "kebab-case")]
 pub enum Tensor {
@@ -196,7 +199,8 @@ impl Tensor {
 }
 
 /// A section of what was published, and the manifest's section that stands for it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Published {
     /// The publisher's name for the section.
     pub title: String,
@@ -207,7 +211,8 @@ pub struct Published {
 }
 
 /// What a model's own configuration says of its shapes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ModelConfig {
     /// Where the configuration can be read.
     pub source: String,
@@ -222,7 +227,7 @@ pub struct ModelConfig {
     /// Rows of the embedding.
     pub vocabulary: u64,
     /// Element type that the checkpoint ships in.
-    #[schemars(with = "stand_in::Dtype")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::stand_in::Dtype"))]
     pub dtype: Dtype,
 }
 

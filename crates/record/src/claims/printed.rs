@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A published number, or a range of numbers.
 ///
 /// `9.53` is every value from 9.525 to 9.535, `600` from 599.5 to 600.5, `7.6 to 9.2` from 7.55 to 9.25, and
 /// `over 100` everything from 100 on: a figure says no more than its digits.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
 pub struct Printed {
     text: String,

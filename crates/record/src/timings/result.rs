@@ -1,6 +1,5 @@
 //! What a measurement says, as it stands in records.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::statistics::{as_f64, ratio_interval};
@@ -35,7 +34,8 @@ pub fn published_kind(sparsity: f64) -> Kind {
 }
 
 /// How a warm-up went.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Warmup {
     /// Calls of the warm-up.
     pub calls: usize,
@@ -44,7 +44,8 @@ pub struct Warmup {
 }
 
 /// Inputs of the calls that were timed: each call had a V of its own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TimedInputs {
     /// What they were drawn from: the run's nonce, or a text that was random.
     pub nonce: String,
@@ -58,7 +59,8 @@ pub struct TimedInputs {
 
 /// Where the time of a case's measurement went, by the host's clock: for whoever waits for it, and no
 /// part of any figure.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Spent {
     /// Building, in ns.
     pub build_ns: u64,
@@ -75,7 +77,8 @@ pub struct Spent {
 }
 
 /// The operator or one baseline: what was seen, and what may be published of it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Timed {
     /// The contender's name.
     pub name: String,
@@ -131,7 +134,8 @@ pub struct Timed {
 }
 
 /// What may be published of an operator whose outputs were right.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Timing {
     /// Statistics of the samples that were not discarded.
     #[serde(flatten)]
@@ -253,7 +257,8 @@ fn clock_disagreement(samples: &[Sample]) -> Option<String> {
 }
 
 /// Rules that choose the baseline of a speedup.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Rule {
     /// Dense below 70 % sparsity, sparse from there on: how published figures are made.
@@ -272,7 +277,8 @@ impl Rule {
 }
 
 /// A ratio of times, and whose.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Speedup {
     /// The rule that chose the baseline.
     pub rule: Rule,
@@ -287,7 +293,8 @@ pub struct Speedup {
 }
 
 /// The baseline's energy over the operator's.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EnergyRatio {
     /// The baseline's energy over the operator's.
     pub ratio: f64,
@@ -296,7 +303,8 @@ pub struct EnergyRatio {
 }
 
 /// Where an energy ratio comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum EnergyBasis {
     /// Two valid windows of a counter.
@@ -306,7 +314,8 @@ pub enum EnergyBasis {
 }
 
 /// All measurements of one case.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CaseTimings {
     /// Rows of A and Y.
     pub m: usize,

@@ -2,7 +2,6 @@
 
 use contract::arithmetic::Arithmetic;
 use contract::dtype::Dtype;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::device::DeviceInfo;
@@ -15,7 +14,8 @@ pub const MEASURED_MARGIN: f64 = 0.75;
 pub const GIVEN_MARGIN: f64 = 0.97;
 
 /// Limits of a host with a number of threads, or of a device.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Roofline {
     /// Peak of the arithmetic in question: a device has one for each.
     pub peak_flops_per_s: f64,
@@ -32,7 +32,8 @@ pub struct Roofline {
 }
 
 /// Bytes of one element of A, V and Y where the product is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ElementBytes {
     /// Bytes of an element of A.
     pub a: usize,
@@ -50,7 +51,8 @@ impl ElementBytes {
 }
 
 /// The work that one product cannot do without.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Work {
     /// Two for each non-zero and column of V; for what multiplies zeros too, for each element.
     pub flops: f64,

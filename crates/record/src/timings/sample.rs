@@ -1,12 +1,12 @@
 //! Calls that were timed, and energy that was counted.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::device::State;
 
 /// Calls made back to back, as the platform saw them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Sample {
     /// Time of all calls together, in ns, by the platform's best clock: a device's events, else the host's.
     pub time_ns: f64,
@@ -25,7 +25,8 @@ impl Sample {
 }
 
 /// Energy over one window.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Window {
     /// Length of the window, in s.
     pub seconds: f64,
@@ -38,7 +39,8 @@ pub struct Window {
 }
 
 /// The energy of one operator's calls.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Energy {
     /// Per call, everything that the counter saw.
     pub joules_per_call: f64,

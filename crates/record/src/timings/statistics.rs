@@ -7,7 +7,6 @@
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Resamples of a bootstrap: Efron and Tibshirani ask for 1000 and more for intervals.
@@ -38,7 +37,8 @@ fn median_in_place(samples: &mut [f64]) -> f64 {
 }
 
 /// Where a statistic lies with a probability of 95 %.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Interval {
     /// Lower end.
     pub low: f64,
@@ -84,7 +84,8 @@ pub fn ratio_interval(numerator: &[f64], denominator: &[f64], seed: u64) -> Inte
 }
 
 /// A summary of one list of times.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Summary {
     /// Samples that count.
     pub count: usize,
