@@ -86,6 +86,8 @@ fn a_damaged_record_is_refused() {
         (text.replace("\"cases\"", "\"case\""), "missing field `cases`"),
         (text.replace("\"verified\"", "\"passed\""), "unknown variant `passed`"),
         (text.clone() + "x", "trailing characters"),
+        // The last of two would be believed by one reader and the first by another.
+        (text.replacen("\"cases\"", "\"cases\":[],\"cases\"", 1), "duplicate field `cases`"),
     ] {
         let message = refused(&damaged);
         assert!(message.starts_with("PATH is not a record: "), "{message}");

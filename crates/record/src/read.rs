@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::derive::{self, Contradiction};
@@ -59,25 +58,19 @@ pub fn parse(bytes: &[u8], name: &str) -> Result<Record, RecordError> {
     })
 }
 
-/// The version of a record of any version.
-#[derive(Deserialize)]
-struct Version {
-    format: Option<Value>,
-}
-
 /// What the bytes say, believed as it stands.
 fn read(bytes: &[u8]) -> Result<Record, String> {
     // The version first, so that a newer record is not called malformed.
-    let version: Version = match serde_json::from_slice(bytes) {
-        Ok(version) => version,
-        Err(error) if error.is_data() => return Err(error.to_string()),
+    let value: Value = match serde_json::from_slice(bytes) {
+        Ok(value) => value,
         Err(error) => return recover(bytes).ok_or_else(|| error.to_string()),
     };
-    match version.format.as_ref().and_then(Value::as_str) {
+    match value.get("format").and_then(Value::as_str) {
         Some(known) if known == FORMAT || OLD_FORMATS.contains(&known) => {}
         Some(other) => return Err(format!("its format is `{other}`, expected `{FORMAT}`")),
         None => return Err("it has no `format`".into()),
     }
+    // From the bytes again, which know of places and of fields that stand twice.
     serde_json::from_slice(bytes).map_err(|error| error.to_string())
 }
 
