@@ -23,7 +23,7 @@ use crate::panics;
 use crate::published;
 use crate::weights::{Checkpoint, is_moderate};
 use crate::weights::{FaultKind, WeightsError};
-use crate::worker::{RemoteDevice, RemoteOwn};
+use crate::worker::{Place, RemoteDevice, RemoteOwn};
 use contract::arithmetic::Arithmetic;
 use contract::case::{Activations, Case, Weights as Origin};
 use contract::digest::{Digest, TensorHasher};
@@ -268,10 +268,10 @@ impl Auditor<'_> {
         returned: Option<&Returned<'_>>,
         progress: &(dyn Fn(usize) + Sync),
     ) -> Result<Prepared, Stop> {
-        let bytes = needed_bytes(case, self.threads);
+        let bytes = needed_bytes(case, self.threads, self.device.is_some());
         machine::require(bytes).map_err(CaseError::Environment)?;
         if let Some(device) = &self.device {
-            device.revive();
+            device.revive(Place::Custodian);
         }
         let known = self.held.take_activations(case);
         let (weights, weights_are_moderate) = self.weights(manifest, case)?;
@@ -289,7 +289,11 @@ impl Auditor<'_> {
             v,
             maker: returned.map_or(Maker::Operator(&*operator), |r| Maker::Elsewhere(r.outputs)),
             reference: &reference,
-            options: bits::Options { threads: self.threads, nonce: self.nonce.clone() },
+            options: bits::Options {
+                threads: self.threads,
+                nonce: self.nonce.clone(),
+                is_remote: self.device.is_some(),
+            },
         };
         let bits = bits::run(&subject, progress)?;
         let Subject { v, .. } = subject;

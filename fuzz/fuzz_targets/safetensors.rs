@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sparse_verify::inputs::weights::parse_header;
+use sparse_verify::weights::parse_header;
 
 fuzz_target!(|bytes: &[u8]| {
     if parse_header(bytes, bytes.len() as u64).is_ok() {

@@ -5,26 +5,26 @@ use record::baseline::{BaselineRecord, Perturbed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView2, s};
 use rayon::prelude::*;
 
 use super::timing::{Checker, Secret};
 use super::{Auditor, Measuring, timing};
 use crate::backend::cpu::with_threads;
-use crate::backend::shared::SharedInput;
 use crate::baseline::cuda::{DeviceRival, Precision};
 use crate::check::bits::Bits;
 use crate::check::tolerance::Tolerance;
 use crate::measure;
+use crate::measure::Platform as _;
 use crate::measure::{
-    Called, Contender, DevicePlatform, EnergyCounter, Instruments, OnDeviceNamed, Plan, RealClock,
-    SharedA,
+    Called, Calls, Contender, DevicePlatform, DeviceSlots, EnergyCounter, Instruments,
+    OnDeviceNamed, Plan, RealClock, SharedA,
 };
 use crate::operator::SKIP_DEVICE;
 use crate::panics;
 use crate::rules::Identifier;
 use crate::worker::message::DeviceContender;
-use crate::worker::{RemoteDevice, RemoteMonitor};
+use crate::worker::{Place, RemoteDevice, RemoteMonitor};
 use contract::arithmetic::tensor_core::Architecture;
 use contract::case::Case;
 use contract::digest::Digest;
@@ -33,7 +33,7 @@ use contract::inputs::Weights;
 use contract::threads;
 use record::baseline::Identified;
 use record::baseline::{Kind, Missing};
-use record::timings::{CaseTimings, TimedInputs, Window};
+use record::timings::{CaseTimings, TimedInputs};
 use record::verdict::Verdict;
 
 /// Cases with fewer dense operations than this get no energy windows: they take seconds each.
@@ -48,14 +48,10 @@ pub struct Found {
     pub missing: Vec<Missing>,
 }
 
-struct Bench {
-    clock: RealClock,
-    idle: OnceLock<Result<Window, String>>,
-}
-
-fn bench() -> &'static Bench {
-    static BENCH: OnceLock<Bench> = OnceLock::new();
-    BENCH.get_or_init(|| Bench { clock: RealClock::default(), idle: OnceLock::new() })
+/// The clock of all cases.
+fn clock() -> &'static RealClock {
+    static CLOCK: OnceLock<RealClock> = OnceLock::new();
+    CLOCK.get_or_init(RealClock::default)
 }
 
 fn plan(case: &Case) -> Plan {
@@ -84,7 +80,9 @@ pub fn measure(
         return Err("not measured: there is nothing to multiply".into());
     }
     timing::require_memory(case)?;
-    device.revive();
+    for place in [Place::Custodian, Place::Libraries] {
+        device.revive(place);
+    }
     let a = SharedA::of((case.m, case.k), |rows| weights.rows(rows)).map_err(|e| failed(&e))?;
     let threads = auditor.threads;
     let secret = Secret::of(auditor, measuring, case);
@@ -109,6 +107,10 @@ struct Here<'a> {
     secret: &'a Secret,
 }
 
+fn rival_of(rival: &DeviceRival) -> OnDeviceNamed {
+    OnDeviceNamed { name: rival.name.clone(), wanted: DeviceContender::Rival(rival.name.clone()) }
+}
+
 /// Our own operator on a device, as a case asks for it.
 pub fn own(case: &Case) -> DeviceContender {
     DeviceContender::Own {
@@ -127,9 +129,10 @@ impl Here<'_> {
             .map_err(|error| failed(&error))?;
         let monitor = device.energy().clone().map(|name| RemoteMonitor { device, name });
         let draw = |number: u64, v: &mut [f32]| timing::draw(case, &self.secret.text, number, v);
-        let guard = self.secret.number as u32;
-        let mut platform = DevicePlatform::new(device, self.shared, self.v, &draw, guard)
-            .map_err(|error| failed(&error))?;
+        let slots = DeviceSlots::of([case.m, case.k, case.n], device.info.memory_bytes);
+        let mut platform =
+            DevicePlatform::new(device, self.shared, self.v, slots, self.calls(&draw))
+                .map_err(|error| failed(&error))?;
         // The device goes on while outputs are looked at, by a thread with a pool of its own: hashing and
         // comparing take longer than the products. What they are compared with is computed while contenders
         // are built and warmed up.
@@ -161,13 +164,11 @@ impl Here<'_> {
             let mut baselines =
                 looking.join().map_err(|panic| failed(&panics::of_payload(&*panic)))??;
             let mut timings = timings?;
-            let [k, m, n] = [case.k, case.m, case.n].map(|x| x as u64);
             timings.inputs = Some(TimedInputs {
                 nonce: self.secret.text.clone(),
-                // A round's; each contender gets it once.
-                fresh: 1,
-                ring: 0,
-                bytes: 4 * (k * n + m * n),
+                fresh: slots.fresh,
+                ring: slots.ring,
+                bytes: slots.bytes as u64,
             });
             for (record, timed) in baselines.iter_mut().zip(&timings.baselines) {
                 if record.identified.is_none() {
@@ -219,15 +220,14 @@ impl Here<'_> {
             });
             within
         };
-        let bench = bench();
         let roofline = record::timings::Roofline::of_device(&device.info, case.arithmetic);
         let instruments = Instruments {
-            clock: &bench.clock,
+            clock: clock(),
             energy: monitor
                 .as_ref()
                 .map(|monitor| monitor as &dyn EnergyCounter)
                 .map_err(Clone::clone),
-            idle: &bench.idle,
+            idle: &device.idle,
             roofline: &roofline,
         };
         let elements = measure::element_bytes(case.dtype, case.output);
@@ -244,10 +244,7 @@ impl Here<'_> {
             .zip(&versions)
             .map(|(rival, version)| Contender {
                 name: rival.name.clone(),
-                operator: OnDeviceNamed {
-                    name: rival.name.clone(),
-                    wanted: DeviceContender::Rival(rival.name.clone()),
-                },
+                operator: rival_of(rival),
                 kind: Some(kind(rival)),
                 library: rival.library.clone(),
                 version: version.clone(),
@@ -311,15 +308,33 @@ impl Here<'_> {
         }
         // Frees what was built of A.
         drop(platform);
-        let shared = SharedInput::of(a1.view()).and_then(|a1| Ok((a1, SharedInput::of(self.v)?)));
-        let shape = [self.case.m, self.case.k, self.case.n];
+        let secret = self.secret;
+        let draw = |number: u64, v: &mut [f32]| timing::draw(self.case, &secret.text, number, v);
+        let rebuilt = SharedA::of(a1.dim(), |rows| {
+            Ok::<_, std::convert::Infallible>(a1.slice(s![rows, ..]).to_owned())
+        });
+        let mut platform = rebuilt.and_then(|shared| {
+            let slots = DeviceSlots::least(shared.shape(), self.case.n);
+            DevicePlatform::new(self.device, &shared, self.v, slots, self.calls(&draw))
+        });
         for (index, rival) in rivals.iter().enumerate() {
             give(index, Pass::Rebuilt, &mut || {
-                let (a1, v) = shared.as_ref().map_err(ToString::to_string)?;
-                let contender = DeviceContender::Rival(rival.name.clone());
-                let applied = self.device.apply(contender, a1, v, shape);
-                applied.map(|(y, ..)| y).map_err(|error| error.to_string())
+                let platform = platform.as_mut().map_err(|reason| reason.clone())?;
+                let built = platform.build(&rival_of(rival))?;
+                let y = platform.apply_built(&rival.name, self.v);
+                platform.drop_built(built);
+                y?.ok_or_else(|| LEFT_OUT.to_owned())
             });
+        }
+    }
+
+    /// What timed calls of the case have; `draw` makes V's on this side.
+    fn calls<'b>(&self, draw: &'b measure::Draw<'b>) -> Calls<'b> {
+        Calls {
+            draw,
+            drawing: timing::drawing(self.case, &self.secret.text),
+            secret: self.secret.number,
+            clock: clock(),
         }
     }
 

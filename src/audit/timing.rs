@@ -18,7 +18,7 @@ use crate::measure::{
 };
 use crate::operator::{DenseReference, Operator, Staged};
 use crate::worker::Workers;
-use crate::worker::message::Contender as Wanted;
+use crate::worker::message::{Contender as Wanted, Drawing};
 use contract::arithmetic::Arithmetic;
 use contract::arithmetic::bounded::Summation;
 use contract::case::{Activations, Case};
@@ -246,21 +246,36 @@ fn own(case: &Case, isa: Isa) -> Wanted {
     }
 }
 
-/// Fills the V of a call, k x n in f32, row-major: values as the case's V has them, element e being element
-/// `number * k * n + e` of the stream `V.timed` whose nonce is `secret`.
-pub fn draw(case: &Case, secret: &str, number: u64, v: &mut [f32]) {
+/// The stream of the V's of timed calls, and what their values are: as the case's V has them. V number `i`, k x n and
+/// row-major, has elements `i * k * n`, `i * k * n + 1`, ... of the stream `V.timed` whose nonce is `secret`.
+fn stream(case: &Case, secret: &str) -> (Values, Stream) {
     let values = match case.activations {
         Activations::Synthetic(values) => values,
         // `torch-device-uniform`, the only generator of a manifest's inputs, draws V uniformly.
         Activations::Drawn => Values::Uniform,
     };
-    let stream = Stream::new(case.seed, "V.timed", &[case.k, case.n], case.dtype, Some(secret));
+    let shape = [case.k, case.n];
+    (values, Stream::new(case.seed, "V.timed", &shape, case.dtype, Some(secret)))
+}
+
+/// Fills the V of a call, in f32.
+pub fn draw(case: &Case, secret: &str, number: u64, v: &mut [f32]) {
+    let (values, stream) = stream(case, secret);
     let first = number * v.len() as u64;
     // In the current pool, a megabyte at a time.
     const PART: usize = 1 << 18;
     v.par_chunks_mut(PART).enumerate().for_each(|(at, part)| {
         fill_synthetic(values, &stream, case.dtype, first + (at * PART) as u64, part);
     });
+}
+
+/// The same stream for a device that draws for itself.
+pub fn drawing(case: &Case, secret: &str) -> Drawing {
+    let (values, stream) = stream(case, secret);
+    let key = stream.key();
+    let (words, _) = key.as_chunks::<4>();
+    let word = |i: usize| words.get(i).map_or(0, |bytes| u32::from_le_bytes(*bytes));
+    Drawing { key: std::array::from_fn(word), values: values.name().into(), dtype: case.dtype }
 }
 
 /// The check of outputs of timed calls.
@@ -329,9 +344,13 @@ impl<'a> Checker<'a> {
                 let a = self.a.select(Axis(0), rows);
                 let columns: Vec<Vec<f32>> =
                     called.v.columns().into_iter().map(|column| column.to_vec()).collect();
-                Array2::from_shape_fn(called.y.dim(), |(i, j)| {
-                    case.rule(a.row(i).to_slice().unwrap_or_default(), &columns[j])
-                })
+                let (rows, cols) = called.y.dim();
+                // In the current pool.
+                let elements = (0..rows * cols).into_par_iter().map(|at| {
+                    case.rule(a.row(at / cols).to_slice().unwrap_or_default(), &columns[at % cols])
+                });
+                Array2::from_shape_vec((rows, cols), elements.collect())
+                    .map_err(|error| error.to_string())?
             }
             Part::Whole => self.reference(called.v.view()).map_err(|error| error.to_string())?,
         };

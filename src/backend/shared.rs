@@ -13,7 +13,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2};
+use rayon::prelude::*;
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 
@@ -21,6 +22,9 @@ use super::Error;
 
 /// Elements of f32 in a page of 4 KiB, and in a guard band at least.
 const PAGE: usize = 1024;
+
+/// Elements that a thread copies before it takes the next ones: 1 MiB.
+const PART: usize = 1 << 18;
 
 /// A mapping of a whole file of f32, unmapped when it is dropped.
 struct Map {
@@ -250,36 +254,59 @@ impl SharedOutputs {
         let fill = |range, bits| {
             self.cells(range).iter().for_each(|cell| cell.store(bits, Ordering::Relaxed));
         };
-        fill(self.slots.of(slot), f32::NAN.to_bits());
+        self.poison_front(slot, self.slots.len);
         self.slots.guards(slot).into_iter().for_each(|range| fill(range, self.guard));
     }
 
-    /// Makes the first `len` elements NaN's, where no others will be looked at.
+    /// Makes the first `len` elements NaN's, where no others will be looked at. In the current pool.
     pub fn poison_front(&self, slot: usize, len: usize) {
         let start = self.slots.of(slot).start;
         let cells = self.cells(start..start + len.min(self.slots.len));
-        cells.iter().for_each(|cell| cell.store(f32::NAN.to_bits(), Ordering::Relaxed));
+        let poison = |cell: &AtomicU32| cell.store(f32::NAN.to_bits(), Ordering::Relaxed);
+        match cells.len() {
+            // Not worth waking other threads.
+            ..PART => cells.iter().for_each(poison),
+            _ => cells.par_chunks(PART).for_each(|part| part.iter().for_each(poison)),
+        }
     }
 
-    /// Copies the elements `range` of an output to `out`, which is as long.
+    /// Copies the elements `range` of an output to `out`, which is as long. In the current pool.
     pub fn copy(&self, slot: usize, range: Range<usize>, out: &mut [f32]) {
         assert!(range.end <= self.slots.len && range.len() == out.len());
         let start = self.slots.of(slot).start;
         let cells = self.cells(start + range.start..start + range.end);
-        out.iter_mut()
-            .zip(cells)
-            .for_each(|(out, cell)| *out = f32::from_bits(cell.load(Ordering::Relaxed)));
+        let copy = |(out, cell): (&mut f32, &AtomicU32)| {
+            *out = f32::from_bits(cell.load(Ordering::Relaxed));
+        };
+        match out.len() {
+            ..PART => out.iter_mut().zip(cells).for_each(copy),
+            _ => out
+                .par_chunks_mut(PART)
+                .zip(cells.par_chunks(PART))
+                .for_each(|(out, cells)| out.iter_mut().zip(cells).for_each(copy)),
+        }
     }
 
     /// The first `rows` x `cols` elements of an output, whose guard bands must be as they were made.
-    pub fn read(&self, slot: usize, (rows, cols): (usize, usize)) -> Result<Array2<f32>, Error> {
+    pub fn read(&self, slot: usize, shape: (usize, usize)) -> Result<Array2<f32>, Error> {
+        let mut out = Array2::zeros(shape);
+        self.read_to(slot, out.view_mut())?;
+        Ok(out)
+    }
+
+    /// The same to a matrix.
+    pub fn read_to(&self, slot: usize, mut out: ArrayViewMut2<'_, f32>) -> Result<(), Error> {
         if !self.is_guarded(slot) {
             return Err(Error::Environment(BESIDE.into()));
         }
-        let mut out = Array2::zeros((rows, cols));
-        // Just made, so row-major.
-        self.copy(slot, 0..rows * cols, out.as_slice_mut().unwrap_or_default());
-        Ok(out)
+        let cols = out.ncols();
+        match out.as_slice_mut() {
+            Some(values) => self.copy(slot, 0..values.len(), values),
+            None => out.rows_mut().into_iter().enumerate().for_each(|(i, mut row)| {
+                row.indexed_iter_mut().for_each(|(j, x)| *x = self.element(slot, i * cols + j));
+            }),
+        }
+        Ok(())
     }
 
     /// One element of an output.

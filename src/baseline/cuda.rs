@@ -306,6 +306,10 @@ impl DeviceOperator for CublasOperator {
         self.output
     }
 
+    fn live_rows_only(&self) -> bool {
+        self.live_rows_only
+    }
+
     fn build(
         &self,
         device: &Arc<Device>,
@@ -325,7 +329,7 @@ impl DeviceOperator for CublasOperator {
 }
 
 /// Rows of A with a non-zero, ascending.
-fn live_rows(a: ArrayView2<'_, f32>) -> Vec<usize> {
+pub fn live_rows(a: ArrayView2<'_, f32>) -> Vec<usize> {
     let rows = a.rows().into_iter().enumerate();
     rows.filter(|(_, row)| row.iter().any(|&x| x != 0.0)).map(|(i, _)| i).collect()
 }
@@ -350,23 +354,6 @@ impl DeviceBuilt for CublasBuilt {
             Some(live) => place(y.rows, live, product.view()),
             None => product,
         })
-    }
-
-    fn read_rows(&self, y: &DeviceMatrix, rows: &[usize]) -> Result<Array2<f32>, Error> {
-        let Some(live) = &self.live else { return Ok(y.read_rows(rows)?) };
-        // Where in the product each row is, if it is there.
-        let places: Vec<Option<usize>> =
-            rows.iter().map(|row| live.binary_search(row).ok()).collect();
-        let there: Vec<usize> = places.iter().flatten().copied().collect();
-        let product = y.read_rows(&there)?;
-        let mut next = product.rows().into_iter();
-        let mut out = Array2::zeros((rows.len(), y.cols));
-        for (mut row, _) in out.rows_mut().into_iter().zip(&places).filter(|(_, at)| at.is_some()) {
-            if let Some(product) = next.next() {
-                row.assign(&product);
-            }
-        }
-        Ok(out)
     }
 
     fn bytes_held(&self) -> usize {

@@ -67,8 +67,8 @@ pub fn of(host: Host, threads: usize) -> Baselines {
             Ok(library) => all.add_onemkl(library, threads),
             Err(reason) => all.miss(names(host), reason),
         },
-        // Its rivals are of a device and a case.
-        Host::Cuda => {}
+        // Rivals there are of a device and a case.
+        Host::Cuda | Host::CudaLibraries => {}
     }
     all
 }
@@ -79,7 +79,7 @@ pub fn names(host: Host) -> &'static [&'static str] {
         Host::Embedded => &["gemm-rs", "compacted-gemm-rs", "csr"],
         Host::OpenBlas => &["openblas", "compacted-openblas"],
         Host::OneMkl => &["onemkl", "compacted-onemkl", "onemkl-csr"],
-        Host::Cuda => &[],
+        Host::Cuda | Host::CudaLibraries => &[],
     }
 }
 
@@ -91,13 +91,16 @@ pub enum Host {
     Embedded,
     OpenBlas,
     OneMkl,
-    /// NVIDIA's driver, our own kernels on a device, cuBLAS and cuSPARSE.
+    /// NVIDIA's driver and our own kernels: the owner of the inputs and outputs of timed calls.
     Cuda,
+    /// NVIDIA's driver, cuBLAS and cuSPARSE.
+    CudaLibraries,
 }
 
 impl Host {
     /// All hosts; the embedded one comes first.
-    pub const ALL: [Host; 4] = [Host::Embedded, Host::OpenBlas, Host::OneMkl, Host::Cuda];
+    pub const ALL: [Host; 5] =
+        [Host::Embedded, Host::OpenBlas, Host::OneMkl, Host::Cuda, Host::CudaLibraries];
     /// Those whose rivals multiply on the host.
     pub const LIBRARIES: [Host; 3] = [Host::Embedded, Host::OpenBlas, Host::OneMkl];
 
@@ -108,6 +111,7 @@ impl Host {
             Host::OpenBlas => "openblas",
             Host::OneMkl => "onemkl",
             Host::Cuda => "cuda",
+            Host::CudaLibraries => "cuda-libraries",
         }
     }
 

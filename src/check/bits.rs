@@ -62,6 +62,8 @@ pub struct Options {
     pub threads: usize,
     /// An auditor's text: other perturbations, compared with the local reference only.
     pub nonce: Option<String>,
+    /// Whether the operator runs in another process: its chunks are as large as they get then.
+    pub is_remote: bool,
 }
 
 /// What is being verified.
@@ -321,7 +323,13 @@ pub fn run(subject: &Subject<'_>, progress: &(dyn Fn(usize) + Sync)) -> Result<B
         tally: Mutex::new(Tally::new(case)),
     };
 
-    let chunks = threads::guided(m, CHUNK_ROWS_MIN, rows_max(k, threads), threads);
+    let rows_max = rows_max(k, threads);
+    let rows_min = match subject.options.is_remote {
+        // Each chunk is sent there and back.
+        true => rows_max.max(CHUNK_ROWS_MIN),
+        false => CHUNK_ROWS_MIN,
+    };
+    let chunks = threads::guided(m, rows_min, rows_max.max(rows_min), threads);
     let v_hasher = Mutex::new(TensorHasher::new(case.dtype, k, false));
     let next = AtomicUsize::new(0);
     let failed = AtomicBool::new(false);

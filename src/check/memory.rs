@@ -35,15 +35,17 @@ const ADDRESSED_COLUMNS: u128 = ADDRESS_CHECK_SIZE as u128;
 ///
 /// The shares were found by measuring; the test below has what was measured. More than fits in 64 bits is as much as
 /// fits.
-pub fn needed_bytes(case: &Case, threads: usize) -> u64 {
+///
+/// Where the operator is in another process (`is_remote`), r is as large as it may get, and a chunk is there once more.
+pub fn needed_bytes(case: &Case, threads: usize, is_remote: bool) -> u64 {
     let is_grouped = match case.arithmetic {
         Arithmetic::TensorCore(_) => true,
         Arithmetic::F32Chain(_) | Arithmetic::Exact | Arithmetic::Bounded => false,
     };
-    needed([case.m, case.k, case.n], is_grouped, threads.max(1))
+    needed([case.m, case.k, case.n], is_grouped, threads.max(1), is_remote)
 }
 
-fn needed(shape: [usize; 3], is_grouped: bool, threads: usize) -> u64 {
+fn needed(shape: [usize; 3], is_grouped: bool, threads: usize, is_remote: bool) -> u64 {
     // At most 2^31 each: products of two of them and of small factors fit.
     let [m, k, n] = shape.map(|x| x as u128);
     let (panel, element_bytes) = PANELS[usize::from(is_grouped)];
@@ -55,7 +57,10 @@ fn needed(shape: [usize; 3], is_grouped: bool, threads: usize) -> u64 {
 
     // As `threads::guided` cuts the first chunk.
     let rows_max = rows_max(shape[1], threads);
-    let rows = shape[0].div_ceil(3 * threads).clamp(CHUNK_ROWS_MIN.min(rows_max), rows_max);
+    let rows = match is_remote {
+        true => 2 * rows_max,
+        false => shape[0].div_ceil(3 * threads).clamp(CHUNK_ROWS_MIN.min(rows_max), rows_max),
+    };
     let rows = rows.min(shape[0]) as u128;
     let chunks = m.div_ceil(rows.max(1));
     let at_work = threads_wide.min(chunks) * (2 * 4 * rows * k + 2 * 4 * rows * n + staged(1));
@@ -95,7 +100,7 @@ mod tests {
     #[test]
     fn the_estimate_is_near_what_was_measured() {
         for (shape, is_grouped, threads, mib) in MEASURED {
-            let ratio = needed(shape, is_grouped, threads) as f64 / (mib << 20) as f64;
+            let ratio = needed(shape, is_grouped, threads, false) as f64 / (mib << 20) as f64;
             assert!((0.8..2.0).contains(&ratio), "{shape:?}, {threads} threads: {ratio:.2}");
         }
     }
@@ -103,13 +108,13 @@ mod tests {
     #[test]
     fn the_largest_published_layer_fits_in_2_gib_and_the_largest_case_in_no_machine() {
         for threads in [1, 2, 16, 64] {
-            let bytes = needed([131_072, 16_384, 512], false, threads);
+            let bytes = needed([131_072, 16_384, 512], false, threads, false);
             assert!(bytes < 2 << 30, "{threads} threads: {bytes}");
         }
         let largest = 1 << 31;
         for shape in [[largest; 3], [1, 1 << 20, 1_000_000], [largest, 1, largest]] {
-            assert!(needed(shape, false, 1) > 1 << 41, "{shape:?}");
+            assert!(needed(shape, false, 1, false) > 1 << 41, "{shape:?}");
         }
-        assert!(needed([0, 0, 0], false, 1) < 1 << 30);
+        assert!(needed([0, 0, 0], false, 1, true) < 1 << 30);
     }
 }

@@ -44,6 +44,7 @@ impl Devices {
         let ordinal = match (self.choice, platform) {
             (Some(DeviceChoice::Cpu), _) | (None, None) => return Ok(None),
             (Some(DeviceChoice::Cuda(ordinal)), _) => ordinal,
+            (Some(DeviceChoice::All), _) => 0,
             (None, Some(platform)) => match self.names().iter().position(|name| name == platform) {
                 Some(ordinal) => ordinal,
                 None => return Ok(self.stand_in(platform)),
@@ -57,6 +58,17 @@ impl Devices {
                 Ok(None)
             }
             Err(error) => Err(Failure::environment(error)),
+        }
+    }
+
+    /// Numbers of all devices, where all are to be used; an error if there is none.
+    pub fn all(&self) -> Result<Option<Vec<usize>>, Failure> {
+        if self.choice != Some(DeviceChoice::All) {
+            return Ok(None);
+        }
+        match RemoteDevice::names().map_err(Failure::environment)?.len() {
+            0 => Err(Failure::environment("--device all: there is no CUDA device")),
+            count => Ok(Some((0..count).collect())),
         }
     }
 
@@ -99,7 +111,7 @@ impl Devices {
                 ));
             }
             Some(DeviceChoice::Cuda(ordinal)) => ordinal,
-            None => 0,
+            Some(DeviceChoice::All) | None => 0,
         };
         let device = self.opened(ordinal);
         Ok(device.map_err(|error| CudaError::new("opening a device", error.to_string(), ""))?)

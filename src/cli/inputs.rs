@@ -99,7 +99,7 @@ impl<'c> Inputs<'c> {
         selected: &Selected,
         case: &'c Case,
     ) -> Result<Inputs<'c>, Failure> {
-        machine::require(needed_bytes(case, auditor.threads))
+        machine::require(needed_bytes(case, auditor.threads, false))
             .map_err(|why| Failure::environment(format!("case `{}`: {why}", case.id)))?;
         let weights = auditor.weights(&selected.manifest, case);
         let (weights, weights_are_moderate) = weights.map_err(|stop| stopped(case, stop))?;

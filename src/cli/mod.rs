@@ -11,6 +11,7 @@ pub mod lint;
 pub mod list;
 pub mod merge;
 pub mod near;
+mod on_all;
 pub mod pin;
 pub mod recheck;
 mod repeats;
@@ -155,9 +156,9 @@ pub struct Resources {
     /// Threads to use [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
-    /// Run the operator on CUDA device N, or on the CPU [default: on the device that a manifest's
-    /// platform names, where there is one, else on the CPU]
-    #[arg(long, value_name = "N|cpu", value_parser = device)]
+    /// Run the operator on CUDA device N, on all of them with a case each at a time, or on the CPU [default: on the device
+    /// that a manifest's platform names, where there is one, else on the CPU]
+    #[arg(long, value_name = "N|all|cpu", value_parser = device)]
     pub device: Option<DeviceChoice>,
     /// Dispatch path of the CPU kernels; all give the same bits [default: the fastest here]
     #[arg(long, value_name = "ISA", value_parser = isa)]
@@ -175,6 +176,7 @@ impl Resources {
         self.device.map(|choice| match choice {
             DeviceChoice::Cpu => "cpu".into(),
             DeviceChoice::Cuda(ordinal) => ordinal.to_string(),
+            DeviceChoice::All => "all".into(),
         })
     }
 
@@ -226,15 +228,18 @@ fn bytes_bar(tensor: &str, len: u64) -> ProgressBar {
 pub enum DeviceChoice {
     Cpu,
     Cuda(usize),
+    /// Every CUDA device, each with cases of its own.
+    All,
 }
 
 fn device(text: &str) -> Result<DeviceChoice, String> {
     match text {
         "cpu" => Ok(DeviceChoice::Cpu),
+        "all" => Ok(DeviceChoice::All),
         number => number
             .parse()
             .map(DeviceChoice::Cuda)
-            .map_err(|_| "expected the number of a CUDA device, or `cpu`".into()),
+            .map_err(|_| "expected the number of a CUDA device, `all` or `cpu`".into()),
     }
 }
 

@@ -20,6 +20,7 @@ use record::{
 
 use super::RunArgs;
 use super::device::Devices;
+use super::on_all::{self, Ahead, Job, Team};
 use super::repeats::Repeats;
 use super::running::{Places, Running};
 use super::select::{Selected, select};
@@ -94,9 +95,10 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     };
     let width = selected.iter().flat_map(Selected::cases).map(|c| c.id.len()).max().unwrap_or(4);
     let mut devices = Devices::new(args.resources.device, args.resources.threads());
+    let all_devices = devices.all()?;
     let device_of: Vec<Option<Arc<RemoteDevice>>> = selected
         .iter()
-        .map(|selected| match selected.chosen.is_empty() {
+        .map(|selected| match selected.chosen.is_empty() || all_devices.is_some() {
             true => Ok(None),
             false => devices.for_platform(selected.manifest.platform.as_deref()),
         })
@@ -116,7 +118,25 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
         .flat_map(|(selected, device)| {
             let name = &selected.manifest.name;
             let is_new = |case: &&Case| !done.contains(&(name.clone(), case.id.clone()));
-            selected.cases().filter(is_new).map(|case| (case, device.is_some()))
+            let is_on_device = device.is_some() || all_devices.is_some();
+            selected.cases().filter(is_new).map(move |case| (case, is_on_device))
+        })
+        .collect();
+    let jobs: Vec<Job<'_>> = selected
+        .iter()
+        .flat_map(|selected| {
+            let job = |case| Job {
+                manifest: &selected.manifest,
+                case,
+                expected: &selected.expected,
+                expected_file: words::path(&selected.expected_path),
+            };
+            selected.cases().map(job)
+        })
+        .filter(|job| {
+            let key = job.key();
+            let is_dead = running.death_at(&key).is_some();
+            !is_dead && !done.contains(&(key.manifest, key.id))
         })
         .collect();
     let prediction = (!args.quiet && !to_do.is_empty()).then(|| {
@@ -127,46 +147,77 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     });
     let mut repeats = Repeats::default();
     let (started, processor_before_s) = (Instant::now(), processor_s());
-    'cases: for (selected, device) in selected.iter().zip(device_of) {
-        let manifest = &selected.manifest;
-        auditor.device = device;
-        if detail != terminal::Detail::Quiet && !selected.chosen.is_empty() {
-            say_head(selected, width);
-        }
-        let expected_file = words::path(&selected.expected_path);
-        for case in selected.cases() {
-            let key = CaseKey { manifest: manifest.name.clone(), id: case.id.clone() };
-            if done.contains(&(key.manifest.clone(), key.id.clone())) {
-                if running.goes_on() {
+    // Of several, each with cases of its own.
+    let mut used_devices = None;
+    let told = running.clone();
+    let tell = |mut ahead: Option<&mut Ahead>| -> Result<(), Failure> {
+        'cases: for (selected, device) in selected.iter().zip(device_of) {
+            let manifest = &selected.manifest;
+            auditor.device = device;
+            if detail != terminal::Detail::Quiet && !selected.chosen.is_empty() {
+                say_head(selected, width);
+            }
+            let expected_file = words::path(&selected.expected_path);
+            for case in selected.cases() {
+                let key = CaseKey { manifest: manifest.name.clone(), id: case.id.clone() };
+                if done.contains(&(key.manifest.clone(), key.id.clone())) {
+                    if running.goes_on() {
+                        continue;
+                    }
+                    running.with(|record| {
+                        if let Some(case) = record.case(&key.manifest, &key.id) {
+                            say(&terminal::case(&repeats.shown(case), width, detail));
+                        }
+                    });
                     continue;
                 }
-                running.with(|record| {
-                    if let Some(case) = record.case(&key.manifest, &key.id) {
-                        say(&terminal::case(&repeats.shown(case), width, detail));
+                let audited = match (running.death_at(&key), &mut ahead) {
+                    (Some(death), _) => died(manifest, case, death),
+                    (None, Some(ahead)) => {
+                        let (mut audited, used) = ahead.next()?;
+                        auditor.seen.refute(&mut audited);
+                        used_devices = Some(used);
+                        audited
                     }
-                });
-                continue;
-            }
-            let audited = match running.death_at(&key) {
-                Some(death) => died(manifest, case, death),
-                None => {
-                    running.start(key)?;
-                    let bar = progress_bar(case, args.quiet);
-                    let audited = auditor.audit(&Task {
-                        manifest,
-                        case,
-                        expected: &selected.expected,
-                        expected_file: &expected_file,
-                        progress: &|rows| bar.inc(rows as u64),
-                    });
-                    bar.finish_and_clear();
-                    audited
+                    (None, None) => {
+                        running.start(key)?;
+                        let bar = progress_bar(case, args.quiet);
+                        let audited = auditor.audit(&Task {
+                            manifest,
+                            case,
+                            expected: &selected.expected,
+                            expected_file: &expected_file,
+                            progress: &|rows| bar.inc(rows as u64),
+                        });
+                        bar.finish_and_clear();
+                        audited
+                    }
+                };
+                say(&terminal::case(&repeats.shown(&audited), width, detail));
+                let used = used_devices.clone().unwrap_or_else(|| devices.records());
+                if !running.push(audited, used) {
+                    break 'cases;
                 }
-            };
-            say(&terminal::case(&repeats.shown(&audited), width, detail));
-            if !running.push(audited, devices.records()) {
-                break 'cases;
             }
+        }
+        Ok(())
+    };
+    match &all_devices {
+        None => tell(None)?,
+        Some(ordinals) => {
+            let threads = (args.resources.threads() / ordinals.len()).max(1);
+            let team = Team {
+                ordinals,
+                open: &|ordinal| RemoteDevice::open(ordinal, threads),
+                auditor: &|device| Auditor {
+                    nonce: args.nonce.clone(),
+                    measuring: (!args.no_measure).then(|| Measuring::new(args.any_platform)),
+                    device: Some(device),
+                    threads,
+                    ..args.resources.auditor(true)
+                },
+            };
+            on_all::audit(&team, &jobs, &told, |ahead| tell(Some(ahead)))?;
         }
     }
     // Not under the lock that a signal waits for: this can take minutes.

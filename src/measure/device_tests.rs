@@ -179,7 +179,7 @@ impl<'a> Platform for MockDevice<'a> {
         Ok(())
     }
 
-    fn has_outputs_of_each(&self) -> bool {
+    fn compares_rivals_whole(&self) -> bool {
         false
     }
 

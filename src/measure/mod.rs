@@ -13,7 +13,7 @@ mod schedule;
 mod workers;
 
 pub use clock::{Clock, MockClock, RealClock};
-pub use device::{DevicePlatform, OnDeviceNamed, element_bytes};
+pub use device::{Calls, DevicePlatform, DeviceSlots, OnDeviceNamed, element_bytes};
 pub use energy::{EnergyCounter, MockEnergy, POWERCAP, Rapl, WINDOW_S_MIN, energy_j};
 pub use platform::{Called, Contender, Inputs, Part, Platform};
 

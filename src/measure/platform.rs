@@ -69,9 +69,9 @@ pub trait Platform {
         None
     }
 
-    /// Whether each fresh call has a V and a Y of its own. Where it has not, as on a device, those of a sample share
-    /// both: what is looked at is the last one, and it is whole in the first call and not again, but for the operator.
-    fn has_outputs_of_each(&self) -> bool {
+    /// Whether one call of a rival is looked at whole in the samples that are checked, as one of the operator's is. Where
+    /// that takes too long, as on a device, a rival's first call is, and elements of each of the others.
+    fn compares_rivals_whole(&self) -> bool {
         true
     }
 

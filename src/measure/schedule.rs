@@ -598,12 +598,11 @@ impl<P: Platform> Lane<P> {
         random: &mut ChaCha8Rng,
     ) {
         let Some(built) = &self.built else { return };
-        let first = if platform.has_outputs_of_each() { 0 } else { calls - 1 };
         let is_operator = self.timed.kind.is_none();
-        let is_whole = one_whole && (platform.has_outputs_of_each() || is_operator);
-        let whole = is_whole.then(|| first + random.next_u64() as usize % (calls - first));
+        let is_whole = one_whole && (platform.compares_rivals_whole() || is_operator);
+        let whole = is_whole.then(|| random.next_u64() as usize % calls);
         let mut outcome = Ok(());
-        for call in first..calls {
+        for call in 0..calls {
             let part = match whole == Some(call) {
                 true => Part::Whole,
                 false => block(platform.shape(), random),

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2};
 
 use super::{Built, Error, Operator, Plan, Staged};
 use crate::backend::cuda::{CudaError, Device, DeviceMatrix, Layout};
@@ -22,6 +22,12 @@ pub trait DeviceOperator: Send + Sync {
     /// How V must lie on the device, and how Y is left there.
     fn layout(&self) -> Layout {
         Layout::RowMajor
+    }
+
+    /// Whether Y's first rows are those of the live rows of A, in order, and its others are not written: whoever looks at
+    /// Y puts them where they belong.
+    fn live_rows_only(&self) -> bool {
+        false
     }
 
     /// A copy of V (k x n) on the device, as this operator wants it.
@@ -61,12 +67,10 @@ pub trait DeviceBuilt: Send + Sync {
         Ok(y.read()?)
     }
 
-    /// Some rows of the same.
-    fn read_rows(&self, y: &DeviceMatrix, rows: &[usize]) -> Result<Array2<f32>, Error> {
-        Ok(match y.layout {
-            Layout::RowMajor => y.read_rows(rows)?,
-            Layout::ColumnMajor => self.read(y)?.select(Axis(0), rows),
-        })
+    /// The same to `out` (m x n).
+    fn read_to(&self, y: &DeviceMatrix, mut out: ArrayViewMut2<'_, f32>) -> Result<(), Error> {
+        out.assign(&self.read(y)?);
+        Ok(())
     }
 
     /// Bytes of device memory kept between calls.
@@ -147,7 +151,7 @@ impl Built for BuiltOnDevice<'_> {
         &self,
         v: ArrayView2<'_, f32>,
         staged: &Staged,
-        mut y: ArrayViewMut2<'_, f32>,
+        y: ArrayViewMut2<'_, f32>,
         _threads: usize,
     ) -> Result<(), Error> {
         let staged: &StagedV = staged.get()?;
@@ -158,8 +162,7 @@ impl Built for BuiltOnDevice<'_> {
         // What the kernel does not write is seen here as it is on the host.
         out.poison()?;
         built.launch(there, &mut out)?;
-        y.assign(&built.read(&out)?);
-        Ok(())
+        built.read_to(&out, y)
     }
 
     fn bytes_held(&self) -> usize {

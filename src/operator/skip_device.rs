@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ndarray::ArrayView2;
+use ndarray::{ArrayView2, ArrayViewMut2};
 
 use super::{DeviceBuilt, DeviceOperator, Error, Plan, costs};
 use crate::backend::cuda::{
@@ -224,6 +224,14 @@ impl DeviceBuilt for BuiltSkip {
             Held::Tiles(a) => a.launch(v, y)?,
             Held::Plain(a) => a.launch(v, y)?,
             Held::Model(a) => a.launch(v, y)?,
+        }
+        Ok(())
+    }
+
+    fn read_to(&self, y: &DeviceMatrix, mut out: ArrayViewMut2<'_, f32>) -> Result<(), Error> {
+        match out.as_slice_mut() {
+            Some(values) => y.read_to(values)?,
+            None => out.assign(&y.read()?),
         }
         Ok(())
     }

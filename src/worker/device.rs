@@ -1,10 +1,11 @@
 //! A device of a worker, from the judge's side.
 
 use std::os::fd::BorrowedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use ndarray::{Array2, ArrayView2, ArrayViewMut2};
+use ndarray::{ArrayView2, ArrayViewMut2};
 
 use super::message::{DeviceContender, DeviceReply, DeviceRequest, Reply, Request};
 use super::process::{Fault, Worker};
@@ -20,32 +21,72 @@ use contract::dtype::Dtype;
 use contract::words::visible;
 use record::baseline::Missing;
 use record::device::{DeviceInfo, KernelRecord};
+use record::timings::Window;
 
 /// Time for a request. Kernels are compiled in the first ones, and large matrices are packed and sent.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// A device that another process has. That process is started again where it was lost.
+/// Which of the processes that have a device is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The one that owns inputs and outputs, and has our own kernels.
+    Custodian,
+    /// The one that has the vendor's libraries.
+    Libraries,
+}
+
+impl Place {
+    /// Where a contender runs.
+    pub fn of(contender: &DeviceContender) -> Place {
+        match contender {
+            DeviceContender::Own { .. } => Place::Custodian,
+            DeviceContender::Rival(_) => Place::Libraries,
+        }
+    }
+
+    fn host(self) -> Host {
+        match self {
+            Place::Custodian => Host::Cuda,
+            Place::Libraries => Host::CudaLibraries,
+        }
+    }
+}
+
+/// A device that other processes have. A process is started again where it was lost.
 pub struct RemoteDevice {
     pub info: DeviceInfo,
     capability: (i32, i32),
     /// What counts the device's energy, or why nothing does.
     energy: Result<String, String>,
     threads: usize,
+    /// Energy of the device at rest, once somebody waited for it.
+    pub idle: OnceLock<Result<Window, String>>,
     state: Mutex<State>,
 }
 
 struct State {
-    worker: Slot,
+    custodian: Slot,
+    libraries: Slot,
     /// Kernels that ran, also in workers that are gone.
     kernels: Vec<KernelRecord>,
 }
 
-fn start(threads: usize) -> Slot {
-    let started = Worker::start(Host::Cuda).and_then(|mut worker| {
+impl State {
+    fn worker(&mut self, place: Place) -> &mut Slot {
+        match place {
+            Place::Custodian => &mut self.custodian,
+            Place::Libraries => &mut self.libraries,
+        }
+    }
+}
+
+fn start(place: Place, threads: usize) -> Slot {
+    let host = place.host();
+    let started = Worker::start(host).and_then(|mut worker| {
         worker.open(threads, LIMIT)?;
         Ok(worker)
     });
-    Slot::of(Host::Cuda, started)
+    Slot::of(host, started)
 }
 
 fn ask(
@@ -66,25 +107,29 @@ fn ask(
 impl RemoteDevice {
     /// The names of all devices, by ordinal, or why none can be used.
     pub fn names() -> Result<Vec<String>, Error> {
-        let mut worker = start(1);
+        let mut worker = start(Place::Custodian, 1);
         match ask(&mut worker, DeviceRequest::Names, &[])? {
             DeviceReply::Names(names) => Ok(names),
             other => Err(worker.misled(&other)),
         }
     }
 
-    /// Opens device `ordinal`, counted as `CUDA_VISIBLE_DEVICES` leaves them. The worker dies with the calling thread.
+    /// Opens device `ordinal`, counted as `CUDA_VISIBLE_DEVICES` leaves them, in the custodian. It dies with the calling
+    /// thread.
     pub fn open(ordinal: usize, threads: usize) -> Result<Arc<RemoteDevice>, Error> {
-        let mut worker = start(threads);
-        match ask(&mut worker, DeviceRequest::Open { ordinal }, &[])? {
+        let mut custodian = start(Place::Custodian, threads);
+        let host = Place::Libraries.host();
+        let libraries = Slot::of(host, Err(Fault::of(host, "was not started")));
+        match ask(&mut custodian, DeviceRequest::Open { ordinal }, &[])? {
             DeviceReply::Opened { info, capability, energy } => Ok(Arc::new(RemoteDevice {
                 info,
                 capability,
                 energy,
                 threads,
-                state: Mutex::new(State { worker, kernels: Vec::new() }),
+                idle: OnceLock::new(),
+                state: Mutex::new(State { custodian, libraries, kernels: Vec::new() }),
             })),
-            other => Err(worker.misled(&other)),
+            other => Err(custodian.misled(&other)),
         }
     }
 
@@ -102,21 +147,22 @@ impl RemoteDevice {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts the worker again if it was lost. It dies with the calling thread.
-    pub fn revive(&self) {
+    /// Starts a process that is not there. It dies with the calling thread.
+    pub fn revive(&self, place: Place) {
         let mut state = self.lock();
-        if state.worker.fault().is_none() {
+        let worker = state.worker(place);
+        if worker.fault().is_none() {
             return;
         }
-        state.worker = start(self.threads);
+        *worker = start(place, self.threads);
         let ordinal = self.info.ordinal;
         // Why it cannot be opened is what the next request is told.
-        match ask(&mut state.worker, DeviceRequest::Open { ordinal }, &[]) {
+        match ask(worker, DeviceRequest::Open { ordinal }, &[]) {
             Ok(DeviceReply::Opened { info, .. }) if info == self.info => {}
-            Ok(other) => drop(state.worker.misled(&other)),
+            Ok(other) => drop(worker.misled(&other)),
             Err(error) => {
-                let fault = Fault::of(Host::Cuda, &format!("does not open it again: {error}"));
-                state.worker = Slot::of(Host::Cuda, Err(fault));
+                let fault = Fault::of(place.host(), &format!("opens no device: {error}"));
+                *worker = Slot::of(place.host(), Err(fault));
             }
         }
     }
@@ -124,44 +170,34 @@ impl RemoteDevice {
     /// Asks. After a fault nothing more is, until [`RemoteDevice::revive`].
     pub fn ask(
         &self,
+        place: Place,
         request: DeviceRequest,
         files: &[BorrowedFd<'_>],
     ) -> Result<DeviceReply, Error> {
-        ask(&mut self.lock().worker, request, files)
+        ask(self.lock().worker(place), request, files)
     }
 
     /// What was answered that was not asked for ends the worker.
-    pub fn misled<T>(&self, reply: &DeviceReply) -> Result<T, Error> {
-        Err(self.lock().worker.misled(reply))
+    pub fn misled<T>(&self, place: Place, reply: &DeviceReply) -> Result<T, Error> {
+        Err(self.lock().worker(place).misled(reply))
     }
 
     /// Asks for something that has no other answer than that it was done.
-    pub fn order(&self, request: DeviceRequest, files: &[BorrowedFd<'_>]) -> Result<(), Error> {
-        match self.ask(request, files)? {
-            DeviceReply::NotBuilt => Ok(()),
-            other => self.misled(&other),
-        }
-    }
-
-    /// Builds, or applies: how A is held, and bytes of it.
-    pub fn applied(
+    pub fn order(
         &self,
+        place: Place,
         request: DeviceRequest,
         files: &[BorrowedFd<'_>],
-    ) -> Result<Option<(Plan, usize)>, Error> {
-        match self.ask(request, files)? {
-            DeviceReply::Applied { strategy, reason, bytes_held } => {
-                let reason = visible(&reason).into_owned();
-                Ok(Some((Plan { strategy, reason }, bytes_held)))
-            }
-            DeviceReply::NotBuilt => Ok(None),
-            other => self.misled(&other),
+    ) -> Result<(), Error> {
+        match self.ask(place, request, files)? {
+            DeviceReply::Done => Ok(()),
+            other => self.misled(place, &other),
         }
     }
 
     /// The kernels that ran on it.
     pub fn kernels(&self) -> Vec<KernelRecord> {
-        let found = match self.ask(DeviceRequest::Kernels, &[]) {
+        let found = match self.ask(Place::Custodian, DeviceRequest::Kernels, &[]) {
             Ok(DeviceReply::Kernels(kernels)) => kernels,
             _ => Vec::new(),
         };
@@ -182,25 +218,35 @@ impl RemoteDevice {
         output: Dtype,
         arithmetic: Arithmetic,
     ) -> Result<(Vec<DeviceRival>, Vec<Missing>), Error> {
-        match self.ask(DeviceRequest::Rivals { dtype, output, arithmetic }, &[])? {
+        let request = DeviceRequest::Rivals { dtype, output, arithmetic };
+        match self.ask(Place::Libraries, request, &[])? {
             DeviceReply::Rivals { rivals, missing } => Ok((rivals, missing)),
-            other => self.misled(&other),
+            other => self.misled(Place::Libraries, &other),
         }
     }
 
-    /// Y = A V once, by a contender that is built for it.
+    /// Y = A V once, V being that of a number, by a contender that is built for it, into `y` (m x n). `out` is where the other process writes it.
     pub fn apply(
         &self,
         contender: DeviceContender,
         a: &SharedInput,
-        v: &SharedInput,
-        [m, k, n]: [usize; 3],
-    ) -> Result<(Array2<f32>, Plan, usize), Error> {
-        let out = SharedOutputs::new(1, m * n, f32::NAN.to_bits())?;
-        let request = DeviceRequest::Apply { m, k, n, contender };
-        let applied = self.applied(request, &[a.file(), v.file(), out.file()])?;
-        let Some((plan, bytes_held)) = applied else { return self.misled(&DeviceReply::NotBuilt) };
-        Ok((out.read(0, (m, n))?, plan, bytes_held))
+        v: (&SharedInput, u64),
+        k: usize,
+        out: &SharedOutputs,
+        y: ArrayViewMut2<'_, f32>,
+    ) -> Result<(Plan, usize), Error> {
+        let ((m, n), place) = (y.dim(), Place::of(&contender));
+        out.poison(0);
+        let (v, v_number) = v;
+        let request = DeviceRequest::Apply { m, k, n, v_number, contender };
+        match self.ask(place, request, &[a.file(), v.file(), out.file()])? {
+            DeviceReply::Applied { strategy, reason, bytes_held } => {
+                out.read_to(0, y)?;
+                let reason = visible(&reason).into_owned();
+                Ok((Plan { strategy, reason }, bytes_held))
+            }
+            other => self.misled(place, &other),
+        }
     }
 
     /// Fills `out` with elements `first`, `first + 1`, ... of a normal tensor as PyTorch draws it.
@@ -213,7 +259,7 @@ impl RemoteDevice {
         let count = out.len();
         let drawn = SharedOutputs::new(1, count, f32::NAN.to_bits())?;
         let request = DeviceRequest::Normal { seed, first_call, threads, first, count };
-        self.order(request, &[drawn.file()])?;
+        self.order(Place::Custodian, request, &[drawn.file()])?;
         drawn.copy(0, 0..count, out);
         Ok(())
     }
@@ -228,9 +274,9 @@ pub struct RemoteMonitor<'a> {
 impl RemoteMonitor<'_> {
     /// Microjoules since the driver was loaded, of the whole board.
     pub fn energy_uj(&self) -> Result<u64, String> {
-        let energy = match self.device.ask(DeviceRequest::Energy, &[]) {
+        let energy = match self.device.ask(Place::Custodian, DeviceRequest::Energy, &[]) {
             Ok(DeviceReply::Energy(microjoules)) => Ok(microjoules),
-            Ok(other) => self.device.misled(&other),
+            Ok(other) => self.device.misled(Place::Custodian, &other),
             Err(error) => Err(error),
         };
         energy.map_err(|error| error.to_string())
@@ -243,8 +289,11 @@ pub struct RemoteOwn {
     pub contender: DeviceContender,
 }
 
-/// V in memory that the worker can read.
-struct StagedV(SharedInput);
+/// V in memory that the worker can read, and a number that no other V has.
+struct StagedV(SharedInput, u64);
+
+/// The number of the next V.
+static V_NUMBER: AtomicU64 = AtomicU64::new(0);
 
 impl Operator for RemoteOwn {
     fn name(&self) -> String {
@@ -254,7 +303,7 @@ impl Operator for RemoteOwn {
     fn build<'a>(&self, a: ArrayView2<'a, f32>) -> Result<Box<dyn Built + 'a>, Error> {
         let (device, contender) = (self.device.clone(), self.contender.clone());
         let shared = SharedInput::of(a)?;
-        Ok(Box::new(RemoteBuilt { device, contender, a, shared, last: Mutex::new(None) }))
+        Ok(Box::new(RemoteBuilt { device, contender, a, shared, last: Mutex::default() }))
     }
 
     fn stage(
@@ -265,7 +314,8 @@ impl Operator for RemoteOwn {
     ) -> Result<(), Error> {
         let shared = SharedInput::of(v)?;
         // A new one each time: what is there may be another V's.
-        staged.reuse_or(|_: &StagedV| false, || StagedV(shared));
+        let number = V_NUMBER.fetch_add(1, Ordering::Relaxed);
+        staged.reuse_or(|_: &StagedV| false, || StagedV(shared, number));
         Ok(())
     }
 }
@@ -276,31 +326,41 @@ struct RemoteBuilt<'a> {
     contender: DeviceContender,
     a: ArrayView2<'a, f32>,
     shared: SharedInput,
-    last: Mutex<Option<(Plan, usize)>>,
+    last: Mutex<Last>,
+}
+
+/// What is left of the last apply.
+#[derive(Default)]
+struct Last {
+    /// Memory for a Y of so many elements: making it takes longer than filling it again.
+    out: Option<(usize, SharedOutputs)>,
+    done: Option<(Plan, usize)>,
 }
 
 impl RemoteBuilt<'_> {
     fn last(&self) -> Option<(Plan, usize)> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).done.clone()
     }
 }
 
 impl Built for RemoteBuilt<'_> {
     fn apply(
         &self,
-        v: ArrayView2<'_, f32>,
+        _v: ArrayView2<'_, f32>,
         staged: &Staged,
-        mut y: ArrayViewMut2<'_, f32>,
+        y: ArrayViewMut2<'_, f32>,
         _threads: usize,
     ) -> Result<(), Error> {
         let staged: &StagedV = staged.get()?;
-        let (m, k) = self.a.dim();
-        let shape = [m, k, v.ncols()];
-        let (out, plan, bytes_held) =
-            self.device.apply(self.contender.clone(), &self.shared, &staged.0, shape)?;
-        y.assign(&out);
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        *last = Some((plan, bytes_held));
+        let out = match last.out.take() {
+            Some((len, out)) if len == y.len() => out,
+            _ => SharedOutputs::new(1, y.len(), f32::NAN.to_bits())?,
+        };
+        let (a, v, k) = (&self.shared, (&staged.0, staged.1), self.a.ncols());
+        let len = y.len();
+        last.done = Some(self.device.apply(self.contender.clone(), a, v, k, &out, y)?);
+        last.out = Some((len, out));
         Ok(())
     }
 

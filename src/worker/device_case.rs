@@ -1,170 +1,362 @@
-//! One case on a CUDA device, in the worker that has the device: V and Y stay in its memory, its events time the calls.
+//! One case on a CUDA device, in a process that has the device: V's and Y's of calls in slots of its memory, and what was
+//! built of A.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use ndarray::{Array2, ArrayView2};
 
-use crate::backend::cuda::nvml::Monitor;
-use crate::backend::cuda::{Buffer, CudaError, Device, DeviceMatrix, Layout, Timer};
+use super::message::{Form, Handles};
+use super::serve::Refusal;
+use crate::backend::cuda::{
+    Buffer, CudaError, Device, DeviceMatrix, Drawing, Handle, Layout, ROW_MULTIPLE, Timer, counter,
+};
 use crate::operator::{DeviceBuilt, DeviceOperator, Error};
-use contract::dtype::Dtype;
-use record::timings::Sample;
 
-/// A (on the host), V and Y of one case on a device. V and Y are there once for each dtype and layout that
-/// a contender wants.
+/// Bytes of a band beside a Y.
+const BAND: usize = 4096;
+
+/// Bytes of a V and of a Y in the largest form that a contender may want.
+fn slot_bytes([m, k, n]: [usize; 3]) -> (usize, usize) {
+    let largest = |rows: usize, cols: usize| {
+        let lines = |lines: usize, length: usize| 4 * lines * length.next_multiple_of(ROW_MULTIPLE);
+        lines(rows, cols).max(lines(cols, rows)).next_multiple_of(BAND)
+    };
+    (largest(k, n), largest(m, n))
+}
+
+/// Bytes of device memory that so many slots take.
+pub fn bytes_of_slots(shape: [usize; 3], slots: usize) -> usize {
+    let (v, y) = slot_bytes(shape);
+    slots * (v + y + BAND) + BAND
+}
+
+/// Memory for V's (k x n) and Y's (m x n): a band lies before each Y and after the last.
+pub struct Slots {
+    shape: [usize; 3],
+    count: usize,
+    v: Arc<Buffer>,
+    y: Arc<Buffer>,
+}
+
+impl Slots {
+    /// Bytes of all V's, and of all Y's with their bands.
+    fn bytes(shape: [usize; 3], count: usize) -> (usize, usize) {
+        let (v, y) = slot_bytes(shape);
+        (count * v, count * (y + BAND) + BAND)
+    }
+
+    /// Memory of this process.
+    pub fn new(device: &Arc<Device>, shape: [usize; 3], count: usize) -> Result<Slots, CudaError> {
+        let (v, y) = Slots::bytes(shape, count);
+        let v = Arc::new(Buffer::to_share(device, v, "V's of calls")?);
+        let y = Arc::new(Buffer::to_share(device, y, "Y's of calls")?);
+        Ok(Slots { shape, count, v, y })
+    }
+
+    /// Memory of another process.
+    pub fn open(
+        device: &Arc<Device>,
+        shape: [usize; 3],
+        count: usize,
+        handles: &Handles,
+    ) -> Result<Slots, Refusal> {
+        let (v, y) = Slots::bytes(shape, count);
+        let open = |handle: &str, bytes| {
+            let handle = handle_of(handle).ok_or_else(|| Refusal::of("no handle"))?;
+            Buffer::open(device, handle, bytes).map(Arc::new).map_err(Refusal::machine)
+        };
+        Ok(Slots { shape, count, v: open(&handles.v, v)?, y: open(&handles.y, y)? })
+    }
+
+    /// What another process opens them by.
+    pub fn handles(&self) -> Result<Handles, CudaError> {
+        Ok(Handles { v: text_of(self.v.handle()?), y: text_of(self.y.handle()?) })
+    }
+
+    fn require(&self, slot: u32) -> Result<usize, Refusal> {
+        let slot = slot as usize;
+        if slot < self.count { Ok(slot) } else { Err(Refusal::of("no such slot")) }
+    }
+
+    fn v(&self, form: Form, slot: u32) -> Result<DeviceMatrix, Refusal> {
+        let ([_, k, n], (bytes, _)) = (self.shape, slot_bytes(self.shape));
+        let part = self.v.part(self.require(slot)? * bytes, bytes);
+        Ok(DeviceMatrix::in_buffer(part, layout(form), (k, n), form.input))
+    }
+
+    fn y(&self, form: Form, slot: u32) -> Result<DeviceMatrix, Refusal> {
+        let [m, _, n] = self.shape;
+        let part = self.whole_y(slot)?;
+        Ok(DeviceMatrix::in_buffer(part, layout(form), (m, n), form.output))
+    }
+
+    /// All that belongs to a Y.
+    fn whole_y(&self, slot: u32) -> Result<Buffer, Refusal> {
+        let (_, bytes) = slot_bytes(self.shape);
+        Ok(self.y.part(self.require(slot)? * (bytes + BAND) + BAND, bytes))
+    }
+
+    /// The band before a Y, or behind the last.
+    fn band(&self, at: usize) -> Buffer {
+        let (_, bytes) = slot_bytes(self.shape);
+        self.y.part(at * (bytes + BAND), BAND)
+    }
+}
+
+fn layout(form: Form) -> Layout {
+    match form.column_major {
+        true => Layout::ColumnMajor,
+        false => Layout::RowMajor,
+    }
+}
+
+fn text_of(handle: Handle) -> String {
+    handle.0.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn handle_of(text: &str) -> Option<Handle> {
+    let mut bytes = [0; 64];
+    if text.len() != 128 || !text.is_ascii() {
+        return None;
+    }
+    for (i, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * i..2 * i + 2], 16).ok()?;
+    }
+    Some(Handle(bytes))
+}
+
+/// A contender that was built from A.
+struct Contender {
+    form: Form,
+    built: Box<dyn DeviceBuilt>,
+}
+
+/// A (m x k, on the host), the slots of a case, and what was built.
 pub struct DeviceCase<'a> {
     device: Arc<Device>,
     timer: Timer,
-    monitor: Option<&'a Monitor>,
     a: ArrayView2<'a, f32>,
-    v: ArrayView2<'a, f32>,
-    inputs: Vec<DeviceMatrix>,
-    outputs: Vec<DeviceMatrix>,
-    /// What was built of A, by name, until the platform goes: it serves other V as well.
+    slots: Slots,
     built: HashMap<String, Contender>,
-    /// More than twice the L2.
-    flush: Buffer,
-}
-
-/// An operator, and what it built of A.
-type Contender = (Arc<dyn DeviceOperator>, Arc<dyn DeviceBuilt>);
-
-/// A contender built on the device, and where its V and Y are.
-#[derive(Clone)]
-pub struct BuiltCase {
-    pub built: Arc<dyn DeviceBuilt>,
-    input: usize,
-    output: usize,
 }
 
 impl<'a> DeviceCase<'a> {
-    /// For A (m x k) and V (k x n). `monitor` is asked for the state after each sample.
     pub fn new(
         device: &Arc<Device>,
-        monitor: Option<&'a Monitor>,
         a: ArrayView2<'a, f32>,
-        v: ArrayView2<'a, f32>,
+        slots: Slots,
     ) -> Result<DeviceCase<'a>, CudaError> {
-        let flush = Buffer::new(
-            device,
-            3 * device.info.l2_bytes as usize,
-            "a buffer to empty the L2 with",
-        )?;
-        Ok(DeviceCase {
-            device: device.clone(),
-            timer: Timer::new(device)?,
-            monitor,
-            a,
-            v,
-            inputs: Vec::new(),
-            outputs: Vec::new(),
-            built: HashMap::new(),
-            flush,
-        })
+        let timer = Timer::new(device)?;
+        Ok(DeviceCase { device: device.clone(), timer, a, slots, built: HashMap::new() })
     }
 
-    /// Y (m x n) of what was built of A under that name and `v`, of the shape of V, and the bytes that it holds; `None`
-    /// where nothing was built. Gives the device's memory back that timed calls used.
-    pub fn apply_built(
+    /// Builds a contender from A and returns when that is done, on the device as well. One of that name goes first.
+    pub fn build(
         &mut self,
-        name: &str,
-        v: ArrayView2<'_, f32>,
-    ) -> Result<Option<(Array2<f32>, usize)>, Error> {
-        (self.inputs, self.outputs) = Default::default();
-        let Some((operator, built)) = self.built.get(name) else { return Ok(None) };
-        let v = operator.upload(&self.device, v)?;
-        let mut y = operator.room(&self.device, (self.a.nrows(), v.cols))?;
-        y.poison()?;
-        built.launch(&v, &mut y)?;
-        Ok(Some((built.read(&y)?, built.bytes_held())))
+        operator: Arc<dyn DeviceOperator>,
+    ) -> Result<(&dyn DeviceBuilt, Form), Error> {
+        let form = Form {
+            input: operator.input(),
+            output: operator.output(),
+            column_major: operator.layout() == Layout::ColumnMajor,
+            live_rows_only: operator.live_rows_only(),
+        };
+        let name = operator.name();
+        // Two would hold twice the memory.
+        self.built.remove(&name);
+        let [_, _, n] = self.slots.shape;
+        let built = operator.build(&self.device, self.a, n)?;
+        self.device.synchronize()?;
+        let contender = self.built.entry(name).insert_entry(Contender { form, built });
+        Ok((&*contender.into_mut().built, form))
     }
 
     /// Drops what was built under a name.
     pub fn forget(&mut self, name: &str) {
         self.built.remove(name);
     }
-}
 
-/// The index of the matrix of this kind, made if there is none.
-fn find_or_make(
-    matrices: &mut Vec<DeviceMatrix>,
-    (dtype, layout): (Dtype, Layout),
-    make: impl FnOnce() -> Result<DeviceMatrix, CudaError>,
-) -> Result<usize, CudaError> {
-    let is_it = |there: &DeviceMatrix| (there.dtype, there.layout) == (dtype, layout);
-    match matrices.iter().position(is_it) {
-        Some(index) => Ok(index),
-        None => {
-            matrices.push(make()?);
-            Ok(matrices.len() - 1)
+    /// Queues a call for each slot; without a name, nothing.
+    pub fn hold(&mut self, name: Option<&str>, slots: &[u32]) -> Result<(), Refusal> {
+        let Some(name) = name else {
+            return self.timer.hold(0, &mut |_| Ok(())).map_err(Refusal::machine);
+        };
+        let (contender, mut calls) = calls(&self.built, &self.slots, name, slots)?;
+        let mut launch = |call: usize| {
+            let (v, y) = &mut calls[call];
+            contender.built.launch(v, y).map_err(|error| error.to_string())
+        };
+        self.timer.hold(slots.len(), &mut launch).map_err(Refusal::machine)
+    }
+
+    /// Lets the queued calls go: nanoseconds by the device's clock.
+    pub fn release(&mut self) -> Result<f64, Refusal> {
+        self.timer.release().map_err(Refusal::machine)
+    }
+
+    /// Makes a call for each slot.
+    pub fn run(&mut self, name: &str, slots: &[u32]) -> Result<(), Refusal> {
+        let (contender, mut calls) = calls(&self.built, &self.slots, name, slots)?;
+        for (v, y) in &mut calls {
+            contender.built.launch(v, y)?;
         }
+        self.device.synchronize_all().map_err(Refusal::machine)
     }
 }
 
-impl<'a> DeviceCase<'a> {
-    /// Builds a contender from A and returns when that is done, on the device as well. One of that name goes first.
-    pub fn build(&mut self, operator: &Arc<dyn DeviceOperator>) -> Result<BuiltCase, Error> {
-        let shape = (self.a.nrows(), self.v.ncols());
-        let (input, output) =
-            ((operator.input(), operator.layout()), (operator.output(), operator.layout()));
-        let input =
-            find_or_make(&mut self.inputs, input, || operator.upload(&self.device, self.v))?;
-        let output =
-            find_or_make(&mut self.outputs, output, || operator.room(&self.device, shape))?;
-        // Two would hold twice the memory.
-        self.built.remove(&operator.name());
-        let built: Arc<dyn DeviceBuilt> =
-            operator.build(&self.device, self.a, self.v.ncols())?.into();
-        self.device.synchronize()?;
-        self.built.insert(operator.name(), (operator.clone(), built.clone()));
-        Ok(BuiltCase { built, input, output })
+/// V and Y of a call.
+type Call = (DeviceMatrix, DeviceMatrix);
+
+/// A contender, and its calls.
+fn calls<'a>(
+    built: &'a HashMap<String, Contender>,
+    slots: &Slots,
+    name: &str,
+    at: &[u32],
+) -> Result<(&'a Contender, Vec<Call>), Refusal> {
+    let contender = built.get(name).ok_or_else(|| Refusal::of("not built"))?;
+    let form = contender.form;
+    let call = |&slot: &u32| Ok((slots.v(form, slot)?, slots.y(form, slot)?));
+    Ok((contender, at.iter().map(call).collect::<Result<_, Refusal>>()?))
+}
+
+/// The slots of a case in the process that owns them.
+pub struct Custody {
+    device: Arc<Device>,
+    drawing: Drawing,
+    guard: u32,
+    /// More than twice the L2.
+    flush: Buffer,
+}
+
+impl Custody {
+    /// Bands are made whole.
+    pub fn new(
+        device: &Arc<Device>,
+        slots: &Slots,
+        drawing: Drawing,
+        guard: u32,
+    ) -> Result<Custody, CudaError> {
+        let flush = Buffer::new(
+            device,
+            3 * device.info.l2_bytes as usize,
+            "a buffer to empty the L2 with",
+        )?;
+        let custody = Custody { device: device.clone(), drawing, guard, flush };
+        (0..=slots.count).try_for_each(|at| custody.mend(slots, at))?;
+        Ok(custody)
     }
 
-    /// Makes `v` (k x n) what the next calls multiply.
-    pub fn take(&mut self, v: ArrayView2<'a, f32>) -> Result<(), Error> {
-        self.v = v;
-        self.inputs.iter_mut().try_for_each(|input| input.write(v))?;
+    fn mend(&self, slots: &Slots, at: usize) -> Result<(), CudaError> {
+        slots.band(at).write(&[self.guard; BAND / 4])
+    }
+
+    /// Draws tensors `first`, `first + 1`, ... into V's.
+    pub fn draw(
+        &self,
+        case: &DeviceCase<'_>,
+        form: Form,
+        at: &[u32],
+        first: u64,
+    ) -> Result<(), Refusal> {
+        for (&slot, number) in at.iter().zip(first..) {
+            case.slots.v(form, slot)?.draw(&self.drawing, number)?;
+        }
         Ok(self.device.synchronize()?)
     }
 
-    /// Makes every element of every Y a NaN.
-    pub fn poison(&mut self) -> Result<(), Error> {
-        let poisoned = self.outputs.iter_mut().try_for_each(DeviceMatrix::poison);
-        Ok(poisoned.and_then(|()| self.device.synchronize())?)
+    /// Copies a V to a slot's.
+    pub fn put(
+        &self,
+        case: &DeviceCase<'_>,
+        form: Form,
+        slot: u32,
+        v: ArrayView2<'_, f32>,
+    ) -> Result<(), Refusal> {
+        Ok(case.slots.v(form, slot)?.write(v)?)
     }
 
-    /// Times calls back to back, at most as many as the timer takes.
-    pub fn sample(&mut self, built: &BuiltCase, calls: usize) -> Result<Sample, String> {
-        let (v, y) = (&self.inputs[built.input], &mut self.outputs[built.output]);
-        let span = self
-            .timer
-            .time(calls, &mut || built.built.launch(v, y).map_err(|error| error.to_string()))?;
-        // A state that cannot be had leaves the sample as it is.
-        let state = self.monitor.and_then(|monitor| monitor.state().ok());
-        Ok(Sample { time_ns: span.device_ns, host_ns: Some(span.host_ns), state })
-    }
-
-    /// Makes calls without timing them.
-    pub fn run(&mut self, built: &BuiltCase, calls: usize) -> Result<(), Error> {
-        let (v, y) = (&self.inputs[built.input], &mut self.outputs[built.output]);
-        for _ in 0..calls {
-            built.built.launch(v, y)?;
+    /// Makes every element of Y's a NaN.
+    pub fn poison(&self, case: &DeviceCase<'_>, at: &[u32]) -> Result<(), Refusal> {
+        for &slot in at {
+            // Of floats of any width.
+            case.slots.whole_y(slot)?.fill(0xff)?;
         }
         Ok(self.device.synchronize()?)
     }
 
-    /// Y as a contender's calls left it, or some rows of it.
-    pub fn output(&self, built: &BuiltCase, rows: Option<&[usize]>) -> Result<Array2<f32>, Error> {
-        let y = &self.outputs[built.output];
-        match rows {
-            None => built.built.read(y),
-            Some(rows) => built.built.read_rows(y, rows),
+    /// Elements of V's that are not those of [`Custody::draw`], and whether a band beside the Y's was written, which is
+    /// made whole again.
+    pub fn inspect(
+        &self,
+        case: &DeviceCase<'_>,
+        form: Form,
+        at: &[u32],
+        first: u64,
+    ) -> Result<(u32, bool), Refusal> {
+        let differing = counter(&self.device)?;
+        for (&slot, number) in at.iter().zip(first..) {
+            case.slots.v(form, slot)?.count_differing(&self.drawing, number, &differing)?;
         }
+        let mut count = [0u32];
+        differing.read(&mut count)?;
+        let mut beside = false;
+        for band in 0..=case.slots.count {
+            let is_near = |&slot: &u32| (slot as usize..=slot as usize + 1).contains(&band);
+            if !at.iter().any(is_near) {
+                continue;
+            }
+            let mut words = [0u32; BAND / 4];
+            case.slots.band(band).read(&mut words)?;
+            if words.iter().any(|&word| word != self.guard) {
+                beside = true;
+                self.mend(&case.slots, band)?;
+            }
+        }
+        Ok((count[0], beside))
+    }
+
+    /// Elements of a Y where rows and columns meet, and those columns of its V.
+    pub fn gather(
+        &self,
+        case: &DeviceCase<'_>,
+        form: Form,
+        slot: u32,
+        rows: &[u32],
+        columns: &[u32],
+    ) -> Result<[Array2<f32>; 2], Refusal> {
+        let [m, _, n] = case.slots.shape;
+        let are_there = rows.iter().all(|&row| row == u32::MAX || (row as usize) < m)
+            && columns.iter().all(|&column| (column as usize) < n);
+        if !are_there {
+            return Err(Refusal::of("no such row or column"));
+        }
+        let y = case.slots.y(form, slot)?.gather(Some(rows), columns)?;
+        Ok([y, case.slots.v(form, slot)?.gather(None, columns)?])
+    }
+
+    /// The first rows of a Y, row-major.
+    pub fn whole(
+        &self,
+        case: &DeviceCase<'_>,
+        form: Form,
+        slot: u32,
+        rows: usize,
+        out: &mut [f32],
+    ) -> Result<(), Refusal> {
+        let [m, _, n] = case.slots.shape;
+        let fits = rows <= m && rows.checked_mul(n).is_some_and(|len| len <= out.len());
+        if !fits {
+            return Err(Refusal::of("no room for so many rows"));
+        }
+        let y = case.slots.whole_y(slot)?;
+        let y = DeviceMatrix::in_buffer(y, layout(form), (rows, n), form.output);
+        Ok(y.read_to(&mut out[..rows * n])?)
     }
 
     /// Leaves nothing of A, V and Y in the L2.
-    pub fn flush(&mut self) -> Result<(), Error> {
+    pub fn flush(&mut self) -> Result<(), Refusal> {
         Ok(self.flush.fill(1).and_then(|()| self.device.synchronize())?)
     }
 }

@@ -6,13 +6,12 @@ use contract::arithmetic::Arithmetic;
 use contract::dtype::Dtype;
 use contract::strategy::Strategy;
 use record::baseline::{Kind, Missing};
-use record::device::{DeviceInfo, KernelRecord};
-use record::timings::Sample;
+use record::device::{DeviceInfo, KernelRecord, State};
 
 use crate::baseline::cuda::DeviceRival;
 
 /// Version of the protocol. Both sides are one executable, so that another version is another program.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// A rival that a worker has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,6 +83,9 @@ pub enum Reply {
 }
 
 /// What is asked of a worker with a device.
+///
+/// A case has one owner and a borrower: the custodian takes device memory for the V's and Y's of calls, and the process of
+/// the vendor's libraries opens it. A *slot* is a V and a Y. What lies in a slot is the contender's form of V and Y.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum DeviceRequest {
@@ -95,36 +97,79 @@ pub enum DeviceRequest {
     Kernels,
     /// The vendor's libraries for cases like this.
     Rivals { dtype: Dtype, output: Dtype, arithmetic: Arithmetic },
-    /// Y = A V once, of the three files beside the message: A is m x k, V is k x n, Y is m x n.
-    Apply { m: usize, k: usize, n: usize, contender: DeviceContender },
-    /// Takes A, V's and Y's in, the three files beside the message, and drops those from before. A is m x k; of V
-    /// (k x n) and Y (m x n) there are `slots` each.
-    Load { m: usize, k: usize, n: usize, slots: usize },
-    /// Drops what was loaded.
+    /// Y = A V once, of the three files beside the message: A is m x k, V is k x n, Y is m x n. The V of a number is
+    /// always the same.
+    Apply { m: usize, k: usize, n: usize, v_number: u64, contender: DeviceContender },
+    /// Takes memory for the slots of a case. The three files beside the message are A (m x k), one V (k x n) and one Y
+    /// (`y_len` elements). `guard` stands in the bands between Y's.
+    Load { shape: [usize; 3], slots: usize, y_len: usize, guard: u32, drawing: Drawing },
+    /// Opens the slots that another process has; the file beside the message is A.
+    Borrow { shape: [usize; 3], slots: usize, handles: Handles },
+    /// Drops, or gives back, what was loaded or borrowed.
     Unload,
     /// Builds a contender from A.
     Build { contender: DeviceContender },
     /// Drops what was built of that name.
     Drop { name: String },
-    /// Makes the V of a slot what the next calls multiply.
-    Take { slot: u32 },
-    /// Makes every element of Y a NaN.
-    Poison,
-    /// Times calls back to back.
-    Sample { name: String, calls: usize },
-    /// Makes calls.
-    Run { name: String, calls: usize },
-    /// Writes Y as the contender's calls left it to a slot; only these rows, one after the other, where some are named.
-    Output { name: String, slot: u32, rows: Option<Vec<u32>> },
-    /// Applies what was built of that name, where it was, to the V of a slot, and writes Y to that of a slot. Gives back
-    /// the memory of timed calls.
-    ApplyBuilt { name: String, slot: u32 },
+    /// Draws tensors `first`, `first + 1`, ... of the case's stream into the V's of these slots.
+    Draw { form: Form, slots: Vec<u32>, first: u64 },
+    /// Copies the V beside the message [`DeviceRequest::Load`] to a slot's.
+    Put { form: Form, slot: u32 },
+    /// Makes every element of these slots' Y's a NaN.
+    Poison { slots: Vec<u32> },
+    /// Looks for elements of V's that are not those of [`DeviceRequest::Draw`], and for bands that were written.
+    Inspect { form: Form, slots: Vec<u32>, first: u64 },
+    /// Copies elements of a slot to the Y beside the message [`DeviceRequest::Load`]: where these rows (`u32::MAX`: zeros)
+    /// and columns of Y meet, then these columns of V.
+    Gather { form: Form, slot: u32, rows: Vec<u32>, columns: Vec<u32> },
+    /// The same for the first `rows` rows of Y.
+    Whole { form: Form, slot: u32, rows: usize },
+    /// Queues calls, one for each slot, that begin when [`DeviceRequest::Release`] comes; without a name, calls that do
+    /// nothing.
+    Hold { name: Option<String>, slots: Vec<u32> },
+    /// Lets the queued calls begin, and answers when everything is done.
+    Release,
+    /// Makes calls, one for each slot, and answers when all are done.
+    Run { name: String, slots: Vec<u32> },
     /// Leaves nothing of A, V and Y in the device's L2.
     Flush,
+    /// Clocks, power and temperature now.
+    State,
     /// The counter of the device's energy.
     Energy,
     /// Elements `first`, `first + 1`, ... of a normal tensor as PyTorch draws it, into the file beside the message.
     Normal { seed: u64, first_call: u64, threads: u32, first: usize, count: usize },
+}
+
+/// The stream from which V's are drawn (VERIFY.md sections 1 and 2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Drawing {
+    /// Eight words of the key, little-endian.
+    pub key: [u32; 8],
+    /// The name in manifests.
+    pub values: String,
+    pub dtype: Dtype,
+}
+
+/// How a contender wants V, and leaves Y.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Form {
+    pub input: Dtype,
+    pub output: Dtype,
+    /// Elements of a column lie beside each other, in V and in Y.
+    pub column_major: bool,
+    /// Y's first rows are those of A's live rows, in order, and there are no others.
+    pub live_rows_only: bool,
+}
+
+/// What the memory of a case is opened by, in hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Handles {
+    pub v: String,
+    pub y: String,
 }
 
 /// Who is to be built on a device.
@@ -157,9 +202,23 @@ pub enum DeviceReply {
         reason: String,
         bytes_held: usize,
     },
-    Sampled(Sample),
+    Loaded(Handles),
+    Built {
+        strategy: Strategy,
+        reason: String,
+        bytes_held: usize,
+        form: Form,
+    },
+    /// Elements of V's that are not what was drawn, and whether a band was written.
+    Inspected {
+        differing: u32,
+        beside: bool,
+    },
+    /// Nanoseconds of the calls by the device's clock.
+    Released(f64),
+    State(Option<State>),
     /// Microjoules.
     Energy(u64),
-    /// Nothing was built.
-    NotBuilt,
+    /// It was done, and there is nothing to say.
+    Done,
 }

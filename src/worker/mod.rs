@@ -28,7 +28,8 @@ use std::time::Duration;
 
 use record::baseline::Missing;
 
-pub use device::{RemoteDevice, RemoteMonitor, RemoteOwn};
+pub use device::{Place, RemoteDevice, RemoteMonitor, RemoteOwn};
+pub use device_case::bytes_of_slots;
 pub use distant::Distant;
 pub use process::{Fault, Worker};
 pub use serve::{role, serve};

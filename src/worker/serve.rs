@@ -17,6 +17,7 @@ use crate::backend::cpu::{
     CacheFlush, Isa, float_environment_is_ieee, keep_freed_memory, reset_float_environment,
     with_threads,
 };
+use crate::backend::cuda::CudaError;
 use crate::backend::shared::{MappedInput, MappedOutputs};
 use crate::baseline::{self, Baselines, Host};
 use crate::operator::{Built, Error, Operator, SkipOperator, Staged};
@@ -54,7 +55,7 @@ pub fn serve(host: Host, channel: &Channel) -> Result<(), WireError> {
         other => return Err(WireError::Malformed(format!("{other:?} as the first request"))),
     };
     let mut serving = None;
-    if host == Host::Cuda {
+    if matches!(host, Host::Cuda | Host::CudaLibraries) {
         channel.send(&Reply::Done { changes: 0 }, &[], None)?;
         let served = with_threads(threads, || serve_device::serve(channel));
         return served.map_err(|error| WireError::Malformed(error.to_string()))?;
@@ -81,6 +82,9 @@ pub fn serve(host: Host, channel: &Channel) -> Result<(), WireError> {
     let served = with_threads(threads, || serving.cases());
     served.map_err(|error| WireError::Malformed(error.to_string()))?
 }
+
+/// Bytes of caches, at most: twice as many are taken to empty them.
+const CACHES_MAX: u64 = 16 << 30;
 
 struct Serving<'a> {
     channel: &'a Channel,
@@ -169,6 +173,9 @@ impl Serving<'_> {
                     Ok(Reply::Done { changes: 0 })
                 }
                 Request::Flush { bytes } => {
+                    if bytes > CACHES_MAX {
+                        return Err(Refusal::of("no processor has such caches"));
+                    }
                     self.flush.get_or_init(|| CacheFlush::new(bytes)).flush();
                     Ok(Reply::Done { changes: 0 })
                 }
@@ -244,6 +251,12 @@ impl Refusal {
     }
 }
 
+impl From<CudaError> for Refusal {
+    fn from(error: CudaError) -> Refusal {
+        Refusal::machine(error)
+    }
+}
+
 impl From<Error> for Refusal {
     fn from(error: Error) -> Refusal {
         let refused = matches!(error, Error::Unsupported(_));
@@ -261,16 +274,22 @@ pub(super) struct Files {
 impl Files {
     /// A is m x k; of V (k x n) and Y (m x n) there are `slots` each.
     pub fn new([m, k, n]: [usize; 3], slots: usize, files: Vec<OwnedFd>) -> Result<Files, Refusal> {
-        let size = |sizes: &[usize]| {
-            let product = sizes.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
-            product.ok_or_else(|| Refusal::of("too many elements"))
-        };
-        let files = <[OwnedFd; 3]>::try_from(files);
-        let Ok([a, v, y]) = files else { return Err(Refusal::of("three files are wanted")) };
+        let [a, v, y] = three(files)?;
         Ok(Files {
-            a: MappedInput::new(a, size(&[m, k])?).map_err(Refusal::machine)?,
-            v: MappedInput::new(v, size(&[slots, k, n])?).map_err(Refusal::machine)?,
-            y: MappedOutputs::new(y, slots, size(&[m, n])?).map_err(Refusal::machine)?,
+            a: MappedInput::new(a, product(&[m, k])?).map_err(Refusal::machine)?,
+            v: MappedInput::new(v, product(&[slots, k, n])?).map_err(Refusal::machine)?,
+            y: MappedOutputs::new(y, slots, product(&[m, n])?).map_err(Refusal::machine)?,
         })
     }
+}
+
+/// Exactly three files.
+pub(super) fn three(files: Vec<OwnedFd>) -> Result<[OwnedFd; 3], Refusal> {
+    <[OwnedFd; 3]>::try_from(files).map_err(|_| Refusal::of("three files are wanted"))
+}
+
+/// Elements of so many sizes.
+pub(super) fn product(sizes: &[usize]) -> Result<usize, Refusal> {
+    let product = sizes.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
+    product.ok_or_else(|| Refusal::of("too many elements"))
 }

@@ -1,21 +1,27 @@
 //! The worker that has a device: the driver, our own kernels and the vendor's libraries are opened here.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use ndarray::Array2;
+use ndarray::ArrayViewMut2;
 
-use super::device_case::{BuiltCase, DeviceCase};
-use super::message::{DeviceContender, DeviceReply, DeviceRequest, Reply, Request};
-use super::serve::{Files, Refusal, view};
+use super::device_case::{Custody, DeviceCase, Slots};
+use super::message::{
+    DeviceContender, DeviceReply, DeviceRequest, Drawing, Handles, Reply, Request,
+};
+use super::serve::{Files, Refusal, product, three, view};
 use super::wire::{Channel, WireError};
 use crate::backend::cuda::nvml::Monitor;
-use crate::backend::cuda::{Device, NormalDraw, compiler_version, device_names, torch_normal};
-use crate::backend::shared::MappedOutputs;
+use crate::backend::cuda::{
+    Device, Drawing as Stream, NormalDraw, PinnedOutputs, compiler_version, device_names,
+    torch_normal,
+};
+use crate::backend::shared::{MappedInput, MappedOutputs};
 use crate::baseline::cuda::{DeviceBaselines, device_baselines};
 use crate::operator::{DeviceOperator, OnDevice, Operator, SkipDevice, Staged};
 use crate::panics;
+use contract::inputs::spec::Values;
 
 /// Answers requests until the judge is gone.
 pub(super) fn serve(channel: &Channel) -> Result<(), WireError> {
@@ -34,7 +40,8 @@ pub(super) fn serve(channel: &Channel) -> Result<(), WireError> {
                     capability: opened.compute_capability(),
                     energy: monitor.as_ref().map(|m| m.name.clone()).map_err(Clone::clone),
                 };
-                device = Some(Serving { channel, device: opened, monitor });
+                let staged = RefCell::default();
+                device = Some(Serving { channel, device: opened, monitor, staged });
                 Ok(reply)
             }
             other => Err(Refusal::of(format!("{other:?} before a device"))),
@@ -58,6 +65,8 @@ struct Serving<'a> {
     channel: &'a Channel,
     device: Arc<Device>,
     monitor: Result<Monitor, String>,
+    /// The V of the last [`DeviceRequest::Apply`], as its contender wants it.
+    staged: RefCell<Option<(u64, DeviceContender, Staged)>>,
 }
 
 impl Serving<'_> {
@@ -71,16 +80,24 @@ impl Serving<'_> {
                 self.channel.send(&refusal.reply(), &[], None)?;
                 continue;
             };
-            if let DeviceRequest::Load { m, k, n, slots } = request {
-                match Files::new([m, k, n], slots, files) {
-                    Ok(files) => self.case([m, k, n], files, &mut rivals)?,
-                    Err(refusal) => self.channel.send(&refusal.reply(), &[], None)?,
+            let begun = match request {
+                DeviceRequest::Load { shape: [m, k, n], slots, y_len, guard, drawing } => {
+                    self.load([m, k, n], slots, y_len, guard, &drawing, files)
                 }
-                continue;
+                DeviceRequest::Borrow { shape: [m, k, n], slots, handles } => {
+                    self.borrow([m, k, n], slots, &handles, files)
+                }
+                request => {
+                    let answer = panics::catch(|| self.plain(request, files, &mut rivals));
+                    let answer = answer.unwrap_or_else(|panicked| Err(Refusal::machine(panicked)));
+                    self.channel.send(&reply(answer), &[], None)?;
+                    continue;
+                }
+            };
+            match begun {
+                Ok(begun) => self.case(begun, &mut rivals)?,
+                Err(refusal) => self.channel.send(&refusal.reply(), &[], None)?,
             }
-            let answer = panics::catch(|| self.plain(request, files, &mut rivals));
-            let answer = answer.unwrap_or_else(|panicked| Err(Refusal::machine(panicked)));
-            self.channel.send(&reply(answer), &[], None)?;
         }
     }
 
@@ -99,23 +116,34 @@ impl Serving<'_> {
                 let rivals = available.iter().map(|baseline| baseline.rival.clone()).collect();
                 Ok(DeviceReply::Rivals { rivals, missing: missing.clone() })
             }
-            DeviceRequest::Apply { m, k, n, contender } => {
+            DeviceRequest::Apply { m, k, n, v_number, contender } => {
                 let Files { a, v, mut y } = Files::new([m, k, n], 1, files)?;
                 let operator = self.operator(&contender, rivals)?;
                 let here = OnDevice { operator, device: self.device.clone() };
                 let (a, v) = (view(&a, (m, k))?, view(&v, (k, n))?);
-                let mut staged = Staged::default();
-                here.stage(v, &mut staged, 1)?;
+                let mut last = self.staged.borrow_mut();
+                // Panels of one A have the same V, which is brought here once.
+                if last.as_ref().is_none_or(|last| (last.0, &last.1) != (v_number, &contender)) {
+                    *last = None;
+                    let mut staged = Staged::default();
+                    here.stage(v, &mut staged, 1)?;
+                    *last = Some((v_number, contender, staged));
+                }
+                let (_, _, staged) = last.as_ref().ok_or_else(|| Refusal::of("no V"))?;
                 let built = here.build(a)?;
-                let mut out = Array2::from_elem((m, n), f32::NAN);
-                built.apply(v, &staged, out.view_mut(), 1)?;
-                write(&mut y, 0, &out);
+                let out = ArrayViewMut2::from_shape((m, n), &mut y.get_mut(0)[..m * n]);
+                built.apply(v, staged, out.map_err(Refusal::machine)?, 1)?;
                 let plan = built.plan();
                 Ok(DeviceReply::Applied {
                     strategy: plan.strategy,
                     reason: plan.reason,
                     bytes_held: built.bytes_held(),
                 })
+            }
+            DeviceRequest::State => {
+                // A state that cannot be had leaves a sample as it is.
+                let monitor = self.monitor.as_ref().ok();
+                Ok(DeviceReply::State(monitor.and_then(|monitor| monitor.state().ok())))
             }
             DeviceRequest::Energy => {
                 let monitor = self.monitor.as_ref().map_err(Refusal::machine)?;
@@ -130,9 +158,9 @@ impl Serving<'_> {
                 let draw = NormalDraw { seed, first_call, threads };
                 torch_normal(&self.device, draw, first, out.get_mut(0))
                     .map_err(Refusal::machine)?;
-                Ok(DeviceReply::NotBuilt)
+                Ok(DeviceReply::Done)
             }
-            DeviceRequest::Unload => Ok(DeviceReply::NotBuilt),
+            DeviceRequest::Unload => Ok(DeviceReply::Done),
             other => Err(Refusal::of(format!("{other:?} without a case"))),
         }
     }
@@ -154,30 +182,62 @@ impl Serving<'_> {
         }
     }
 
-    /// Answers requests about one case, until it is unloaded.
-    fn case(
+    /// The memory of a case, taken here.
+    fn load(
         &self,
         [m, k, n]: [usize; 3],
-        files: Files,
-        rivals: &mut DeviceBaselines,
-    ) -> Result<(), WireError> {
-        let Files { a, v, mut y } = files;
-        let slot_of = |slot: u32| {
-            let slot = slot as usize;
-            let v = v.get(slot * k * n..(slot + 1) * k * n);
-            view(v.ok_or_else(|| Refusal::of("no such input"))?, (k, n))
+        slots: usize,
+        y_len: usize,
+        guard: u32,
+        Drawing { key, values, dtype }: &Drawing,
+        files: Vec<OwnedFd>,
+    ) -> Result<Begun, Refusal> {
+        let [a, v, y] = three(files)?;
+        let y = MappedOutputs::new(y, 1, y_len).map_err(Refusal::machine)?;
+        let host = OnHost {
+            v: MappedInput::new(v, product(&[k, n])?).map_err(Refusal::machine)?,
+            y: PinnedOutputs::new(&self.device, y),
         };
+        let a = MappedInput::new(a, product(&[m, k])?).map_err(Refusal::machine)?;
+        // Of sizes that can be multiplied.
+        product(&[slots, m.max(k), n.max(16), 8])?;
+        let values = Values::ALL.into_iter().find(|known| known.name() == values);
+        let values = values.ok_or_else(|| Refusal::of("values of no known kind"))?;
+        self.staged.take();
+        let slots = Slots::new(&self.device, [m, k, n], slots)?;
+        let stream = Stream { key: *key, values, dtype: *dtype };
+        let custody = Custody::new(&self.device, &slots, stream, guard)?;
+        let reply = DeviceReply::Loaded(slots.handles()?);
+        Ok(Begun { shape: [m, k, n], a, slots, custody: Some((custody, host)), reply })
+    }
+
+    /// The memory of a case that another process took.
+    fn borrow(
+        &self,
+        [m, k, n]: [usize; 3],
+        slots: usize,
+        handles: &Handles,
+        files: Vec<OwnedFd>,
+    ) -> Result<Begun, Refusal> {
+        let a = files.into_iter().next().ok_or_else(|| Refusal::of("a file is wanted"))?;
+        let a = MappedInput::new(a, product(&[m, k])?).map_err(Refusal::machine)?;
+        product(&[slots, m.max(k), n.max(16), 8])?;
+        let slots = Slots::open(&self.device, [m, k, n], slots, handles)?;
+        Ok(Begun { shape: [m, k, n], a, slots, custody: None, reply: DeviceReply::Done })
+    }
+
+    /// Answers requests about one case, until it is unloaded.
+    fn case(&self, begun: Begun, rivals: &mut DeviceBaselines) -> Result<(), WireError> {
+        let Begun { shape: [m, k, n], a, slots, mut custody, reply: begun } = begun;
         let begin = || {
             let a = view(&a, (m, k))?;
-            let monitor = self.monitor.as_ref().ok();
-            DeviceCase::new(&self.device, monitor, a, slot_of(0)?).map_err(Refusal::machine)
+            DeviceCase::new(&self.device, a, slots).map_err(Refusal::machine)
         };
         let mut case = match begin() {
             Ok(case) => case,
             Err(refusal) => return self.channel.send(&refusal.reply(), &[], None),
         };
-        self.channel.send(&Reply::Device(DeviceReply::NotBuilt), &[], None)?;
-        let mut built: HashMap<String, BuiltCase> = HashMap::new();
+        self.channel.send(&Reply::Device(begun), &[], None)?;
         loop {
             let (request, files) = self.channel.receive(None)?;
             let Request::Device(request) = request else {
@@ -186,64 +246,31 @@ impl Serving<'_> {
                 continue;
             };
             let is_end = matches!(request, DeviceRequest::Unload);
-            let find = |built: &HashMap<String, BuiltCase>, name: &str| {
-                built.get(name).cloned().ok_or_else(|| Refusal::of("not built"))
-            };
             let answer = panics::catch(|| match request {
                 DeviceRequest::Build { contender } => {
                     let operator = self.operator(&contender, rivals)?;
-                    // Two would hold twice the memory.
-                    built.remove(&operator.name());
-                    let new = case.build(&operator)?;
-                    let (plan, bytes_held) = (new.built.plan(), new.built.bytes_held());
-                    built.insert(operator.name(), new);
+                    let (built, form) = case.build(operator)?;
+                    let (plan, bytes_held) = (built.plan(), built.bytes_held());
                     let (strategy, reason) = (plan.strategy, plan.reason);
-                    Ok(DeviceReply::Applied { strategy, reason, bytes_held })
+                    Ok(DeviceReply::Built { strategy, reason, bytes_held, form })
                 }
                 DeviceRequest::Drop { name } => {
-                    built.remove(&name);
                     case.forget(&name);
-                    Ok(DeviceReply::NotBuilt)
+                    Ok(DeviceReply::Done)
                 }
-                DeviceRequest::Take { slot } => {
-                    case.take(slot_of(slot)?)?;
-                    Ok(DeviceReply::NotBuilt)
+                DeviceRequest::Hold { name, slots } => {
+                    case.hold(name.as_deref(), &slots).map(|()| DeviceReply::Done)
                 }
-                DeviceRequest::Poison => {
-                    case.poison()?;
-                    Ok(DeviceReply::NotBuilt)
+                DeviceRequest::Release => case.release().map(DeviceReply::Released),
+                DeviceRequest::Run { name, slots } => {
+                    case.run(&name, &slots).map(|()| DeviceReply::Done)
                 }
-                DeviceRequest::Sample { name, calls } => {
-                    let sample = case.sample(&find(&built, &name)?, calls);
-                    Ok(DeviceReply::Sampled(sample.map_err(Refusal::machine)?))
-                }
-                DeviceRequest::Run { name, calls } => {
-                    case.run(&find(&built, &name)?, calls)?;
-                    Ok(DeviceReply::NotBuilt)
-                }
-                DeviceRequest::Output { name, slot, rows } => {
-                    let rows: Option<Vec<usize>> =
-                        rows.map(|rows| rows.iter().map(|&row| row as usize).collect());
-                    let out = case.output(&find(&built, &name)?, rows.as_deref())?;
-                    write(&mut y, slot as usize, &out);
-                    Ok(DeviceReply::NotBuilt)
-                }
-                DeviceRequest::ApplyBuilt { name, slot } => {
-                    built.clear();
-                    match case.apply_built(&name, slot_of(slot)?)? {
-                        None => Ok(DeviceReply::NotBuilt),
-                        Some((out, bytes_held)) => {
-                            write(&mut y, 0, &out);
-                            let (strategy, reason) = Default::default();
-                            Ok(DeviceReply::Applied { strategy, reason, bytes_held })
-                        }
+                request => match &mut custody {
+                    Some((custody, host)) if of_custody(&request) => {
+                        keep(&case, custody, host, (k, n), request)
                     }
-                }
-                DeviceRequest::Flush => {
-                    case.flush()?;
-                    Ok(DeviceReply::NotBuilt)
-                }
-                other => self.plain(other, files, rivals),
+                    _ => self.plain(request, files, rivals),
+                },
             });
             let answer = answer.unwrap_or_else(|panicked| Err(Refusal::machine(panicked)));
             self.channel.send(&reply(answer), &[], None)?;
@@ -254,11 +281,64 @@ impl Serving<'_> {
     }
 }
 
-/// Writes the rows of `out` to the front of a slot, which holds as many.
-fn write(y: &mut MappedOutputs, slot: usize, out: &Array2<f32>) {
-    let to = y.get_mut(slot);
-    match out.as_slice() {
-        Some(values) => to[..values.len()].copy_from_slice(values),
-        None => to.iter_mut().zip(out).for_each(|(to, &from)| *to = from),
+/// A case whose memory is there.
+struct Begun {
+    shape: [usize; 3],
+    a: MappedInput,
+    slots: Slots,
+    /// Where the memory is this process's.
+    custody: Option<(Custody, OnHost)>,
+    reply: DeviceReply,
+}
+
+/// A V that the judge writes and a Y that it reads.
+struct OnHost {
+    v: MappedInput,
+    y: PinnedOutputs,
+}
+
+/// Whether a request is about slots, for the process that owns them.
+fn of_custody(request: &DeviceRequest) -> bool {
+    use DeviceRequest as R;
+    match request {
+        R::Draw { .. } | R::Put { .. } | R::Poison { .. } | R::Inspect { .. } => true,
+        R::Gather { .. } | R::Whole { .. } | R::Flush => true,
+        R::Names | R::Open { .. } | R::Kernels | R::Rivals { .. } | R::Apply { .. } => false,
+        R::Load { .. } | R::Borrow { .. } | R::Unload | R::Build { .. } | R::Drop { .. } => false,
+        R::Hold { .. } | R::Release | R::Run { .. } | R::State | R::Energy => false,
+        R::Normal { .. } => false,
     }
+}
+
+/// Does what is asked of the owner of the slots.
+fn keep(
+    case: &DeviceCase<'_>,
+    custody: &mut Custody,
+    host: &mut OnHost,
+    v_shape: (usize, usize),
+    request: DeviceRequest,
+) -> Result<DeviceReply, Refusal> {
+    match request {
+        DeviceRequest::Draw { form, slots, first } => custody.draw(case, form, &slots, first)?,
+        DeviceRequest::Put { form, slot } => {
+            custody.put(case, form, slot, view(&host.v, v_shape)?)?;
+        }
+        DeviceRequest::Poison { slots } => custody.poison(case, &slots)?,
+        DeviceRequest::Inspect { form, slots, first } => {
+            let (differing, beside) = custody.inspect(case, form, &slots, first)?;
+            return Ok(DeviceReply::Inspected { differing, beside });
+        }
+        DeviceRequest::Gather { form, slot, rows, columns } => {
+            let [y, v] = custody.gather(case, form, slot, &rows, &columns)?;
+            let out = host.y.get_mut().get_mut(..y.len() + v.len());
+            let out = out.ok_or_else(|| Refusal::of("no room for so many elements"))?;
+            out.iter_mut().zip(y.iter().chain(&v)).for_each(|(out, &x)| *out = x);
+        }
+        DeviceRequest::Whole { form, slot, rows } => {
+            custody.whole(case, form, slot, rows, host.y.get_mut())?;
+        }
+        DeviceRequest::Flush => custody.flush()?,
+        other => return Err(Refusal::of(format!("{other:?} of the owner of slots"))),
+    }
+    Ok(DeviceReply::Done)
 }

@@ -5,3 +5,4 @@ mod cuda_operator;
 mod cuda_published;
 mod cuda_vectors;
 mod kernels;
+mod timed_call;

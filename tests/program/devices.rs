@@ -54,6 +54,19 @@ fn a_device_that_was_asked_for_and_is_not_there_is_4_before_any_work() {
     }
 }
 
+/// What happens on several is looked at where they are.
+#[test]
+fn all_devices_are_4_where_there_is_none_and_the_words_say_so() {
+    let bench = bench();
+    let ran = run(&bench, &["--device", "all"]);
+    if ran.code == 0 {
+        return println!("not run: there is a device");
+    }
+    assert_eq!((ran.code, ran.stdout.as_str()), (4, ""), "{ran:?}");
+    assert!(ran.stderr.starts_with("error: "), "{}", ran.stderr);
+    assert!(ran.stderr.contains("libcuda") || ran.stderr.contains("no CUDA device"), "{ran:?}");
+}
+
 #[test]
 fn the_cpu_can_be_asked_for_and_nonsense_is_2() {
     let bench = bench();

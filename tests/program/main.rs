@@ -20,6 +20,8 @@ mod hub_program;
 mod interrupted;
 mod junit;
 mod lint;
+#[cfg(target_os = "linux")]
+mod memory;
 mod minilm;
 mod newcomer;
 mod outputs;

@@ -7,7 +7,7 @@ use crate::claims::PublishedInput;
 use crate::derive;
 use crate::run::End;
 use crate::shard::Shard;
-use crate::shared::{NOT_RIGHT, SharedOutputs, VACUOUS};
+use crate::shared::SharedOutputs;
 use crate::{CaseRecord, DeviceRecord, FORMAT, ManifestRecord, Record, RunOptions, ShardRecord};
 
 /// A record and what to call it in messages.
@@ -302,17 +302,7 @@ fn case_differs(one: &CaseRecord, other: &CaseRecord) -> Option<String> {
 /// Refutes cases with one output digest whose weights differ, as a run does that sees them all.
 fn find_shared_outputs(cases: &mut [CaseRecord]) {
     let mut seen = SharedOutputs::default();
-    for case in cases {
-        let Some(reason) = seen.note_record(case) else { continue };
-        // A shard that had several of them named another.
-        case.reasons.retain(|reason| !reason.starts_with(VACUOUS));
-        case.reasons.push(reason);
-        if case.measurement.take().is_some() {
-            case.measurement_reason = Some(NOT_RIGHT.to_owned());
-            case.baselines.clear();
-            case.baselines_missing.clear();
-        }
-    }
+    cases.iter_mut().for_each(|case| seen.refute(case));
 }
 
 /// Each device once, with all kernels that ran on it.

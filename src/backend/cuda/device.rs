@@ -130,6 +130,12 @@ impl Device {
         unsafe { result::stream::synchronize(stream) }.call("cuStreamSynchronize", String::new)
     }
 
+    /// Waits until everything in this process's context is done, on whichever stream it was given.
+    pub fn synchronize_all(&self) -> Result<(), CudaError> {
+        self.stream()?;
+        result::ctx::synchronize().call("cuCtxSynchronize", String::new)
+    }
+
     /// Bytes of device memory that are free, and all of them.
     pub fn memory(&self) -> Result<(usize, usize), CudaError> {
         self.stream()?;

@@ -58,14 +58,40 @@ impl DeviceMatrix {
         dtype: Dtype,
         what: &str,
     ) -> Result<DeviceMatrix, CudaError> {
+        let bytes = DeviceMatrix::bytes(layout, (rows, cols), dtype);
+        let buffer = Buffer::new(device, bytes, &format!("{what}, {rows} x {cols} {dtype}"))?;
+        Ok(DeviceMatrix::in_buffer(buffer, layout, (rows, cols), dtype))
+    }
+
+    /// Elements of a line with what lies before the next one, and lines.
+    fn extent(layout: Layout, (rows, cols): (usize, usize)) -> (usize, usize) {
         let (lines, length) = match layout {
             Layout::RowMajor => (rows, cols),
             Layout::ColumnMajor => (cols, rows),
         };
-        let stride = length.next_multiple_of(ROW_MULTIPLE);
-        let bytes = lines * stride * dtype.size();
-        let buffer = Buffer::new(device, bytes, &format!("{what}, {rows} x {cols} {dtype}"))?;
-        Ok(DeviceMatrix { buffer, rows, cols, stride, dtype, layout })
+        (length.next_multiple_of(ROW_MULTIPLE), lines)
+    }
+
+    /// Bytes of a matrix.
+    pub fn bytes(layout: Layout, shape: (usize, usize), dtype: Dtype) -> usize {
+        let (stride, lines) = DeviceMatrix::extent(layout, shape);
+        stride * lines * dtype.size()
+    }
+
+    /// A matrix of no defined values in memory that is there.
+    ///
+    /// # Panics
+    /// If the buffer has fewer bytes than the matrix.
+    pub fn in_buffer(
+        buffer: Buffer,
+        layout: Layout,
+        (rows, cols): (usize, usize),
+        dtype: Dtype,
+    ) -> DeviceMatrix {
+        let (stride, _) = DeviceMatrix::extent(layout, (rows, cols));
+        let bytes = DeviceMatrix::bytes(layout, (rows, cols), dtype);
+        assert!(bytes <= buffer.bytes(), "the caller sized the buffer");
+        DeviceMatrix { buffer, rows, cols, stride, dtype, layout }
     }
 
     /// A row-major copy of a host matrix whose elements are values of `dtype`.
@@ -145,7 +171,16 @@ impl DeviceMatrix {
     pub fn read(&self) -> Result<Array2<f32>, CudaError> {
         let mut y = Array2::zeros((self.rows, self.cols));
         // Just made, so row-major.
-        let elements = y.as_slice_mut().unwrap_or_default();
+        self.read_to(y.as_slice_mut().unwrap_or_default())?;
+        Ok(y)
+    }
+
+    /// The same to `elements`, of which there are as many.
+    ///
+    /// # Panics
+    /// If there are not.
+    pub fn read_to(&self, elements: &mut [f32]) -> Result<(), CudaError> {
+        assert_eq!(elements.len(), self.rows * self.cols, "the caller knows the shape");
         match self.dtype {
             Dtype::F32 if self.layout == Layout::RowMajor && self.stride == self.cols => {
                 self.buffer.read(elements)?;
@@ -158,32 +193,7 @@ impl DeviceMatrix {
                 self.read_widened(elements, |x: u16| f32::from_bits(u32::from(x) << 16))?
             }
         }
-        Ok(y)
-    }
-
-    /// Copies some rows of a row-major matrix to the host, after all work given before.
-    ///
-    /// # Panics
-    /// If it is column-major, or has no such row.
-    pub fn read_rows(&self, rows: &[usize]) -> Result<Array2<f32>, CudaError> {
-        assert_eq!(self.layout, Layout::RowMajor, "the caller knows the layout");
-        let mut out = Array2::zeros((rows.len(), self.cols));
-        let line_bytes = self.stride * self.dtype.size();
-        let mut line = vec![0u8; self.cols * self.dtype.size()];
-        for (&row, mut out) in rows.iter().zip(out.rows_mut()) {
-            assert!(row < self.rows, "row {row} of {}", self.rows);
-            self.buffer.read_from(row * line_bytes, &mut line)?;
-            let size = self.dtype.size();
-            for (out, bytes) in out.iter_mut().zip(line.chunks_exact(size)) {
-                *out = match (self.dtype, bytes) {
-                    (Dtype::F32, &[a, b, c, d]) => f32::from_le_bytes([a, b, c, d]),
-                    (Dtype::F16, &[a, b]) => half::f16::from_le_bytes([a, b]).to_f32(),
-                    (Dtype::Bf16, &[a, b]) => half::bf16::from_le_bytes([a, b]).to_f32(),
-                    _ => unreachable!("chunks are as long as an element"),
-                };
-            }
-        }
-        Ok(out)
+        Ok(())
     }
 
     /// `elements` is row-major and has no padding.

@@ -1,4 +1,5 @@
-//! Device memory: taken and freed in stream order, filled from and read into host slices.
+//! Device memory: taken and freed in stream order, filled from and read into host slices. Memory that another process is
+//! to have is taken and freed at once, and parts of it are buffers too.
 
 use std::sync::Arc;
 
@@ -6,13 +7,34 @@ use cudarc::driver::{result, sys};
 
 use super::device::Device;
 use super::error::{Call, CudaError};
+use crate::backend::shared::MappedOutputs;
 
 /// Bytes of device memory, 256-byte aligned.
 pub struct Buffer {
     device: Arc<Device>,
     pointer: sys::CUdeviceptr,
     bytes: usize,
+    origin: Origin,
 }
+
+/// Where a buffer's memory comes from, and so where it goes.
+enum Origin {
+    /// The device's pool, in stream order.
+    Pool,
+    /// An allocation of its own, which another process may open.
+    Own,
+    /// Another process's allocation.
+    Opened,
+    /// A part of a buffer, which lives as long.
+    Part { _whole: Arc<Buffer> },
+}
+
+/// What another process opens a buffer's memory by (`CUipcMemHandle`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handle(pub [u8; 64]);
+
+/// Allocations of whole multiples of this lie in no other one's memory, which a handle would open as well.
+const PAGE: usize = 2 << 20;
 
 impl std::fmt::Debug for Buffer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -35,7 +57,61 @@ impl Buffer {
                 format!("{what}, {bytes} bytes{free}")
             },
         )?;
-        Ok(Buffer { device: device.clone(), pointer, bytes })
+        Ok(Buffer { device: device.clone(), pointer, bytes, origin: Origin::Pool })
+    }
+
+    /// Memory that other processes can open, of at least so many bytes, every one of them 0xff. Waits for the device.
+    pub fn to_share(device: &Arc<Device>, bytes: usize, what: &str) -> Result<Buffer, CudaError> {
+        device.stream()?;
+        let bytes = bytes.max(1).next_multiple_of(PAGE);
+        // SAFETY: the device's context is current; freed once, in `drop`.
+        let pointer = unsafe { result::malloc_sync(bytes) }
+            .call("cuMemAlloc", || format!("{what}, {bytes} bytes"))?;
+        let mut buffer = Buffer { device: device.clone(), pointer, bytes, origin: Origin::Own };
+        buffer.fill(0xff)?;
+        device.synchronize()?;
+        Ok(buffer)
+    }
+
+    /// What another process opens this memory by, for a buffer of [`Buffer::to_share`].
+    pub fn handle(&self) -> Result<Handle, CudaError> {
+        self.device.stream()?;
+        let mut handle = sys::CUipcMemHandle { reserved: [0; 64] };
+        // SAFETY: writes one handle; the driver refuses memory that has none.
+        unsafe { sys::cuIpcGetMemHandle(&mut handle, self.pointer) }
+            .result()
+            .call("cuIpcGetMemHandle", || format!("{self:?}"))?;
+        Ok(Handle(handle.reserved.map(|byte| byte as u8)))
+    }
+
+    /// Another process's memory of so many bytes.
+    pub fn open(device: &Arc<Device>, handle: Handle, bytes: usize) -> Result<Buffer, CudaError> {
+        device.stream()?;
+        let bytes = bytes.max(1).next_multiple_of(PAGE);
+        let handle =
+            sys::CUipcMemHandle { reserved: handle.0.map(|byte| byte as std::ffi::c_char) };
+        let flags = sys::CUipcMem_flags::CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS as u32;
+        let mut pointer = 0;
+        // SAFETY: writes one address; closed once, in `drop`.
+        unsafe { sys::cuIpcOpenMemHandle_v2(&mut pointer, handle, flags) }
+            .result()
+            .call("cuIpcOpenMemHandle", || format!("{bytes} bytes of another process"))?;
+        Ok(Buffer { device: device.clone(), pointer, bytes, origin: Origin::Opened })
+    }
+
+    /// So many bytes of a buffer from `first` on, as a buffer of its own.
+    ///
+    /// # Panics
+    /// If they reach beyond it, or do not start at a multiple of 256.
+    pub fn part(self: &Arc<Buffer>, first: usize, bytes: usize) -> Buffer {
+        let is_inside = first.checked_add(bytes).is_some_and(|end| end <= self.bytes);
+        assert!(is_inside && first.is_multiple_of(256), "the caller sized the buffer");
+        Buffer {
+            device: self.device.clone(),
+            pointer: self.pointer + first as u64,
+            bytes,
+            origin: Origin::Part { _whole: self.clone() },
+        }
     }
 
     /// A copy of `values`.
@@ -125,10 +201,56 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if let Ok(stream) = self.device.stream() {
-            // SAFETY: taken in `new`, and freed once, after the work given before. A failure
-            // leaves nothing to be done.
-            let _ = unsafe { result::free_async(self.pointer, stream) };
+        let Ok(stream) = self.device.stream() else { return };
+        // SAFETY: taken or opened once, and given back once, after the work given before. A failure leaves nothing to be
+        // done.
+        let _ = unsafe {
+            match self.origin {
+                Origin::Pool => result::free_async(self.pointer, stream),
+                Origin::Own => {
+                    let _ = self.device.synchronize();
+                    result::free_sync(self.pointer)
+                }
+                Origin::Opened => {
+                    let _ = self.device.synchronize();
+                    sys::cuIpcCloseMemHandle(self.pointer).result()
+                }
+                Origin::Part { .. } => Ok(()),
+            }
+        };
+    }
+}
+
+/// Shared outputs that a device copies to at full speed, where the driver takes the memory for that.
+pub struct PinnedOutputs {
+    device: Arc<Device>,
+    outputs: MappedOutputs,
+    is_pinned: bool,
+}
+
+impl PinnedOutputs {
+    pub fn new(device: &Arc<Device>, mut outputs: MappedOutputs) -> PinnedOutputs {
+        let memory = outputs.get_mut(0);
+        // SAFETY: the memory is mapped, and stays so until this is dropped, which gives it back first.
+        let mut pin = || unsafe {
+            sys::cuMemHostRegister_v2(memory.as_mut_ptr().cast(), size_of_val(memory), 0).result()
+        };
+        let is_pinned = device.stream().is_ok() && pin().is_ok();
+        PinnedOutputs { device: device.clone(), outputs, is_pinned }
+    }
+
+    /// The first output, to be written.
+    pub fn get_mut(&mut self) -> &mut [f32] {
+        self.outputs.get_mut(0)
+    }
+}
+
+impl Drop for PinnedOutputs {
+    fn drop(&mut self) {
+        if self.is_pinned && self.device.synchronize().is_ok() {
+            let start = self.outputs.get_mut(0).as_mut_ptr();
+            // SAFETY: registered in `new`, and no copy to it is under way. A failure leaves nothing to be done.
+            let _ = unsafe { sys::cuMemHostUnregister(start.cast()) };
         }
     }
 }

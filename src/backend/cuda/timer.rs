@@ -1,8 +1,7 @@
-//! Device time: events behind a kernel that blocks the stream, beside the host's clock.
+//! Device time: events behind a kernel that holds the stream, so that launching is no part of it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::time::Instant;
 
 use cudarc::driver::{result, sys};
 
@@ -28,15 +27,6 @@ const TIMEOUT_NS: u64 = 2_000_000_000;
 /// Most calls in one span: a stream takes about a thousand launches before the host has to wait, and a
 /// library's call may be several.
 pub const CALLS_MAX: usize = 100;
-
-/// What a number of calls took.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Span {
-    /// Between events around the calls, by the device's clock.
-    pub device_ns: f64,
-    /// From letting go of the stream until the host knew that all was done.
-    pub host_ns: f64,
-}
 
 /// Times what is given to a device's stream.
 pub struct Timer {
@@ -81,27 +71,42 @@ impl Timer {
         unsafe { &*self.flags.add(index) }
     }
 
-    /// Times `calls` calls of `launch`, back to back; at most [`CALLS_MAX`].
-    pub fn time(
+    /// Queues `calls` calls of `launch`, back to back, behind a kernel that holds the stream until
+    /// [`Timer::release`]; at most [`CALLS_MAX`]. Nothing of the calls before is left on the device, and no line of its L2
+    /// is kept there by them.
+    pub fn hold(
         &mut self,
         calls: usize,
-        launch: &mut dyn FnMut() -> Result<(), String>,
-    ) -> Result<Span, String> {
-        let failed = |error: CudaError| error.to_string();
+        launch: &mut dyn FnMut(usize) -> Result<(), String>,
+    ) -> Result<(), String> {
         if calls > CALLS_MAX {
             return Err(format!("{calls} calls in one span, of at most {CALLS_MAX}"));
         }
-        self.device.synchronize().map_err(failed)?;
+        self.let_go();
+        self.device.synchronize().map_err(|error| error.to_string())?;
+        // SAFETY: takes nothing; the device's context is current. Devices without such lines refuse, and need it not.
+        let _ = unsafe { sys::cuCtxResetPersistingL2Cache() };
         self.flag(0).store(0, Ordering::SeqCst);
         self.flag(1).store(0, Ordering::SeqCst);
         let queued = self.queue(calls, launch);
-        let released = Instant::now();
-        // Whatever happened: the stream must not stay blocked.
+        if queued.is_err() {
+            // The stream must not stay blocked.
+            self.let_go();
+            let _ = self.device.synchronize();
+        }
+        queued
+    }
+
+    fn let_go(&self) {
         self.flag(0).store(1, Ordering::SeqCst);
-        let done = self.device.synchronize().map_err(failed);
-        let host_ns = released.elapsed().as_nanos() as f64;
-        queued?;
-        done?;
+    }
+
+    /// Lets go of the stream and waits until the device is done: nanoseconds between events around the calls, by the
+    /// device's clock.
+    pub fn release(&mut self) -> Result<f64, String> {
+        let failed = |error: CudaError| error.to_string();
+        self.let_go();
+        self.device.synchronize_all().map_err(failed)?;
         if self.flag(1).load(Ordering::SeqCst) != 0 {
             return Err(
                 "a call waits for the device: its launch cannot be kept out of its time".into()
@@ -111,13 +116,13 @@ impl Timer {
         let milliseconds = unsafe { result::event::elapsed(self.start, self.end) }
             .call("cuEventElapsedTime", String::new)
             .map_err(failed)?;
-        Ok(Span { device_ns: f64::from(milliseconds) * 1e6, host_ns })
+        Ok(f64::from(milliseconds) * 1e6)
     }
 
     fn queue(
         &self,
         calls: usize,
-        launch: &mut dyn FnMut() -> Result<(), String>,
+        launch: &mut dyn FnMut(usize) -> Result<(), String>,
     ) -> Result<(), String> {
         let failed = |error: CudaError| error.to_string();
         let stream = self.device.stream().map_err(failed)?;
@@ -131,15 +136,14 @@ impl Timer {
                 .map_err(failed)
         };
         record(self.start)?;
-        for _ in 0..calls {
-            launch()?;
-        }
+        (0..calls).try_for_each(launch)?;
         record(self.end)
     }
 }
 
 impl Drop for Timer {
     fn drop(&mut self) {
+        self.let_go();
         let _ = self.device.synchronize();
         // SAFETY: made in `new`, ended once, after all work. A failure leaves nothing to be done.
         unsafe {

@@ -3,7 +3,7 @@
 
 use super::compile::{Cubin, Source, architecture_name, cubin};
 use super::error::CudaError;
-use super::{gemm_chain, generic, spmm, tensor_core, timer, torch_normal};
+use super::{gemm_chain, generic, spmm, tensor_core, timed_call, timer, torch_normal};
 
 /// One kernel under one set of defines.
 #[derive(Clone, Debug)]
@@ -25,6 +25,7 @@ pub fn kernel_variants() -> Vec<Variant> {
         .chain(gemm_chain::kernel_variants())
         .chain(spmm::kernel_variants())
         .chain(tensor_core::kernel_variants())
+        .chain(timed_call::variants())
         .chain(timer::variants())
         .chain(torch_normal::variants())
         .collect()

@@ -30,6 +30,11 @@ impl Stream {
         Stream { origin: ChaCha8Rng::from_seed(Sha256::digest(domain.as_bytes()).into()) }
     }
 
+    /// The key: the SHA-256 of the domain string.
+    pub fn key(&self) -> [u8; 32] {
+        self.origin.get_seed()
+    }
+
     /// Words `first`, `first + 1`, ... until `words` is full.
     pub fn read(&self, first: u64, words: &mut [u32]) {
         let mut rng = self.origin.clone();

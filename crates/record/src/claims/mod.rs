@@ -11,7 +11,6 @@ pub use figure::Figure;
 pub use judged::{ClaimWord, JudgedClaim, PublishedInput, Row, Word, agrees, attained};
 pub use printed::{Printed, Range};
 
-
 use serde::{Deserialize, Serialize};
 
 use contract::digest::Digest;

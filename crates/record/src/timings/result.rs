@@ -197,7 +197,7 @@ impl Timed {
                 Some(roofline) => !is_reduced && roofline.is_impossible(work, time_ns_min),
                 None => noted,
             },
-            clock_disagreement: clock_disagreement(&self.device_samples),
+            clock_disagreement: clock_disagreement(&self.device_samples, self.overhead_ns),
             summary: Summary { discarded: all.len() - kept.len(), ..summary },
         });
     }
@@ -221,8 +221,10 @@ fn kept_ns(samples_ns: &[u64], behind: &[Sample]) -> Vec<u64> {
 
 /// Sets each sample's two times side by side. A single one that is too short by the host's clock
 /// is wrong whatever the others are; a host is often late, so only half of them being too long
-/// says that the device worked outside of the span that it timed.
-fn clock_disagreement(samples: &[Sample]) -> Option<String> {
+/// says that the device worked outside of the span that it timed. The host's time has the way to a
+/// worker and back in it, where there is one.
+fn clock_disagreement(samples: &[Sample], overhead_ns: Option<u64>) -> Option<String> {
+    let overhead_ns = overhead_ns.unwrap_or(0) as f64;
     let both: Vec<(usize, f64, f64)> = samples
         .iter()
         .enumerate()
@@ -241,7 +243,7 @@ fn clock_disagreement(samples: &[Sample]) -> Option<String> {
     }
     let excess: Vec<f64> = both
         .iter()
-        .map(|(_, device_ns, host_ns)| host_ns - (1.0 + HOST_LONG_SHARE) * device_ns)
+        .map(|(_, device_ns, host_ns)| host_ns - overhead_ns - (1.0 + HOST_LONG_SHARE) * device_ns)
         .collect();
     (median(&excess) > HOST_LONG_NS).then(|| {
         let medians = |time: fn(&(usize, f64, f64)) -> f64| {
