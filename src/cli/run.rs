@@ -231,6 +231,10 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
         say(&terminal::claims(record, detail));
         say(&terminal::summary(record, code));
     });
+    if let Some(devices) = &all_devices {
+        // The summary has the time of all cases together.
+        note(&format!("took: {took_s:.1} s on {} devices", devices.len()));
+    }
     if let Some(prediction) = prediction.filter(|_| args.no_measure) {
         note(&format!("took: {}", prediction.beside(took_s, processor_s)));
     }

@@ -454,7 +454,8 @@ fn every_sample_is_poisoned_and_looked_at() {
     want.extend(["skip x 40"; 6]);
     for _ in 0..4 {
         want.extend(sample);
-        want.push("output");
+        // Each call has one.
+        want.extend(["output"; 40]);
     }
     want.extend(["poison", "flush", "skip x 1", "output"]);
     assert_eq!(diary, want);

@@ -147,13 +147,18 @@ impl RemoteDevice {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts a process that is not there. It dies with the calling thread.
+    /// Starts a process that is not there, or that can do nothing more with the device. It dies with the calling thread.
     pub fn revive(&self, place: Place) {
         let mut state = self.lock();
-        let worker = state.worker(place);
-        if worker.fault().is_none() {
+        if ask(state.worker(place), DeviceRequest::Ready, &[]).is_ok() {
             return;
         }
+        if place == Place::Custodian {
+            // The memory that it may have opened is gone.
+            let host = Place::Libraries.host();
+            state.libraries = Slot::of(host, Err(Fault::of(host, "was ended with its device's")));
+        }
+        let worker = state.worker(place);
         *worker = start(place, self.threads);
         let ordinal = self.info.ordinal;
         // Why it cannot be opened is what the next request is told.
@@ -235,7 +240,7 @@ impl RemoteDevice {
         out: &SharedOutputs,
         y: ArrayViewMut2<'_, f32>,
     ) -> Result<(Plan, usize), Error> {
-        let ((m, n), place) = (y.dim(), Place::of(&contender));
+        let ((m, n), place) = (y.dim(), Place::Custodian);
         out.poison(0);
         let (v, v_number) = v;
         let request = DeviceRequest::Apply { m, k, n, v_number, contender };

@@ -93,6 +93,8 @@ pub enum DeviceRequest {
     Names,
     /// Opens one: before anything below.
     Open { ordinal: usize },
+    /// Waits until everything is done on it. After some errors of a kernel a process can do nothing more with a device.
+    Ready,
     /// The kernels that ran on it.
     Kernels,
     /// The vendor's libraries for cases like this.

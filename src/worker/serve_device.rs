@@ -109,6 +109,10 @@ impl Serving<'_> {
         rivals: &mut DeviceBaselines,
     ) -> Result<DeviceReply, Refusal> {
         match request {
+            DeviceRequest::Ready => {
+                self.device.synchronize_all()?;
+                Ok(DeviceReply::Done)
+            }
             DeviceRequest::Kernels => Ok(DeviceReply::Kernels(self.device.kernels_loaded())),
             DeviceRequest::Rivals { dtype, output, arithmetic } => {
                 *rivals = device_baselines(&self.device, dtype, output, arithmetic);
@@ -303,7 +307,9 @@ fn of_custody(request: &DeviceRequest) -> bool {
     match request {
         R::Draw { .. } | R::Put { .. } | R::Poison { .. } | R::Inspect { .. } => true,
         R::Gather { .. } | R::Whole { .. } | R::Flush => true,
-        R::Names | R::Open { .. } | R::Kernels | R::Rivals { .. } | R::Apply { .. } => false,
+        R::Names | R::Open { .. } | R::Ready | R::Kernels | R::Rivals { .. } | R::Apply { .. } => {
+            false
+        }
         R::Load { .. } | R::Borrow { .. } | R::Unload | R::Build { .. } | R::Drop { .. } => false,
         R::Hold { .. } | R::Release | R::Run { .. } | R::State | R::Energy => false,
         R::Normal { .. } => false,
