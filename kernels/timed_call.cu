@@ -9,7 +9,7 @@
 // blocks.
 //
 // Defines: OUT_BF16 or OUT_F16, the type whose values the elements are (round.cuh); STORE_F32, elements are held as
-// binary32 whatever they are.
+// binary32 whatever they are; GATHER, gather_values instead of draw_values.
 //
 // Grid: draw_values    x = ceil(blocks of the stream / blockDim.x), a thread a block of 16 words
 //       gather_values  x = ceil(line_count * column_count / blockDim.x), a thread an element
@@ -51,6 +51,7 @@ __device__ __forceinline__ float widen(output_t x)
 #endif
 }
 
+#if !defined(GATHER)
 __device__ __forceinline__ float value(unsigned int values, unsigned int w0, unsigned int w1)
 {
     switch (values) {
@@ -153,6 +154,7 @@ extern "C" __global__ void draw_values(
         atomicAdd(differing, different);
     }
 }
+#else
 
 extern "C" __global__ void gather_values(
     const stored_t *__restrict__ matrix, unsigned int stride, unsigned int column_major,
@@ -177,3 +179,4 @@ extern "C" __global__ void gather_values(
     out[at] = widen(matrix[from]);
 #endif
 }
+#endif

@@ -12,6 +12,7 @@ use contract::published::Recipe;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use record::claims::PublishedInput;
 use record::manifest::Manifest;
+use record::merge::refute_shared;
 use record::report::{junit, terminal};
 use record::shard::Shard;
 use record::{
@@ -175,7 +176,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
                     (Some(death), _) => died(manifest, case, death),
                     (None, Some(ahead)) => {
                         let (mut audited, used) = ahead.next()?;
-                        auditor.seen.refute(&mut audited);
+                        refute_shared(&mut auditor.seen, &mut audited);
                         used_devices = Some(used);
                         audited
                     }

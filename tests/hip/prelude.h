@@ -65,6 +65,12 @@ __device__ inline unsigned int __float_as_uint(float x) { return __builtin_bit_c
 __device__ inline float __uint_as_float(unsigned int x) { return __builtin_bit_cast(float, x); }
 __device__ inline int __clzll(long long x) { return x == 0 ? 64 : __builtin_clzll((unsigned long long)x); }
 
+__device__ inline int __popc(unsigned int x) { return __builtin_popcount(x); }
+__device__ inline unsigned int atomicAdd(unsigned int *p, unsigned int x)
+{
+    return __atomic_fetch_add(p, x, __ATOMIC_RELAXED);
+}
+
 __device__ inline int min(int a, int b) { return a < b ? a : b; }
 __device__ inline int max(int a, int b) { return a > b ? a : b; }
 

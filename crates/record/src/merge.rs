@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::claims::PublishedInput;
 use crate::derive;
+use crate::exit;
 use crate::run::End;
 use crate::shard::Shard;
-use crate::shared::SharedOutputs;
+use crate::shared::{NOT_RIGHT, SharedOutputs, VACUOUS};
 use crate::{CaseRecord, DeviceRecord, FORMAT, ManifestRecord, Record, RunOptions, ShardRecord};
 
 /// A record and what to call it in messages.
@@ -302,7 +303,23 @@ fn case_differs(one: &CaseRecord, other: &CaseRecord) -> Option<String> {
 /// Refutes cases with one output digest whose weights differ, as a run does that sees them all.
 fn find_shared_outputs(cases: &mut [CaseRecord]) {
     let mut seen = SharedOutputs::default();
-    cases.iter_mut().for_each(|case| seen.refute(case));
+    cases.iter_mut().for_each(|case| refute_shared(&mut seen, case));
+}
+
+/// Notes a case that was audited without the others, and refutes it if another with other weights gave the same output,
+/// as a run does that sees them one after the other.
+pub fn refute_shared(seen: &mut SharedOutputs, case: &mut CaseRecord) {
+    let Some(reason) = seen.note_record(case) else { return };
+    // One that saw some of the others named another.
+    case.reasons.retain(|reason| !reason.starts_with(VACUOUS));
+    case.reasons.push(reason);
+    if case.measurement.take().is_some() {
+        case.measurement_reason = Some(NOT_RIGHT.to_owned());
+        case.baselines.clear();
+        case.baselines_missing.clear();
+    }
+    case.verdict = derive::verdict(case, true);
+    case.exit_code = exit::of_verdict(case.verdict, None);
 }
 
 /// Each device once, with all kernels that ran on it.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use contract::digest::Digest;
 
-use crate::{CaseRecord, derive, exit};
+use crate::CaseRecord;
 
 /// How the reason begins that [`SharedOutputs`] gives.
 pub const VACUOUS: &str = "vacuous output: ";
@@ -33,22 +33,6 @@ impl SharedOutputs {
                 None
             }
         }
-    }
-
-    /// Notes a case that was audited without the others, and refutes it if another with other weights gave the same
-    /// output, as a run does that sees them one after the other.
-    pub fn refute(&mut self, case: &mut CaseRecord) {
-        let Some(reason) = self.note_record(case) else { return };
-        // One that saw some of the others named another.
-        case.reasons.retain(|reason| !reason.starts_with(VACUOUS));
-        case.reasons.push(reason);
-        if case.measurement.take().is_some() {
-            case.measurement_reason = Some(NOT_RIGHT.to_owned());
-            case.baselines.clear();
-            case.baselines_missing.clear();
-        }
-        case.verdict = derive::verdict(case, true);
-        case.exit_code = exit::of_verdict(case.verdict, None);
     }
 
     /// Notes a case of an earlier run, or of another machine's; says so as above.

@@ -35,14 +35,19 @@ pub(super) fn variants() -> impl Iterator<Item = Variant> {
     let mut sets: Vec<_> = forms.map(|(values, stored)| defines(values, stored)).collect();
     sets.sort();
     sets.dedup();
-    sets.into_iter().flat_map(|defines| {
-        [DRAW, GATHER].map(|entry| Variant {
-            source: SOURCE,
-            entry,
-            defines: defines.clone(),
-            capabilities: ANY,
-        })
+    let draw = sets.into_iter().map(|defines| (DRAW, defines));
+    // What is gathered is widened from what it is held as.
+    let gather = all.into_iter().map(|held| (GATHER, gather_defines(held)));
+    draw.chain(gather).map(|(entry, defines)| Variant {
+        source: SOURCE,
+        entry,
+        defines,
+        capabilities: ANY,
     })
+}
+
+fn gather_defines(held: Dtype) -> Vec<String> {
+    output_define(held).into_iter().chain(["GATHER".to_owned()]).collect()
 }
 
 /// A stream of synthetic values (VERIFY.md sections 1 and 2).
@@ -154,7 +159,7 @@ impl DeviceMatrix {
             return Ok(out);
         }
         let device = self.buffer.device();
-        let kernel = Kernel::new(device, SOURCE, &defines(self.dtype, self.dtype), GATHER, 0)?;
+        let kernel = Kernel::new(device, SOURCE, &gather_defines(self.dtype), GATHER, 0)?;
         let lines = rows.map(|rows| Buffer::from_slice(device, rows, "rows")).transpose()?;
         let wanted = Buffer::from_slice(device, columns, "columns")?;
         let gathered = Buffer::new(device, 4 * out.len(), "elements")?;
