@@ -335,7 +335,7 @@ pub fn live_rows(a: ArrayView2<'_, f32>) -> Vec<usize> {
 }
 
 /// Y of `m` rows: the first rows of `product` where `live` says, zeros elsewhere.
-fn place(m: usize, live: &[usize], product: ArrayView2<'_, f32>) -> Array2<f32> {
+pub fn place(m: usize, live: &[usize], product: ArrayView2<'_, f32>) -> Array2<f32> {
     let mut y = Array2::zeros((m, product.ncols()));
     for (&i, row) in live.iter().zip(product.rows()) {
         y.row_mut(i).assign(&row);

@@ -61,12 +61,17 @@ pub struct Ahead {
 }
 
 impl Ahead {
-    /// The record of the next job, which was audited without the others, and the devices that were used so far.
-    pub fn next(&mut self) -> Result<(CaseRecord, Vec<DeviceRecord>), Failure> {
+    /// The devices that were used so far.
+    pub fn devices(&self) -> Vec<DeviceRecord> {
+        self.devices.values().cloned().collect()
+    }
+
+    /// The record of the next job, which was audited without the others.
+    pub fn next(&mut self) -> Result<CaseRecord, Failure> {
         loop {
             if let Some(record) = self.waiting.remove(&self.next) {
                 self.next += 1;
-                return Ok((record, self.devices.values().cloned().collect()));
+                return Ok(record);
             }
             match self.said.recv() {
                 Ok(Said::Found(at, record, device)) => {

@@ -123,23 +123,6 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
             selected.cases().filter(is_new).map(move |case| (case, is_on_device))
         })
         .collect();
-    let jobs: Vec<Job<'_>> = selected
-        .iter()
-        .flat_map(|selected| {
-            let job = |case| Job {
-                manifest: &selected.manifest,
-                case,
-                expected: &selected.expected,
-                expected_file: words::path(&selected.expected_path),
-            };
-            selected.cases().map(job)
-        })
-        .filter(|job| {
-            let key = job.key();
-            let is_dead = running.death_at(&key).is_some();
-            !is_dead && !done.contains(&(key.manifest, key.id))
-        })
-        .collect();
     let prediction = (!args.quiet && !to_do.is_empty()).then(|| {
         let prediction = predict(&to_do, auditor.isa, auditor.threads);
         let measuring = if args.no_measure { "" } else { ", and measuring on top of it" };
@@ -148,8 +131,6 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     });
     let mut repeats = Repeats::default();
     let (started, processor_before_s) = (Instant::now(), processor_s());
-    // Of several, each with cases of its own.
-    let mut used_devices = None;
     let told = running.clone();
     let tell = |mut ahead: Option<&mut Ahead>| -> Result<(), Failure> {
         'cases: for (selected, device) in selected.iter().zip(device_of) {
@@ -175,9 +156,8 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
                 let audited = match (running.death_at(&key), &mut ahead) {
                     (Some(death), _) => died(manifest, case, death),
                     (None, Some(ahead)) => {
-                        let (mut audited, used) = ahead.next()?;
+                        let mut audited = ahead.next()?;
                         refute_shared(&mut auditor.seen, &mut audited);
-                        used_devices = Some(used);
                         audited
                     }
                     (None, None) => {
@@ -195,7 +175,9 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
                     }
                 };
                 say(&terminal::case(&repeats.shown(&audited), width, detail));
-                let used = used_devices.clone().unwrap_or_else(|| devices.records());
+                // Of several, each with cases of its own, or of those of this thread.
+                let used =
+                    ahead.as_ref().map_or_else(|| devices.records(), |ahead| ahead.devices());
                 if !running.push(audited, used) {
                     break 'cases;
                 }
@@ -206,6 +188,23 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     match &all_devices {
         None => tell(None)?,
         Some(ordinals) => {
+            let jobs: Vec<Job<'_>> = selected
+                .iter()
+                .flat_map(|selected| {
+                    let job = |case| Job {
+                        manifest: &selected.manifest,
+                        case,
+                        expected: &selected.expected,
+                        expected_file: words::path(&selected.expected_path),
+                    };
+                    selected.cases().map(job)
+                })
+                .filter(|job| {
+                    let key = job.key();
+                    let is_dead = told.death_at(&key).is_some();
+                    !is_dead && !done.contains(&(key.manifest, key.id))
+                })
+                .collect();
             let threads = (args.resources.threads() / ordinals.len()).max(1);
             let team = Team {
                 ordinals,

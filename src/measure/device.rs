@@ -11,8 +11,8 @@ use super::Clock;
 use super::platform::{Called, Inputs, Part, Platform};
 use super::workers::{Draw, SharedA};
 use crate::backend::cuda::CALLS_MAX;
-use crate::backend::shared::{SharedInput, SharedOutputs};
-use crate::baseline::cuda::live_rows;
+use crate::backend::shared::{BESIDE, SharedInput, SharedOutputs};
+use crate::baseline::cuda::{live_rows, place};
 use crate::operator::Error;
 use crate::worker::message::{DeviceContender, DeviceReply, DeviceRequest, Drawing, Form, Handles};
 use crate::worker::{Place, RemoteDevice, bytes_of_slots};
@@ -58,7 +58,7 @@ pub struct DevicePlatform<'a> {
     device: &'a RemoteDevice,
     shape: [usize; 3],
     /// Rows of A with a non-zero.
-    live: Vec<u32>,
+    live: Vec<usize>,
     /// The case's own V.
     own: ArrayView2<'a, f32>,
     /// For one V that is not drawn on the device.
@@ -125,7 +125,7 @@ impl<'a> DevicePlatform<'a> {
     ) -> Result<DevicePlatform<'a>, String> {
         let ((m, k), n) = (a.shape(), own.ncols());
         let shape = [m, k, n];
-        let live = live_rows(a.view()).into_iter().map(|row| row as u32).collect();
+        let live = live_rows(a.view());
         let v = SharedInput::new(k * n).map_err(words)?;
         // Room for whole outputs, and for elements with their columns of V.
         let y_len = (m * n).max(1 << 16).max(32 * (k + 64));
@@ -203,14 +203,7 @@ impl<'a> DevicePlatform<'a> {
         self.y.poison_front(0, rows * n);
         self.order(Place::Custodian, DeviceRequest::Whole { form, slot, rows })?;
         let y = self.y.read(0, (rows, n)).map_err(words)?;
-        if !form.live_rows_only {
-            return Ok(y);
-        }
-        let mut whole = Array2::zeros((m, n));
-        for (&row, from) in self.live.iter().zip(y.rows()) {
-            whole.row_mut(row as usize).assign(&from);
-        }
-        Ok(whole)
+        Ok(if form.live_rows_only { place(m, &self.live, y.view()) } else { y })
     }
 
     /// Y (m x n) of what was built of A under a name and of `v`, of the shape of V.
@@ -266,9 +259,7 @@ impl<'a> DevicePlatform<'a> {
         let request = DeviceRequest::Inspect { form, slots, first: self.first };
         let found = match self.device.ask(Place::Custodian, request, &[]).map_err(words)? {
             DeviceReply::Inspected { differing: 0, beside: false } => Ok(()),
-            DeviceReply::Inspected { beside: true, .. } => {
-                Err(crate::backend::shared::BESIDE.to_owned())
-            }
+            DeviceReply::Inspected { beside: true, .. } => Err(BESIDE.to_owned()),
             DeviceReply::Inspected { differing, .. } => {
                 Err(format!("it wrote to its input: {differing} elements of V are others"))
             }
@@ -408,14 +399,15 @@ impl Platform for DevicePlatform<'_> {
             let v = Array2::from_shape_vec((k, n), v).map_err(|error| error.to_string())?;
             return Ok(Called { part: Part::Whole, v, y: self.whole(form, slot)? });
         };
-        let place = |&row: &usize| match form.live_rows_only {
-            false => row as u32,
-            true => self.live.binary_search(&(row as u32)).map_or(u32::MAX, |at| at as u32),
+        // The place of a row in the product; a dead one has none.
+        let place_of = |row: &usize| match form.live_rows_only {
+            false => *row as u32,
+            true => self.live.binary_search(row).map_or(u32::MAX, |at| at as u32),
         };
         let request = DeviceRequest::Gather {
             form,
             slot,
-            rows: rows.iter().map(place).collect(),
+            rows: rows.iter().map(place_of).collect(),
             columns: columns.iter().map(|&column| column as u32).collect(),
         };
         let y_len = rows.len() * columns.len();

@@ -1,4 +1,4 @@
-//! A device of a worker, from the judge's side.
+//! A device and the two workers that have it, from the judge's side.
 
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -230,7 +230,8 @@ impl RemoteDevice {
         }
     }
 
-    /// Y = A V once, V being that of a number, by a contender that is built for it, into `y` (m x n). `out` is where the other process writes it.
+    /// Y = A V once, by our own operator, into `y` (m x n); the V of a number is always the same. `out` is where the
+    /// custodian writes Y.
     pub fn apply(
         &self,
         contender: DeviceContender,
@@ -240,17 +241,17 @@ impl RemoteDevice {
         out: &SharedOutputs,
         y: ArrayViewMut2<'_, f32>,
     ) -> Result<(Plan, usize), Error> {
-        let ((m, n), place) = (y.dim(), Place::Custodian);
+        let (m, n) = y.dim();
         out.poison(0);
         let (v, v_number) = v;
         let request = DeviceRequest::Apply { m, k, n, v_number, contender };
-        match self.ask(place, request, &[a.file(), v.file(), out.file()])? {
+        match self.ask(Place::Custodian, request, &[a.file(), v.file(), out.file()])? {
             DeviceReply::Applied { strategy, reason, bytes_held } => {
                 out.read_to(0, y)?;
                 let reason = visible(&reason).into_owned();
                 Ok((Plan { strategy, reason }, bytes_held))
             }
-            other => self.misled(place, &other),
+            other => self.misled(Place::Custodian, &other),
         }
     }
 

@@ -1,4 +1,5 @@
-//! The worker that has a device: the driver, our own kernels and the vendor's libraries are opened here.
+//! A worker that has a device, from its own side: the custodian, with our own kernels and the memory of calls, or the one
+//! that opens this memory and the vendor's libraries.
 
 use std::cell::RefCell;
 use std::os::fd::OwnedFd;

@@ -17,18 +17,9 @@ use sparse_verify::check::tolerance::Tolerance;
 use sparse_verify::operator::{DenseReference, Error, OnDevice, Operator, Staged};
 use sparse_verify::rules::Identifier;
 
-const CHAIN: Arithmetic = Arithmetic::F32Chain(Slices::One);
+use crate::device;
 
-/// The first device, or a line that says that nothing was tested.
-fn device() -> Option<Arc<Device>> {
-    match Device::open(0) {
-        Ok(device) => Some(device),
-        Err(error) => {
-            println!("not run: {}", error.to_string().replace('\n', "; "));
-            None
-        }
-    }
-}
+const CHAIN: Arithmetic = Arithmetic::F32Chain(Slices::One);
 
 /// A stream of words that is the same everywhere.
 struct Words(u64);

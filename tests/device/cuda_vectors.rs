@@ -1,7 +1,6 @@
 //! Whole products of 1024 x 4096 x 512 with difficult values, computed by a device's tensor cores and compared with
 //! the CPU model, element by element.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use contract::arithmetic::tensor_core::{Architecture, Format};
@@ -14,22 +13,11 @@ use sparse_verify::backend::cuda::Device;
 use sparse_verify::operator::DenseReference;
 use sparse_verify::rules::vectors::{VectorFile, implementations, whole};
 
+use crate::device;
+
 const M: usize = 1024;
 const K: usize = 4096;
 const N: usize = 512;
-
-/// Device 0, or `None`, said aloud.
-fn device() -> Option<Arc<Device>> {
-    match Device::open(0) {
-        Ok(device) => Some(device),
-        Err(error) => {
-            // Written past the test harness's capture, so that a plain `cargo test` shows it.
-            use std::io::Write;
-            let _ = writeln!(std::io::stderr(), "not run: whole tensor-core products ({error})");
-            None
-        }
-    }
-}
 
 /// Values of one matrix.
 #[derive(Clone, Copy)]

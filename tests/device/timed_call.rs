@@ -10,17 +10,9 @@ use contract::inputs::Stream;
 use contract::inputs::spec::Values;
 use contract::inputs::synthetic::fill;
 use ndarray::Array2;
-use sparse_verify::backend::cuda::{Buffer, Device, DeviceMatrix, Drawing, Layout, counter};
+use sparse_verify::backend::cuda::{Buffer, DeviceMatrix, Drawing, Layout, counter};
 
-fn device() -> Option<Arc<Device>> {
-    match Device::open(0) {
-        Ok(device) => Some(device),
-        Err(error) => {
-            println!("not run: {}", error.to_string().replace('\n', "; "));
-            None
-        }
-    }
-}
+use crate::device;
 
 /// Of an odd shape, so that neither rows nor blocks of the stream are full.
 const SHAPE: (usize, usize) = (37, 53);

@@ -339,8 +339,7 @@ pub struct CaseTimings {
     pub rounds: usize,
     /// `None` in records of versions that did not note it.
     pub spent: Option<Spent>,
-    /// What the timed calls multiplied; `None` in records that did not note it. On a device the calls of a sample share a
-    /// V, and a round's contenders.
+    /// What the timed calls multiplied; `None` in records that did not note it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inputs: Option<TimedInputs>,
     /// What skips zeros cannot do without.
