@@ -3,6 +3,7 @@
 mod device;
 mod held;
 mod published_inputs;
+mod stranger;
 mod timing;
 
 use record::shared::{NOT_RIGHT, SharedOutputs};
@@ -39,6 +40,7 @@ use record::verdict::Verdict;
 use record::{BitsRecord, CaseRecord, Stopped};
 
 pub use held::HeldInputs;
+pub use stranger::{UnderTest, claims};
 pub use timing::Measuring;
 
 /// How to audit, the same for all cases of a run.
@@ -50,6 +52,8 @@ pub struct Auditor<'a> {
     pub measuring: Option<Measuring>,
     /// Where our own operator runs instead of on the CPU.
     pub device: Option<Arc<RemoteDevice>>,
+    /// The operator under test, where it is not our own.
+    pub stranger: Option<UnderTest>,
     pub weights: crate::weights::Resolver,
     pub operator: &'a OperatorFor,
     pub held: HeldInputs,
@@ -282,12 +286,20 @@ impl Auditor<'_> {
         let operator = self.operator_for(case);
         let reference =
             DenseReference { arithmetic: case.arithmetic, output: case.output, isa: self.isa };
+        let ask = |asked: &bits::Asked<'_>| match &self.stranger {
+            Some(under_test) => under_test.ask(case, &weights, asked, self),
+            None => unreachable!("asked only of a stranger"),
+        };
         let subject = Subject {
             case,
             weights: &weights,
             weights_are_moderate,
             v,
-            maker: returned.map_or(Maker::Operator(&*operator), |r| Maker::Elsewhere(r.outputs)),
+            maker: match (returned, &self.stranger) {
+                (Some(returned), _) => Maker::Elsewhere(returned.outputs),
+                (None, Some(_)) => Maker::Stranger(&ask),
+                (None, None) => Maker::Operator(&*operator),
+            },
             reference: &reference,
             options: bits::Options {
                 threads: self.threads,
@@ -297,7 +309,11 @@ impl Auditor<'_> {
         };
         let bits = bits::run(&subject, progress)?;
         let Subject { v, .. } = subject;
-        let operator_name = returned.map_or_else(|| operator.name(), |r| r.name.to_owned());
+        let operator_name = match (returned, &self.stranger) {
+            (Some(returned), _) => returned.name.to_owned(),
+            (None, Some(under_test)) => under_test.name().to_owned(),
+            (None, None) => operator.name(),
+        };
         Ok(Prepared { weights, v, operator_name, bits })
     }
 
@@ -402,6 +418,7 @@ impl From<CaseError> for Stop {
         let kind = match error {
             CaseError::Refused(_) => Stopped::Refused,
             CaseError::Environment(_) => Stopped::Environment,
+            CaseError::Operator(_) => Stopped::Operator,
         };
         Stop { kind, reason: error.to_string() }
     }

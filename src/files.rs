@@ -110,6 +110,14 @@ pub fn text_of_stranger(path: &Path, bytes_max: u64) -> io::Result<String> {
     read_text(open_regular(path)?, bytes_max)
 }
 
+/// The bytes of a regular file of at most `bytes_max`.
+pub fn bytes(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "not a regular file"));
+    }
+    read_bytes(File::open(path)?, bytes_max)
+}
+
 /// Writes over a file that is there.
 fn in_place(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut file = std::fs::OpenOptions::new().write(true).truncate(true).open(path)?;
@@ -173,12 +181,19 @@ pub fn text(path: &Path, bytes_max: u64) -> io::Result<String> {
 }
 
 fn read_text(file: File, bytes_max: u64) -> io::Result<String> {
-    let refused = |why: String| io::Error::new(ErrorKind::InvalidData, why);
+    let refused = |error: std::string::FromUtf8Error| {
+        io::Error::new(ErrorKind::InvalidData, error.to_string())
+    };
+    String::from_utf8(read_bytes(file, bytes_max)?).map_err(refused)
+}
+
+fn read_bytes(file: File, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     // The limit holds for what grows meanwhile, too.
     file.take(bytes_max + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > bytes_max {
-        return Err(refused(format!("larger than {} MiB", bytes_max >> 20)));
+        let why = format!("larger than {} MiB", bytes_max >> 20);
+        return Err(io::Error::new(ErrorKind::InvalidData, why));
     }
-    String::from_utf8(bytes).map_err(|error| refused(error.to_string()))
+    Ok(bytes)
 }

@@ -51,7 +51,7 @@ impl Measuring {
 }
 
 /// A text that nobody could know: 16 random bytes of the system, in hexadecimal.
-fn random_text() -> String {
+pub(super) fn random_text() -> String {
     use std::fmt::Write as _;
     let mut bytes = [0u8; 16];
     // Asked again after a signal; it gives as many as these at once.
@@ -155,21 +155,31 @@ pub fn measure(
     let a = SharedA::of((case.m, case.k), |rows| weights.rows(rows)).map_err(|e| failed(&e))?;
     let secret = Secret::of(auditor, measuring, case);
     let missing = workers.missing().cloned().collect();
+    let rivals = measure::rivals(workers);
+    // A process for this case and this phase alone, gone at the end of it.
+    if let Some(under_test) = &auditor.stranger {
+        let started = under_test.start(case, threads).map_err(|error| failed(&error))?;
+        workers.hosts.push(started);
+    }
+    let taken = Guest { workers, is_there: auditor.stranger.is_some() };
+    let workers = &mut *taken.workers;
     let measured = with_threads(threads, || {
         let checker = Checker::new(case, a.view(), isa, threads);
-        let subject = Contender {
-            name: (auditor.operator)(case, isa).name(),
-            operator: Remote { host: OWN, wanted: own(case, isa) },
-            kind: None,
-            library: record::tool::NAME.into(),
-            version: record::tool::VERSION.into(),
+        let subject = match &auditor.stranger {
+            None => Contender {
+                name: (auditor.operator)(case, isa).name(),
+                operator: Remote { host: OWN, wanted: own(case, isa) },
+                kind: None,
+                library: record::tool::NAME.into(),
+                version: record::tool::VERSION.into(),
+            },
+            Some(under_test) => under_test.contender(workers.hosts.len() - 1),
         };
         let name = subject.name.clone();
         let mut check = |by: &str, called: &Called| match by == name {
             true => checker.operator(called),
             false => checker.rival(called),
         };
-        let rivals = measure::rivals(workers);
         let instruments = Instruments {
             clock,
             energy: match energy {
@@ -209,6 +219,20 @@ pub fn measure(
         .map_err(|error| failed(&format!("no thread pool: {error}")))?
         .map_err(|error| failed(&error))?;
     Ok(Found { timings, missing })
+}
+
+/// The workers of a run, with a stranger's as the last of them for as long as this is there.
+struct Guest<'a> {
+    workers: &'a mut Workers,
+    is_there: bool,
+}
+
+impl Drop for Guest<'_> {
+    fn drop(&mut self) {
+        if self.is_there {
+            self.workers.hosts.pop();
+        }
+    }
 }
 
 /// The source of the random choices of a case's timed calls: the text from which inputs are drawn, and the number that

@@ -4,6 +4,8 @@ pub mod cpu;
 pub mod csr;
 pub mod cuda;
 mod error;
+pub mod foreign;
+pub mod namespaces;
 pub mod shared;
 
 pub use error::Error;

@@ -67,8 +67,8 @@ pub fn of(host: Host, threads: usize) -> Baselines {
             Ok(library) => all.add_onemkl(library, threads),
             Err(reason) => all.miss(names(host), reason),
         },
-        // Rivals there are of a device and a case.
-        Host::Cuda | Host::CudaLibraries => {}
+        // Rivals there are of a device and a case; a stranger is none.
+        Host::Cuda | Host::CudaLibraries | Host::Stranger => {}
     }
     all
 }
@@ -79,7 +79,7 @@ pub fn names(host: Host) -> &'static [&'static str] {
         Host::Embedded => &["gemm-rs", "compacted-gemm-rs", "csr"],
         Host::OpenBlas => &["openblas", "compacted-openblas"],
         Host::OneMkl => &["onemkl", "compacted-onemkl", "onemkl-csr"],
-        Host::Cuda | Host::CudaLibraries => &[],
+        Host::Cuda | Host::CudaLibraries | Host::Stranger => &[],
     }
 }
 
@@ -95,12 +95,20 @@ pub enum Host {
     Cuda,
     /// NVIDIA's driver, cuBLAS and cuSPARSE.
     CudaLibraries,
+    /// The operator under test, where it is not our own.
+    Stranger,
 }
 
 impl Host {
     /// All hosts; the embedded one comes first.
-    pub const ALL: [Host; 5] =
-        [Host::Embedded, Host::OpenBlas, Host::OneMkl, Host::Cuda, Host::CudaLibraries];
+    pub const ALL: [Host; 6] = [
+        Host::Embedded,
+        Host::OpenBlas,
+        Host::OneMkl,
+        Host::Cuda,
+        Host::CudaLibraries,
+        Host::Stranger,
+    ];
     /// Those whose rivals multiply on the host.
     pub const LIBRARIES: [Host; 3] = [Host::Embedded, Host::OpenBlas, Host::OneMkl];
 
@@ -112,6 +120,7 @@ impl Host {
             Host::OneMkl => "onemkl",
             Host::Cuda => "cuda",
             Host::CudaLibraries => "cuda-libraries",
+            Host::Stranger => "the operator",
         }
     }
 

@@ -36,6 +36,9 @@ pub enum CaseError {
     /// The machine failed.
     #[error("{0}")]
     Environment(String),
+    /// The operator under test gave no outputs.
+    #[error("{0}")]
+    Operator(String),
 }
 
 impl From<SourceError> for CaseError {
@@ -85,6 +88,36 @@ pub enum Maker<'a> {
     Operator(&'a dyn Operator),
     /// Somebody elsewhere.
     Elsewhere(&'a Outputs<'a>),
+    /// A stranger's operator, which is asked for whole outputs.
+    Stranger(&'a Ask<'a>),
+}
+
+/// Asks a stranger's operator.
+pub type Ask<'a> = dyn Fn(&Asked<'_>) -> Result<Answer, CaseError> + Sync + 'a;
+
+/// What a stranger's operator is asked for: A V, and where the perturbation test applies A1 V and A V2.
+pub struct Asked<'a> {
+    pub v: ArrayView2<'a, f32>,
+    /// V2, and the elements in which A1 differs from A.
+    pub perturbed: Option<(&'a Array2<f32>, &'a Perturbation)>,
+}
+
+/// What it gave.
+pub struct Answer {
+    pub y: Whole,
+    pub rebuilt: Option<Whole>,
+    pub shifted: Option<Whole>,
+    /// Promises that it broke, in words.
+    pub broken: Vec<String>,
+}
+
+/// An output that is there whole.
+pub struct Whole(pub Array2<f32>);
+
+impl Rows for Whole {
+    fn rows(&self, rows: Range<usize>) -> Result<Array2<f32>, CaseError> {
+        Ok(self.0.slice(s![rows, ..]).to_owned())
+    }
 }
 
 /// Outputs of a case that were made elsewhere.
@@ -283,6 +316,8 @@ pub fn run(subject: &Subject<'_>, progress: &(dyn Fn(usize) + Sync)) -> Result<B
         }
         _ => None,
     };
+    let (answer, returned);
+    let mut broken = Vec::new();
     let made = match subject.maker {
         Maker::Operator(operator) => {
             let stage = |v| {
@@ -295,6 +330,18 @@ pub fn run(subject: &Subject<'_>, progress: &(dyn Fn(usize) + Sync)) -> Result<B
             Made::Here { operator, staged, shifted }
         }
         Maker::Elsewhere(outputs) => Made::Elsewhere(outputs),
+        Maker::Stranger(ask) => {
+            let perturbed = shifted_v.as_ref().zip(perturbation.as_ref());
+            answer = ask(&Asked { v, perturbed })?;
+            returned = Outputs {
+                y: &answer.y,
+                rebuilt: answer.rebuilt.as_ref().map(|y| y as &dyn Rows),
+                shifted: answer.shifted.as_ref().map(|y| y as &dyn Rows),
+                perturbed: true,
+            };
+            broken.extend(answer.broken.iter().cloned());
+            Made::Elsewhere(&returned)
+        }
     };
 
     let mut hashers = vec![
@@ -391,6 +438,10 @@ pub fn run(subject: &Subject<'_>, progress: &(dyn Fn(usize) + Sync)) -> Result<B
     let bits = Bits { changes: perturbation.map(Arc::new), ..bits };
     Ok(match subject.maker {
         Maker::Operator(_) => bits,
+        Maker::Stranger(_) => {
+            broken.extend(bits.broken);
+            Bits { broken, plan: STRANGE.into(), ..bits }
+        }
         Maker::Elsewhere(outputs) => {
             let missing = [("rebuilt", &bits.rebuilt), ("shifted", &bits.shifted)].into_iter();
             let missing = missing.filter(|(_, hashed)| hashed.is_none()).map(|(name, _)| name);
@@ -400,6 +451,8 @@ pub fn run(subject: &Subject<'_>, progress: &(dyn Fn(usize) + Sync)) -> Result<B
     })
 }
 
+/// The plan of a stranger's operator.
+const STRANGE: &str = "its own";
 /// The plan of outputs that were made elsewhere.
 const ELSEWHERE: &str = "made elsewhere";
 
@@ -416,7 +469,7 @@ impl Maker<'_> {
     /// Whether there is such an output; an operator makes each.
     fn has(self, which: Perturbed) -> bool {
         match (self, which) {
-            (Maker::Operator(_), _) => true,
+            (Maker::Operator(_) | Maker::Stranger(_), _) => true,
             (Maker::Elsewhere(outputs), Perturbed::Rebuilt) => outputs.rebuilt.is_some(),
             (Maker::Elsewhere(outputs), Perturbed::Shifted) => outputs.shifted.is_some(),
         }

@@ -12,6 +12,7 @@ pub mod list;
 pub mod merge;
 pub mod near;
 mod on_all;
+mod operators;
 pub mod pin;
 pub mod recheck;
 mod repeats;
@@ -33,6 +34,7 @@ use crate::operator;
 use crate::weights::Resolver;
 use contract::words::quote;
 use record::exit::Require;
+use record::operator::LAYERS;
 use record::shard::Shard;
 use record::shared::SharedOutputs;
 
@@ -203,6 +205,7 @@ impl Resources {
             nonce: None,
             measuring: None,
             device: None,
+            stranger: None,
             weights: self.resolver(quiet),
             operator: &operator::skip_operator,
             held: HeldInputs::default(),
@@ -260,6 +263,7 @@ fn require() -> impl TypedValueParser<Value = Require> {
         Require::Claims => {
             "And every published claim was judged and holds by its own rule, attained by our operator or not"
         }
+        Require::Isolation => "Every required case's bits, and every layer of isolation around the operator under test",
     };
     let values = Require::ALL.map(|known| PossibleValue::new(known.name()).help(help(known)));
     PossibleValuesParser::new(values).map(|name: String| {
@@ -295,6 +299,15 @@ pub struct RunArgs {
     /// Write a JUnit report here; begun at the start, so that cases that are missing are errors
     #[arg(long, value_name = "PATH")]
     pub junit: Option<PathBuf>,
+    /// The operator under test, by its file or by the name of one in `operators/` [default: the open operator]
+    ///
+    /// Cases are those that its file claims, of those selected. It runs in processes of its own, behind walls that the
+    /// record names; docs/operators.md describes the file.
+    #[arg(long, value_name = "NAME|FILE")]
+    pub operator: Option<String>,
+    /// Leave a layer of isolation out, where a system or a driver does not stand it; the headline says so
+    #[arg(long, value_name = "LAYER", requires = "operator", value_parser = PossibleValuesParser::new(LAYERS.map(|(name, _)| name)))]
+    pub isolation_off: Vec<String>,
     /// Perturb at positions drawn from this text too, which nobody could know beforehand
     #[arg(long, value_name = "TEXT")]
     pub nonce: Option<String>,
@@ -331,6 +344,11 @@ impl RunArgs {
             return Err(Failure::bad_input(
                 "--require measurements asks for what --no-measure leaves out\n\
                  hint: leave --no-measure out, or gate on bits alone with --require bits",
+            ));
+        }
+        if self.gate.require == Require::Isolation && self.operator.is_none() {
+            return Err(Failure::bad_input(
+                "--require isolation is about an operator under test\nhint: name it with --operator",
             ));
         }
         Ok(())

@@ -21,11 +21,12 @@ use record::{
 
 use super::RunArgs;
 use super::device::Devices;
+use super::operators;
 use super::on_all::{self, Ahead, Job, Team};
 use super::repeats::Repeats;
 use super::running::{Places, Running};
 use super::select::{Selected, select};
-use crate::audit::{Auditor, Measuring, Task, blank};
+use crate::audit::{Auditor, Measuring, Task, UnderTest, blank};
 use crate::environment::environment;
 use crate::failure::Failure;
 use crate::interrupt;
@@ -62,6 +63,12 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     places.check()?;
     args.check()?;
     let mut selected = select(&args.selection)?;
+    let stranger = args.operator.as_deref().map(|asked| {
+        let stranger = operators::open(asked, &args.isolation_off)?;
+        operators::keep_claimed(&mut selected, stranger.file())?;
+        Ok::<_, Failure>(stranger)
+    });
+    let stranger = stranger.transpose()?;
     let mut manifests = describe(&selected);
     let all: usize = selected.iter().map(|s| s.chosen.len()).sum();
     if let Some(shard) = args.shard {
@@ -70,7 +77,9 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
             manifest.dealt = Some(selected.cases().map(|case| case.id.clone()).collect());
         }
     }
-    let mut running = Running::begin(&places, fresh(options(args), manifests))?;
+    let mut fresh = fresh(options(args), manifests);
+    fresh.operator = stranger.as_ref().map(|stranger| stranger.record()).transpose()?;
+    let mut running = Running::begin(&places, fresh)?;
     let interrupted = running.clone();
     let _registered =
         interrupt::finish_with(move |signal| interrupted.clone().interrupt(signal.name()));
@@ -80,6 +89,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     let mut auditor = Auditor {
         nonce: args.nonce.clone(),
         measuring: (!args.no_measure).then(|| Measuring::new(args.any_platform)),
+        stranger: stranger.map(UnderTest::new),
         ..args.resources.auditor(args.quiet)
     };
     running.with(|record| {
@@ -99,7 +109,10 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     let all_devices = devices.all()?;
     let device_of: Vec<Option<Arc<RemoteDevice>>> = selected
         .iter()
-        .map(|selected| match selected.chosen.is_empty() || all_devices.is_some() {
+        .map(|selected| match selected.chosen.is_empty()
+            || all_devices.is_some()
+            || auditor.stranger.is_some()
+        {
             true => Ok(None),
             false => devices.for_platform(selected.manifest.platform.as_deref()),
         })
@@ -386,6 +399,7 @@ pub(super) fn fresh(options: RunOptions, manifests: Vec<ManifestRecord>) -> Reco
         started: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
         environment: environment(),
         options,
+        operator: None,
         manifests,
         devices: Vec::new(),
         cases: Vec::new(),

@@ -297,6 +297,13 @@ fn differs(old: &Record, new: &Record) -> Option<String> {
     let names = |record: &Record| -> Vec<String> {
         record.manifests.iter().map(|manifest| manifest.name.clone()).collect()
     };
+    if old.operator != new.operator {
+        let of = |record: &Record| {
+            let operator = record.operator.as_ref();
+            operator.map_or("the open operator".to_owned(), |operator| operator.in_words())
+        };
+        return Some(format!("it is of {}, now it is {}", of(old), of(new)));
+    }
     if names(old) != names(new) {
         let [old, new] = [old, new].map(|record| names(record).join(", "));
         return Some(format!("it is of the manifests {old}, now they are {new}"));

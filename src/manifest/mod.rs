@@ -6,6 +6,7 @@
 mod cases;
 mod claims;
 mod errors;
+pub mod operator;
 mod section;
 mod tree;
 mod walk;
@@ -35,14 +36,19 @@ const ERRORS_MAX: usize = 100;
 
 /// Reads and validates a manifest; all its errors at once.
 pub fn load(path: &Path) -> Result<Manifest, ManifestErrors> {
+    parse(path, &read_file(path, "the manifest")?)
+}
+
+/// The bytes of a file, one more than may be there at most; `what` it is, in words.
+fn read_file(path: &Path, what: &str) -> Result<Vec<u8>, ManifestErrors> {
     let fail = |e: std::io::Error| {
-        ManifestErrors::unreadable(path, format!("failed to read the manifest: {e}"))
+        ManifestErrors::unreadable(path, format!("failed to read {what}: {e}"))
     };
     let mut bytes = Vec::new();
     // The limit also holds for what is no regular file and has no length.
     let file = std::fs::File::open(path).map_err(fail)?;
     file.take(SIZE_MAX + 1).read_to_end(&mut bytes).map_err(fail)?;
-    parse(path, &bytes)
+    Ok(bytes)
 }
 
 /// Validates the bytes of a manifest; `path` gives the name and stands in the messages.

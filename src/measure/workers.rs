@@ -10,6 +10,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::platform::{Called, Inputs, Part, Platform};
 use super::{Clock, Contender};
+use crate::backend::cpu::CacheFlush;
 use crate::backend::shared::{BESIDE, SharedInput, SharedOutputs};
 use crate::worker::message::{Contender as Wanted, Reply, Request};
 use crate::worker::{Hosted, Workers};
@@ -60,6 +61,13 @@ pub struct SharedA {
 }
 
 impl SharedA {
+    /// Changes elements, which every process that has it sees.
+    pub fn change(&mut self, elements: &[((usize, usize), f32)]) {
+        for &((row, column), value) in elements {
+            self.values[row * self.shape.1 + column] = value;
+        }
+    }
+
     /// A of this shape, a panel of rows at a time from `rows`.
     pub fn of<E: std::fmt::Display>(
         (m, k): (usize, usize),
@@ -113,6 +121,8 @@ pub struct WorkerPlatform<'a> {
     cache_bytes: u64,
     next_id: u32,
     changes: u64,
+    /// Of this process, for contenders that are not trusted with it.
+    flush: Option<CacheFlush>,
 }
 
 /// A contender, by the place of its host among the workers.
@@ -172,6 +182,7 @@ impl<'a> WorkerPlatform<'a> {
             cache_bytes,
             next_id: 0,
             changes: 0,
+            flush: None,
         })
     }
 
@@ -185,7 +196,9 @@ impl<'a> WorkerPlatform<'a> {
     }
 
     fn order(&mut self, host: usize, request: &Request) -> Result<(), String> {
-        self.changes += self.workers.hosts[host].order(request, &[], self.limit)?;
+        let hosted = &mut self.workers.hosts[host];
+        let (_, limit) = hosted.limits(self.limit);
+        self.changes += hosted.order(request, &[], limit)?;
         Ok(())
     }
 
@@ -199,6 +212,7 @@ impl<'a> WorkerPlatform<'a> {
             let y = y.map_err(|error| error.to_string())?;
             let files = [self.a.values.file(), self.v.file(), y.file()];
             hosted.order(&Request::Load { m, k, n, slots }, &files, self.limit)?;
+            hosted.freeze();
             self.y[host] = Some(y);
         }
         Ok(hosted)
@@ -219,9 +233,13 @@ impl<'a> WorkerPlatform<'a> {
 
     /// Time of a request by this process's clock, in ns: 1 at least.
     fn timed(&mut self, host: usize, request: &Request) -> Result<u64, String> {
+        self.workers.hosts[host].thaw();
         let start = self.clock.now_ns();
         self.order(host, request)?;
-        Ok((self.clock.now_ns() - start).max(1))
+        let time_ns = (self.clock.now_ns() - start).max(1);
+        // What it has not written by now comes too late, and it sees no V before its request.
+        self.workers.hosts[host].freeze();
+        Ok(time_ns)
     }
 }
 
@@ -246,8 +264,17 @@ impl Platform for WorkerPlatform<'_> {
         self.next_id += 1;
         let request = Request::Build { id, contender: operator.wanted.clone() };
         let hosted = self.load(host)?;
-        match hosted.ask(&request, &[], limit)? {
+        let before = hosted.private_bytes();
+        let (limit, _) = hosted.limits(limit);
+        let answered = hosted.ask(&request, &[], limit)?;
+        let taken = before.zip(hosted.private_bytes());
+        hosted.freeze();
+        match answered {
             Reply::Built { plan, bytes_held } => {
+                // As the kernel sees it, where the word is a stranger's.
+                let bytes_held = taken.map_or(bytes_held, |(before, after)| {
+                    usize::try_from(after.saturating_sub(before)).unwrap_or(usize::MAX)
+                });
                 let plan = contract::words::visible(&plan).to_string();
                 Ok(RemoteBuilt { host, id, plan, bytes_held })
             }
@@ -337,6 +364,11 @@ impl Platform for WorkerPlatform<'_> {
     }
 
     fn flush(&mut self, built: &mut RemoteBuilt) -> Result<(), String> {
+        if self.workers.hosts[built.host].is_strange() {
+            // Not left to it.
+            self.flush.get_or_insert_with(|| CacheFlush::new(self.cache_bytes)).flush();
+            return Ok(());
+        }
         self.order(built.host, &Request::Flush { bytes: self.cache_bytes })
     }
 }

@@ -7,7 +7,9 @@ use contract::dtype::Dtype;
 use contract::strategy::Strategy;
 use record::baseline::{Kind, Missing};
 use record::device::{DeviceInfo, KernelRecord, State};
+use record::operator::Layer;
 
+use super::serve_stranger::Opening;
 use crate::baseline::cuda::DeviceRival;
 
 /// Version of the protocol. Both sides are one executable, so that another version is another program.
@@ -40,6 +42,8 @@ pub enum Contender {
 pub enum Request {
     /// The first message: opens the library of the worker's host, for calls of so many threads.
     Open { version: u32, threads: usize },
+    /// The first message to a stranger's process. It has two replies: [`Reply::Isolated`], and then [`Reply::Opened`].
+    OpenStranger(Opening),
     /// Anything else that only a worker with a device does.
     Device(DeviceRequest),
     /// Maps A, the V's and the Y's, the three files beside the message, and drops the case before. A is m x k; there
@@ -78,6 +82,10 @@ pub enum Reply {
     Failed {
         reason: String,
         refused: bool,
+    },
+    /// The walls of a stranger's process, before anything foreign is there.
+    Isolated {
+        layers: Vec<Layer>,
     },
     Device(DeviceReply),
 }

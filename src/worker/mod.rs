@@ -13,11 +13,14 @@
 mod device;
 mod device_case;
 mod distant;
+mod isolate;
 pub mod message;
 mod process;
 mod serve;
 mod serve_device;
+mod serve_stranger;
 mod slot;
+mod stranger;
 mod wire;
 
 #[cfg(test)]
@@ -34,6 +37,8 @@ pub use distant::Distant;
 pub use process::{Fault, Worker};
 pub use serve::{role, serve};
 use slot::Slot;
+pub use serve_stranger::UNDER_TEST;
+pub use stranger::Stranger;
 pub use wire::Channel;
 
 use crate::baseline::{self, Host};
@@ -53,6 +58,8 @@ pub struct Hosted {
     worker: Slot,
     pub rivals: Vec<Rival>,
     pub missing: Vec<Missing>,
+    /// What more there is of a stranger's process.
+    stranger: Option<stranger::Held>,
 }
 
 /// The workers of a run, one for each host.
@@ -93,7 +100,8 @@ impl Hosted {
         });
         let fault = match opened {
             Ok((worker, Reply::Opened { rivals, missing })) => {
-                return Hosted { host, worker: Slot::of(host, Ok(worker)), rivals, missing };
+                let worker = Slot::of(host, Ok(worker));
+                return Hosted { host, worker, rivals, missing, stranger: None };
             }
             Ok((_, Reply::Failed { reason, .. })) => Fault::of(host, &reason),
             Ok((_, other)) => Fault::of_answer(host, &other),
@@ -103,7 +111,8 @@ impl Hosted {
             .iter()
             .map(|&name| Missing { name: name.into(), reason: format!("not usable: {fault}") })
             .collect();
-        Hosted { host, worker: Slot::of(host, Err(fault)), rivals: Vec::new(), missing }
+        let worker = Slot::of(host, Err(fault));
+        Hosted { host, worker, rivals: Vec::new(), missing, stranger: None }
     }
 
     /// The reason why the worker is not there.
@@ -134,6 +143,38 @@ impl Hosted {
             Reply::Done { changes } => Ok(changes),
             other => Err(self.misled(&other)),
         }
+    }
+
+    /// Times for a build and for the calls of a request; those of a stranger are its file's.
+    pub fn limits(&self, usual: Duration) -> (Duration, Duration) {
+        self.stranger.as_ref().map_or((usual, usual), |held| (held.build_limit, held.apply_limit))
+    }
+
+    /// Whether it is a stranger's.
+    pub fn is_strange(&self) -> bool {
+        self.stranger.is_some()
+    }
+
+    /// Stops a stranger's process after a reply, so that nothing is done before the next request.
+    pub fn freeze(&mut self) {
+        if self.is_strange()
+            && let Some(worker) = self.worker.worker()
+        {
+            worker.freeze();
+        }
+    }
+
+    /// Lets it go on, right before a request.
+    pub fn thaw(&mut self) {
+        if let Some(worker) = self.worker.worker() {
+            worker.thaw();
+        }
+    }
+
+    /// Bytes of memory that a stranger's process has for itself; `None` of others, whose own word is taken.
+    pub fn private_bytes(&mut self) -> Option<u64> {
+        let is_strange = self.is_strange();
+        self.worker.worker().filter(|_| is_strange)?.private_bytes()
     }
 
     /// Ends a worker that answered another question, and gives the words for that.

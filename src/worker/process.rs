@@ -1,5 +1,6 @@
 //! A worker's process, from the judge's side: started, asked, and ended with all that it started.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read as _;
 use std::os::fd::BorrowedFd;
@@ -9,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, WaitOptions};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions};
 
 use super::message::{Reply, Request, VERSION};
 use super::wire::{Channel, WireError};
@@ -79,11 +80,20 @@ pub struct Worker {
     words: Arc<Mutex<Words>>,
     /// Cleared before the process is waited for: its id may be another's after that.
     is_there: Arc<Mutex<bool>>,
+    is_frozen: bool,
 }
 
 impl Worker {
     /// A worker, started. It dies with the calling thread, which therefore must go on to the end of the run.
     pub fn start(host: Host) -> Result<Worker, Fault> {
+        Worker::start_in(host, None)
+    }
+
+    /// The same with nothing in its environment but these variables.
+    pub fn start_in(
+        host: Host,
+        environment: Option<&BTreeMap<String, String>>,
+    ) -> Result<Worker, Fault> {
         let failed =
             |error: &dyn fmt::Display| Fault(format!("no process for {}: {error}", host.name()));
         if !IS_PROGRAM.load(Ordering::Relaxed) {
@@ -95,6 +105,9 @@ impl Worker {
         let (output, input) = std::io::pipe().map_err(|error| failed(&error))?;
         let again = input.try_clone().map_err(|error| failed(&error))?;
         let mut command = Command::new("/proc/self/exe");
+        if let Some(environment) = environment {
+            command.env_clear().envs(environment);
+        }
         command
             .arg0("verify")
             .env(MARK, format!("{} {}", std::process::id(), host.name()))
@@ -106,7 +119,7 @@ impl Worker {
         for name in supervise::VARIABLES {
             command.env_remove(name);
         }
-        if std::env::var_os(SPINNING.0).is_none() {
+        if environment.is_none() && std::env::var_os(SPINNING.0).is_none() {
             command.env(SPINNING.0, SPINNING.1);
         }
         let mut known = started();
@@ -121,6 +134,7 @@ impl Worker {
             channel: own,
             words: Arc::default(),
             is_there: Arc::new(Mutex::new(true)),
+            is_frozen: false,
         };
         let (words, is_there, group) =
             (worker.words.clone(), worker.is_there.clone(), worker.group());
@@ -141,12 +155,57 @@ impl Worker {
         files: &[BorrowedFd<'_>],
         limit: Duration,
     ) -> Result<Reply, Fault> {
-        let sent = self.channel.send(request, files, Some(limit));
-        let answered = sent.and_then(|()| self.channel.receive(Some(limit)));
-        match answered {
+        self.thaw();
+        match self.channel.send(request, files, Some(limit)) {
+            Ok(()) => self.next(limit),
+            Err(error) => Err(self.fault(&error)),
+        }
+    }
+
+    /// The next reply of a request that has several.
+    pub fn next(&mut self, limit: Duration) -> Result<Reply, Fault> {
+        match self.channel.receive(Some(limit)) {
             Ok((reply, _)) => Ok(reply),
             Err(error) => Err(self.fault(&error)),
         }
+    }
+
+    /// Stops all threads of the process, and returns when they stand: what it has not written by then it writes too late.
+    pub fn freeze(&mut self) {
+        const STOPPING: Duration = Duration::from_millis(100);
+        let Some(process) = self.group() else { return };
+        if self.is_frozen || rustix::process::kill_process(process, Signal::STOP).is_err() {
+            return;
+        }
+        // Those that it started, where nothing kept it from that.
+        let _ = rustix::process::kill_process_group(process, Signal::STOP);
+        self.is_frozen = true;
+        let deadline = Instant::now() + STOPPING;
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
+        while matches!(rustix::process::waitid(WaitId::Pid(process), options), Ok(None))
+            && Instant::now() < deadline
+        {
+            std::hint::spin_loop();
+        }
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&mut self) {
+        if !std::mem::take(&mut self.is_frozen) {
+            return;
+        }
+        if let Some(process) = self.group() {
+            let _ = rustix::process::kill_process(process, Signal::CONT);
+            let _ = rustix::process::kill_process_group(process, Signal::CONT);
+        }
+    }
+
+    /// Bytes of memory that the process has for itself, as the kernel counts them: what is shared with others is left out.
+    pub fn private_bytes(&self) -> Option<u64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id())).ok()?;
+        let mut pages = text.split(' ').skip(1).map_while(|pages| pages.parse::<u64>().ok());
+        let (resident, shared) = (pages.next()?, pages.next()?);
+        Some(resident.saturating_sub(shared) * rustix::param::page_size() as u64)
     }
 
     /// The reply to the first request: opens the library of the worker's host.

@@ -11,7 +11,7 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 
 use super::message::{Contender, Reply, Request, Rival, VERSION};
 use super::process::MARK;
-use super::serve_device;
+use super::{serve_device, serve_stranger};
 use super::wire::{Channel, WireError};
 use crate::backend::cpu::{
     CacheFlush, Isa, float_environment_is_ieee, keep_freed_memory, reset_float_environment,
@@ -50,9 +50,10 @@ pub fn role() -> Option<Result<(Host, Channel), String>> {
 /// Answers requests until the judge is gone, or until something fails that is no fault of a contender.
 pub fn serve(host: Host, channel: &Channel) -> Result<(), WireError> {
     keep_freed_memory();
-    let threads = match channel.receive(None)?.0 {
-        Request::Open { version: VERSION, threads } => threads,
-        other => return Err(WireError::Malformed(format!("{other:?} as the first request"))),
+    let (threads, opening) = match (host, channel.receive(None)?.0) {
+        (Host::Stranger, Request::OpenStranger(opening)) => (opening.threads, Some(opening)),
+        (_, Request::Open { version: VERSION, threads }) => (threads, None),
+        (_, other) => return Err(WireError::Malformed(format!("{other:?} as the first request"))),
     };
     let mut serving = None;
     if matches!(host, Host::Cuda | Host::CudaLibraries) {
@@ -61,7 +62,16 @@ pub fn serve(host: Host, channel: &Channel) -> Result<(), WireError> {
         return served.map_err(|error| WireError::Malformed(error.to_string()))?;
     }
     // Libraries are opened before threads are started: some look at the environment only then.
-    let opened = panics::catch(|| baseline::of(host, threads));
+    let opened = match &opening {
+        None => panics::catch(|| baseline::of(host, threads)),
+        Some(opening) => {
+            let opened = serve_stranger::open(opening, channel)?;
+            if opened.available.is_empty() {
+                return Ok(());
+            }
+            Ok(opened)
+        }
+    };
     let reply = match opened {
         Ok(baselines) => {
             let rivals = baselines.available.iter().map(|baseline| Rival {
@@ -179,9 +189,10 @@ impl Serving<'_> {
                     self.flush.get_or_init(|| CacheFlush::new(bytes)).flush();
                     Ok(Reply::Done { changes: 0 })
                 }
-                Request::Open { .. } | Request::Load { .. } | Request::Device(_) => {
-                    Err(Refusal::of("not now"))
-                }
+                Request::Open { .. }
+                | Request::OpenStranger(_)
+                | Request::Load { .. }
+                | Request::Device(_) => Err(Refusal::of("not now")),
             });
             let mut reply = answer
                 .unwrap_or_else(|panicked| Err(Refusal::machine(panicked)))

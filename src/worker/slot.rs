@@ -45,6 +45,11 @@ impl Slot {
         }
     }
 
+    /// The worker, if it is there.
+    pub fn worker(&mut self) -> Option<&mut Worker> {
+        self.worker.as_mut().ok()
+    }
+
     /// Ends a worker that answered another question, and gives the words for that.
     pub fn misled(&mut self, reply: &dyn fmt::Debug) -> Error {
         self.end(Fault::of_answer(self.host, reply))

@@ -39,6 +39,7 @@ const RECORD: &[&str] = &[
     "verdict",
     "exit",
     "baseline",
+    "operator",
     "timings",
     "claims",
     "manifest",

@@ -50,11 +50,14 @@ pub enum Require {
     Measurements,
     /// And every published claim was judged and holds by its own rule, attained by our operator or not
     Claims,
+    /// Every required case's bits are verified, and the operator under test was behind every layer of isolation.
+    Isolation,
 }
 
 impl Require {
-    /// All, in the order in which they ask for more.
-    pub const ALL: [Require; 3] = [Require::Bits, Require::Measurements, Require::Claims];
+    /// All.
+    pub const ALL: [Require; 4] =
+        [Require::Bits, Require::Measurements, Require::Claims, Require::Isolation];
 
     /// The name on the command line and in records.
     pub fn name(self) -> &'static str {
@@ -62,6 +65,7 @@ impl Require {
             Require::Bits => "bits",
             Require::Measurements => "measurements",
             Require::Claims => "claims",
+            Require::Isolation => "isolation",
         }
     }
 }

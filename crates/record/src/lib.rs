@@ -37,6 +37,7 @@ pub mod judge;
 pub mod manifest;
 pub mod merge;
 pub mod numbers;
+pub mod operator;
 pub mod outcome;
 mod read;
 pub mod report;

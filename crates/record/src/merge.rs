@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::claims::PublishedInput;
 use crate::derive;
 use crate::exit;
+use crate::operator::OperatorRecord;
 use crate::run::End;
 use crate::shard::Shard;
 use crate::shared::{NOT_RIGHT, SharedOutputs, VACUOUS};
@@ -156,6 +157,7 @@ pub fn join(parts: &[Part], arguments: Vec<String>) -> Result<Merged, Refusal> {
             isa: one.isa.clone(),
             ..first.record.options.clone()
         },
+        operator: join_operator(parts),
         manifests: first.record.manifests.clone(),
         devices: join_devices(parts),
         cases,
@@ -212,6 +214,14 @@ fn differs(first: &Record, second: &Record) -> Option<String> {
     if let Some((name, one, other)) = options.into_iter().find(|(_, one, other)| one != other) {
         return Some(format!("they have other options: {name} is {one} and {other}"));
     }
+    let under_test = |record: &Record| {
+        let operator = record.operator.as_ref();
+        operator.map_or("the open operator".to_owned(), OperatorRecord::in_words)
+    };
+    if under_test(first) != under_test(second) {
+        let (one, other) = (under_test(first), under_test(second));
+        return Some(format!("one is of {one}, the other of {other}"));
+    }
     let names = |record: &Record| -> Vec<String> {
         record.manifests.iter().map(|manifest| manifest.name.clone()).collect()
     };
@@ -222,6 +232,21 @@ fn differs(first: &Record, second: &Record) -> Option<String> {
     }
     let pairs = first.manifests.iter().zip(&second.manifests);
     pairs.into_iter().find_map(|(one, other)| manifest_differs(one, other))
+}
+
+/// The operator, with those layers of isolation alone that all parts had.
+fn join_operator(parts: &[Part]) -> Option<OperatorRecord> {
+    let mut all = parts.iter().filter_map(|part| part.record.operator.clone());
+    let first = all.next()?;
+    Some(all.fold(first, |mut joined, other| {
+        for layer in &mut joined.isolation {
+            let same = other.isolation.iter().find(|of_other| of_other.name == layer.name);
+            if let Some(worse) = same.filter(|of_other| layer.had && !of_other.had) {
+                *layer = worse.clone();
+            }
+        }
+        joined
+    }))
 }
 
 fn text(option: &Option<String>) -> String {

@@ -103,6 +103,10 @@ pub fn under(record: &Record, strict: bool, require: Require) -> Outcome {
     if require == Require::Claims {
         code = worse(code, of_claims(&record.judged));
     }
+    let lacking = record.operator.as_ref().map(|operator| operator.lacking()).unwrap_or_default();
+    if require == Require::Isolation && (record.operator.is_none() || !lacking.is_empty()) {
+        code = worse(code, NOT_VERIFIED);
+    }
     let refuted = record.cases.iter().filter(|case| case.verdict.refutes()).count();
     let bits = match code {
         _ if refuted > 0 => format!("refuted: {refuted} of {} not right", cases(asked)),
@@ -118,6 +122,12 @@ pub fn under(record: &Record, strict: bool, require: Require) -> Outcome {
     let mut headline = format!("{first}{bits}");
     if let Some(only) = selection(record) {
         headline.push_str(&format!(" ({only})"));
+    }
+    if let Some(operator) = &record.operator {
+        headline.push_str(&format!(", by {}", operator.in_words()));
+        if !lacking.is_empty() {
+            headline.push_str(&format!(", without isolation by {}", lacking.join(", ")));
+        }
     }
     if !record.environment.preloaded.is_empty() {
         let all = record.environment.preloaded.join(", ");
@@ -138,6 +148,9 @@ pub fn selection(record: &Record) -> Option<String> {
         globs.iter().take(GLOBS_MAX).map(|glob| format!("--case '{glob}'")).collect();
     if globs.len() > GLOBS_MAX {
         parts.push(format!("and {} more", globs.len() - GLOBS_MAX));
+    }
+    if let Some(operator) = &record.operator {
+        parts.push(format!("what the operator claims: {}", operator.arithmetics.join(", ")));
     }
     parts.extend(record.options.shard.map(|shard| format!("--shard {shard}")));
     let only_y = record.options.outputs.as_ref().is_some_and(|asked| !asked.perturbed);

@@ -12,6 +12,7 @@ use crate::device::{DeviceInfo, KernelRecord};
 use crate::environment::Environment;
 use crate::exit::{self, Require};
 use crate::manifest::SectionInfo;
+use crate::operator::OperatorRecord;
 use crate::shard::Shard;
 use crate::timings::CaseTimings;
 use crate::verdict::{DigestRow, Verdict};
@@ -41,6 +42,9 @@ pub struct Record {
     pub environment: Environment,
     /// What the run was asked to do.
     pub options: RunOptions,
+    /// The operator under test; `None` of our own, and where none was run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<OperatorRecord>,
     /// The manifests that cases are of.
     pub manifests: Vec<ManifestRecord>,
     /// CUDA devices that cases ran on.
@@ -370,6 +374,8 @@ pub enum Stopped {
     Environment,
     /// The weights are not those that the manifest names.
     OtherWeights,
+    /// The operator under test gave no outputs: its process ended, took too long, or said that it could not.
+    Operator,
 }
 
 impl Stopped {
@@ -377,7 +383,7 @@ impl Stopped {
     pub fn code(self) -> u8 {
         match self {
             Stopped::Refused => exit::BAD_INPUT,
-            Stopped::Unavailable => exit::NOT_VERIFIED,
+            Stopped::Unavailable | Stopped::Operator => exit::NOT_VERIFIED,
             Stopped::Environment => exit::ENVIRONMENT,
             Stopped::OtherWeights => exit::REFUTED,
         }

@@ -27,6 +27,7 @@ pub fn head(record: &Record) -> String {
         started,
         environment,
         options,
+        operator,
         manifests,
         shards,
         cases: _,
@@ -44,6 +45,9 @@ pub fn head(record: &Record) -> String {
     field(&mut text, "started", started, ",\n");
     field(&mut text, "environment", environment, ",\n");
     field(&mut text, "options", options, ",\n");
+    if let Some(operator) = operator {
+        field(&mut text, "operator", operator, ",\n");
+    }
     field(&mut text, "manifests", manifests, ",\n");
     field(&mut text, "shards", shards, ",\n");
     text.push_str(CASES);

@@ -1,0 +1,174 @@
+//! A stranger's operator on one case: asked for its outputs by the same way on which it is timed.
+
+use contract::arithmetic::{Arithmetic, Slices};
+use contract::case::Case;
+use contract::digest::Digest;
+use contract::dtype::Dtype;
+use contract::inputs::Weights;
+use contract::perturbation::Perturbation;
+use ndarray::{Array2, ArrayView2};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use record::operator::OperatorKind;
+
+use super::Auditor;
+use super::timing::{draw, random_text, require_memory};
+use crate::check::bits::{Answer, Asked, CaseError, Whole};
+use crate::manifest::operator::OperatorFile;
+use crate::measure::{self, Contender, Inputs, Part, Platform as _, RealClock, Remote, SharedA, WorkerPlatform};
+use crate::worker::message::Contender as Wanted;
+use crate::worker::{Hosted, Stranger, UNDER_TEST, Workers};
+
+/// An operator under test, and what nobody can know of the calls by which its bits are asked for.
+pub struct UnderTest {
+    stranger: Stranger,
+    /// Drawn for this run.
+    secret: String,
+}
+
+/// Calls of a round, at most: one of them is the case's, the others have V's as timed calls have.
+const CALLS: usize = 4;
+
+impl UnderTest {
+    pub fn new(stranger: Stranger) -> UnderTest {
+        UnderTest { stranger, secret: random_text() }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.stranger.file().name
+    }
+
+    /// A fresh process for one phase of a case.
+    pub fn start(&self, case: &Case, threads: usize) -> Result<Hosted, String> {
+        let [m, k, n] = [case.m, case.k, case.n].map(|size| size as u64);
+        let slots = measure::slots([case.m, case.k, case.n]);
+        let shared = 4 * m * k + 4 * k * n + 4 * m * n + slots.bytes();
+        self.stranger.start(&case.arithmetic.to_string(), threads, shared)
+    }
+
+    /// It as the contender whose speed is in question, in the host of that place.
+    pub fn contender(&self, host: usize) -> Contender<Remote> {
+        let file = self.stranger.file();
+        Contender {
+            name: file.name.clone(),
+            operator: Remote { host, wanted: Wanted::Rival(UNDER_TEST.into()) },
+            kind: None,
+            library: match file.kind {
+                OperatorKind::Library => "a library under test".into(),
+                OperatorKind::Python => "a Python module under test".into(),
+            },
+            version: file.version.clone(),
+        }
+    }
+
+    /// The outputs of a case. The process is asked as in a measurement: from an A in shared memory, by samples of calls,
+    /// each with a V of its own. The case's V is that of one call, drawn here, of the first sample; V2 takes its place in
+    /// the second; in the third V is in another place. Then A is changed where it lies, and built from again.
+    pub fn ask(
+        &self,
+        case: &Case,
+        weights: &Weights,
+        asked: &Asked<'_>,
+        auditor: &Auditor<'_>,
+    ) -> Result<Answer, CaseError> {
+        if case.m == 0 || case.k == 0 || case.n == 0 {
+            return Err(CaseError::Refused("there is nothing to multiply".into()));
+        }
+        require_memory(case).map_err(|reason| {
+            CaseError::Refused(reason.replace("not measured: a timed operator", "an operator under test"))
+        })?;
+        let text = Digest::of(format!("{}\n{}\nbits", self.secret, case.id).as_bytes());
+        let seed = text.0.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let text = text.to_string();
+        let environment = |error: String| CaseError::Environment(error);
+        let operator = |error: String| CaseError::Operator(error);
+
+        let hosted = self.start(case, auditor.threads).map_err(operator)?;
+        let mut workers = Workers { threads: auditor.threads, hosts: vec![hosted] };
+        let mut a = SharedA::of((case.m, case.k), |rows| weights.rows(rows)).map_err(environment)?;
+        let slots = measure::slots([case.m, case.k, case.n]);
+        let calls = CALLS.min(slots.fresh);
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let mut place = || (random.next_u64() % calls as u64) as usize;
+        let (first, again, rebuilt) = (place(), place(), place());
+        // Fresh V's are numbered from behind the ring's on.
+        let number = |round: usize, call: usize| (slots.ring + round * calls + call) as u64;
+        let clock = RealClock::default();
+        let mut broken = Vec::new();
+
+        let v2 = asked.perturbed.map(|(v2, _)| v2);
+        let fill = |own: Option<ArrayView2<'_, f32>>, at: u64, v: &mut [f32]| match own {
+            Some(own) => v.iter_mut().zip(own).for_each(|(to, &from)| *to = from),
+            None => draw(case, &text, at, v),
+        };
+        let wanted = Remote { host: 0, wanted: Wanted::Rival(UNDER_TEST.into()) };
+        let one = |platform: &mut WorkerPlatform<'_>, built: &mut _, call: usize, broken: &mut Vec<String>| {
+            platform.prepare(built, calls).map_err(environment)?;
+            platform.sample(built, Inputs::Fresh, calls).map_err(operator)?;
+            match platform.output(built, call, &Part::Whole) {
+                Ok(called) => Ok::<_, CaseError>(called.y),
+                Err(why) => {
+                    broken.push(format!("operator under test: {why}"));
+                    Ok(Array2::from_elem((case.m, case.n), f32::NAN))
+                }
+            }
+        };
+        let (y, shifted) = {
+            let of = |at: u64| match at {
+                at if at == number(0, first) || at == number(2, again) => Some(asked.v),
+                at if at == number(1, first) => v2.map(|v2| v2.view()),
+                _ => None,
+            };
+            let draw = |at: u64, v: &mut [f32]| fill(of(at), at, v);
+            let mut platform =
+                WorkerPlatform::new(&mut workers, &a, case.n, &draw, seed, &clock, 0).map_err(environment)?;
+            let mut built = platform.build(&wanted).map_err(operator)?;
+            let y = one(&mut platform, &mut built, first, &mut broken)?;
+            let shifted = one(&mut platform, &mut built, first, &mut broken)?;
+            let moved = one(&mut platform, &mut built, again, &mut broken)?;
+            if case.arithmetic.has_bit_contract() {
+                let differs = |(one, other): (&f32, &f32)| one.to_bits() != other.to_bits();
+                if let Some(at) = y.iter().zip(&moved).position(differs) {
+                    let (row, column) = (at / case.n, at % case.n);
+                    broken.push(format!(
+                        "operator under test: the same A and V gave another output the second time, first at (row {row}, \
+                         column {column})"
+                    ));
+                }
+            }
+            platform.drop_built(built);
+            (y, v2.map(|_| shifted))
+        };
+        let rebuilt_y = match asked.perturbed {
+            None => None,
+            Some((_, changes)) => {
+                a.change(&elements(changes));
+                let of = |at: u64| (at == number(0, rebuilt)).then_some(asked.v);
+                let draw = |at: u64, v: &mut [f32]| fill(of(at), at, v);
+                let mut platform = WorkerPlatform::new(&mut workers, &a, case.n, &draw, !seed, &clock, 0)
+                    .map_err(environment)?;
+                let mut built = platform.build(&wanted).map_err(operator)?;
+                Some(one(&mut platform, &mut built, rebuilt, &mut broken)?)
+            }
+        };
+        Ok(Answer { y: Whole(y), rebuilt: rebuilt_y.map(Whole), shifted: shifted.map(Whole), broken })
+    }
+}
+
+/// The elements in which A1 differs from A.
+fn elements(changes: &Perturbation) -> Vec<((usize, usize), f32)> {
+    let live = (changes.live, changes.live_value);
+    std::iter::once(live).chain(changes.revived.map(|place| (place, 1.0))).collect()
+}
+
+/// Whether an operator says that it can do a case.
+pub fn claims(file: &OperatorFile, case: &Case) -> bool {
+    let arithmetic = match case.arithmetic {
+        Arithmetic::Exact => "exact",
+        Arithmetic::Bounded => "bounded",
+        Arithmetic::F32Chain(Slices::One) => "f32-chain",
+        Arithmetic::F32Chain(Slices::Contiguous { .. } | Slices::Dealt { .. }) => "f32-sliced",
+        Arithmetic::TensorCore(_) => "tensor-core",
+    };
+    file.arithmetics.contains(&arithmetic) && file.dtypes.contains(&case.dtype) && case.output == Dtype::F32
+}

@@ -1,0 +1,291 @@
+//! A stranger's operator from the judge's side: its code looked at, its folder made, its process started.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use contract::digest::Digest;
+use contract::words::{self, visible};
+use record::operator::{CodeFile, Layer, OperatorKind, OperatorRecord};
+use tempfile::TempDir;
+
+use super::Hosted;
+use super::isolate::Walls;
+use super::message::{Reply, Request};
+use super::process::{Fault, Worker};
+use super::serve_stranger::Opening;
+use super::slot::Slot;
+use crate::baseline::Host;
+use crate::failure::Failure;
+use crate::files;
+use crate::manifest::operator::OperatorFile;
+
+/// Largest file of code, in bytes.
+const CODE_BYTES_MAX: u64 = 1 << 30;
+/// Time for the walls.
+const WALLS_LIMIT: Duration = Duration::from_secs(30);
+/// Time for code to be opened: what it imports may be much.
+const OPEN_LIMIT: Duration = Duration::from_secs(120);
+/// Addresses beyond memory, inputs and outputs: what libraries reserve and never touch.
+const RESERVED_BYTES: u64 = 64 << 30;
+/// The first id of users that nobody is; the judge's process id is added.
+const USERS: u32 = 1_500_000_000;
+
+/// An operator under test that is not our own, ready to be started.
+pub struct Stranger {
+    file: OperatorFile,
+    /// The code, as its digests were found.
+    code: BTreeMap<String, Vec<u8>>,
+    interpreter: Option<PathBuf>,
+    user: Result<u32, String>,
+    judge: Result<(), String>,
+    /// Names of layers of isolation that are not wanted.
+    off: Vec<String>,
+}
+
+/// What a process of an operator has with it.
+pub(super) struct Held {
+    /// Gone with the process.
+    _folder: TempDir,
+    pub build_limit: Duration,
+    pub apply_limit: Duration,
+}
+
+impl Stranger {
+    /// An operator by its file: its code is read and must have its digests, its interpreter must be there. `off` are
+    /// layers of isolation that are not to be put up.
+    pub fn new(file: OperatorFile, off: Vec<String>) -> Result<Stranger, Failure> {
+        let folder = file.path.parent().unwrap_or(Path::new("")).to_owned();
+        let mut code = BTreeMap::new();
+        for (name, digest) in &file.files {
+            let path = folder.join(name);
+            let shown = words::path(&path);
+            let failed = |error: io::Error| match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::InvalidInput => Failure::bad_input(format!(
+                    "{}: file `{name}`: {error}",
+                    words::path(&file.path)
+                )),
+                _ => Failure::environment(format!("failed to read {shown}: {error}")),
+            };
+            let bytes = files::bytes(&path, CODE_BYTES_MAX).map_err(failed)?;
+            let found = Digest::of(&bytes);
+            if found != *digest {
+                return Err(Failure::bad_input(format!(
+                    "{}: `{name}` is another file than the one named here\n  expected {digest}\n  got      {found}\n\
+                     hint: if you changed it yourself, write the new digest into the operator file",
+                    words::path(&file.path)
+                )));
+            }
+            code.insert(name.clone(), bytes);
+        }
+        let interpreter = match &file.interpreter {
+            None => None,
+            Some(name) => Some(program(name, &folder).ok_or_else(|| {
+                Failure::bad_input(format!(
+                    "{}: the interpreter `{}` is not there\nhint: give its path, or put it on PATH",
+                    words::path(&file.path),
+                    visible(name)
+                ))
+            })?),
+        };
+        let is_off = |layer: &str| off.iter().any(|off| off == layer);
+        let judge = match is_off("judge") {
+            true => Err("switched off".to_owned()),
+            false => rustix::process::set_dumpable_behavior(
+                rustix::process::DumpableBehavior::NotDumpable,
+            )
+            .map_err(|error| error.to_string()),
+        };
+        let user = user(interpreter.as_deref());
+        Ok(Stranger { file, code, interpreter, user, judge, off })
+    }
+
+    pub fn file(&self) -> &OperatorFile {
+        &self.file
+    }
+
+    /// What a record says of it, with the walls that a process of it has here.
+    pub fn record(&self) -> Result<OperatorRecord, Failure> {
+        let file = &self.file;
+        let folder = self.folder().map_err(|error| {
+            Failure::environment(format!("no folder for the operator: {error}"))
+        })?;
+        let opening = self.opening(&folder, "", 1, 0, true);
+        let layers = self.walled(&folder, opening).map(|(_, layers)| layers);
+        let layers = layers.map_err(|fault| Failure::environment(fault.to_string()))?;
+        Ok(OperatorRecord {
+            name: file.name.clone(),
+            version: file.version.clone(),
+            author: file.author.clone(),
+            kind: file.kind,
+            sha256: file.sha256,
+            files: file
+                .files
+                .iter()
+                .map(|(name, sha256)| CodeFile { name: name.clone(), sha256: *sha256 })
+                .collect(),
+            interpreter: self.interpreter.as_ref().map(|path| path.display().to_string()),
+            arithmetics: file.arithmetics.iter().map(|name| (*name).to_owned()).collect(),
+            dtypes: file.dtypes.iter().map(|dtype| dtype.name().to_owned()).collect(),
+            isolation: layers,
+        })
+    }
+
+    /// A process that has opened the operator, for cases of this arithmetic; `shared_bytes` of inputs and outputs will be
+    /// mapped there. It dies with the calling thread.
+    pub fn start(&self, arithmetic: &str, threads: usize, shared_bytes: u64) -> Result<Hosted, String> {
+        let folder = self.folder().map_err(|error| format!("no folder for it: {error}"))?;
+        let opening = self.opening(&folder, arithmetic, threads, shared_bytes, false);
+        let (mut worker, _) = self.walled(&folder, opening).map_err(|fault| fault.to_string())?;
+        let fault = match worker.next(OPEN_LIMIT) {
+            Ok(Reply::Opened { rivals, missing }) => {
+                let worker = Slot::of(Host::Stranger, Ok(worker));
+                let held = Held {
+                    _folder: folder,
+                    build_limit: self.file.build_limit,
+                    apply_limit: self.file.apply_limit,
+                };
+                return Ok(Hosted { host: Host::Stranger, worker, rivals, missing, stranger: Some(held) });
+            }
+            Ok(Reply::Failed { reason, .. }) => {
+                return Err(format!("it cannot be opened: {}", visible(&reason)));
+            }
+            Ok(other) => Fault::of_answer(Host::Stranger, &other),
+            Err(fault) => fault,
+        };
+        Err(fault.to_string())
+    }
+
+    /// A process with its walls, which it names.
+    fn walled(&self, folder: &TempDir, opening: Opening) -> Result<(Worker, Vec<Layer>), Fault> {
+        let environment = self.environment(folder.path(), opening.threads);
+        let mut worker = Worker::start_in(Host::Stranger, Some(&environment))?;
+        match worker.ask(&Request::OpenStranger(opening), &[], WALLS_LIMIT)? {
+            Reply::Isolated { layers } => Ok((worker, layers)),
+            Reply::Failed { reason, .. } => Err(Fault::of(Host::Stranger, &reason)),
+            other => Err(Fault::of_answer(Host::Stranger, &other)),
+        }
+    }
+
+    fn opening(
+        &self,
+        folder: &TempDir,
+        arithmetic: &str,
+        threads: usize,
+        shared_bytes: u64,
+        only_walls: bool,
+    ) -> Opening {
+        let file = &self.file;
+        let walls = Walls {
+            folder: folder.path().to_owned(),
+            reads: file.reads.iter().cloned().chain(self.interpreter_folders()).collect(),
+            user: self.user.clone(),
+            judge: self.judge.clone(),
+            memory_bytes: file.memory_bytes,
+            addresses_bytes: file
+                .memory_bytes
+                .saturating_add(2 * shared_bytes)
+                .saturating_add(RESERVED_BYTES),
+            off: self.off.clone(),
+        };
+        Opening {
+            walls,
+            kind: file.kind,
+            entry: folder.path().join("operator").join(&file.entry),
+            interpreter: self.interpreter.clone(),
+            arithmetic: arithmetic.to_owned(),
+            threads,
+            only_walls,
+        }
+    }
+
+    /// Where an interpreter's own library is: beside it, and beside what its name is a link to.
+    fn interpreter_folders(&self) -> Vec<PathBuf> {
+        let Some(interpreter) = &self.interpreter else { return Vec::new() };
+        let two_up = |path: &Path| path.parent().and_then(Path::parent).map(Path::to_owned);
+        let real = interpreter.canonicalize().ok();
+        [two_up(interpreter), real.as_deref().and_then(two_up)]
+            .into_iter()
+            .flatten()
+            // Never all there is.
+            .filter(|path| path.components().count() > 1)
+            .collect()
+    }
+
+    /// A folder of its own, with HOME and TMPDIR, and the code as its digests were found.
+    fn folder(&self) -> io::Result<TempDir> {
+        let folder = tempfile::Builder::new().prefix("sparse-verify-").tempdir()?;
+        let root = folder.path();
+        let open = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
+        for name in ["home", "tmp", "operator"] {
+            fs::create_dir(root.join(name))?;
+        }
+        for (name, bytes) in &self.code {
+            let path = root.join("operator").join(name);
+            if let Some(parent) = path.parent() {
+                fs::create_dir_all(parent)?;
+            }
+            fs::write(&path, bytes)?;
+            open(&path, 0o555)?;
+        }
+        if let (Ok(id), false) = (&self.user, self.off.iter().any(|off| off == "user")) {
+            for path in [root.to_owned(), root.join("home"), root.join("tmp")] {
+                std::os::unix::fs::chown(&path, Some(*id), Some(*id))?;
+            }
+        }
+        Ok(folder)
+    }
+
+    /// All that its environment holds.
+    fn environment(&self, folder: &Path, threads: usize) -> BTreeMap<String, String> {
+        let threads = threads.to_string();
+        let path = |name: &str| folder.join(name).display().to_string();
+        let mut variables: BTreeMap<String, String> = [
+            ("PATH", "/usr/local/bin:/usr/bin:/bin".to_owned()),
+            ("LANG", "C.UTF-8".to_owned()),
+            ("HOME", path("home")),
+            ("TMPDIR", path("tmp")),
+            ("OMP_NUM_THREADS", threads.clone()),
+            ("OPENBLAS_NUM_THREADS", threads.clone()),
+            ("MKL_NUM_THREADS", threads),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
+        variables.extend(self.file.environment.clone());
+        variables
+    }
+}
+
+/// A program by its path, from the operator file's folder, or by its name on PATH.
+fn program(name: &str, folder: &Path) -> Option<PathBuf> {
+    if name.contains('/') {
+        let path = std::path::absolute(folder.join(name)).ok()?;
+        return path.is_file().then_some(path);
+    }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+/// The user that a process becomes, or why it stays this one.
+fn user(interpreter: Option<&Path>) -> Result<u32, String> {
+    if !rustix::process::geteuid().is_root() {
+        return Err("only root can become another user".into());
+    }
+    let reaches = |path: &Path| {
+        path.ancestors().skip(1).all(|folder| {
+            folder.as_os_str().is_empty()
+                || fs::metadata(folder).is_ok_and(|found| found.permissions().mode() & 0o001 != 0)
+        })
+    };
+    let real = interpreter.map(|path| path.canonicalize().unwrap_or(path.to_owned()));
+    if let Some(path) = interpreter.into_iter().chain(real.as_deref()).find(|path| !reaches(path)) {
+        return Err(format!("another user cannot reach {}", path.display()));
+    }
+    if !reaches(&std::env::temp_dir().join("x")) {
+        return Err("another user cannot reach the folder for temporary files".into());
+    }
+    Ok(USERS + std::process::id() % 500_000_000)
+}
