@@ -6,7 +6,7 @@
  *
  * Tensors are described as DLPack describes them (https://dmlc.github.io/dlpack/latest/c_api.html): `DLTensor` below has
  * the layout of DLPack 1.0, and a program that includes <dlpack/dlpack.h> first uses that. All are dense and row-major:
- * `ndim` is 2, `strides` counts elements and is never NULL. */
+ * `ndim` is 2, `strides` counts elements and is never NULL. m, k and n are at least 1. */
 #ifndef SPARSE_VERIFY_OPERATOR_H
 #define SPARSE_VERIFY_OPERATOR_H
 

@@ -40,7 +40,7 @@ use record::verdict::Verdict;
 use record::{BitsRecord, CaseRecord, Stopped};
 
 pub use held::HeldInputs;
-pub use stranger::{UnderTest, claims};
+pub use stranger::UnderTest;
 pub use timing::Measuring;
 
 /// How to audit, the same for all cases of a run.

@@ -1,12 +1,10 @@
 //! A stranger's operator on one case: asked for its outputs by the same way on which it is timed.
 
-use contract::arithmetic::{Arithmetic, Slices};
 use contract::case::Case;
 use contract::digest::Digest;
-use contract::dtype::Dtype;
 use contract::inputs::Weights;
 use contract::perturbation::Perturbation;
-use ndarray::{Array2, ArrayView2};
+use ndarray::ArrayView2;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use record::operator::OperatorKind;
@@ -14,7 +12,6 @@ use record::operator::OperatorKind;
 use super::Auditor;
 use super::timing::{draw, random_text, require_memory};
 use crate::check::bits::{Answer, Asked, CaseError, Whole};
-use crate::manifest::operator::OperatorFile;
 use crate::measure::{self, Contender, Inputs, Part, Platform as _, RealClock, Remote, SharedA, WorkerPlatform};
 use crate::worker::message::Contender as Wanted;
 use crate::worker::{Hosted, Stranger, UNDER_TEST, Workers};
@@ -63,7 +60,8 @@ impl UnderTest {
 
     /// The outputs of a case. The process is asked as in a measurement: from an A in shared memory, by samples of calls,
     /// each with a V of its own. The case's V is that of one call, drawn here, of the first sample; V2 takes its place in
-    /// the second; in the third V is in another place. Then A is changed where it lies, and built from again.
+    /// the second; in the third V is in another place. A second process builds from A, and from A1 once A was changed to
+    /// that where it lies.
     pub fn ask(
         &self,
         case: &Case,
@@ -105,13 +103,14 @@ impl UnderTest {
         let one = |platform: &mut WorkerPlatform<'_>, built: &mut _, call: usize, broken: &mut Vec<String>| {
             platform.prepare(built, calls).map_err(environment)?;
             platform.sample(built, Inputs::Fresh, calls).map_err(operator)?;
-            match platform.output(built, call, &Part::Whole) {
-                Ok(called) => Ok::<_, CaseError>(called.y),
-                Err(why) => {
-                    broken.push(format!("operator under test: {why}"));
-                    Ok(Array2::from_elem((case.m, case.n), f32::NAN))
+            let y = platform.whole(built, call).map_err(environment)?;
+            if let Err(why) = platform.output(built, call, &Part::Whole) {
+                let line = format!("operator under test: {why}");
+                if !broken.contains(&line) {
+                    broken.push(line);
                 }
             }
+            Ok::<_, CaseError>(y)
         };
         let (y, shifted) = {
             let of = |at: u64| match at {
@@ -142,9 +141,16 @@ impl UnderTest {
         let rebuilt_y = match asked.perturbed {
             None => None,
             Some((_, changes)) => {
-                a.change(&elements(changes));
+                // In a process of its own, in which A was built from before: its first build may start others.
+                workers.hosts = vec![self.start(case, auditor.threads).map_err(operator)?];
                 let of = |at: u64| (at == number(0, rebuilt)).then_some(asked.v);
                 let draw = |at: u64, v: &mut [f32]| fill(of(at), at, v);
+                let mut platform = WorkerPlatform::new(&mut workers, &a, case.n, &draw, seed, &clock, 0)
+                    .map_err(environment)?;
+                let built = platform.build(&wanted).map_err(operator)?;
+                platform.drop_built(built);
+                drop(platform);
+                a.change(&elements(changes));
                 let mut platform = WorkerPlatform::new(&mut workers, &a, case.n, &draw, !seed, &clock, 0)
                     .map_err(environment)?;
                 let mut built = platform.build(&wanted).map_err(operator)?;
@@ -159,16 +165,4 @@ impl UnderTest {
 fn elements(changes: &Perturbation) -> Vec<((usize, usize), f32)> {
     let live = (changes.live, changes.live_value);
     std::iter::once(live).chain(changes.revived.map(|place| (place, 1.0))).collect()
-}
-
-/// Whether an operator says that it can do a case.
-pub fn claims(file: &OperatorFile, case: &Case) -> bool {
-    let arithmetic = match case.arithmetic {
-        Arithmetic::Exact => "exact",
-        Arithmetic::Bounded => "bounded",
-        Arithmetic::F32Chain(Slices::One) => "f32-chain",
-        Arithmetic::F32Chain(Slices::Contiguous { .. } | Slices::Dealt { .. }) => "f32-sliced",
-        Arithmetic::TensorCore(_) => "tensor-core",
-    };
-    file.arithmetics.contains(&arithmetic) && file.dtypes.contains(&case.dtype) && case.output == Dtype::F32
 }

@@ -1,7 +1,8 @@
 //! `verify list`: cases with shapes, bytes, flops, arithmetic, pinned or not.
 
 use super::ListArgs;
-use super::select::{Selected, select};
+use super::operators;
+use super::select::{Selected, choose, load};
 use crate::failure::Failure;
 use record::claims::Claim;
 use record::exit::VERIFIED;
@@ -14,7 +15,11 @@ pub use crate::output::{print_json, print_table};
 use contract::words::visible;
 
 pub fn run(args: &ListArgs) -> Result<u8, Failure> {
-    let selected = select(&args.selection)?;
+    if args.operators {
+        print_table(&operators::list());
+        return Ok(VERIFIED);
+    }
+    let selected = choose(load(&args.paths)?, &args.cases)?;
     if args.claims {
         return list_claims(&selected, args.json);
     }

@@ -305,6 +305,9 @@ pub struct RunArgs {
     /// record names; docs/operators.md describes the file.
     #[arg(long, value_name = "NAME|FILE")]
     pub operator: Option<String>,
+    /// The Python that runs it, by path or by name on PATH [default: as its file says]
+    #[arg(long, value_name = "PROGRAM", requires = "operator")]
+    pub interpreter: Option<String>,
     /// Leave a layer of isolation out, where a system or a driver does not stand it; the headline says so
     #[arg(long, value_name = "LAYER", requires = "operator", value_parser = PossibleValuesParser::new(LAYERS.map(|(name, _)| name)))]
     pub isolation_off: Vec<String>,
@@ -346,6 +349,13 @@ impl RunArgs {
                  hint: leave --no-measure out, or gate on bits alone with --require bits",
             ));
         }
+        if self.operator.is_some()
+            && !matches!(self.resources.device, None | Some(DeviceChoice::Cpu))
+        {
+            return Err(Failure::bad_input(
+                "--operator: an operator under test runs on the CPU so far\nhint: leave --device out, or give --device cpu",
+            ));
+        }
         if self.gate.require == Require::Isolation && self.operator.is_none() {
             return Err(Failure::bad_input(
                 "--require isolation is about an operator under test\nhint: name it with --operator",
@@ -371,8 +381,15 @@ pub struct PinArgs {
 
 #[derive(Args, Debug, Clone)]
 pub struct ListArgs {
-    #[command(flatten)]
-    pub selection: Selection,
+    /// Manifests, or folders of manifests
+    #[arg(value_name = "PATH", required_unless_present = "operators")]
+    pub paths: Vec<PathBuf>,
+    /// Only cases whose id matches (`*` matches any text, `/` included); may be repeated
+    #[arg(long = "case", value_name = "GLOB")]
+    pub cases: Vec<String>,
+    /// Operators that can be put to the test by name, instead of cases
+    #[arg(long, conflicts_with_all = ["paths", "cases", "json", "claims"])]
+    pub operators: bool,
     /// One JSON document instead of a table
     #[arg(long)]
     pub json: bool,

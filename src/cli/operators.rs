@@ -3,17 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use super::select::Selected;
-use crate::audit::claims;
 use crate::failure::Failure;
 use crate::manifest::operator::{self, OperatorFile};
 use crate::worker::Stranger;
-use contract::words::{self, nearest, quote};
+use contract::words::{self, nearest, quote, visible};
+use record::operator::{OperatorKind, claims};
 
 /// The folder of operator files that are named without a path.
 pub const FOLDER: &str = "operators";
 
 /// An operator by the path of its file, or by the name of one in [`FOLDER`].
-pub fn open(asked: &str, off: &[String]) -> Result<Stranger, Failure> {
+pub fn open(asked: &str, interpreter: Option<&str>, off: &[String]) -> Result<Stranger, Failure> {
     let path = match asked.contains('/') || asked.ends_with(".yaml") {
         true => PathBuf::from(asked),
         false => Path::new(FOLDER).join(format!("{asked}.yaml")),
@@ -33,7 +33,14 @@ pub fn open(asked: &str, off: &[String]) -> Result<Stranger, Failure> {
             words::path(&path)
         )));
     }
-    Stranger::new(operator::load(&path)?, off.to_vec())
+    let file = operator::load(&path)?;
+    if let (Some(_), OperatorKind::Library) = (interpreter, file.kind) {
+        return Err(Failure::bad_input(format!(
+            "--interpreter: {} is a library",
+            words::path(&path)
+        )));
+    }
+    Stranger::new(file, interpreter, off.to_vec())
 }
 
 /// Names of operators that are here.
@@ -51,17 +58,48 @@ pub fn names() -> Vec<String> {
 /// Leaves the cases that an operator claims.
 pub fn keep_claimed(selected: &mut [Selected], file: &OperatorFile) -> Result<(), Failure> {
     let asked: usize = selected.iter().map(|selected| selected.chosen.len()).sum();
+    let (arithmetics, dtypes) = file.claimed();
     for selected in selected.iter_mut() {
         let cases = &selected.manifest.cases;
-        selected.chosen.retain(|&at| claims(file, &cases[at]));
+        selected.chosen.retain(|&at| claims(&arithmetics, &dtypes, &cases[at]));
     }
     match selected.iter().all(|selected| selected.chosen.is_empty()) {
         false => Ok(()),
         true => Err(Failure::bad_input(format!(
             "{} claims none of the {asked} cases: it has arithmetics {}, dtypes {}, output f32",
             words::path(&file.path),
-            file.arithmetics.join(", "),
-            file.dtypes.iter().map(|dtype| dtype.name()).collect::<Vec<_>>().join(", "),
+            arithmetics.join(", "),
+            dtypes.join(", "),
         ))),
     }
+}
+
+/// `verify list --operators`: those of [`FOLDER`], a line each; of a file that is wrong, what is wrong with it.
+pub fn list() -> String {
+    let names = names();
+    if names.is_empty() {
+        return format!("no operator files in {FOLDER}/\n");
+    }
+    let width = names.iter().map(String::len).max().unwrap_or(0).max("operator".len());
+    let mut text = format!("{:<width$}  {:<8}  {:<8}  claims\n", "operator", "version", "kind");
+    // The default.
+    let own = "exact, f32-chain, f32-sliced, tensor-core, bounded (the default, without --operator)";
+    text.push_str(&format!("{:<width$}  {:<8}  {:<8}  {own}\n", "open", record::tool::VERSION, "own"));
+    for name in names {
+        let line = match operator::load(&Path::new(FOLDER).join(format!("{name}.yaml"))) {
+            Ok(file) => {
+                let (arithmetics, dtypes) = file.claimed();
+                format!(
+                    "{:<8}  {:<8}  {}, of {}",
+                    visible(&file.version),
+                    file.kind.name(),
+                    arithmetics.join(", "),
+                    dtypes.join(", ")
+                )
+            }
+            Err(errors) => format!("not usable: {errors}"),
+        };
+        text.push_str(&format!("{:<width$}  {line}\n", visible(&name)));
+    }
+    text
 }

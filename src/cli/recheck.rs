@@ -233,8 +233,16 @@ fn selection(record: &Record, ran: &ManifestRecord, manifest: &Manifest, found: 
             Ok(globs) => globs.as_ref().is_none_or(|globs| globs.is_match(&case.id)),
             Err(_) => false,
         };
-        let asked: Vec<&String> =
-            manifest.cases.iter().filter(is_asked).map(|case| &case.id).collect();
+        let operator = record.operator.as_ref();
+        let is_claimed =
+            |case: &&Case| operator.is_none_or(|operator| operator.claims(case));
+        let asked: Vec<&String> = manifest
+            .cases
+            .iter()
+            .filter(is_asked)
+            .filter(is_claimed)
+            .map(|case| &case.id)
+            .collect();
         if !asked.iter().copied().eq(&ran.selected) {
             let count = |count| overview::count(count, "case");
             found.contradicts(

@@ -64,7 +64,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     args.check()?;
     let mut selected = select(&args.selection)?;
     let stranger = args.operator.as_deref().map(|asked| {
-        let stranger = operators::open(asked, &args.isolation_off)?;
+        let stranger = operators::open(asked, args.interpreter.as_deref(), &args.isolation_off)?;
         operators::keep_claimed(&mut selected, stranger.file())?;
         Ok::<_, Failure>(stranger)
     });
@@ -136,7 +136,9 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
             selected.cases().filter(is_new).map(move |case| (case, is_on_device))
         })
         .collect();
-    let prediction = (!args.quiet && !to_do.is_empty()).then(|| {
+    // How long a stranger takes is not known.
+    let is_own = auditor.stranger.is_none();
+    let prediction = (!args.quiet && !to_do.is_empty() && is_own).then(|| {
         let prediction = predict(&to_do, auditor.isa, auditor.threads);
         let measuring = if args.no_measure { "" } else { ", and measuring on top of it" };
         note(&format!("predicted: {prediction}{measuring}"));

@@ -84,7 +84,7 @@ fn list(walk: &mut Walk, node: &Node, about: &About<'_>) -> Vec<Claim> {
     walk.list(node, "claim").iter().filter_map(|item| claim(walk, item, about)).collect()
 }
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "id",
     "factors",
     "case",
@@ -96,6 +96,7 @@ const KEYS: [&str; 11] = [
     "digests",
     "scope",
     "v_recipe",
+    "operator",
 ];
 
 fn claim(walk: &mut Walk, node: &Node, about: &About<'_>) -> Option<Claim> {
@@ -147,6 +148,7 @@ fn claim(walk: &mut Walk, node: &Node, about: &About<'_>) -> Option<Claim> {
         tolerance_of,
         digests: digests(walk, &fields),
         v_recipe: fields.get("v_recipe").and_then(|node| v_recipe(walk, node)),
+        operator: fields.get("operator").and_then(|node| walk.digest(node)),
         line,
     })
 }

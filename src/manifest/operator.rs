@@ -49,6 +49,14 @@ pub struct OperatorFile {
     pub apply_limit: Duration,
 }
 
+impl OperatorFile {
+    /// Names of its arithmetics and dtypes.
+    pub fn claimed(&self) -> (Vec<String>, Vec<String>) {
+        let dtypes = self.dtypes.iter().map(|dtype| dtype.name().to_owned());
+        (self.arithmetics.iter().map(|name| (*name).to_owned()).collect(), dtypes.collect())
+    }
+}
+
 /// Memory of an operator beside its inputs and outputs, unless its file says otherwise.
 const MEMORY_BYTES: u64 = 8 << 30;
 const BUILD_S: u64 = 60;
@@ -128,7 +136,8 @@ fn read(walk: &mut Walk, root: &Node, path: &Path, sha256: Digest) -> Option<Ope
         (Some(OperatorKind::Python), None) => Some("python3".to_owned()),
         (_, None) => None,
     };
-    let dtypes = [Dtype::F32, Dtype::Bf16, Dtype::F16].map(|dtype| (dtype.name(), dtype));
+    // Others are not handed over yet.
+    let dtypes = [Dtype::F32].map(|dtype| (dtype.name(), dtype));
     let dtypes = fields.require(walk, "dtypes").map(|node| {
         walk.distinct(node, "a dtype", |walk, node| walk.choice(node, "a dtype", &dtypes))
     });
@@ -286,7 +295,7 @@ arithmetics: [exact, bounded]
             ("  mine.py: e3", "  ../mine.py: e3", "expected a path below the operator file's folder"),
             ("  mine.py: e3", "  mine.py: f", "a SHA-256 digest"),
             ("[exact, bounded]", "[exact, fast]", "one of exact, f32-chain"),
-            ("dtypes: [f32]", "dtypes: [fp8]", "a dtype: one of f32, bf16, f16"),
+            ("dtypes: [f32]", "dtypes: [fp8]", "a dtype: one of f32"),
             ("version: 1.0", "memory: 4 GB", "memory in MiB or GiB"),
             ("author: Somebody\n", "", "missing key `author`"),
             ("kind: python", "kind: library\ninterpreter: python3", "a library has no interpreter"),

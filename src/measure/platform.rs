@@ -26,6 +26,11 @@ pub trait Platform {
     /// The device's name, such as `NVIDIA H200`; `None` where the host multiplies.
     fn device(&self) -> Option<String>;
 
+    /// Hands A and the memory of calls to where a contender is, before the first build there. Never timed.
+    fn hand_over(&mut self, _operator: &Self::Operator) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Builds a contender from A and returns when that is done, on the device as well: the caller
     /// times it with the host's clock.
     fn build(&mut self, operator: &Self::Operator) -> Result<Self::Built, String>;

@@ -425,11 +425,14 @@ impl<P: Platform> Lane<P> {
             if let Some(built) = built.take() {
                 platform.drop_built(built);
             }
+            let handed_over = platform.hand_over(&contender.operator);
             let start = clock.now_ns();
-            match platform.build(&contender.operator) {
+            let new = handed_over.and_then(|()| platform.build(&contender.operator));
+            let took_ns = clock.now_ns() - start;
+            match new {
                 Ok(new) => {
                     if index >= untimed {
-                        timed.build_ns.push(clock.now_ns() - start);
+                        timed.build_ns.push(took_ns);
                     }
                     built = Some(new);
                 }

@@ -233,6 +233,7 @@ impl<'a> WorkerPlatform<'a> {
 
     /// Time of a request by this process's clock, in ns: 1 at least.
     fn timed(&mut self, host: usize, request: &Request) -> Result<u64, String> {
+        self.workers.hosts[host].require_still()?;
         self.workers.hosts[host].thaw();
         let start = self.clock.now_ns();
         self.order(host, request)?;
@@ -259,6 +260,10 @@ impl Platform for WorkerPlatform<'_> {
         None
     }
 
+    fn hand_over(&mut self, operator: &Remote) -> Result<(), String> {
+        self.load(operator.host).map(drop)
+    }
+
     fn build(&mut self, operator: &Remote) -> Result<RemoteBuilt, String> {
         let (host, id, limit) = (operator.host, self.next_id, self.limit);
         self.next_id += 1;
@@ -269,6 +274,12 @@ impl Platform for WorkerPlatform<'_> {
         let answered = hosted.ask(&request, &[], limit)?;
         let taken = before.zip(hosted.private_bytes());
         hosted.freeze();
+        // What runs on could let the process go on where it stands still.
+        match hosted.end_children() {
+            0 => {}
+            1 => return Err("its build left a process behind".into()),
+            left => return Err(format!("its build left {left} processes behind")),
+        }
         match answered {
             Reply::Built { plan, bytes_held } => {
                 // As the kernel sees it, where the word is a stranger's.
@@ -341,6 +352,37 @@ impl Platform for WorkerPlatform<'_> {
     }
 
     fn output(&mut self, built: &RemoteBuilt, call: usize, part: &Part) -> Result<Called, String> {
+        let called = self.read(built, call, part)?;
+        // After it was read: what was read then is what stood there at the reply.
+        self.workers.hosts[built.host].require_still()?;
+        Ok(called)
+    }
+
+    fn float_environment_changes(&mut self) -> u64 {
+        std::mem::take(&mut self.changes)
+    }
+
+    fn flush(&mut self, built: &mut RemoteBuilt) -> Result<(), String> {
+        if self.workers.hosts[built.host].is_strange() {
+            // Not left to it.
+            self.flush.get_or_insert_with(|| CacheFlush::new(self.cache_bytes)).flush();
+            return Ok(());
+        }
+        self.order(built.host, &Request::Flush { bytes: self.cache_bytes })
+    }
+}
+
+impl WorkerPlatform<'_> {
+    /// The whole Y of a call as it is, whatever was written beside it.
+    pub fn whole(&self, built: &RemoteBuilt, call: usize) -> Result<Array2<f32>, String> {
+        let (m, n) = (self.a.shape.0, self.n);
+        let mut y = vec![f32::NAN; m * n];
+        self.y(built)?.copy(call, 0..m * n, &mut y);
+        Array2::from_shape_vec((m, n), y).map_err(|error| error.to_string())
+    }
+
+    /// A part of a call, as its Y is now.
+    fn read(&self, built: &RemoteBuilt, call: usize, part: &Part) -> Result<Called, String> {
         let ((m, k), n) = (self.a.shape, self.n);
         let shared = self.y(built)?;
         let v = &self.v[call * k * n..(call + 1) * k * n];
@@ -357,19 +399,6 @@ impl Platform for WorkerPlatform<'_> {
                 Ok(Called { part: part.clone(), v: v.select(Axis(1), columns), y })
             }
         }
-    }
-
-    fn float_environment_changes(&mut self) -> u64 {
-        std::mem::take(&mut self.changes)
-    }
-
-    fn flush(&mut self, built: &mut RemoteBuilt) -> Result<(), String> {
-        if self.workers.hosts[built.host].is_strange() {
-            // Not left to it.
-            self.flush.get_or_insert_with(|| CacheFlush::new(self.cache_bytes)).flush();
-            return Ok(());
-        }
-        self.order(built.host, &Request::Flush { bytes: self.cache_bytes })
     }
 }
 

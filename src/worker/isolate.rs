@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use landlock::{
@@ -35,6 +36,8 @@ pub struct Walls {
     pub folder: PathBuf,
     /// Files and folders that it may read and run, beside its own.
     pub reads: Vec<PathBuf>,
+    /// Programs that it runs, which another user must be able to reach.
+    pub programs: Vec<PathBuf>,
     /// The user that it becomes, or why it stays the one it is.
     pub user: Result<u32, String>,
     /// Whether the judge made itself unreadable, or why not.
@@ -128,6 +131,9 @@ impl Walls {
                 return Err(why.clone());
             }
         };
+        if let Some(path) = self.programs.iter().find(|path| !is_reached_by_all(path)) {
+            return Err(format!("another user cannot reach {}", path.display()));
+        }
         let (user, group) = (Uid::from_raw(id), Gid::from_raw(id));
         rustix::thread::set_thread_groups(&[]).map_err(|error| failed("groups", error))?;
         rustix::thread::set_thread_res_gid(group, group, group)
@@ -158,12 +164,29 @@ impl Walls {
             mount("tmpfs", temporary, "tmpfs", flags, c"size=64m,mode=1777")
                 .map_err(|error| failed(&temporary, error))?;
         }
+        let again = |path: &Path, file: &OwnedFd| {
+            fs::create_dir_all(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            let from = format!("/proc/self/fd/{}", file.as_raw_fd());
+            mount_bind(from, path).map_err(|error| failed(&path.display(), error))
+        };
         if !self.folder.exists() {
-            fs::create_dir_all(&self.folder).map_err(|error| error.to_string())?;
-            let from = format!("/proc/self/fd/{}", own.as_raw_fd());
-            mount_bind(from, &self.folder).map_err(|error| failed(&"own folder", error))?;
+            again(&self.folder, &own)?;
         }
-        Ok(())
+        // A program below a folder of the judge's user alone: an empty one takes its place, with the program's own in it.
+        let hidden: Vec<&PathBuf> =
+            self.reads.iter().filter(|path| path.is_dir() && !is_reached_by_all(&path.join("x"))).collect();
+        let mut opened = Vec::new();
+        for path in &hidden {
+            let file = rustix::fs::open(*path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+            opened.push((*path, file.map_err(|error| failed(&path.display(), error))?));
+        }
+        let closed = hidden.iter().filter_map(|path| first_closed(&path.join("x")));
+        for folder in closed.collect::<std::collections::BTreeSet<PathBuf>>() {
+            let flags = MountFlags::NOSUID | MountFlags::NODEV;
+            mount("tmpfs", &folder, "tmpfs", flags, c"size=1m,mode=0755")
+                .map_err(|error| failed(&folder.display(), error))?;
+        }
+        opened.iter().try_for_each(|(path, file)| again(path, file))
     }
 
     fn limits(&self) -> Result<(), String> {
@@ -209,6 +232,22 @@ impl Walls {
             RulesetStatus::NotEnforced => Err("the kernel has no landlock".into()),
         }
     }
+}
+
+/// The outermost folder above a path that only its owner may enter.
+fn first_closed(path: &Path) -> Option<PathBuf> {
+    let above: Vec<&Path> = path.ancestors().skip(1).collect();
+    let is_closed = |folder: &&&Path| {
+        !folder.as_os_str().is_empty()
+            && !fs::metadata(folder).is_ok_and(|found| found.permissions().mode() & 0o001 != 0)
+    };
+    above.iter().rev().find(is_closed).map(|folder| folder.to_path_buf())
+}
+
+/// Whether any user may enter the folders above a path, and above what it is a link to.
+fn is_reached_by_all(path: &Path) -> bool {
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    first_closed(path).is_none() && first_closed(&real).is_none()
 }
 
 fn no_new_privileges() -> Result<(), String> {

@@ -164,11 +164,25 @@ impl Hosted {
         }
     }
 
+    /// An error unless a stranger's process stood still since it was stopped.
+    pub fn require_still(&mut self) -> Result<(), String> {
+        match self.is_strange() && self.worker.worker().is_some_and(|worker| !worker.stood_still()) {
+            true => Err("it went on while it had to stand still".into()),
+            false => Ok(()),
+        }
+    }
+
     /// Lets it go on, right before a request.
     pub fn thaw(&mut self) {
         if let Some(worker) = self.worker.worker() {
             worker.thaw();
         }
+    }
+
+    /// Ends what a stranger's process started: how many processes there were.
+    pub fn end_children(&mut self) -> usize {
+        let is_strange = self.is_strange();
+        self.worker.worker().filter(|_| is_strange).map_or(0, |worker| worker.end_children())
     }
 
     /// Bytes of memory that a stranger's process has for itself; `None` of others, whose own word is taken.

@@ -72,6 +72,15 @@ struct Words {
     total: usize,
 }
 
+/// Whether a process was stopped by the judge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Frozen {
+    No,
+    Stands,
+    /// It could not be stopped, or went on by itself.
+    Moved,
+}
+
 /// A process that answers requests. It is ended when this is dropped.
 pub struct Worker {
     host: Host,
@@ -80,7 +89,7 @@ pub struct Worker {
     words: Arc<Mutex<Words>>,
     /// Cleared before the process is waited for: its id may be another's after that.
     is_there: Arc<Mutex<bool>>,
-    is_frozen: bool,
+    frozen: Frozen,
 }
 
 impl Worker {
@@ -107,6 +116,9 @@ impl Worker {
         let mut command = Command::new("/proc/self/exe");
         if let Some(environment) = environment {
             command.env_clear().envs(environment);
+            if let Some(folder) = environment.get("HOME") {
+                command.current_dir(folder);
+            }
         }
         command
             .arg0("verify")
@@ -134,7 +146,7 @@ impl Worker {
             channel: own,
             words: Arc::default(),
             is_there: Arc::new(Mutex::new(true)),
-            is_frozen: false,
+            frozen: Frozen::No,
         };
         let (words, is_there, group) =
             (worker.words.clone(), worker.is_there.clone(), worker.group());
@@ -172,32 +184,62 @@ impl Worker {
 
     /// Stops all threads of the process, and returns when they stand: what it has not written by then it writes too late.
     pub fn freeze(&mut self) {
-        const STOPPING: Duration = Duration::from_millis(100);
+        const STOPPING: Duration = Duration::from_millis(500);
         let Some(process) = self.group() else { return };
-        if self.is_frozen || rustix::process::kill_process(process, Signal::STOP).is_err() {
+        if self.frozen != Frozen::No || rustix::process::kill_process(process, Signal::STOP).is_err() {
             return;
         }
-        // Those that it started, where nothing kept it from that.
-        let _ = rustix::process::kill_process_group(process, Signal::STOP);
-        self.is_frozen = true;
         let deadline = Instant::now() + STOPPING;
-        let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
-        while matches!(rustix::process::waitid(WaitId::Pid(process), options), Ok(None))
-            && Instant::now() < deadline
-        {
-            std::hint::spin_loop();
+        self.frozen = loop {
+            // The kernel tells it once no thread is left that runs.
+            match rustix::process::waitid(WaitId::Pid(process), WaitIdOptions::STOPPED | WaitIdOptions::NOHANG) {
+                Ok(Some(_)) => break Frozen::Stands,
+                Err(_) => break Frozen::Moved,
+                Ok(None) if Instant::now() >= deadline => break Frozen::Moved,
+                Ok(None) => std::hint::spin_loop(),
+            }
+        };
+    }
+
+    /// Whether a process that was stopped stood still since: nobody let it go on, even if it stands again.
+    pub fn stood_still(&mut self) -> bool {
+        if let (Frozen::Stands, Some(process)) = (self.frozen, self.group()) {
+            let events = WaitIdOptions::STOPPED | WaitIdOptions::CONTINUED | WaitIdOptions::NOHANG;
+            if !matches!(rustix::process::waitid(WaitId::Pid(process), events), Ok(None)) {
+                self.frozen = Frozen::Moved;
+            }
         }
+        self.frozen != Frozen::Moved
     }
 
     /// Lets it go on.
     pub fn thaw(&mut self) {
-        if !std::mem::take(&mut self.is_frozen) {
+        if std::mem::replace(&mut self.frozen, Frozen::No) == Frozen::No {
             return;
         }
         if let Some(process) = self.group() {
             let _ = rustix::process::kill_process(process, Signal::CONT);
-            let _ = rustix::process::kill_process_group(process, Signal::CONT);
         }
+    }
+
+    /// Ends all processes that this one started, or left to the judge, and says how many there were.
+    pub fn end_children(&self) -> usize {
+        let mut ended = 0;
+        // Those that these started meanwhile come up in the next round.
+        for _ in 0..100 {
+            let children = descendants(self.child.id());
+            if children.is_empty() {
+                break;
+            }
+            for child in children.iter().filter_map(|&id| Pid::from_raw(id as i32)) {
+                if rustix::process::kill_process(child, Signal::KILL).is_ok() {
+                    ended += 1;
+                }
+            }
+            let known = started();
+            end_strays(&known);
+        }
+        ended
     }
 
     /// Bytes of memory that the process has for itself, as the kernel counts them: what is shared with others is left out.
@@ -271,7 +313,7 @@ impl Drop for Worker {
 
 /// Logarithm of the cycles for which OpenBLAS's threads spin after a call, unless the user set it. The library's own 26
 /// takes the cores away from the contender that is measured next; 20 still bridges calls in a row.
-const SPINNING: (&str, &str) = ("OPENBLAS_THREAD_TIMEOUT", "20");
+pub(super) const SPINNING: (&str, &str) = ("OPENBLAS_THREAD_TIMEOUT", "20");
 
 /// Keeps the last words that a worker writes, and ends a worker that floods.
 fn listen(
@@ -297,6 +339,34 @@ fn listen(
         }
         return;
     }
+}
+
+/// Processes below another that run; those that ended and were not waited for are left out.
+fn descendants(of: u32) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let parents: BTreeMap<u32, u32> = processes
+        .filter_map(|entry| {
+            let id: u32 = entry.file_name().to_str()?.parse().ok()?;
+            let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+            // The name stands in brackets and may hold anything.
+            let mut rest = stat.rsplit_once(')')?.1.split_whitespace();
+            let state = rest.next()?;
+            let parent = rest.next()?.parse().ok()?;
+            (state != "Z").then_some((id, parent))
+        })
+        .collect();
+    let is_below = |mut id: u32| {
+        // No chain is longer than there are processes.
+        for _ in 0..=parents.len() {
+            match parents.get(&id) {
+                Some(&parent) if parent == of => return true,
+                Some(&parent) => id = parent,
+                None => return false,
+            }
+        }
+        false
+    };
+    parents.keys().copied().filter(|&id| is_below(id)).collect()
 }
 
 /// Ends children of this process that it did not start: workers that are gone left them behind.

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use contract::digest::Digest;
 use contract::words::{self, visible};
-use record::operator::{CodeFile, Layer, OperatorKind, OperatorRecord};
+use record::operator::{CodeFile, Layer, OperatorRecord};
 use tempfile::TempDir;
 
 use super::Hosted;
 use super::isolate::Walls;
 use super::message::{Reply, Request};
-use super::process::{Fault, Worker};
+use super::process::{Fault, SPINNING, Worker};
 use super::serve_stranger::Opening;
 use super::slot::Slot;
 use crate::baseline::Host;
@@ -55,9 +55,13 @@ pub(super) struct Held {
 }
 
 impl Stranger {
-    /// An operator by its file: its code is read and must have its digests, its interpreter must be there. `off` are
-    /// layers of isolation that are not to be put up.
-    pub fn new(file: OperatorFile, off: Vec<String>) -> Result<Stranger, Failure> {
+    /// An operator by its file: its code is read and must have its digests, its interpreter must be there. `interpreter`
+    /// takes the place of the file's. `off` are layers of isolation that are not to be put up.
+    pub fn new(
+        file: OperatorFile,
+        interpreter: Option<&str>,
+        off: Vec<String>,
+    ) -> Result<Stranger, Failure> {
         let folder = file.path.parent().unwrap_or(Path::new("")).to_owned();
         let mut code = BTreeMap::new();
         for (name, digest) in &file.files {
@@ -81,7 +85,7 @@ impl Stranger {
             }
             code.insert(name.clone(), bytes);
         }
-        let interpreter = match &file.interpreter {
+        let interpreter = match interpreter.or(file.interpreter.as_deref()) {
             None => None,
             Some(name) => Some(program(name, &folder).ok_or_else(|| {
                 Failure::bad_input(format!(
@@ -99,7 +103,7 @@ impl Stranger {
             )
             .map_err(|error| error.to_string()),
         };
-        let user = user(interpreter.as_deref());
+        let user = user();
         Ok(Stranger { file, code, interpreter, user, judge, off })
     }
 
@@ -116,6 +120,7 @@ impl Stranger {
         let opening = self.opening(&folder, "", 1, 0, true);
         let layers = self.walled(&folder, opening).map(|(_, layers)| layers);
         let layers = layers.map_err(|fault| Failure::environment(fault.to_string()))?;
+        let (arithmetics, dtypes) = file.claimed();
         Ok(OperatorRecord {
             name: file.name.clone(),
             version: file.version.clone(),
@@ -128,8 +133,8 @@ impl Stranger {
                 .map(|(name, sha256)| CodeFile { name: name.clone(), sha256: *sha256 })
                 .collect(),
             interpreter: self.interpreter.as_ref().map(|path| path.display().to_string()),
-            arithmetics: file.arithmetics.iter().map(|name| (*name).to_owned()).collect(),
-            dtypes: file.dtypes.iter().map(|dtype| dtype.name().to_owned()).collect(),
+            arithmetics,
+            dtypes,
             isolation: layers,
         })
     }
@@ -151,7 +156,11 @@ impl Stranger {
                 return Ok(Hosted { host: Host::Stranger, worker, rivals, missing, stranger: Some(held) });
             }
             Ok(Reply::Failed { reason, .. }) => {
-                return Err(format!("it cannot be opened: {}", visible(&reason)));
+                let hint = match reason.contains("No module named") {
+                    true => "\nhint: it must be installed in the interpreter's own environment; --interpreter names another",
+                    false => "",
+                };
+                return Err(format!("it cannot be opened: {}{hint}", visible(&reason)));
             }
             Ok(other) => Fault::of_answer(Host::Stranger, &other),
             Err(fault) => fault,
@@ -182,6 +191,7 @@ impl Stranger {
         let walls = Walls {
             folder: folder.path().to_owned(),
             reads: file.reads.iter().cloned().chain(self.interpreter_folders()).collect(),
+            programs: self.interpreter.iter().cloned().chain([folder.path().join("home")]).collect(),
             user: self.user.clone(),
             judge: self.judge.clone(),
             memory_bytes: file.memory_bytes,
@@ -250,6 +260,9 @@ impl Stranger {
             ("TMPDIR", path("tmp")),
             ("OMP_NUM_THREADS", threads.clone()),
             ("OPENBLAS_NUM_THREADS", threads.clone()),
+            (SPINNING.0, SPINNING.1.to_owned()),
+            // Threads that spin take the cores away from the contender that is measured next.
+            ("OMP_WAIT_POLICY", "passive".to_owned()),
             ("MKL_NUM_THREADS", threads),
         ]
         .map(|(name, value)| (name.to_owned(), value))
@@ -270,22 +283,9 @@ fn program(name: &str, folder: &Path) -> Option<PathBuf> {
 }
 
 /// The user that a process becomes, or why it stays this one.
-fn user(interpreter: Option<&Path>) -> Result<u32, String> {
+fn user() -> Result<u32, String> {
     if !rustix::process::geteuid().is_root() {
         return Err("only root can become another user".into());
-    }
-    let reaches = |path: &Path| {
-        path.ancestors().skip(1).all(|folder| {
-            folder.as_os_str().is_empty()
-                || fs::metadata(folder).is_ok_and(|found| found.permissions().mode() & 0o001 != 0)
-        })
-    };
-    let real = interpreter.map(|path| path.canonicalize().unwrap_or(path.to_owned()));
-    if let Some(path) = interpreter.into_iter().chain(real.as_deref()).find(|path| !reaches(path)) {
-        return Err(format!("another user cannot reach {}", path.display()));
-    }
-    if !reaches(&std::env::temp_dir().join("x")) {
-        return Err("another user cannot reach the folder for temporary files".into());
     }
     Ok(USERS + std::process::id() % 500_000_000)
 }

@@ -17,6 +17,7 @@ use contract::threads;
 use crate::claims::Tensor;
 use crate::compare::{Difference, Element};
 use crate::judge;
+use crate::operator::{LAYERS, OperatorRecord};
 use crate::outcome;
 use crate::run::{BitsRecord, CaseRecord, End, Record, RunOptions, Stopped};
 use crate::shard::Shard;
@@ -150,9 +151,11 @@ pub fn check(mut record: Record) -> Result<Record> {
         complete_old(&mut record)?;
     }
     facts(&record, is_old)?;
+    record.operator.as_ref().map_or(Ok(()), isolation_facts)?;
     for case in &record.cases {
         case_facts(case, is_old)?;
         outputs_facts(case, &record.options)?;
+        operator_facts(case, record.operator.as_ref())?;
     }
     let said = record.clone();
     fill(&mut record);
@@ -569,6 +572,36 @@ fn case_facts(case: &CaseRecord, is_old: bool) -> Result {
         }
     }
     Ok(())
+}
+
+/// What a case says of the operator under test, where that is not our own.
+fn operator_facts(case: &CaseRecord, operator: Option<&OperatorRecord>) -> Result {
+    let place = |what: &str| format!("{what} of case `{}`", case.id);
+    let Some(operator) = operator else {
+        return match case.stopped {
+            Some(Stopped::Operator) => {
+                refuse(place("what stopped it"), "an operator under test", "there was none")
+            }
+            _ => Ok(()),
+        };
+    };
+    if case.device.is_some() {
+        return refuse(place("the device"), short(&case.device), "the operator ran on the CPU");
+    }
+    if let Some(bits) = &case.bits {
+        same(&place("the operator"), &bits.operator, &operator.name)?;
+    }
+    if let Some(timings) = &case.measurement {
+        same(&place("the operator that was timed"), &timings.operator.name, &operator.name)?;
+    }
+    Ok(())
+}
+
+/// The layers of isolation of an operator: all of them, by their names.
+fn isolation_facts(operator: &OperatorRecord) -> Result {
+    let says: Vec<&str> = operator.isolation.iter().map(|layer| layer.name.as_str()).collect();
+    let follows: Vec<&str> = LAYERS.iter().map(|(name, _)| *name).collect();
+    same("the layers of isolation", &says, &follows)
 }
 
 /// What is said of outputs made elsewhere, where such were judged and nowhere else.

@@ -1,6 +1,9 @@
 //! Operators that are not our own: who says what of them, and what held them while they ran.
 
+use contract::arithmetic::{Arithmetic, Slices};
+use contract::case::Case;
 use contract::digest::Digest;
+use contract::dtype::Dtype;
 use serde::{Deserialize, Serialize};
 
 /// What an operator's file names as its code.
@@ -60,10 +63,52 @@ impl OperatorRecord {
         format!("{} {} (sha256 {})", self.name, self.version, &self.sha256.to_string()[..16])
     }
 
+    /// Whether it says that it can do a case.
+    pub fn claims(&self, case: &Case) -> bool {
+        claims(&self.arithmetics, &self.dtypes, case)
+    }
+
+    /// What it is, by fact: for reports.
+    pub fn facts(&self) -> Vec<(String, String)> {
+        let fact = |name: &str, value: String| (name.to_owned(), value);
+        let interpreter =
+            self.interpreter.as_ref().map_or(String::new(), |path| format!(", run by {path}"));
+        let mut facts = vec![
+            fact("operator under test", format!("{} {}, by {}", self.name, self.version, self.author)),
+            fact("its file's sha256", self.sha256.to_string()),
+            fact("its kind", format!("{}{interpreter}", self.kind.name())),
+            fact(
+                "its claims",
+                format!("{}, of {}", self.arithmetics.join(", "), self.dtypes.join(", ")),
+            ),
+        ];
+        let code = self.files.iter();
+        facts.extend(code.map(|file| fact(&format!("sha256 of {}", file.name), file.sha256.to_string())));
+        facts.extend(self.isolation.iter().map(|layer| {
+            let had = if layer.had { "had" } else { "NOT had" };
+            fact(&format!("isolation: {}", layer.name), format!("{had}: {}", layer.what))
+        }));
+        facts
+    }
+
     /// Names of the layers that were not had.
     pub fn lacking(&self) -> Vec<&str> {
         self.isolation.iter().filter(|layer| !layer.had).map(|layer| layer.name.as_str()).collect()
     }
+}
+
+/// Whether an operator with these arithmetics and dtypes, by their names, says that it can do a case. Outputs are f32.
+pub fn claims(arithmetics: &[String], dtypes: &[String], case: &Case) -> bool {
+    let arithmetic = match case.arithmetic {
+        Arithmetic::Exact => "exact",
+        Arithmetic::Bounded => "bounded",
+        Arithmetic::F32Chain(Slices::One) => "f32-chain",
+        Arithmetic::F32Chain(Slices::Contiguous { .. } | Slices::Dealt { .. }) => "f32-sliced",
+        Arithmetic::TensorCore(_) => "tensor-core",
+    };
+    arithmetics.iter().any(|name| name == arithmetic)
+        && dtypes.iter().any(|name| name == case.dtype.name())
+        && case.output == Dtype::F32
 }
 
 /// A file of an operator's code.

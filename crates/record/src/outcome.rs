@@ -149,22 +149,29 @@ pub fn selection(record: &Record) -> Option<String> {
     if globs.len() > GLOBS_MAX {
         parts.push(format!("and {} more", globs.len() - GLOBS_MAX));
     }
-    if let Some(operator) = &record.operator {
-        parts.push(format!("what the operator claims: {}", operator.arithmetics.join(", ")));
-    }
     parts.extend(record.options.shard.map(|shard| format!("--shard {shard}")));
     let only_y = record.options.outputs.as_ref().is_some_and(|asked| !asked.perturbed);
     parts.extend(only_y.then(|| "--y, nothing perturbed".to_owned()));
-    (!parts.is_empty()).then(|| format!("only {}", parts.join(" ")))
+    let claimed = record
+        .operator
+        .as_ref()
+        .map(|operator| format!("what the operator claims: {}", operator.arithmetics.join(", ")));
+    let asked = (!parts.is_empty()).then(|| parts.join(" "));
+    let all: Vec<String> = asked.into_iter().chain(claimed).collect();
+    (!all.is_empty()).then(|| format!("only {}", all.join(", ")))
 }
 
 /// The code of judged claims, where they are required: what does not hold by its own rule is refuted; what could not be
-/// judged, or rests on noise, was not verified. Whether the open operator attains a published speed is neither.
+/// judged, or rests on noise, was not verified. Whether another operator than the publisher's attains a published speed is neither.
 pub fn of_claims(judged: &[JudgedClaim]) -> u8 {
     judged.iter().fold(VERIFIED, |code, claim| match claim.word {
-        ClaimWord::Refuted => worse(code, REFUTED),
+        ClaimWord::Refuted | ClaimWord::NotReproduced => worse(code, REFUTED),
         ClaimWord::Inconclusive | ClaimWord::NotJudged => worse(code, NOT_VERIFIED),
-        ClaimWord::Confirmed | ClaimWord::Attained | ClaimWord::NotAttained => code,
+        ClaimWord::Confirmed
+        | ClaimWord::Reproduced
+        | ClaimWord::Attained
+        | ClaimWord::NotAttained
+        | ClaimWord::NotAttainedByAnother => code,
     })
 }
 

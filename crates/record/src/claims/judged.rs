@@ -15,6 +15,10 @@ pub enum Word {
     Attained,
     /// The open operator is slower, or saves less, than is published.
     NotAttained,
+    /// The publisher's own operator is as fast, or saves as much, as is published.
+    Reproduced,
+    /// The publisher's own operator is slower, or saves less, than is published.
+    NotReproduced,
     /// What is published follows from its rule, or from what was measured.
     Agrees,
     /// What is published does not follow.
@@ -43,6 +47,8 @@ impl Word {
         match self {
             Word::Attained => "attained",
             Word::NotAttained => "not-attained",
+            Word::Reproduced => "reproduced",
+            Word::NotReproduced => "not-reproduced",
             Word::Agrees => "agrees",
             Word::Differs => "differs",
             Word::Impossible => "impossible",
@@ -77,6 +83,12 @@ pub enum ClaimWord {
     Attained,
     /// The open operator is not.
     NotAttained,
+    /// Another operator under test, which is not the publisher's, is not.
+    NotAttainedByAnother,
+    /// The publisher's own operator is as fast, or saves as much.
+    Reproduced,
+    /// The publisher's own operator is not.
+    NotReproduced,
     /// Noise could change the word.
     Inconclusive,
     /// Nothing was measured that says anything of it.
@@ -86,10 +98,13 @@ pub enum ClaimWord {
 
 impl ClaimWord {
     /// All, in the order in which they are counted.
-    pub const ALL: [ClaimWord; 6] = [
+    pub const ALL: [ClaimWord; 9] = [
         ClaimWord::Confirmed,
+        ClaimWord::Reproduced,
+        ClaimWord::NotReproduced,
         ClaimWord::Attained,
         ClaimWord::NotAttained,
+        ClaimWord::NotAttainedByAnother,
         ClaimWord::Refuted,
         ClaimWord::Inconclusive,
         ClaimWord::NotJudged,
@@ -102,6 +117,9 @@ impl ClaimWord {
             ClaimWord::Refuted => "refuted",
             ClaimWord::Attained => "attained",
             ClaimWord::NotAttained => "not attained (by the open operator)",
+            ClaimWord::NotAttainedByAnother => "not attained (by this operator)",
+            ClaimWord::Reproduced => "reproduced",
+            ClaimWord::NotReproduced => "not reproduced",
             ClaimWord::Inconclusive => "inconclusive (noisy)",
             ClaimWord::NotJudged => "not judged",
         }
@@ -148,6 +166,10 @@ impl JudgedClaim {
             ClaimWord::NotJudged
         } else if has(Word::Inconclusive) {
             ClaimWord::Inconclusive
+        } else if has(Word::NotReproduced) {
+            ClaimWord::NotReproduced
+        } else if has(Word::Reproduced) {
+            ClaimWord::Reproduced
         } else if has(Word::NotAttained) {
             ClaimWord::NotAttained
         } else if has(Word::Attained) {
@@ -164,7 +186,11 @@ impl JudgedClaim {
         let decides = |row: &&Row| match self.word {
             ClaimWord::Refuted => row.word.refutes(),
             ClaimWord::Inconclusive => row.word == Word::Inconclusive,
-            ClaimWord::NotAttained => row.word == Word::NotAttained,
+            ClaimWord::NotAttained | ClaimWord::NotAttainedByAnother => {
+                row.word == Word::NotAttained
+            }
+            ClaimWord::Reproduced => row.word == Word::Reproduced,
+            ClaimWord::NotReproduced => row.word == Word::NotReproduced,
             ClaimWord::Attained => row.word == Word::Attained,
             ClaimWord::Confirmed => row.measured && row.word != Word::NotJudged,
             ClaimWord::NotJudged => row.word == Word::NotJudged,

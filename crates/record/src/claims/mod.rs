@@ -55,6 +55,10 @@ pub struct Claim {
         schemars(with = "Option<(crate::stand_in::Recipe, crate::stand_in::Hardware)>")
     )]
     pub v_recipe: Option<(Recipe, Hardware)>,
+    /// Digest of the publisher's own operator file; `None` where none was published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::stand_in::Digest>"))]
+    pub operator: Option<Digest>,
     /// Line of the claim in the manifest.
     pub line: u32,
 }

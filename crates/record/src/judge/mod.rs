@@ -11,7 +11,7 @@ mod totals;
 
 pub use lint::{Finding, Linted, lint};
 
-use crate::claims::{Claim, Figure, Printed, PublishedDigest, Subject, Tensor, ToleranceOf};
+use crate::claims::{ClaimWord, Claim, Figure, Printed, PublishedDigest, Subject, Tensor, ToleranceOf};
 use crate::claims::{JudgedClaim, PublishedInput, Row, Word, agrees, attained};
 use crate::numbers::number;
 use crate::{BitsRecord, CaseRecord, ManifestRecord, Record};
@@ -52,7 +52,8 @@ fn judge_one(record: &Record, manifest: &ManifestRecord, claim: &Claim) -> Optio
         Some(section.config.as_ref()?.dtype)
     });
     let platform = manifest.platform.as_deref();
-    let subject = Judging { record, claim, cases: &cases, platform, ships };
+    let who = record.operator.as_ref().map_or("open operator", |operator| operator.name.as_str());
+    let subject = Judging { record, claim, cases: &cases, platform, ships, who };
     let mut rows: Vec<Row> = rules::of_claim(claim, &Context { platform, ships })
         .into_iter()
         // Which share a digest covers stands beside the digest.
@@ -80,15 +81,34 @@ fn judge_one(record: &Record, manifest: &ManifestRecord, claim: &Claim) -> Optio
         let line = "no figure of it can be recomputed alone (`verify lint` compares claims)";
         rows.push(Row::not_judged("figures", line.into()));
     }
+    let word = whose(record, claim, &mut rows);
     Some(JudgedClaim {
         manifest: manifest.name.clone(),
         id: claim.id.clone(),
         section: claim.section.clone(),
         twin,
         cases: cases.iter().map(|case| case.id.clone()).collect(),
-        word: JudgedClaim::word_of(&rows),
+        word,
         rows,
     })
+}
+
+/// The word of a claim, by whose operator ran: what the publisher's own reaches is reproduced, or not.
+fn whose(record: &Record, claim: &Claim, rows: &mut [Row]) -> ClaimWord {
+    let Some(operator) = &record.operator else { return JudgedClaim::word_of(rows) };
+    if claim.operator == Some(operator.sha256) {
+        for row in rows.iter_mut() {
+            row.word = match row.word {
+                Word::Attained => Word::Reproduced,
+                Word::NotAttained => Word::NotReproduced,
+                other => other,
+            };
+        }
+    }
+    match JudgedClaim::word_of(rows) {
+        ClaimWord::NotAttained => ClaimWord::NotAttainedByAnother,
+        other => other,
+    }
 }
 
 /// The record's cases that a claim is judged by, and the section that they are of where it is another: the
@@ -159,6 +179,8 @@ struct Judging<'r> {
     cases: &'r [&'r CaseRecord],
     platform: Option<&'r str>,
     ships: Option<Dtype>,
+    /// The operator under test, in words.
+    who: &'r str,
 }
 
 fn verified_bits(case: &CaseRecord) -> Option<&BitsRecord> {
@@ -199,7 +221,8 @@ impl<'r> Judging<'r> {
         };
         let differing: u64 = here.iter().map(|(_, differing)| differing).sum();
         let line = format!(
-            "open operator against dense reference: {} at most, {differing} elements differ; printed {printed}",
+            "{} against dense reference: {} at most, {differing} elements differ; printed {printed}",
+            self.who,
             number(error)
         );
         let word = attained(error <= printed.range.high);

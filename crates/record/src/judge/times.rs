@@ -249,7 +249,7 @@ impl<'r> Judging<'r> {
 
     fn of_one(&self, case: &CaseRecord, timings: &'r CaseTimings) -> Vec<Row> {
         let Some(ours) = ms(&timings.operator) else {
-            return vec![Row::not_judged("times", "no sound time of the open operator".into())];
+            return vec![Row::not_judged("times", format!("no sound time of the {}", self.who))];
         };
         let mut rows = Vec::new();
         let baseline = self.baseline(timings);
@@ -282,7 +282,7 @@ impl<'r> Judging<'r> {
                 Some(layers) => format!(" / {layers} layers = {} ms", range(per_layer)),
                 None => String::new(),
             };
-            let line = format!("open operator {} ms, printed {printed} ms{each}", number(ours.mid));
+            let line = format!("{} {} ms, printed {printed} ms{each}", self.who, number(ours.mid));
             rows.push(ours.row("operator time", ours.at_most(per_layer.high), printed, line));
         }
         let rates = [
@@ -307,7 +307,11 @@ impl<'r> Judging<'r> {
         let held = timings.operator.bytes_held as f64;
         if let Some(printed) = self.figure(Figure::MemoryMb).filter(|_| held > 0.0) {
             let here = held / 1e6;
-            let line = format!("the open operator holds {} MB, printed {printed} MB", number(here));
+            let line = format!(
+                "the {} holds {} MB, printed {printed} MB",
+                self.who,
+                number(here)
+            );
             rows.push(Row::new(
                 "memory here",
                 attained(here <= printed.range.high),
@@ -324,9 +328,10 @@ impl<'r> Judging<'r> {
                 let dense = (timings.m as f64) * (timings.k as f64) * dtype.size() as f64;
                 let here = dense / held;
                 let line = format!(
-                    "dense {dtype} {} MB / {} MB held by the open operator = {}, printed {printed}",
+                    "dense {dtype} {} MB / {} MB held by the {} = {}, printed {printed}",
                     number(dense / 1e6),
                     number(held / 1e6),
+                    self.who,
                     number(here)
                 );
                 let word = attained(here >= printed.range.low);

@@ -28,6 +28,15 @@ pub fn render(record: &Record) -> String {
     let mut report = Report::new("sparse-verify");
     for manifest in &record.manifests {
         let mut suite = TestSuite::new(&*visible(&manifest.name));
+        if let Some(operator) = &record.operator {
+            let lacking = match operator.lacking() {
+                lacking if lacking.is_empty() => "all layers".to_owned(),
+                lacking => format!("without {}", lacking.join(", ")),
+            };
+            suite.add_property(("operator", &*visible(&operator.in_words())));
+            suite.add_property(("operator-sha256", &*operator.sha256.to_string()));
+            suite.add_property(("isolation", &*visible(&lacking)));
+        }
         let asked = manifest.own().iter().map(String::as_str);
         // Old records do not say what was asked for.
         let unasked = record.cases.iter().filter(|case| case.manifest == manifest.name);
@@ -80,10 +89,12 @@ fn claim_case(claim: &JudgedClaim) -> TestCase {
         .collect();
     let word = claim.word.name();
     let status = match claim.word {
-        ClaimWord::Confirmed | ClaimWord::Attained | ClaimWord::NotAttained => {
-            TestCaseStatus::success()
-        }
-        ClaimWord::Refuted => non_success(NonSuccessKind::Failure, word, &lines),
+        ClaimWord::Confirmed
+        | ClaimWord::Reproduced
+        | ClaimWord::Attained
+        | ClaimWord::NotAttained
+        | ClaimWord::NotAttainedByAnother => TestCaseStatus::success(),
+        ClaimWord::Refuted | ClaimWord::NotReproduced => non_success(NonSuccessKind::Failure, word, &lines),
         ClaimWord::Inconclusive | ClaimWord::NotJudged => {
             non_success(NonSuccessKind::Error, word, &lines)
         }

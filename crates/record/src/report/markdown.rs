@@ -86,6 +86,12 @@ fn one(text: &mut String, record: &Record) {
         ),
     );
     text.push('\n');
+    if let Some(operator) = &record.operator {
+        let rows = operator.facts();
+        let rows = rows.iter().map(|(name, value)| [cell(name), cell(value)]);
+        table(text, ["operator under test", ""], rows);
+        text.push('\n');
+    }
 }
 
 /// First letter of a sentence.

@@ -148,6 +148,7 @@ pub fn command(record: &Record, case: &CaseRecord) -> Option<String> {
         }
         Some(_) | None => {}
     }
+    record.operator.iter().for_each(|operator| add("--operator", &operator.name));
     options.nonce.iter().for_each(|nonce| add("--nonce", nonce));
     options.device.iter().for_each(|device| add("--device", device));
     match outputs {

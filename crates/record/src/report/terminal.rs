@@ -140,11 +140,12 @@ fn measurement(case: &CaseRecord) -> String {
 /// The colour of a claim's word. None is green that rests on no measurement.
 fn claim_style(word: ClaimWord) -> Style {
     let color = match word {
-        ClaimWord::Confirmed | ClaimWord::Attained => AnsiColor::Green,
-        ClaimWord::Refuted => AnsiColor::Red,
-        ClaimWord::NotAttained | ClaimWord::Inconclusive | ClaimWord::NotJudged => {
-            AnsiColor::Yellow
-        }
+        ClaimWord::Confirmed | ClaimWord::Reproduced | ClaimWord::Attained => AnsiColor::Green,
+        ClaimWord::Refuted | ClaimWord::NotReproduced => AnsiColor::Red,
+        ClaimWord::NotAttained
+        | ClaimWord::NotAttainedByAnother
+        | ClaimWord::Inconclusive
+        | ClaimWord::NotJudged => AnsiColor::Yellow,
     };
     Style::new().fg_color(Some(color.into()))
 }

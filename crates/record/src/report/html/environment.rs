@@ -56,7 +56,12 @@ pub fn environment(part: &Part<'_>) -> Markup {
         ("record", record.format.clone()),
     ];
     html! {
-        dl { @for (name, fact) in &facts { dt { (name) } dd { (text(fact)) } } }
+        dl {
+            @for (name, fact) in &facts { dt { (name) } dd { (text(fact)) } }
+            @for (name, fact) in record.operator.iter().flat_map(|operator| operator.facts()) {
+                dt { (text(&name)) } dd { (text(&fact)) }
+            }
+        }
         (shards(part))
         (manifests(part))
         (devices(part))

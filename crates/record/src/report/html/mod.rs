@@ -136,9 +136,12 @@ fn verdict(verdict: Verdict) -> Markup {
 /// How a claim's word looks. None is green that rests on no measurement.
 fn claim_class(word: ClaimWord) -> &'static str {
     match word {
-        ClaimWord::Confirmed | ClaimWord::Attained => "good",
-        ClaimWord::Refuted => "bad",
-        ClaimWord::NotAttained | ClaimWord::Inconclusive | ClaimWord::NotJudged => "open",
+        ClaimWord::Confirmed | ClaimWord::Reproduced | ClaimWord::Attained => "good",
+        ClaimWord::Refuted | ClaimWord::NotReproduced => "bad",
+        ClaimWord::NotAttained
+        | ClaimWord::NotAttainedByAnother
+        | ClaimWord::Inconclusive
+        | ClaimWord::NotJudged => "open",
     }
 }
 
@@ -241,6 +244,14 @@ impl Part<'_> {
                 (text(&self.record.tool)) ", started " (text(&self.record.started)) ", on "
                 (text(&self.record.environment.cpu_model))
                 @for device in &self.record.devices { ", " (text(&device.device.name)) }
+            }
+            @if let Some(operator) = &self.record.operator {
+                p.note {
+                    "Operator under test: " (text(&operator.in_words())) ", by " (text(&operator.author)) "."
+                    @if !operator.lacking().is_empty() {
+                        " " strong { "Without isolation by " (text(&operator.lacking().join(", "))) "." }
+                    }
+                }
             }
         }
     }
