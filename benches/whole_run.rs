@@ -55,6 +55,7 @@ fn main() {
             threads,
             nonce: None,
             measuring: None,
+            stranger: None,
             device: None,
             weights: Resolver::new(weights.clone(), true),
             operator: &skip_operator,

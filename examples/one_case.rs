@@ -42,6 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         threads: 1,
         nonce: None,
         measuring: None,
+        stranger: None,
         device: None,
         weights: Resolver::new(None, true),
         operator: &skip_operator,

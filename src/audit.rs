@@ -335,6 +335,7 @@ impl Auditor<'_> {
             (Some(measuring), _) => Ok(measuring),
         };
         let Prepared { weights, v, bits, .. } = prepared;
+        let mut wrong = None;
         // A panic gives no timings, and the bits are as they were found. What all cases are measured with is made
         // once and not changed after that.
         let measured = panics::catch(|| match (measuring, &self.device) {
@@ -347,11 +348,25 @@ impl Auditor<'_> {
                 })
             }
             (Ok(measuring), None) => timing::measure(case, weights, self, measuring).map(|found| {
+                wrong = found.wrong;
                 record.baselines_missing = found.missing;
                 found.timings
             }),
         });
-        match measured.unwrap_or_else(|panicked| Err(format!("not measured: {panicked}"))) {
+        let measured = measured.unwrap_or_else(|panicked| Err(format!("not measured: {panicked}")));
+        match measured {
+            // Of a stranger a wrong output is a finding about its bits, whenever it was made.
+            Ok(_) if self.stranger.is_some() && wrong.is_some() => {
+                let why = wrong.unwrap_or_default();
+                if let Some(bits) = &mut record.bits {
+                    bits.broken.push(format!("operator under test, timed: {why}"));
+                    bits.implementations_agree = false;
+                }
+                record.reasons.push(format!("operator under test, timed: {why}"));
+                record.verdict = record::derive::verdict(record, false);
+                record.exit_code = exit::of_verdict(record.verdict, None);
+                record.measurement_reason = Some(NOT_RIGHT.to_owned());
+            }
             Ok(timings) => {
                 record.measurement = Some(timings);
                 record.measurement_reason = None;

@@ -6,8 +6,8 @@ use clap::Parser;
 use record::exit::{self, BAD_INPUT, ENVIRONMENT};
 use sparse_verify::baseline::Host;
 use sparse_verify::cli::{
-    Action, Cli, challenge, check, doctor, explain, inputs, judge, lint, list, merge, near, pin,
-    recheck, report, run,
+    Action, Cli, challenge, check, compare, doctor, explain, inputs, judge, lint, list, merge,
+    near, pin, recheck, report, run,
 };
 use sparse_verify::failure::Failure;
 use sparse_verify::output::{self, note};
@@ -102,6 +102,7 @@ fn work() -> Result<u8, Failure> {
         Some(Action::Challenge(args)) => challenge::run(&args),
         Some(Action::Check(args)) => check::run(&args),
         Some(Action::Merge(args)) => merge::run(&args),
+        Some(Action::Compare(args)) => compare::run(&args),
         Some(Action::Explain(args)) => explain::run(&args),
         Some(Action::Recheck(args)) => recheck::run(&args),
         Some(Action::Doctor(args)) => doctor::run(&args),

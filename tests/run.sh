@@ -6,9 +6,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 env=target/test-env
-if ! "$env/bin/python" -c 'import numpy, yaml' 2>/dev/null; then
+if ! "$env/bin/python" -c 'import numpy, scipy, yaml' 2>/dev/null; then
     python3 -m venv "$env"
-    "$env/bin/python" -m pip install --quiet --disable-pip-version-check numpy pyyaml
+    "$env/bin/python" -m pip install --quiet --disable-pip-version-check numpy pyyaml scipy
 fi
 
 weights=target/test-weights

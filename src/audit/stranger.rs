@@ -1,5 +1,7 @@
 //! A stranger's operator on one case: asked for its outputs by the same way on which it is timed.
 
+use std::sync::{Mutex, PoisonError};
+
 use contract::case::Case;
 use contract::digest::Digest;
 use contract::inputs::Weights;
@@ -10,9 +12,11 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use record::operator::OperatorKind;
 
 use super::Auditor;
-use super::timing::{draw, random_text, require_memory};
+use super::timing::{Checker, draw, random_text, require_memory};
 use crate::check::bits::{Answer, Asked, CaseError, Whole};
-use crate::measure::{self, Contender, Inputs, Part, Platform as _, RealClock, Remote, SharedA, WorkerPlatform};
+use crate::measure::{
+    self, Contender, Inputs, Part, Platform as _, RealClock, Remote, SharedA, WorkerPlatform,
+};
 use crate::worker::message::Contender as Wanted;
 use crate::worker::{Hosted, Stranger, UNDER_TEST, Workers};
 
@@ -25,6 +29,8 @@ pub struct UnderTest {
 
 /// Calls of a round, at most: one of them is the case's, the others have V's as timed calls have.
 const CALLS: usize = 4;
+/// Calls before a sample with V's that are used again, as a measurement makes them.
+const UNTIMED: usize = 2;
 
 impl UnderTest {
     pub fn new(stranger: Stranger) -> UnderTest {
@@ -60,8 +66,8 @@ impl UnderTest {
 
     /// The outputs of a case. The process is asked as in a measurement: from an A in shared memory, by samples of calls,
     /// each with a V of its own. The case's V is that of one call, drawn here, of the first sample; V2 takes its place in
-    /// the second; in the third V is in another place. A second process builds from A, and from A1 once A was changed to
-    /// that where it lies.
+    /// the second; in the third V is in another place. A second process builds from A, closes that, and builds
+    /// from A1 once A was changed to that where it lies.
     pub fn ask(
         &self,
         case: &Case,
@@ -73,7 +79,9 @@ impl UnderTest {
             return Err(CaseError::Refused("there is nothing to multiply".into()));
         }
         require_memory(case).map_err(|reason| {
-            CaseError::Refused(reason.replace("not measured: a timed operator", "an operator under test"))
+            CaseError::Refused(
+                reason.replace("not measured: a timed operator", "an operator under test"),
+            )
         })?;
         let text = Digest::of(format!("{}\n{}\nbits", self.secret, case.id).as_bytes());
         let seed = text.0.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
@@ -83,7 +91,8 @@ impl UnderTest {
 
         let hosted = self.start(case, auditor.threads).map_err(operator)?;
         let mut workers = Workers { threads: auditor.threads, hosts: vec![hosted] };
-        let mut a = SharedA::of((case.m, case.k), |rows| weights.rows(rows)).map_err(environment)?;
+        let mut a =
+            SharedA::of((case.m, case.k), |rows| weights.rows(rows)).map_err(environment)?;
         let slots = measure::slots([case.m, case.k, case.n]);
         let calls = CALLS.min(slots.fresh);
         let mut random = ChaCha8Rng::seed_from_u64(seed);
@@ -93,6 +102,7 @@ impl UnderTest {
         let number = |round: usize, call: usize| (slots.ring + round * calls + call) as u64;
         let clock = RealClock::default();
         let mut broken = Vec::new();
+        let looks = Mutex::new(ChaCha8Rng::seed_from_u64(seed.rotate_left(32)));
 
         let v2 = asked.perturbed.map(|(v2, _)| v2);
         let fill = |own: Option<ArrayView2<'_, f32>>, at: u64, v: &mut [f32]| match own {
@@ -100,19 +110,43 @@ impl UnderTest {
             None => draw(case, &text, at, v),
         };
         let wanted = Remote { host: 0, wanted: Wanted::Rival(UNDER_TEST.into()) };
-        let one = |platform: &mut WorkerPlatform<'_>, built: &mut _, call: usize, broken: &mut Vec<String>| {
+        // What A is in each round, for calls that nobody can know: their outputs are looked at as those of timed calls.
+        let one = |platform: &mut WorkerPlatform<'_>,
+                   built: &mut _,
+                   call: usize,
+                   checker: &Checker<'_>,
+                   broken: &mut Vec<String>| {
+            // As before a timed sample.
+            platform.run(built, UNTIMED).map_err(operator)?;
             platform.prepare(built, calls).map_err(environment)?;
             platform.sample(built, Inputs::Fresh, calls).map_err(operator)?;
             let y = platform.whole(built, call).map_err(environment)?;
-            if let Err(why) = platform.output(built, call, &Part::Whole) {
-                let line = format!("operator under test: {why}");
-                if !broken.contains(&line) {
-                    broken.push(line);
+            for at in 0..calls {
+                let part = match at == call {
+                    true => Part::Whole,
+                    false => {
+                        let mut looks = looks.lock().unwrap_or_else(PoisonError::into_inner);
+                        measure::block((case.m, case.n), &mut looks)
+                    }
+                };
+                let looked =
+                    platform.output(built, at, &part).and_then(|called| match at == call {
+                        true => Ok(()),
+                        false => checker.operator(&called),
+                    });
+                if let Err(why) = looked {
+                    let line = format!("operator under test: {why}");
+                    // One is enough.
+                    if broken.is_empty() {
+                        broken.push(line);
+                    }
                 }
             }
             Ok::<_, CaseError>(y)
         };
         let (y, shifted) = {
+            let matrix = a.view().to_owned();
+            let checker = Checker::new(case, matrix.view(), auditor.isa, auditor.threads);
             let of = |at: u64| match at {
                 at if at == number(0, first) || at == number(2, again) => Some(asked.v),
                 at if at == number(1, first) => v2.map(|v2| v2.view()),
@@ -120,11 +154,12 @@ impl UnderTest {
             };
             let draw = |at: u64, v: &mut [f32]| fill(of(at), at, v);
             let mut platform =
-                WorkerPlatform::new(&mut workers, &a, case.n, &draw, seed, &clock, 0).map_err(environment)?;
+                WorkerPlatform::new(&mut workers, &a, case.n, &draw, seed, &clock, 0)
+                    .map_err(environment)?;
             let mut built = platform.build(&wanted).map_err(operator)?;
-            let y = one(&mut platform, &mut built, first, &mut broken)?;
-            let shifted = one(&mut platform, &mut built, first, &mut broken)?;
-            let moved = one(&mut platform, &mut built, again, &mut broken)?;
+            let y = one(&mut platform, &mut built, first, &checker, &mut broken)?;
+            let shifted = one(&mut platform, &mut built, first, &checker, &mut broken)?;
+            let moved = one(&mut platform, &mut built, again, &checker, &mut broken)?;
             if case.arithmetic.has_bit_contract() {
                 let differs = |(one, other): (&f32, &f32)| one.to_bits() != other.to_bits();
                 if let Some(at) = y.iter().zip(&moved).position(differs) {
@@ -141,23 +176,33 @@ impl UnderTest {
         let rebuilt_y = match asked.perturbed {
             None => None,
             Some((_, changes)) => {
-                // In a process of its own, in which A was built from before: its first build may start others.
+                // In a process of its own, which built from A before and closed that.
                 workers.hosts = vec![self.start(case, auditor.threads).map_err(operator)?];
                 let of = |at: u64| (at == number(0, rebuilt)).then_some(asked.v);
                 let draw = |at: u64, v: &mut [f32]| fill(of(at), at, v);
-                let mut platform = WorkerPlatform::new(&mut workers, &a, case.n, &draw, seed, &clock, 0)
-                    .map_err(environment)?;
-                let built = platform.build(&wanted).map_err(operator)?;
-                platform.drop_built(built);
-                drop(platform);
+                {
+                    let mut platform =
+                        WorkerPlatform::new(&mut workers, &a, case.n, &draw, seed, &clock, 0)
+                            .map_err(environment)?;
+                    let built = platform.build_alone(&wanted).map_err(operator)?;
+                    platform.close(&built).map_err(operator)?;
+                }
                 a.change(&elements(changes));
-                let mut platform = WorkerPlatform::new(&mut workers, &a, case.n, &draw, !seed, &clock, 0)
-                    .map_err(environment)?;
+                let mut platform =
+                    WorkerPlatform::new(&mut workers, &a, case.n, &draw, !seed, &clock, 0)
+                        .map_err(environment)?;
                 let mut built = platform.build(&wanted).map_err(operator)?;
-                Some(one(&mut platform, &mut built, rebuilt, &mut broken)?)
+                let matrix = a.view().to_owned();
+                let checker = Checker::new(case, matrix.view(), auditor.isa, auditor.threads);
+                Some(one(&mut platform, &mut built, rebuilt, &checker, &mut broken)?)
             }
         };
-        Ok(Answer { y: Whole(y), rebuilt: rebuilt_y.map(Whole), shifted: shifted.map(Whole), broken })
+        Ok(Answer {
+            y: Whole(y),
+            rebuilt: rebuilt_y.map(Whole),
+            shifted: shifted.map(Whole),
+            broken,
+        })
     }
 }
 

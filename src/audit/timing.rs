@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::Auditor;
 use crate::backend::cpu::{Isa, fill_synthetic, with_threads};
+use crate::backend::shared::BESIDE;
 use crate::check::bits::positive_zeros;
 use crate::check::tolerance::Tolerance;
 use crate::environment::environment;
@@ -17,8 +18,8 @@ use crate::measure::{
     Remote, SharedA, WorkerPlatform,
 };
 use crate::operator::{DenseReference, Operator, Staged};
-use crate::worker::Workers;
 use crate::worker::message::{Contender as Wanted, Drawing};
+use crate::worker::{MOVED, Workers};
 use contract::arithmetic::Arithmetic;
 use contract::arithmetic::bounded::Summation;
 use contract::case::{Activations, Case};
@@ -127,6 +128,8 @@ pub fn require_memory(case: &Case) -> Result<(), String> {
 pub struct Found {
     pub timings: CaseTimings,
     pub missing: Vec<Missing>,
+    /// Why an output of the operator under test was wrong when it was looked at.
+    pub wrong: Option<String>,
 }
 
 /// Timings of a case, or the reason why there are none. Each timed call has a V of its own. The operator's output must
@@ -163,6 +166,7 @@ pub fn measure(
     }
     let taken = Guest { workers, is_there: auditor.stranger.is_some() };
     let workers = &mut *taken.workers;
+    let wrong: Mutex<Option<String>> = Mutex::new(None);
     let measured = with_threads(threads, || {
         let checker = Checker::new(case, a.view(), isa, threads);
         let subject = match &auditor.stranger {
@@ -177,7 +181,9 @@ pub fn measure(
         };
         let name = subject.name.clone();
         let mut check = |by: &str, called: &Called| match by == name {
-            true => checker.operator(called),
+            true => checker.operator(called).inspect_err(|why| {
+                wrong.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why.clone());
+            }),
             false => checker.rival(called),
         };
         let instruments = Instruments {
@@ -192,8 +198,16 @@ pub fn measure(
         let draw = |number: u64, v: &mut [f32]| draw(case, &secret.text, number, v);
         let figures =
             measure::Case::of(a.view(), case.n, case.sparsity.as_f64(), ElementBytes::F32);
-        let plan = Plan { secret: secret.number, ..plan(case, threads, energy.is_ok()) }
+        let mut plan = Plan { secret: secret.number, ..plan(case, threads, energy.is_ok()) }
             .within(*cache_bytes);
+        if auditor.stranger.is_some() {
+            // A process builds from one A, once: from its first call on it can start no process.
+            plan.build_samples = 1;
+            // It is stopped and looked at between any two requests.
+            plan.warmup_ns_max = plan.warmup_ns_max.max(200_000_000);
+            // The calls of a window are not looked at, and could be left out.
+            plan.energy_window_ns = None;
+        }
         let clock: &dyn Clock = clock;
         let mut platform =
             WorkerPlatform::new(workers, &a, case.n, &draw, secret.number, clock, *cache_bytes)?;
@@ -218,7 +232,12 @@ pub fn measure(
     let timings = measured
         .map_err(|error| failed(&format!("no thread pool: {error}")))?
         .map_err(|error| failed(&error))?;
-    Ok(Found { timings, missing })
+    let wrong = wrong.into_inner().unwrap_or_else(PoisonError::into_inner);
+    // These are seen where an output is read.
+    let seen = [BESIDE, MOVED];
+    let failure = timings.operator.failure.clone();
+    let wrong = wrong.or(failure.filter(|why| seen.contains(&why.as_str())));
+    Ok(Found { timings, missing, wrong })
 }
 
 /// The workers of a run, with a stranger's as the last of them for as long as this is there.

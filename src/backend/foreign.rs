@@ -122,13 +122,13 @@ impl ForeignLibrary {
         // Never closed: its threads may run on.
         let library: &'static Library =
             Box::leak(Box::new(library.map_err(|error| Error::Unsupported(error.to_string()))?));
-        let lacks = |name: &str| Error::Unsupported(format!("the library has no function `{name}`"));
+        let lacks =
+            |name: &str| Error::Unsupported(format!("the library has no function `{name}`"));
         macro_rules! function {
             ($name:literal) => {
                 // SAFETY: the function has this type by the interface; the library stays open.
-                *unsafe { library.get($name) }.map_err(|_| {
-                    lacks(&String::from_utf8_lossy($name))
-                })?
+                *unsafe { library.get($name) }
+                    .map_err(|_| lacks(&String::from_utf8_lossy($name)))?
             };
         }
         Ok(Box::leak(Box::new(ForeignLibrary {

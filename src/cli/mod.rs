@@ -2,6 +2,7 @@
 
 pub mod challenge;
 pub mod check;
+pub mod compare;
 pub mod device;
 pub mod doctor;
 pub mod explain;
@@ -120,6 +121,11 @@ pub enum Action {
     /// stdout. The exit code is the worst that follows from the records; 1 also where two of them differ in a digest,
     /// in a verdict or in the word of a claim.
     Report(ReportArgs),
+    /// Set operators side by side on the same cases: a record each, verdict, time, memory
+    ///
+    /// A line for each case of the first record and each operator; ratios are to the first record's. Reads the records
+    /// only. The exit code is the worst that follows from them.
+    Compare(CompareArgs),
     /// Say why digests in a record differ
     ///
     /// Exit code: that which follows from the record.
@@ -263,13 +269,21 @@ fn require() -> impl TypedValueParser<Value = Require> {
         Require::Claims => {
             "And every published claim was judged and holds by its own rule, attained by our operator or not"
         }
-        Require::Isolation => "Every required case's bits, and every layer of isolation around the operator under test",
+        Require::Isolation => {
+            "Every required case's bits, and every layer of isolation around the operator under test"
+        }
     };
     let values = Require::ALL.map(|known| PossibleValue::new(known.name()).help(help(known)));
     PossibleValuesParser::new(values).map(|name: String| {
         let known = Require::ALL.into_iter().find(|known| known.name() == name);
         known.unwrap_or_else(|| unreachable!("one of the values above"))
     })
+}
+
+/// Layers that can be left out: folders of its own each process has in any case.
+fn layers() -> PossibleValuesParser {
+    let names = LAYERS.into_iter().filter(|(name, _)| *name != "folders");
+    PossibleValuesParser::new(names.map(|(name, what)| PossibleValue::new(name).help(what)))
 }
 
 /// What the exit code goes by.
@@ -309,7 +323,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "PROGRAM", requires = "operator")]
     pub interpreter: Option<String>,
     /// Leave a layer of isolation out, where a system or a driver does not stand it; the headline says so
-    #[arg(long, value_name = "LAYER", requires = "operator", value_parser = PossibleValuesParser::new(LAYERS.map(|(name, _)| name)))]
+    #[arg(long, value_name = "LAYER", requires = "operator", value_parser = layers())]
     pub isolation_off: Vec<String>,
     /// Perturb at positions drawn from this text too, which nobody could know beforehand
     #[arg(long, value_name = "TEXT")]
@@ -531,6 +545,16 @@ pub struct ReportArgs {
     /// Write Markdown for a pull request or a summary here, or to stdout (`-`, or without OUT)
     #[arg(long, value_name = "OUT", num_args = 0..=1, default_missing_value = "-")]
     pub markdown: Option<PathBuf>,
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct CompareArgs {
+    /// Records written with --json, each of an operator of its own
+    #[arg(value_name = "RECORD", required = true, num_args = 2..)]
+    pub records: Vec<PathBuf>,
+    /// Write CSV here, with times in ns and sizes in bytes; `-` is standard output
+    #[arg(long, value_name = "OUT")]
+    pub csv: Option<PathBuf>,
 }
 
 #[derive(Args, Debug, Clone)]

@@ -83,8 +83,14 @@ pub fn list() -> String {
     let width = names.iter().map(String::len).max().unwrap_or(0).max("operator".len());
     let mut text = format!("{:<width$}  {:<8}  {:<8}  claims\n", "operator", "version", "kind");
     // The default.
-    let own = "exact, f32-chain, f32-sliced, tensor-core, bounded (the default, without --operator)";
-    text.push_str(&format!("{:<width$}  {:<8}  {:<8}  {own}\n", "open", record::tool::VERSION, "own"));
+    let own =
+        "exact, f32-chain, f32-sliced, tensor-core, bounded (the default, without --operator)";
+    text.push_str(&format!(
+        "{:<width$}  {:<8}  {:<8}  {own}\n",
+        "open",
+        record::tool::VERSION,
+        "own"
+    ));
     for name in names {
         let line = match operator::load(&Path::new(FOLDER).join(format!("{name}.yaml"))) {
             Ok(file) => {

@@ -234,8 +234,7 @@ fn selection(record: &Record, ran: &ManifestRecord, manifest: &Manifest, found: 
             Err(_) => false,
         };
         let operator = record.operator.as_ref();
-        let is_claimed =
-            |case: &&Case| operator.is_none_or(|operator| operator.claims(case));
+        let is_claimed = |case: &&Case| operator.is_none_or(|operator| operator.claims(case));
         let asked: Vec<&String> = manifest
             .cases
             .iter()

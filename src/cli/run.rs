@@ -21,8 +21,8 @@ use record::{
 
 use super::RunArgs;
 use super::device::Devices;
-use super::operators;
 use super::on_all::{self, Ahead, Job, Team};
+use super::operators;
 use super::repeats::Repeats;
 use super::running::{Places, Running};
 use super::select::{Selected, select};
@@ -109,12 +109,12 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     let all_devices = devices.all()?;
     let device_of: Vec<Option<Arc<RemoteDevice>>> = selected
         .iter()
-        .map(|selected| match selected.chosen.is_empty()
-            || all_devices.is_some()
-            || auditor.stranger.is_some()
-        {
-            true => Ok(None),
-            false => devices.for_platform(selected.manifest.platform.as_deref()),
+        .map(|selected| {
+            match selected.chosen.is_empty() || all_devices.is_some() || auditor.stranger.is_some()
+            {
+                true => Ok(None),
+                false => devices.for_platform(selected.manifest.platform.as_deref()),
+            }
         })
         .collect::<Result<_, Failure>>()?;
     if let Some(shard) = args.shard.filter(|_| !args.quiet) {

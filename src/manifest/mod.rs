@@ -41,9 +41,8 @@ pub fn load(path: &Path) -> Result<Manifest, ManifestErrors> {
 
 /// The bytes of a file, one more than may be there at most; `what` it is, in words.
 fn read_file(path: &Path, what: &str) -> Result<Vec<u8>, ManifestErrors> {
-    let fail = |e: std::io::Error| {
-        ManifestErrors::unreadable(path, format!("failed to read {what}: {e}"))
-    };
+    let fail =
+        |e: std::io::Error| ManifestErrors::unreadable(path, format!("failed to read {what}: {e}"));
     let mut bytes = Vec::new();
     // The limit also holds for what is no regular file and has no length.
     let file = std::fs::File::open(path).map_err(fail)?;

@@ -150,9 +150,15 @@ fn read(walk: &mut Walk, root: &Node, path: &Path, sha256: Digest) -> Option<Ope
     let reads = fields.get("reads").map(|node| {
         walk.distinct(node, "a path", |walk, node| {
             let text = walk.text(node, "a path")?;
-            match text.starts_with('/') {
-                true => Some(PathBuf::from(text)),
-                false => walk.expected(node, "an absolute path", ""),
+            let path = Path::new(text);
+            // Two folders deep at least: `/`, `/home` and their like hold what others own.
+            match path.is_absolute() && path.components().count() > 2 && !text.contains("..") {
+                true => Some(path.to_owned()),
+                false => walk.expected(
+                    node,
+                    "an absolute path of at least two parts",
+                    "such as `/opt/vendor`",
+                ),
             }
         })
     });
@@ -189,7 +195,11 @@ fn read(walk: &mut Walk, root: &Node, path: &Path, sha256: Digest) -> Option<Ope
 fn files(walk: &mut Walk, node: &Node) -> BTreeMap<String, Digest> {
     const WHAT: &str = "the files of the code, each with its SHA-256 digest";
     let Value::Map(entries) = &node.value else {
-        walk.expected::<()>(node, WHAT, "for example `operator.py: <digest>`, as sha256sum gives it");
+        walk.expected::<()>(
+            node,
+            WHAT,
+            "for example `operator.py: <digest>`, as sha256sum gives it",
+        );
         return BTreeMap::new();
     };
     if entries.is_empty() {
@@ -200,7 +210,10 @@ fn files(walk: &mut Walk, node: &Node) -> BTreeMap<String, Digest> {
         let name = match walk.text(key, "a file's path") {
             Some(name) if is_beside(name) => name.to_owned(),
             Some(name) => {
-                let message = format!("expected a path below the operator file's folder, found {}", quote(name));
+                let message = format!(
+                    "expected a path below the operator file's folder, found {}",
+                    quote(name)
+                );
                 walk.fail(key.place, message, "");
                 continue;
             }
@@ -220,6 +233,9 @@ fn is_beside(name: &str) -> bool {
     Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))
 }
 
+/// Beginnings of names of variables that are the loader's, or this program's.
+const NOT_TO_BE_SET: [&str; 4] = ["SPARSE_VERIFY", "LD_PRELOAD", "LD_AUDIT", "GLIBC_TUNABLES"];
+
 fn environment(walk: &mut Walk, node: &Node) -> BTreeMap<String, String> {
     let Value::Map(entries) = &node.value else {
         walk.expected::<()>(node, "environment variables with their values", "");
@@ -230,7 +246,9 @@ fn environment(walk: &mut Walk, node: &Node) -> BTreeMap<String, String> {
         let name = walk.text(key, "a variable's name").map(str::to_owned);
         let value = walk.text(value, "a variable's value").map(str::to_owned);
         match (name, value) {
-            (Some(name), Some(_)) if name.contains('=') || name.starts_with("SPARSE_VERIFY") => {
+            (Some(name), Some(_))
+                if name.contains('=') || NOT_TO_BE_SET.iter().any(|of| name.starts_with(of)) =>
+            {
                 let message = format!("expected another variable's name, found {}", quote(&name));
                 walk.fail(key.place, message, "");
             }
@@ -281,7 +299,9 @@ arithmetics: [exact, bounded]
         assert_eq!(file.interpreter.as_deref(), Some("python3"));
         assert_eq!((file.arithmetics, file.dtypes), (vec!["exact", "bounded"], vec![Dtype::F32]));
         assert_eq!(file.memory_bytes, MEMORY_BYTES);
-        let more = format!("{TEXT}memory: 512MiB\nenvironment: {{A: b}}\nreads: [/opt/x]\nbuild_seconds: 7\n");
+        let more = format!(
+            "{TEXT}memory: 512MiB\nenvironment: {{A: b}}\nreads: [/opt/x]\nbuild_seconds: 7\n"
+        );
         let file = parse(Path::new("mine.yaml"), more.as_bytes()).expect("a good file");
         assert_eq!((file.memory_bytes, file.build_limit.as_secs()), (512 << 20, 7));
         assert_eq!(file.environment["A"], "b");
@@ -290,16 +310,34 @@ arithmetics: [exact, bounded]
     #[test]
     fn what_is_wrong_is_said_with_its_place() {
         for (from, to, words) in [
-            ("kind: python", "kind: pyhton", "mine.yaml:5:7: expected kind: one of library, python"),
+            (
+                "kind: python",
+                "kind: pyhton",
+                "mine.yaml:5:7: expected kind: one of library, python",
+            ),
             ("entry: mine.py", "entry: other.py", "mine.yaml:6:8: expected one of `files`"),
-            ("  mine.py: e3", "  ../mine.py: e3", "expected a path below the operator file's folder"),
+            (
+                "  mine.py: e3",
+                "  ../mine.py: e3",
+                "expected a path below the operator file's folder",
+            ),
             ("  mine.py: e3", "  mine.py: f", "a SHA-256 digest"),
             ("[exact, bounded]", "[exact, fast]", "one of exact, f32-chain"),
             ("dtypes: [f32]", "dtypes: [fp8]", "a dtype: one of f32"),
             ("version: 1.0", "memory: 4 GB", "memory in MiB or GiB"),
             ("author: Somebody\n", "", "missing key `author`"),
             ("kind: python", "kind: library\ninterpreter: python3", "a library has no interpreter"),
-            ("version: 1.0", "version: 1.0\nenvironment: {SPARSE_VERIFY_X: y}", "another variable's name"),
+            (
+                "version: 1.0",
+                "version: 1.0\nenvironment: {SPARSE_VERIFY_X: y}",
+                "another variable's name",
+            ),
+            (
+                "version: 1.0",
+                "version: 1.0\nenvironment: {LD_PRELOAD: ./x.so}",
+                "another variable's name",
+            ),
+            ("version: 1.0", "version: 1.0\nreads: [/]", "of at least two parts"),
         ] {
             assert!(TEXT.contains(from), "{from}");
             let said = errors(&TEXT.replace(from, to));

@@ -18,7 +18,7 @@ pub use energy::{EnergyCounter, MockEnergy, POWERCAP, Rapl, WINDOW_S_MIN, energy
 pub use platform::{Called, Contender, Inputs, Part, Platform};
 
 pub use roofline::host_roofline;
-pub use schedule::{Case, Check, Instruments, Plan, measure};
+pub use schedule::{Case, Check, Instruments, Plan, block, measure};
 pub use workers::{Draw, Remote, SharedA, Slots, WorkerPlatform, rivals, slots};
 
 #[cfg(test)]

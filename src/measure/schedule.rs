@@ -654,7 +654,7 @@ impl<P: Platform> Lane<P> {
 const ELEMENTS: usize = 256;
 
 /// Rows and columns that meet in [`ELEMENTS`] elements.
-fn block((m, n): (usize, usize), random: &mut ChaCha8Rng) -> Part {
+pub fn block((m, n): (usize, usize), random: &mut ChaCha8Rng) -> Part {
     let across = n.min(16usize.max(ELEMENTS.div_ceil(m.clamp(1, 16))));
     let down = m.min(ELEMENTS.div_ceil(across.max(1)));
     let mut pick = |count: usize, of: usize| {

@@ -196,10 +196,7 @@ impl<'a> WorkerPlatform<'a> {
     }
 
     fn order(&mut self, host: usize, request: &Request) -> Result<(), String> {
-        let hosted = &mut self.workers.hosts[host];
-        let (_, limit) = hosted.limits(self.limit);
-        self.changes += hosted.order(request, &[], limit)?;
-        Ok(())
+        self.timed(host, request).map(drop)
     }
 
     /// The host's worker, which is given the case before the first request about it.
@@ -212,7 +209,7 @@ impl<'a> WorkerPlatform<'a> {
             let y = y.map_err(|error| error.to_string())?;
             let files = [self.a.values.file(), self.v.file(), y.file()];
             hosted.order(&Request::Load { m, k, n, slots }, &files, self.limit)?;
-            hosted.freeze();
+            hosted.stand()?;
             self.y[host] = Some(y);
         }
         Ok(hosted)
@@ -233,13 +230,18 @@ impl<'a> WorkerPlatform<'a> {
 
     /// Time of a request by this process's clock, in ns: 1 at least.
     fn timed(&mut self, host: usize, request: &Request) -> Result<u64, String> {
-        self.workers.hosts[host].require_still()?;
-        self.workers.hosts[host].thaw();
+        let hosted = &mut self.workers.hosts[host];
+        let (_, limit) = hosted.limits(self.limit);
+        // It saw no V before its request.
+        hosted.require_still()?;
+        // Before it may go on: threads of it could keep this one from the processor.
         let start = self.clock.now_ns();
-        self.order(host, request)?;
+        hosted.thaw();
+        let done = hosted.order(request, &[], limit);
         let time_ns = (self.clock.now_ns() - start).max(1);
-        // What it has not written by now comes too late, and it sees no V before its request.
-        self.workers.hosts[host].freeze();
+        self.changes += done?;
+        // What it has not written by now comes too late.
+        hosted.stand()?;
         Ok(time_ns)
     }
 }
@@ -265,32 +267,22 @@ impl Platform for WorkerPlatform<'_> {
     }
 
     fn build(&mut self, operator: &Remote) -> Result<RemoteBuilt, String> {
-        let (host, id, limit) = (operator.host, self.next_id, self.limit);
-        self.next_id += 1;
-        let request = Request::Build { id, contender: operator.wanted.clone() };
-        let hosted = self.load(host)?;
-        let before = hosted.private_bytes();
-        let (limit, _) = hosted.limits(limit);
-        let answered = hosted.ask(&request, &[], limit)?;
-        let taken = before.zip(hosted.private_bytes());
-        hosted.freeze();
-        // What runs on could let the process go on where it stands still.
-        match hosted.end_children() {
-            0 => {}
-            1 => return Err("its build left a process behind".into()),
-            left => return Err(format!("its build left {left} processes behind")),
+        let host = operator.host;
+        let before = self.workers.hosts[host].private_bytes();
+        let built = self.build_alone(operator)?;
+        if !self.workers.hosts[host].is_strange() {
+            return Ok(built);
         }
-        match answered {
-            Reply::Built { plan, bytes_held } => {
-                // As the kernel sees it, where the word is a stranger's.
-                let bytes_held = taken.map_or(bytes_held, |(before, after)| {
-                    usize::try_from(after.saturating_sub(before)).unwrap_or(usize::MAX)
-                });
-                let plan = contract::words::visible(&plan).to_string();
-                Ok(RemoteBuilt { host, id, plan, bytes_held })
-            }
-            other => Err(hosted.misled(&other)),
-        }
+        // What its first call does is a part of its build: nobody knows what it left for then. From that call on it can
+        // start no process.
+        let slots = self.ring(1);
+        self.order(host, &Request::Run { id: built.id, slots })?;
+        let hosted = &mut self.workers.hosts[host];
+        hosted.require_filter()?;
+        // As the kernel sees it: its own word would be a stranger's.
+        let after = hosted.private_bytes();
+        let taken = before.zip(after).map_or(0, |(before, after)| after.saturating_sub(before));
+        Ok(RemoteBuilt { bytes_held: usize::try_from(taken).unwrap_or(usize::MAX), ..built })
     }
 
     fn drop_built(&mut self, built: RemoteBuilt) {
@@ -373,6 +365,30 @@ impl Platform for WorkerPlatform<'_> {
 }
 
 impl WorkerPlatform<'_> {
+    /// A build without a first call, which a stranger's build has otherwise.
+    pub fn build_alone(&mut self, operator: &Remote) -> Result<RemoteBuilt, String> {
+        let (host, id, limit) = (operator.host, self.next_id, self.limit);
+        self.next_id += 1;
+        let request = Request::Build { id, contender: operator.wanted.clone() };
+        let hosted = self.load(host)?;
+        hosted.require_still()?;
+        let (limit, _) = hosted.limits(limit);
+        let built = match hosted.ask(&request, &[], limit)? {
+            Reply::Built { plan, bytes_held } => {
+                let plan = contract::words::visible(&plan).to_string();
+                RemoteBuilt { host, id, plan, bytes_held }
+            }
+            other => return Err(hosted.misled(&other)),
+        };
+        hosted.stand()?;
+        Ok(built)
+    }
+
+    /// Drops what was built, and says if that failed.
+    pub fn close(&mut self, built: &RemoteBuilt) -> Result<(), String> {
+        self.order(built.host, &Request::Drop { id: built.id })
+    }
+
     /// The whole Y of a call as it is, whatever was written beside it.
     pub fn whole(&self, built: &RemoteBuilt, call: usize) -> Result<Array2<f32>, String> {
         let (m, n) = (self.a.shape.0, self.n);

@@ -145,6 +145,16 @@ class Case:
         self.built = {}
 
 
+def _words(error):
+    """What was raised, and where; also of an error that cannot say it itself."""
+    try:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f" ({os.path.basename(last.filename)}:{last.lineno})"
+        return f"{type(error).__name__}: {error}{where}"[:2000]
+    except Exception:
+        return type(error).__name__[:200]
+
+
 def _lock(program):
     """No new process from here on: the kernel's filter, for all threads."""
     if not program:
@@ -194,10 +204,7 @@ def _serve(channel, lock, module):
                 raise ValueError(asked)
             send(done)
         except Exception as error:  # What an operator raises is said, and the process goes on.
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            where = f" ({os.path.basename(last.filename)}:{last.lineno})"
-            reason = f"{type(error).__name__}: {error}{where}"[:2000]
-            send(json.dumps({"failed": {"reason": reason, "refused": False}}).encode())
+            send(json.dumps({"failed": {"reason": _words(error), "refused": False}}).encode())
 
 
 def _main():
@@ -217,8 +224,7 @@ def _main():
         if lacking:
             raise AttributeError(f"the module has no function `{lacking[0]}`")
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"[:2000]
-        channel.sendall(json.dumps({"failed": {"reason": reason, "refused": True}}).encode())
+        channel.sendall(json.dumps({"failed": {"reason": _words(error), "refused": True}}).encode())
         os._exit(1)
     rival = {"name": "operator", "kind": "sparse", "library": sys.version.split()[0], "version": ""}
     channel.sendall(json.dumps({"opened": {"rivals": [rival], "missing": []}}).encode())

@@ -5,6 +5,7 @@
 //! handed to.
 
 use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -17,7 +18,9 @@ use landlock::{
 };
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
-use rustix::process::{Gid, Resource, Rlimit, Signal, Uid, set_parent_process_death_signal, setrlimit};
+use rustix::process::{
+    Gid, Resource, Rlimit, Signal, Uid, set_parent_process_death_signal, setrlimit,
+};
 use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
@@ -50,12 +53,18 @@ pub struct Walls {
     pub off: Vec<String>,
 }
 
+/// Folders in its own folder that it may write.
+pub const OWN_FOLDERS: [&str; 2] = ["home", "tmp"];
 /// Largest file that it can write: 4 GiB.
 const FILE_BYTES_MAX: u64 = 4 << 30;
 /// Files that it can have open.
 const OPEN_FILES_MAX: u64 = 1024;
 /// Processes and threads of its user.
 const TASKS_MAX: u64 = 4096;
+
+/// Of `fcntl`: the signal, and who gets it (asm-generic/fcntl.h).
+const F_SETSIG: u64 = 10;
+const F_SETOWN_EX: u64 = 15;
 
 /// Folders that every program reads.
 const SYSTEM: [&str; 12] = [
@@ -89,10 +98,10 @@ impl Walls {
                     "judge" => self.judge.clone(),
                     "network" => network(),
                     "mounts" => self.mounts(),
-                    "folders" => Ok(()),
                     "limits" => self.limits(),
-                    "files" => Ok(()),
-                    _ => Ok(()),
+                    // Folders are there before; the others come below.
+                    "folders" | "files" | "calls" => Ok(()),
+                    _ => Err("there is no such wall".to_owned()),
                 },
             };
             let (had, what) = match put_up {
@@ -105,7 +114,6 @@ impl Walls {
         for (name, put_up) in [
             ("user", &(|| self.become_another()) as &dyn Fn() -> Result<(), String>),
             ("files", &|| self.files()),
-            ("calls", &calls),
         ] {
             let Some(layer) = layers.iter_mut().find(|layer| layer.name == name) else { continue };
             if layer.had
@@ -116,6 +124,13 @@ impl Walls {
         }
         // A change of user takes it away.
         set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| error.to_string())?;
+        let is_another = layers.iter().any(|layer| layer.name == "user" && layer.had);
+        if let Some(layer) = layers.iter_mut().find(|layer| layer.name == "calls")
+            && layer.had
+            && let Err(why) = calls(is_another)
+        {
+            (layer.had, layer.what) = (false, why);
+        }
         Ok(layers)
     }
 
@@ -148,7 +163,8 @@ impl Walls {
     }
 
     fn mounts(&self) -> Result<(), String> {
-        let failed = |what: &dyn std::fmt::Display, error: rustix::io::Errno| format!("{what}: {error}");
+        let failed =
+            |what: &dyn std::fmt::Display, error: rustix::io::Errno| format!("{what}: {error}");
         enter(UnshareFlags::NEWNS | UnshareFlags::NEWIPC)?;
         let all = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
         mount_change("/", all).map_err(|error| failed(&"private mounts", error))?;
@@ -172,9 +188,24 @@ impl Walls {
         if !self.folder.exists() {
             again(&self.folder, &own)?;
         }
+        // What it writes fills no disk.
+        let owner = match &self.user {
+            Ok(id) if !self.off.iter().any(|off| off == "user") => format!(",uid={id},gid={id}"),
+            _ => String::new(),
+        };
+        let data = CString::new(format!("size=512m,mode=0700{owner}")).unwrap_or_default();
+        for own in OWN_FOLDERS {
+            let own = self.folder.join(own);
+            let flags = MountFlags::NOSUID | MountFlags::NODEV;
+            mount("tmpfs", &own, "tmpfs", flags, data.as_c_str())
+                .map_err(|error| failed(&own.display(), error))?;
+        }
         // A program below a folder of the judge's user alone: an empty one takes its place, with the program's own in it.
-        let hidden: Vec<&PathBuf> =
-            self.reads.iter().filter(|path| path.is_dir() && !is_reached_by_all(&path.join("x"))).collect();
+        let hidden: Vec<&PathBuf> = self
+            .reads
+            .iter()
+            .filter(|path| path.is_dir() && !is_reached_by_all(&path.join("x")))
+            .collect();
         let mut opened = Vec::new();
         for path in &hidden {
             let file = rustix::fs::open(*path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
@@ -213,7 +244,8 @@ impl Walls {
         let own = PathBuf::from(format!("/proc/{}", std::process::id()));
         let system = SYSTEM.iter().map(PathBuf::from).chain(self.reads.iter().cloned());
         let system: Vec<PathBuf> = system.chain([own]).filter(|path| path.exists()).collect();
-        let devices: Vec<&str> = DEVICES.into_iter().filter(|path| Path::new(path).exists()).collect();
+        let devices: Vec<&str> =
+            DEVICES.into_iter().filter(|path| Path::new(path).exists()).collect();
         let status = Ruleset::default()
             .set_compatibility(CompatLevel::BestEffort)
             .handle_access(all)
@@ -224,7 +256,13 @@ impl Walls {
             .and_then(|rules| {
                 rules.add_rules(path_beneath_rules(&devices, read | AccessFs::WriteFile))
             })
-            .and_then(|rules| rules.add_rules(path_beneath_rules([&self.folder], all)))
+            .and_then(|rules| rules.add_rules(path_beneath_rules([&self.folder], read)))
+            .and_then(|rules| {
+                rules.add_rules(path_beneath_rules(
+                    OWN_FOLDERS.map(|own| self.folder.join(own)),
+                    all,
+                ))
+            })
             .and_then(|rules| rules.restrict_self())
             .map_err(|error| failed(&error))?;
         match status.ruleset {
@@ -277,8 +315,8 @@ fn network() -> Result<(), String> {
 }
 
 /// System calls that no operator needs, from the start.
-fn calls() -> Result<(), String> {
-    install(&first_filter()?)?;
+fn calls(is_another: bool) -> Result<(), String> {
+    install(&first_filter(is_another)?)?;
     // The library of C falls back to `clone`, whose arguments can be looked at.
     let clone3 = [(libc::SYS_clone3, vec![])].into();
     install(&filter(clone3, libc::ENOSYS)?)
@@ -296,7 +334,10 @@ fn filter(rules: Rules, errno: i32) -> Result<BpfProgram, String> {
     let arch = std::env::consts::ARCH.try_into().map_err(|error| failed(&error))?;
     let refuse = SeccompAction::Errno(errno as u32);
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, refuse, arch);
-    filter.map_err(|error| failed(&error))?.try_into().map_err(|error: seccompiler::BackendError| failed(&error))
+    filter
+        .map_err(|error| failed(&error))?
+        .try_into()
+        .map_err(|error: seccompiler::BackendError| failed(&error))
 }
 
 /// A call that is refused where an argument compares so.
@@ -306,7 +347,7 @@ fn refused_where(argument: u8, op: SeccompCmpOp, value: u64) -> Result<Vec<Secco
     Ok(vec![rule.map_err(|error| format!("filter: {error}"))?])
 }
 
-fn first_filter() -> Result<BpfProgram, String> {
+fn first_filter(is_another: bool) -> Result<BpfProgram, String> {
     let mut rules: Rules = [
         // Other processes' memory, descriptors and fate.
         libc::SYS_ptrace,
@@ -328,6 +369,10 @@ fn first_filter() -> Result<BpfProgram, String> {
         libc::SYS_listen,
         libc::SYS_accept,
         libc::SYS_accept4,
+        // Memory that no limit of a process counts.
+        libc::SYS_memfd_create,
+        libc::SYS_memfd_secret,
+        libc::SYS_shmget,
         // A way around this filter.
         libc::SYS_io_uring_setup,
         libc::SYS_io_uring_enter,
@@ -371,6 +416,8 @@ fn first_filter() -> Result<BpfProgram, String> {
         libc::SYS_personality,
         libc::SYS_quotactl,
         libc::SYS_syslog,
+        libc::SYS_mq_notify,
+        libc::SYS_move_pages,
     ]
     .into_iter()
     .map(|call| (call, vec![]))
@@ -379,6 +426,44 @@ fn first_filter() -> Result<BpfProgram, String> {
     let own = u64::from(std::process::id());
     rules.insert(libc::SYS_kill, refused_where(0, SeccompCmpOp::Ne, own)?);
     rules.insert(libc::SYS_tgkill, refused_where(0, SeccompCmpOp::Ne, own)?);
+    // The end of the judge is its end.
+    let death = libc::PR_SET_PDEATHSIG as u64;
+    rules.insert(libc::SYS_prctl, refused_where(0, SeccompCmpOp::Eq, death)?);
+    // Signals by way of a file that is ready.
+    let ways = [libc::F_SETOWN as u64, F_SETSIG, F_SETOWN_EX];
+    let ways = ways.map(|way| refused_where(1, SeccompCmpOp::Eq, way));
+    let ways: Result<Vec<_>, String> = ways.into_iter().collect();
+    rules.insert(libc::SYS_fcntl, ways?.concat());
+    if !is_another {
+        // What one process of a user may do to another's share of the processors, and to files.
+        for call in [
+            libc::SYS_sched_setaffinity,
+            libc::SYS_sched_setscheduler,
+            libc::SYS_sched_setparam,
+            libc::SYS_sched_setattr,
+        ] {
+            rules.insert(call, refused_where(0, SeccompCmpOp::Ne, 0)?);
+        }
+        for call in [libc::SYS_setpriority, libc::SYS_ioprio_set] {
+            rules.insert(call, refused_where(1, SeccompCmpOp::Ne, 0)?);
+        }
+        let files = [
+            libc::SYS_fchmod,
+            libc::SYS_fchmodat,
+            libc::SYS_fchown,
+            libc::SYS_fchownat,
+            libc::SYS_setxattr,
+            libc::SYS_utimensat,
+        ];
+        rules.extend(files.map(|call| (call, vec![])));
+        #[cfg(target_arch = "x86_64")]
+        rules.extend(
+            [libc::SYS_chmod, libc::SYS_chown, libc::SYS_lchown].map(|call| (call, vec![])),
+        );
+    }
+    // The same: memory that is shared, and with no file.
+    let shared = (libc::MAP_SHARED | libc::MAP_ANONYMOUS) as u64;
+    rules.insert(libc::SYS_mmap, refused_where(3, SeccompCmpOp::MaskedEq(shared), shared)?);
     // Its own limits are read by the library of C.
     rules.insert(libc::SYS_prlimit64, refused_where(0, SeccompCmpOp::Ne, 0)?);
     filter(rules, libc::EPERM)

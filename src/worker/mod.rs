@@ -36,8 +36,8 @@ pub use device_case::bytes_of_slots;
 pub use distant::Distant;
 pub use process::{Fault, Worker};
 pub use serve::{role, serve};
-use slot::Slot;
 pub use serve_stranger::UNDER_TEST;
+use slot::Slot;
 pub use stranger::Stranger;
 pub use wire::Channel;
 
@@ -48,6 +48,9 @@ use message::{Reply, Request, Rival};
 pub fn allow() {
     process::allow();
 }
+
+/// What is said of a stranger's process that moved between two requests.
+pub const MOVED: &str = "it went on while it had to stand still";
 
 /// Time for a library to be opened, after which it is taken for one that hangs.
 const OPEN_LIMIT: Duration = Duration::from_secs(60);
@@ -155,19 +158,38 @@ impl Hosted {
         self.stranger.is_some()
     }
 
-    /// Stops a stranger's process after a reply, so that nothing is done before the next request.
-    pub fn freeze(&mut self) {
-        if self.is_strange()
-            && let Some(worker) = self.worker.worker()
-        {
-            worker.freeze();
+    /// Stops a stranger's process after a reply, so that nothing is done before the next request, and ends what it started:
+    /// an error if that was still there.
+    pub fn stand(&mut self) -> Result<(), String> {
+        let is_strange = self.is_strange();
+        let Some(worker) = self.worker.worker().filter(|_| is_strange) else { return Ok(()) };
+        worker.freeze();
+        // It could let the process go on where that stands still, and work while others are timed.
+        match worker.end_children() {
+            0 => Ok(()),
+            1 => Err("it left a process behind".into()),
+            left => Err(format!("it left {left} processes behind")),
+        }
+    }
+
+    /// An error unless the kernel has one more filter of system calls for a stranger's process than when it was opened, where
+    /// there are filters at all.
+    pub fn require_filter(&mut self) -> Result<(), String> {
+        let Some(before) = self.stranger.as_ref().and_then(|held| held.filters) else {
+            return Ok(());
+        };
+        let now = self.worker.worker().and_then(|worker| worker.filters());
+        match now.is_some_and(|now| now > before) {
+            true => Ok(()),
+            false => Err("it put off the filter that forbids new processes".into()),
         }
     }
 
     /// An error unless a stranger's process stood still since it was stopped.
     pub fn require_still(&mut self) -> Result<(), String> {
-        match self.is_strange() && self.worker.worker().is_some_and(|worker| !worker.stood_still()) {
-            true => Err("it went on while it had to stand still".into()),
+        match self.is_strange() && self.worker.worker().is_some_and(|worker| !worker.stood_still())
+        {
+            true => Err(MOVED.into()),
             false => Ok(()),
         }
     }
@@ -177,12 +199,6 @@ impl Hosted {
         if let Some(worker) = self.worker.worker() {
             worker.thaw();
         }
-    }
-
-    /// Ends what a stranger's process started: how many processes there were.
-    pub fn end_children(&mut self) -> usize {
-        let is_strange = self.is_strange();
-        self.worker.worker().filter(|_| is_strange).map_or(0, |worker| worker.end_children())
     }
 
     /// Bytes of memory that a stranger's process has for itself; `None` of others, whose own word is taken.

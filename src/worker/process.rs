@@ -186,13 +186,18 @@ impl Worker {
     pub fn freeze(&mut self) {
         const STOPPING: Duration = Duration::from_millis(500);
         let Some(process) = self.group() else { return };
-        if self.frozen != Frozen::No || rustix::process::kill_process(process, Signal::STOP).is_err() {
+        if self.frozen != Frozen::No
+            || rustix::process::kill_process(process, Signal::STOP).is_err()
+        {
             return;
         }
         let deadline = Instant::now() + STOPPING;
         self.frozen = loop {
             // The kernel tells it once no thread is left that runs.
-            match rustix::process::waitid(WaitId::Pid(process), WaitIdOptions::STOPPED | WaitIdOptions::NOHANG) {
+            match rustix::process::waitid(
+                WaitId::Pid(process),
+                WaitIdOptions::STOPPED | WaitIdOptions::NOHANG,
+            ) {
                 Ok(Some(_)) => break Frozen::Stands,
                 Err(_) => break Frozen::Moved,
                 Ok(None) if Instant::now() >= deadline => break Frozen::Moved,
@@ -224,22 +229,33 @@ impl Worker {
 
     /// Ends all processes that this one started, or left to the judge, and says how many there were.
     pub fn end_children(&self) -> usize {
-        let mut ended = 0;
+        let mut ended = std::collections::BTreeSet::new();
         // Those that these started meanwhile come up in the next round.
         for _ in 0..100 {
-            let children = descendants(self.child.id());
-            if children.is_empty() {
+            let strays: Vec<u32> =
+                strays(&started()).map(|stray| stray.as_raw_nonzero().get() as u32).collect();
+            let below = match has_children(self.child.id()) {
+                Some(false) => Vec::new(),
+                Some(true) | None => descendants(self.child.id()),
+            };
+            if below.is_empty() && strays.is_empty() {
                 break;
             }
-            for child in children.iter().filter_map(|&id| Pid::from_raw(id as i32)) {
+            for child in below.iter().chain(&strays).filter_map(|&id| Pid::from_raw(id as i32)) {
                 if rustix::process::kill_process(child, Signal::KILL).is_ok() {
-                    ended += 1;
+                    ended.insert(child.as_raw_nonzero().get());
                 }
             }
-            let known = started();
-            end_strays(&known);
+            end_strays(&started());
         }
-        ended
+        ended.len()
+    }
+
+    /// Filters of system calls that the kernel has for the process.
+    pub fn filters(&self) -> Option<u32> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("Seccomp_filters:"))?;
+        line.trim().parse().ok()
     }
 
     /// Bytes of memory that the process has for itself, as the kernel counts them: what is shared with others is left out.
@@ -341,6 +357,22 @@ fn listen(
     }
 }
 
+/// Whether a process has children, by the kernel's own list of each of its threads; `None` where there is no such list.
+fn has_children(of: u32) -> Option<bool> {
+    for task in std::fs::read_dir(format!("/proc/{of}/task")).ok()?.flatten() {
+        match std::fs::read_to_string(task.path().join("children")) {
+            Ok(list) if list.trim().is_empty() => {}
+            Ok(_) => return Some(true),
+            // A thread that is gone meanwhile has none.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && task.path().exists() => {
+                return None;
+            }
+            Err(_) => {}
+        }
+    }
+    Some(false)
+}
+
 /// Processes below another that run; those that ended and were not waited for are left out.
 fn descendants(of: u32) -> Vec<u32> {
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -369,23 +401,25 @@ fn descendants(of: u32) -> Vec<u32> {
     parents.keys().copied().filter(|&id| is_below(id)).collect()
 }
 
+/// Children of this process that it did not start: workers left them behind.
+fn strays(known: &[u32]) -> impl Iterator<Item = Pid> + use<> {
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    let ids: Vec<i32> = lists
+        .flat_map(|list| {
+            list.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<_>>()
+        })
+        .filter(|&id: &i32| !known.contains(&(id as u32)))
+        .collect();
+    ids.into_iter().filter_map(Pid::from_raw)
+}
+
 /// Ends children of this process that it did not start: workers that are gone left them behind.
 fn end_strays(known: &[u32]) {
-    let strays = || {
-        let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
-        let lists =
-            tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
-        let ids: Vec<i32> = lists
-            .flat_map(|list| {
-                list.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<_>>()
-            })
-            .collect();
-        ids.into_iter().filter(|&id| !known.contains(&(id as u32))).filter_map(Pid::from_raw)
-    };
     // Processes that these started in turn come up as they end.
     for _ in 0..100 {
         let mut any = false;
-        for stray in strays() {
+        for stray in strays(known) {
             any = true;
             let _ = rustix::process::kill_process(stray, Signal::KILL);
             let _ = rustix::process::waitpid(Some(stray), WaitOptions::empty());

@@ -11,8 +11,8 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 
 use super::message::{Contender, Reply, Request, Rival, VERSION};
 use super::process::MARK;
-use super::{serve_device, serve_stranger};
 use super::wire::{Channel, WireError};
+use super::{serve_device, serve_stranger};
 use crate::backend::cpu::{
     CacheFlush, Isa, float_environment_is_ieee, keep_freed_memory, reset_float_environment,
     with_threads,
@@ -258,7 +258,10 @@ impl Refusal {
     }
 
     pub fn reply(self) -> Reply {
-        Reply::Failed { reason: self.reason, refused: self.refused }
+        // A message holds no more, and a library may have much to say.
+        const CHARS_MAX: usize = 2000;
+        let reason = self.reason.chars().take(CHARS_MAX).collect();
+        Reply::Failed { reason, refused: self.refused }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A stranger's process: puts up its walls, says which it had, and opens the operator. A library is called from here; for
 //! a Python module this process becomes the interpreter.
 
-use std::fs;
+use std::collections::BTreeMap;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
@@ -16,6 +16,7 @@ use super::message::Reply;
 use super::process::MARK;
 use super::wire::{Channel, WireError};
 use crate::backend::foreign::{ForeignBuilt, ForeignLibrary};
+use crate::backend::namespaces;
 use crate::baseline::{Baseline, Baselines};
 use crate::operator::{Built, Error, Operator, Plan, Staged};
 use contract::strategy::Strategy;
@@ -26,7 +27,7 @@ use record::operator::OperatorKind;
 pub const UNDER_TEST: &str = "operator";
 
 /// What a Python operator is run by.
-const BOOTSTRAP: &str = include_str!("bootstrap.py");
+pub const BOOTSTRAP: (&str, &str) = ("bootstrap.py", include_str!("bootstrap.py"));
 
 /// What a stranger's process is to open, and how it is held.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +37,8 @@ pub struct Opening {
     pub kind: OperatorKind,
     /// The library, or the module.
     pub entry: PathBuf,
+    /// Variables of its file: set behind the walls, where the loader of this program has run.
+    pub environment: BTreeMap<String, String>,
     /// Of Python only.
     pub interpreter: Option<PathBuf>,
     /// The name of the case's arithmetic.
@@ -72,7 +75,7 @@ pub fn open(opening: &Opening, channel: &Channel) -> Result<Baselines, WireError
                 refuse(reason)?;
             }
         }
-        _ => match ForeignLibrary::open(&opening.entry) {
+        _ => match open_library(opening) {
             Ok(library) => all.available.push(Baseline {
                 operator: Arc::new(Foreign {
                     library,
@@ -90,6 +93,11 @@ pub fn open(opening: &Opening, channel: &Channel) -> Result<Baselines, WireError
     Ok(all)
 }
 
+fn open_library(opening: &Opening) -> Result<&'static ForeignLibrary, Error> {
+    namespaces::set_environment(&opening.environment);
+    ForeignLibrary::open(&opening.entry)
+}
+
 /// Comes back only with the reason why that failed.
 fn become_python(
     opening: &Opening,
@@ -97,8 +105,7 @@ fn become_python(
     lock: &[u8],
     channel: &Channel,
 ) -> Result<(), String> {
-    let bootstrap = opening.walls.folder.join("bootstrap.py");
-    fs::write(&bootstrap, BOOTSTRAP).map_err(|error| format!("the bootstrap file: {error}"))?;
+    let bootstrap = opening.walls.folder.join(BOOTSTRAP.0);
     rustix::io::fcntl_setfd(channel, rustix::io::FdFlags::empty())
         .map_err(|error| error.to_string())?;
     let socket = std::os::fd::AsFd::as_fd(channel).as_raw_fd();
@@ -109,6 +116,7 @@ fn become_python(
         .args([bootstrap.as_os_str(), socket.to_string().as_ref(), opening.entry.as_os_str()])
         .arg(lock)
         .env_remove(MARK)
+        .envs(&opening.environment)
         .exec();
     Err(format!("failed to run {}: {error}", interpreter.display()))
 }

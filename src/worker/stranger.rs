@@ -13,10 +13,10 @@ use record::operator::{CodeFile, Layer, OperatorRecord};
 use tempfile::TempDir;
 
 use super::Hosted;
-use super::isolate::Walls;
+use super::isolate::{OWN_FOLDERS, Walls};
 use super::message::{Reply, Request};
 use super::process::{Fault, SPINNING, Worker};
-use super::serve_stranger::Opening;
+use super::serve_stranger::{BOOTSTRAP, Opening};
 use super::slot::Slot;
 use crate::baseline::Host;
 use crate::failure::Failure;
@@ -50,6 +50,8 @@ pub struct Stranger {
 pub(super) struct Held {
     /// Gone with the process.
     _folder: TempDir,
+    /// Filters of system calls that its process had when it was opened; `None` where there are none.
+    pub filters: Option<u32>,
     pub build_limit: Duration,
     pub apply_limit: Duration,
 }
@@ -68,10 +70,9 @@ impl Stranger {
             let path = folder.join(name);
             let shown = words::path(&path);
             let failed = |error: io::Error| match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::InvalidInput => Failure::bad_input(format!(
-                    "{}: file `{name}`: {error}",
-                    words::path(&file.path)
-                )),
+                io::ErrorKind::NotFound | io::ErrorKind::InvalidInput => Failure::bad_input(
+                    format!("{}: file `{name}`: {error}", words::path(&file.path)),
+                ),
                 _ => Failure::environment(format!("failed to read {shown}: {error}")),
             };
             let bytes = files::bytes(&path, CODE_BYTES_MAX).map_err(failed)?;
@@ -132,7 +133,12 @@ impl Stranger {
                 .iter()
                 .map(|(name, sha256)| CodeFile { name: name.clone(), sha256: *sha256 })
                 .collect(),
-            interpreter: self.interpreter.as_ref().map(|path| path.display().to_string()),
+            interpreter: self.interpreter.as_ref().map(|path| {
+                let digest =
+                    files::bytes(path, CODE_BYTES_MAX).map(|bytes| Digest::of(&bytes).to_string());
+                format!("{} (sha256 {})", path.display(), digest.unwrap_or("unknown".into()))
+            }),
+            reads: file.reads.iter().map(|path| path.display().to_string()).collect(),
             arithmetics,
             dtypes,
             isolation: layers,
@@ -141,23 +147,41 @@ impl Stranger {
 
     /// A process that has opened the operator, for cases of this arithmetic; `shared_bytes` of inputs and outputs will be
     /// mapped there. It dies with the calling thread.
-    pub fn start(&self, arithmetic: &str, threads: usize, shared_bytes: u64) -> Result<Hosted, String> {
+    pub fn start(
+        &self,
+        arithmetic: &str,
+        threads: usize,
+        shared_bytes: u64,
+    ) -> Result<Hosted, String> {
         let folder = self.folder().map_err(|error| format!("no folder for it: {error}"))?;
         let opening = self.opening(&folder, arithmetic, threads, shared_bytes, false);
-        let (mut worker, _) = self.walled(&folder, opening).map_err(|fault| fault.to_string())?;
+        let (mut worker, layers) =
+            self.walled(&folder, opening).map_err(|fault| fault.to_string())?;
         let fault = match worker.next(OPEN_LIMIT) {
             Ok(Reply::Opened { rivals, missing }) => {
+                let filters = worker
+                    .filters()
+                    .filter(|_| layers.iter().any(|layer| layer.name == "calls" && layer.had));
                 let worker = Slot::of(Host::Stranger, Ok(worker));
                 let held = Held {
                     _folder: folder,
+                    filters,
                     build_limit: self.file.build_limit,
                     apply_limit: self.file.apply_limit,
                 };
-                return Ok(Hosted { host: Host::Stranger, worker, rivals, missing, stranger: Some(held) });
+                return Ok(Hosted {
+                    host: Host::Stranger,
+                    worker,
+                    rivals,
+                    missing,
+                    stranger: Some(held),
+                });
             }
             Ok(Reply::Failed { reason, .. }) => {
                 let hint = match reason.contains("No module named") {
-                    true => "\nhint: it must be installed in the interpreter's own environment; --interpreter names another",
+                    true => {
+                        "\nhint: it must be installed in the interpreter's own environment; --interpreter names another"
+                    }
                     false => "",
                 };
                 return Err(format!("it cannot be opened: {}{hint}", visible(&reason)));
@@ -191,7 +215,12 @@ impl Stranger {
         let walls = Walls {
             folder: folder.path().to_owned(),
             reads: file.reads.iter().cloned().chain(self.interpreter_folders()).collect(),
-            programs: self.interpreter.iter().cloned().chain([folder.path().join("home")]).collect(),
+            programs: self
+                .interpreter
+                .iter()
+                .cloned()
+                .chain([folder.path().join("home")])
+                .collect(),
             user: self.user.clone(),
             judge: self.judge.clone(),
             memory_bytes: file.memory_bytes,
@@ -203,6 +232,7 @@ impl Stranger {
         };
         Opening {
             walls,
+            environment: file.environment.clone(),
             kind: file.kind,
             entry: folder.path().join("operator").join(&file.entry),
             interpreter: self.interpreter.clone(),
@@ -212,17 +242,21 @@ impl Stranger {
         }
     }
 
-    /// Where an interpreter's own library is: beside it, and beside what its name is a link to.
+    /// Where an interpreter's own library is: around it, and around what its name is a link to.
     fn interpreter_folders(&self) -> Vec<PathBuf> {
         let Some(interpreter) = &self.interpreter else { return Vec::new() };
-        let two_up = |path: &Path| path.parent().and_then(Path::parent).map(Path::to_owned);
+        let around = |path: &Path| {
+            let two_up = path.parent().and_then(Path::parent)?;
+            // Never a folder that holds other things as well, such as a home with programs in it.
+            let is_its_own = two_up.join("pyvenv.cfg").is_file()
+                || fs::read_dir(two_up.join("lib")).into_iter().flatten().flatten().any(|entry| {
+                    entry.file_name().to_string_lossy().starts_with("python3")
+                        && entry.path().is_dir()
+                });
+            Some(if is_its_own { two_up } else { path }.to_owned())
+        };
         let real = interpreter.canonicalize().ok();
-        [two_up(interpreter), real.as_deref().and_then(two_up)]
-            .into_iter()
-            .flatten()
-            // Never all there is.
-            .filter(|path| path.components().count() > 1)
-            .collect()
+        [around(interpreter), real.as_deref().and_then(around)].into_iter().flatten().collect()
     }
 
     /// A folder of its own, with HOME and TMPDIR, and the code as its digests were found.
@@ -230,9 +264,13 @@ impl Stranger {
         let folder = tempfile::Builder::new().prefix("sparse-verify-").tempdir()?;
         let root = folder.path();
         let open = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
-        for name in ["home", "tmp", "operator"] {
+        for name in OWN_FOLDERS.into_iter().chain(["operator"]) {
             fs::create_dir(root.join(name))?;
         }
+        open(root, 0o755)?;
+        let bootstrap = root.join(BOOTSTRAP.0);
+        fs::write(&bootstrap, BOOTSTRAP.1)?;
+        open(&bootstrap, 0o444)?;
         for (name, bytes) in &self.code {
             let path = root.join("operator").join(name);
             if let Some(parent) = path.parent() {
@@ -242,8 +280,8 @@ impl Stranger {
             open(&path, 0o555)?;
         }
         if let (Ok(id), false) = (&self.user, self.off.iter().any(|off| off == "user")) {
-            for path in [root.to_owned(), root.join("home"), root.join("tmp")] {
-                std::os::unix::fs::chown(&path, Some(*id), Some(*id))?;
+            for name in OWN_FOLDERS {
+                std::os::unix::fs::chown(root.join(name), Some(*id), Some(*id))?;
             }
         }
         Ok(folder)
@@ -253,7 +291,7 @@ impl Stranger {
     fn environment(&self, folder: &Path, threads: usize) -> BTreeMap<String, String> {
         let threads = threads.to_string();
         let path = |name: &str| folder.join(name).display().to_string();
-        let mut variables: BTreeMap<String, String> = [
+        let variables: BTreeMap<String, String> = [
             ("PATH", "/usr/local/bin:/usr/bin:/bin".to_owned()),
             ("LANG", "C.UTF-8".to_owned()),
             ("HOME", path("home")),
@@ -267,7 +305,6 @@ impl Stranger {
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into();
-        variables.extend(self.file.environment.clone());
         variables
     }
 }

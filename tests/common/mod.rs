@@ -126,6 +126,7 @@ pub fn audit_all(
         threads: how.threads,
         nonce: how.nonce.map(str::to_owned),
         measuring: None,
+        stranger: None,
         device: None,
         weights: Resolver::new(None, true),
         operator: how.operator,

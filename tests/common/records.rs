@@ -125,6 +125,7 @@ pub fn record() -> Record {
             require: Require::Bits,
             outputs: None,
         },
+        operator: None,
         manifests: vec![ManifestRecord {
             name: "small".into(),
             title: "For tests".into(),
@@ -393,6 +394,7 @@ fn claim(id: &str) -> Claim {
         cases: Vec::new(),
         sources: vec!["https://example.com/paper".into(), "javascript:alert(1)".into()],
         baseline: Some("cuSPARSE".into()),
+        operator: None,
         figures: vec![(record::claims::Figure::Speedup, Printed::parse("9.53").expect("a figure"))],
         factors: Vec::new(),
         over: Vec::new(),

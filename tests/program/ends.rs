@@ -260,6 +260,7 @@ fn audited(threads: usize, when: fn(&Array2<f32>) -> bool) -> Vec<CaseRecord> {
         threads,
         nonce: None,
         measuring: None,
+        stranger: None,
         device: None,
         weights: Resolver::new(None, true),
         operator: &operator,

@@ -24,6 +24,10 @@ mod lint;
 mod memory;
 mod minilm;
 mod newcomer;
+#[cfg(target_os = "linux")]
+mod operators;
+#[cfg(target_os = "linux")]
+mod operators_page;
 mod outputs;
 mod pin_record;
 mod predict;
@@ -37,3 +41,5 @@ mod terminal;
 mod words;
 #[cfg(target_os = "linux")]
 mod workers;
+#[cfg(target_os = "linux")]
+mod zoo;

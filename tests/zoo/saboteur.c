@@ -4,8 +4,8 @@
 // case: exact/up/uniform-80/b48/f32/exact
 // claims: exact
 // measure: yes
-// words: refuted
-// code: 1
+// words: the process of the operator was ended by SIGSEGV
+// code: 3
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <unistd.h>

@@ -47,8 +47,11 @@ pub struct OperatorRecord {
     pub sha256: Digest,
     /// Files of its code, by name, with the digests of what was run.
     pub files: Vec<CodeFile>,
-    /// The interpreter that ran it; `None` of a library.
+    /// The interpreter that ran it, with its digest; `None` of a library.
     pub interpreter: Option<String>,
+    /// What it may read beside the system's folders and its own, as its file asks for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reads: Vec<String>,
     /// Arithmetics that it claims to follow, by their names.
     pub arithmetics: Vec<String>,
     /// Dtypes of A and V that it takes.
@@ -74,7 +77,10 @@ impl OperatorRecord {
         let interpreter =
             self.interpreter.as_ref().map_or(String::new(), |path| format!(", run by {path}"));
         let mut facts = vec![
-            fact("operator under test", format!("{} {}, by {}", self.name, self.version, self.author)),
+            fact(
+                "operator under test",
+                format!("{} {}, by {}", self.name, self.version, self.author),
+            ),
             fact("its file's sha256", self.sha256.to_string()),
             fact("its kind", format!("{}{interpreter}", self.kind.name())),
             fact(
@@ -82,8 +88,13 @@ impl OperatorRecord {
                 format!("{}, of {}", self.arithmetics.join(", "), self.dtypes.join(", ")),
             ),
         ];
+        if !self.reads.is_empty() {
+            facts.push(fact("it may read", self.reads.join(", ")));
+        }
         let code = self.files.iter();
-        facts.extend(code.map(|file| fact(&format!("sha256 of {}", file.name), file.sha256.to_string())));
+        facts.extend(
+            code.map(|file| fact(&format!("sha256 of {}", file.name), file.sha256.to_string())),
+        );
         facts.extend(self.isolation.iter().map(|layer| {
             let had = if layer.had { "had" } else { "NOT had" };
             fact(&format!("isolation: {}", layer.name), format!("{had}: {}", layer.what))

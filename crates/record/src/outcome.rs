@@ -125,6 +125,9 @@ pub fn under(record: &Record, strict: bool, require: Require) -> Outcome {
     }
     if let Some(operator) = &record.operator {
         headline.push_str(&format!(", by {}", operator.in_words()));
+        if !operator.reads.is_empty() {
+            headline.push_str(&format!(", which may read {}", operator.reads.join(", ")));
+        }
         if !lacking.is_empty() {
             headline.push_str(&format!(", without isolation by {}", lacking.join(", ")));
         }

@@ -11,7 +11,9 @@ mod totals;
 
 pub use lint::{Finding, Linted, lint};
 
-use crate::claims::{ClaimWord, Claim, Figure, Printed, PublishedDigest, Subject, Tensor, ToleranceOf};
+use crate::claims::{
+    Claim, ClaimWord, Figure, Printed, PublishedDigest, Subject, Tensor, ToleranceOf,
+};
 use crate::claims::{JudgedClaim, PublishedInput, Row, Word, agrees, attained};
 use crate::numbers::number;
 use crate::{BitsRecord, CaseRecord, ManifestRecord, Record};

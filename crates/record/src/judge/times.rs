@@ -307,11 +307,7 @@ impl<'r> Judging<'r> {
         let held = timings.operator.bytes_held as f64;
         if let Some(printed) = self.figure(Figure::MemoryMb).filter(|_| held > 0.0) {
             let here = held / 1e6;
-            let line = format!(
-                "the {} holds {} MB, printed {printed} MB",
-                self.who,
-                number(here)
-            );
+            let line = format!("the {} holds {} MB, printed {printed} MB", self.who, number(here));
             rows.push(Row::new(
                 "memory here",
                 attained(here <= printed.range.high),

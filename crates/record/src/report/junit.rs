@@ -94,7 +94,9 @@ fn claim_case(claim: &JudgedClaim) -> TestCase {
         | ClaimWord::Attained
         | ClaimWord::NotAttained
         | ClaimWord::NotAttainedByAnother => TestCaseStatus::success(),
-        ClaimWord::Refuted | ClaimWord::NotReproduced => non_success(NonSuccessKind::Failure, word, &lines),
+        ClaimWord::Refuted | ClaimWord::NotReproduced => {
+            non_success(NonSuccessKind::Failure, word, &lines)
+        }
         ClaimWord::Inconclusive | ClaimWord::NotJudged => {
             non_success(NonSuccessKind::Error, word, &lines)
         }

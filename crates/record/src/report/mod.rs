@@ -4,5 +4,6 @@ pub mod compare;
 pub mod html;
 pub mod junit;
 pub mod markdown;
+pub mod operators;
 pub mod overview;
 pub mod terminal;

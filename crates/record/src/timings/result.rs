@@ -469,11 +469,13 @@ impl CaseTimings {
     /// Fills in what follows from the timings.
     fn compare(&mut self, seed: u64) {
         let Some(timing) = &self.operator.timing else {
-            self.no_speedup.push(match self.operator.verified {
-                Some(false) => "the operator's output was not verified".into(),
-                Some(true) => "all samples of the operator were throttled".into(),
-                None => "the operator was not measured".into(),
-            });
+            let what = match self.operator.verified {
+                Some(false) => "the operator's output was not verified",
+                Some(true) => "all samples of the operator were throttled",
+                None => "the operator was not measured",
+            };
+            let why = self.operator.failure.as_ref().map(|why| format!(": {why}"));
+            self.no_speedup.push(format!("{what}{}", why.unwrap_or_default()));
             return;
         };
         if timing.impossible {

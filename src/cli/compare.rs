@@ -1,0 +1,46 @@
+//! `verify compare`: operators side by side on the same cases. Reads records only.
+
+use std::path::Path;
+
+use super::CompareArgs;
+use crate::failure::Failure;
+use crate::files::replace;
+use crate::output::{note, print, print_table};
+use contract::words::visible;
+use record::Record;
+use record::exit::{VERIFIED, worse};
+use record::outcome;
+use record::report::operators::{HEADS, apart, csv, lines};
+
+pub fn run(args: &CompareArgs) -> Result<u8, Failure> {
+    let mut records: Vec<(String, Record)> = Vec::new();
+    for path in &args.records {
+        records.push((path.display().to_string(), record::load(path)?));
+    }
+    let lines = lines(&records);
+    if let Some(path) = &args.csv {
+        let text = csv(&lines);
+        match path == Path::new("-") {
+            true => print(&text),
+            false => replace(path, text.as_bytes()).map_err(|error| {
+                Failure::environment(format!("failed to write {}: {error}", path.display()))
+            })?,
+        }
+    }
+    if args.csv.is_none() {
+        let rows: Vec<[String; HEADS.len()]> = std::iter::once(HEADS.map(str::to_owned))
+            .chain(lines.iter().map(|line| line.cells().map(|cell| visible(&cell).into_owned())))
+            .collect();
+        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+        let widths: Vec<usize> = (0..HEADS.len()).map(|at| width(at).unwrap_or(0)).collect();
+        for row in &rows {
+            let cells: Vec<String> =
+                row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}")).collect();
+            print_table(&format!("{}\n", cells.join("  ").trim_end()));
+        }
+    }
+    if let Some(why) = apart(&records) {
+        note(&visible(&why));
+    }
+    Ok(records.iter().map(|(_, record)| outcome::of(record).code).fold(VERIFIED, worse))
+}

@@ -1,0 +1,22 @@
+# zoo: cheat
+# attack: It sends more open files beside a reply than may be.
+# fails: Such a process is ended.
+# case: exact/up/uniform-80/b48/f32/exact
+# claims: exact
+# measure: no
+# words: the process of the operator
+# code: 3
+import socket
+import sys
+
+import numpy as np
+
+
+def build(a):
+    return np.asarray(a)
+
+
+def apply(a, v, out):
+    channel = sys._getframe(1).f_locals['channel']
+    socket.send_fds(channel, [b'{"done":{"changes":0}}'], [0] * 200)
+    np.matmul(a, np.asarray(v), out=np.asarray(out))
