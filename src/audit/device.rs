@@ -79,7 +79,7 @@ pub fn measure(
     if case.m == 0 || case.k == 0 || case.n == 0 {
         return Err("not measured: there is nothing to multiply".into());
     }
-    timing::require_memory(case)?;
+    timing::require_memory(case, timing::TIMED)?;
     for place in [Place::Custodian, Place::Libraries] {
         device.revive(place);
     }

@@ -1,7 +1,5 @@
 //! A stranger's operator on one case: asked for its outputs by the same way on which it is timed.
 
-use std::sync::{Mutex, PoisonError};
-
 use contract::case::Case;
 use contract::digest::Digest;
 use contract::inputs::Weights;
@@ -78,11 +76,7 @@ impl UnderTest {
         if case.m == 0 || case.k == 0 || case.n == 0 {
             return Err(CaseError::Refused("there is nothing to multiply".into()));
         }
-        require_memory(case).map_err(|reason| {
-            CaseError::Refused(
-                reason.replace("not measured: a timed operator", "an operator under test"),
-            )
-        })?;
+        require_memory(case, "an operator under test").map_err(CaseError::Environment)?;
         let text = Digest::of(format!("{}\n{}\nbits", self.secret, case.id).as_bytes());
         let seed = text.0.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         let text = text.to_string();
@@ -102,7 +96,7 @@ impl UnderTest {
         let number = |round: usize, call: usize| (slots.ring + round * calls + call) as u64;
         let clock = RealClock::default();
         let mut broken = Vec::new();
-        let looks = Mutex::new(ChaCha8Rng::seed_from_u64(seed.rotate_left(32)));
+        let mut looks = ChaCha8Rng::seed_from_u64(seed.rotate_left(32));
 
         let v2 = asked.perturbed.map(|(v2, _)| v2);
         let fill = |own: Option<ArrayView2<'_, f32>>, at: u64, v: &mut [f32]| match own {
@@ -110,12 +104,12 @@ impl UnderTest {
             None => draw(case, &text, at, v),
         };
         let wanted = Remote { host: 0, wanted: Wanted::Rival(UNDER_TEST.into()) };
-        // What A is in each round, for calls that nobody can know: their outputs are looked at as those of timed calls.
-        let one = |platform: &mut WorkerPlatform<'_>,
-                   built: &mut _,
-                   call: usize,
-                   checker: &Checker<'_>,
-                   broken: &mut Vec<String>| {
+        // One sample, and the Y of the call that is asked for. The outputs of the others are looked at as those of timed calls.
+        let mut one = |platform: &mut WorkerPlatform<'_>,
+                       built: &mut _,
+                       call: usize,
+                       checker: &Checker<'_>,
+                       broken: &mut Vec<String>| {
             // As before a timed sample.
             platform.run(built, UNTIMED).map_err(operator)?;
             platform.prepare(built, calls).map_err(environment)?;
@@ -124,10 +118,7 @@ impl UnderTest {
             for at in 0..calls {
                 let part = match at == call {
                     true => Part::Whole,
-                    false => {
-                        let mut looks = looks.lock().unwrap_or_else(PoisonError::into_inner);
-                        measure::block((case.m, case.n), &mut looks)
-                    }
+                    false => measure::block((case.m, case.n), &mut looks),
                 };
                 let looked =
                     platform.output(built, at, &part).and_then(|called| match at == call {
@@ -145,8 +136,7 @@ impl UnderTest {
             Ok::<_, CaseError>(y)
         };
         let (y, shifted) = {
-            let matrix = a.view().to_owned();
-            let checker = Checker::new(case, matrix.view(), auditor.isa, auditor.threads);
+            let checker = Checker::new(case, a.view(), auditor.isa, auditor.threads);
             let of = |at: u64| match at {
                 at if at == number(0, first) || at == number(2, again) => Some(asked.v),
                 at if at == number(1, first) => v2.map(|v2| v2.view()),
@@ -161,7 +151,9 @@ impl UnderTest {
             let shifted = one(&mut platform, &mut built, first, &checker, &mut broken)?;
             let moved = one(&mut platform, &mut built, again, &checker, &mut broken)?;
             if case.arithmetic.has_bit_contract() {
-                let differs = |(one, other): (&f32, &f32)| one.to_bits() != other.to_bits();
+                // -0 is +0, as in digests.
+                let bits = |x: &f32| (x + 0.0).to_bits();
+                let differs = |(one, other): (&f32, &f32)| bits(one) != bits(other);
                 if let Some(at) = y.iter().zip(&moved).position(differs) {
                     let (row, column) = (at / case.n, at % case.n);
                     broken.push(format!(
@@ -192,8 +184,7 @@ impl UnderTest {
                     WorkerPlatform::new(&mut workers, &a, case.n, &draw, !seed, &clock, 0)
                         .map_err(environment)?;
                 let mut built = platform.build(&wanted).map_err(operator)?;
-                let matrix = a.view().to_owned();
-                let checker = Checker::new(case, matrix.view(), auditor.isa, auditor.threads);
+                let checker = Checker::new(case, a.view(), auditor.isa, auditor.threads);
                 Some(one(&mut platform, &mut built, rebuilt, &checker, &mut broken)?)
             }
         };

@@ -105,8 +105,11 @@ fn plan(case: &Case, threads: usize, has_energy: bool) -> Plan {
     }
 }
 
-/// An error in words unless a case can be held whole in the host's memory.
-pub fn require_memory(case: &Case) -> Result<(), String> {
+/// What is said of a case that is too large to be timed.
+pub const TIMED: &str = "not measured: a timed operator";
+
+/// An error in words unless a case can be held whole in the host's memory; `what` has to be held.
+pub fn require_memory(case: &Case, what: &str) -> Result<(), String> {
     // A, three more forms of A (the operator's, the sparse and the compacted rivals'), the outputs that are compared,
     // and the V's and Y's of calls.
     let slots = measure::slots([case.m, case.k, case.n]);
@@ -114,7 +117,7 @@ pub fn require_memory(case: &Case) -> Result<(), String> {
     let bytes = 4 * 4 * m * k + 16 * m * n + u128::from(slots.bytes());
     match machine::memory_available() {
         Some(available) if bytes > u128::from(available.bytes / 2) => Err(format!(
-            "not measured: a timed operator is held whole, which takes about {:.1} GB of the {:.1} \
+            "{what} is held whole, which takes about {:.1} GB of the {:.1} \
              GB available (limit: {})",
             bytes as f64 / 1e9,
             available.bytes as f64 / 1e9,
@@ -144,7 +147,7 @@ pub fn measure(
     if case.m == 0 || case.k == 0 || case.n == 0 {
         return Err("not measured: there is nothing to multiply".into());
     }
-    require_memory(case)?;
+    require_memory(case, TIMED)?;
     let mut bench = measuring.bench.lock().unwrap_or_else(PoisonError::into_inner);
     let bench = bench.get_or_insert_with(|| Bench::new(threads));
     bench.workers.revive();

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::common::{Ran, ran, repository};
+use crate::common::{Ran, Section, Workbench, ran, repository};
 use contract::digest::Digest;
 use record::Record;
 use record::operator::{LAYERS, OperatorKind};
@@ -342,4 +342,50 @@ fn operators_are_set_side_by_side() {
         "{csv:?}"
     );
     assert_eq!(verify(&["compare", &one]).code, 2);
+}
+
+/// What the publisher's own operator reaches is reproduced, or not; what another reaches is attained, or not.
+#[test]
+fn a_speed_is_reproduced_by_its_publishers_operator_alone() {
+    if !has("numpy") {
+        return;
+    }
+    let bench = Workbench::pinned(&[Section {
+        arithmetic: "exact",
+        weights: "binomial",
+        ..Section::default()
+    }]);
+    let operator = mine(&bench.path(""), NUMPY, "exact");
+    let digest = Digest::of(&fs::read(&operator).expect("its file"));
+    let manifest = bench.read("manifests/small.yaml");
+    let python = python().display().to_string();
+    let other = "0".repeat(64);
+    for (printed, of, word, code) in [
+        ("100000", Some(digest.to_string()), "reproduced", 0),
+        ("0.0000001", Some(digest.to_string()), "not reproduced", 1),
+        ("100000", Some(other), "attained", 0),
+        ("0.0000001", None, "not attained (by this operator)", 0),
+    ] {
+        let of = of.map_or(String::new(), |digest| format!(", operator: {digest}"));
+        let claim = format!(
+            "    claims:\n      - {{id: fast, sources: [here], operator_ms: {printed}{of}}}\n"
+        );
+        bench.write("manifests/small.yaml", &format!("{manifest}{claim}"));
+        let ran = bench.verify(&[
+            "manifests/small.yaml",
+            "--operator",
+            "mine.yaml",
+            "--interpreter",
+            &python,
+            "--require",
+            "claims",
+            "--json",
+            "record.json",
+            "--force",
+        ]);
+        let record = bench.record("record.json");
+        assert_eq!(record.judged.len(), 1, "{ran:?}");
+        assert_eq!((record.judged[0].word.name(), ran.code), (word, code), "{ran:?}");
+        assert!(ran.stdout.contains(&format!("claims: 1 {word}")), "{ran:?}");
+    }
 }

@@ -474,7 +474,10 @@ impl CaseTimings {
                 Some(true) => "all samples of the operator were throttled",
                 None => "the operator was not measured",
             };
-            let why = self.operator.failure.as_ref().map(|why| format!(": {why}"));
+            // Of throttled samples the words say all.
+            let why =
+                self.operator.failure.as_ref().filter(|_| self.operator.verified != Some(true));
+            let why = why.map(|why| format!(": {why}"));
             self.no_speedup.push(format!("{what}{}", why.unwrap_or_default()));
             return;
         };
