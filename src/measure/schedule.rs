@@ -653,7 +653,7 @@ impl<P: Platform> Lane<P> {
 /// Elements of a Y of this shape that are looked at in each timed call, at least, where there are as many.
 const ELEMENTS: usize = 256;
 
-/// Rows and columns that meet in [`ELEMENTS`] elements.
+/// Rows and columns that meet in 256 elements, or in all of fewer.
 pub fn block((m, n): (usize, usize), random: &mut ChaCha8Rng) -> Part {
     let across = n.min(16usize.max(ELEMENTS.div_ceil(m.clamp(1, 16))));
     let down = m.min(ELEMENTS.div_ceil(across.max(1)));
