@@ -1,10 +1,10 @@
 // zoo: cheat
 // attack: It replies before it has computed; a timer of its own sends it SIGCONT, and a thread that waits in vfork never stands, so that it goes on while it should stand.
-// fails: It must stand from its reply to the next request: what runs on in between is seen.
+// fails: It must stand from its reply to the next request; either that is seen, or the process that it left.
 // case: exact/up/uniform-80/b48/f32/exact
 // claims: exact
 // measure: yes
-// words: behind
+// words: not-run
 // code: 3
 #include <pthread.h>
 #include <semaphore.h>
