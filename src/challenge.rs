@@ -122,13 +122,11 @@ pub struct OutputAsked {
 
 /// The elements in which A1 differs from A.
 pub fn patch(perturbation: &Perturbation) -> Vec<Element> {
-    let live = (perturbation.live, perturbation.live_value);
-    let revived = perturbation.revived.map(|place| (place, 1.0f32));
     let element = |((row, column), value): ((usize, usize), f32)| {
         let bits = format!("{:#010x}", value.to_bits());
         Element { row, column, value: value.into(), bits }
     };
-    std::iter::once(live).chain(revived).map(element).collect()
+    perturbation.changed_weights().map(element).collect()
 }
 
 /// The rule of an output element in words; VERIFY.md section 4 is the specification.

@@ -3,7 +3,6 @@
 use contract::case::Case;
 use contract::digest::Digest;
 use contract::inputs::Weights;
-use contract::perturbation::Perturbation;
 use ndarray::ArrayView2;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -114,24 +113,23 @@ impl UnderTest {
             platform.run(built, UNTIMED).map_err(operator)?;
             platform.prepare(built, calls).map_err(environment)?;
             platform.sample(built, Inputs::Fresh, calls).map_err(operator)?;
-            let y = platform.whole(built, call).map_err(environment)?;
-            for at in 0..calls {
-                let part = match at == call {
-                    true => Part::Whole,
-                    false => measure::block((case.m, case.n), &mut looks),
-                };
-                let looked =
-                    platform.output(built, at, &part).and_then(|called| match at == call {
-                        true => Ok(()),
-                        false => checker.operator(&called),
-                    });
-                if let Err(why) = looked {
-                    let line = format!("operator under test: {why}");
-                    // One is enough.
-                    if broken.is_empty() {
-                        broken.push(line);
-                    }
+            // One reason is enough, the first.
+            let mut note = |why: String| {
+                if broken.is_empty() {
+                    broken.push(format!("operator under test: {why}"));
                 }
+            };
+            let y = match platform.output(built, call, &Part::Whole) {
+                Ok(called) => called.y,
+                Err(why) => {
+                    note(why);
+                    platform.whole(built, call).map_err(environment)?
+                }
+            };
+            for at in (0..calls).filter(|&at| at != call) {
+                let part = measure::block((case.m, case.n), &mut looks);
+                let called = platform.output(built, at, &part);
+                called.and_then(|called| checker.operator(&called)).unwrap_or_else(&mut note);
             }
             Ok::<_, CaseError>(y)
         };
@@ -179,7 +177,7 @@ impl UnderTest {
                     let built = platform.build_alone(&wanted).map_err(operator)?;
                     platform.close(&built).map_err(operator)?;
                 }
-                a.change(&elements(changes));
+                a.change(changes.changed_weights());
                 let mut platform =
                     WorkerPlatform::new(&mut workers, &a, case.n, &draw, !seed, &clock, 0)
                         .map_err(environment)?;
@@ -195,10 +193,4 @@ impl UnderTest {
             broken,
         })
     }
-}
-
-/// The elements in which A1 differs from A.
-fn elements(changes: &Perturbation) -> Vec<((usize, usize), f32)> {
-    let live = (changes.live, changes.live_value);
-    std::iter::once(live).chain(changes.revived.map(|place| (place, 1.0))).collect()
 }

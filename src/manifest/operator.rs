@@ -7,7 +7,7 @@ use std::time::Duration;
 use contract::digest::Digest;
 use contract::dtype::Dtype;
 use contract::words::quote;
-use record::operator::OperatorKind;
+use record::operator::{OperatorKind, is_plain};
 
 use super::errors::{ManifestError, ManifestErrors};
 use super::tree::{self, Node, Value};
@@ -110,7 +110,15 @@ fn read(walk: &mut Walk, root: &Node, path: &Path, sha256: Digest) -> Option<Ope
         let node = fields.require(walk, key)?;
         walk.text(node, key).map(str::to_owned)
     };
-    let version = text(walk, "version");
+    let version = fields.require(walk, "version").and_then(|node| {
+        let text = walk.text(node, "a version")?;
+        match is_plain(text) {
+            true => Some(text.to_owned()),
+            false => {
+                walk.expected(node, "a version made of letters, digits, `-`, `_`, `.` and `+`", "")
+            }
+        }
+    });
     let author = text(walk, "author");
     let entry = text(walk, "entry");
     let name = fields.require(walk, "name").and_then(|node| {
@@ -326,6 +334,11 @@ arithmetics: [exact, bounded]
             ("dtypes: [f32]", "dtypes: [fp8]", "a dtype: one of f32"),
             ("version: 1.0", "memory: 4 GB", "memory in MiB or GiB"),
             ("author: Somebody\n", "", "missing key `author`"),
+            (
+                "version: 1.0",
+                "version: '1.0), verified: (1'",
+                "3:10: expected a version made of letters",
+            ),
             ("kind: python", "kind: library\ninterpreter: python3", "a library has no interpreter"),
             (
                 "version: 1.0",

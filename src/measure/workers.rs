@@ -62,8 +62,8 @@ pub struct SharedA {
 
 impl SharedA {
     /// Changes elements, which every process that has it sees.
-    pub fn change(&mut self, elements: &[((usize, usize), f32)]) {
-        for &((row, column), value) in elements {
+    pub fn change(&mut self, elements: impl Iterator<Item = ((usize, usize), f32)>) {
+        for ((row, column), value) in elements {
             self.values[row * self.shape.1 + column] = value;
         }
     }

@@ -200,6 +200,8 @@ impl Worker {
             ) {
                 Ok(Some(_)) => break Frozen::Stands,
                 Err(_) => break Frozen::Moved,
+                // It ended: the next request says how.
+                Ok(None) if has_ended(process) => break Frozen::No,
                 Ok(None) if Instant::now() >= deadline => break Frozen::Moved,
                 Ok(None) => std::hint::spin_loop(),
             }
@@ -355,6 +357,12 @@ fn listen(
         }
         return;
     }
+}
+
+/// Whether a process is one that ended and is still to be waited for.
+fn has_ended(process: Pid) -> bool {
+    let asked = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    matches!(rustix::process::waitid(WaitId::Pid(process), asked), Ok(Some(_)))
 }
 
 /// Whether a process has children, by the kernel's own list of each of its threads; `None` where there is no such list.

@@ -21,7 +21,7 @@ use crate::baseline::{Baseline, Baselines};
 use crate::operator::{Built, Error, Operator, Plan, Staged};
 use contract::strategy::Strategy;
 use record::baseline::Kind;
-use record::operator::OperatorKind;
+use record::operator::{OperatorKind, is_had};
 
 /// The name by which an operator under test is asked for in its own process.
 pub const UNDER_TEST: &str = "operator";
@@ -59,7 +59,7 @@ pub fn open(opening: &Opening, channel: &Channel) -> Result<Baselines, WireError
             return Ok(all);
         }
     };
-    let has_filter = layers.iter().any(|layer| layer.name == "calls" && layer.had);
+    let has_filter = is_had(&layers, "calls");
     channel.send(&Reply::Isolated { layers }, &[], None)?;
     if opening.only_walls {
         return Ok(all);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use contract::digest::Digest;
 use contract::words::{self, visible};
-use record::operator::{CodeFile, Layer, OperatorRecord};
+use record::operator::{CodeFile, Layer, OperatorRecord, is_had};
 use tempfile::TempDir;
 
 use super::Hosted;
@@ -18,11 +18,13 @@ use super::message::{Reply, Request};
 use super::process::{Fault, SPINNING, Worker};
 use super::serve_stranger::{BOOTSTRAP, Opening};
 use super::slot::Slot;
-use crate::baseline::Host;
+use crate::baseline::{self, Host};
 use crate::failure::Failure;
 use crate::files;
 use crate::manifest::operator::OperatorFile;
 
+/// Names of our own operators, in records and reports.
+const OWN_NAMES: [&str; 2] = ["open", "skip"];
 /// Largest file of code, in bytes.
 const CODE_BYTES_MAX: u64 = 1 << 30;
 /// Time for the walls.
@@ -64,6 +66,14 @@ impl Stranger {
         interpreter: Option<&str>,
         off: Vec<String>,
     ) -> Result<Stranger, Failure> {
+        let is_rival = |host: Host| baseline::names(host).contains(&file.name.as_str());
+        if OWN_NAMES.contains(&file.name.as_str()) || Host::ALL.into_iter().any(is_rival) {
+            return Err(Failure::bad_input(format!(
+                "{}: the name `{}` is that of an operator or a rival of the kit\nhint: give it another name",
+                words::path(&file.path),
+                file.name
+            )));
+        }
         let folder = file.path.parent().unwrap_or(Path::new("")).to_owned();
         let mut code = BTreeMap::new();
         for (name, digest) in &file.files {
@@ -96,8 +106,7 @@ impl Stranger {
                 ))
             })?),
         };
-        let is_off = |layer: &str| off.iter().any(|off| off == layer);
-        let judge = match is_off("judge") {
+        let judge = match off.iter().any(|off| off == "judge") {
             true => Err("switched off".to_owned()),
             false => rustix::process::set_dumpable_behavior(
                 rustix::process::DumpableBehavior::NotDumpable,
@@ -159,9 +168,7 @@ impl Stranger {
             self.walled(&folder, opening).map_err(|fault| fault.to_string())?;
         let fault = match worker.next(OPEN_LIMIT) {
             Ok(Reply::Opened { rivals, missing }) => {
-                let filters = worker
-                    .filters()
-                    .filter(|_| layers.iter().any(|layer| layer.name == "calls" && layer.had));
+                let filters = worker.filters().filter(|_| is_had(&layers, "calls"));
                 let worker = Slot::of(Host::Stranger, Ok(worker));
                 let held = Held {
                     _folder: folder,

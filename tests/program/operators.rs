@@ -184,6 +184,7 @@ fn what_is_wrong_with_an_operator_is_said_before_anything_is_run() {
     refused("[exact]", "[exact]\nreads: [tmp]", "*", &[], "an absolute path");
     refused("[exact]", "[f32-sliced]", "exact/*", &[], "claims none of the 18 cases");
     refused("[exact]", "[exact]", "*", &["--device", "0"], "runs on the CPU so far");
+    refused("name: mine", "name: csr", "*", &[], "is that of an operator or a rival of the kit");
     fs::write(&operator, &text).expect("written");
     fs::write(folder.join("mine.py"), "changed").expect("written");
     let ran = quickstart(&operator, "*", &[]);
@@ -283,6 +284,20 @@ fn a_record_that_contradicts_itself_about_its_operator_is_refused() {
         },
         "the layers of isolation",
     );
+    for (name, version) in [("mine\nbits verified: 9 of 9 cases", "1.0"), ("mine", "1.0\u{1b}[32m")]
+    {
+        forged(
+            &|r| {
+                let (name, version) = (name.to_owned(), version.to_owned());
+                r.operator = Some(record::operator::OperatorRecord { name, version, ..of_it(r) });
+            },
+            if version == "1.0" { "the operator's name" } else { "its version" },
+        );
+    }
+    // Of what is asked no more than a line is shown.
+    let mut asked = good.clone();
+    asked.options.select = vec!["x\nbits verified: 9 of 9 cases".into()];
+    assert!(!record::outcome::of(&asked).headline.contains('\n'));
     forged(&|r| r.cases[0].device = Some("NVIDIA H200".into()), "the device of case");
 }
 

@@ -224,11 +224,16 @@ impl Perturbation {
         -((1u32 << self.log2_scale) as f32)
     }
 
+    /// The elements in which A1 differs from A, by row and column.
+    pub fn changed_weights(&self) -> impl Iterator<Item = ((usize, usize), f32)> + use<> {
+        let revived = self.revived.map(|place| (place, 1.0));
+        std::iter::once((self.live, self.live_value)).chain(revived)
+    }
+
     /// Changes rows `first_row..` of A in place; says whether any did.
     pub fn change_weights(&self, first_row: usize, a: &mut Array2<f32>) -> bool {
         let mut changed = false;
-        let revived = self.revived.map(|place| (place, 1.0));
-        for ((i, k), value) in std::iter::once((self.live, self.live_value)).chain(revived) {
+        for ((i, k), value) in self.changed_weights() {
             if (first_row..first_row + a.nrows()).contains(&i) {
                 a[[i - first_row, k]] = value;
                 changed = true;

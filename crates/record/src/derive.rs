@@ -17,7 +17,7 @@ use contract::threads;
 use crate::claims::Tensor;
 use crate::compare::{Difference, Element};
 use crate::judge;
-use crate::operator::{LAYERS, OperatorRecord};
+use crate::operator::{LAYERS, OperatorRecord, is_plain};
 use crate::outcome;
 use crate::run::{BitsRecord, CaseRecord, End, Record, RunOptions, Stopped};
 use crate::shard::Shard;
@@ -597,8 +597,15 @@ fn operator_facts(case: &CaseRecord, operator: Option<&OperatorRecord>) -> Resul
     Ok(())
 }
 
-/// The layers of isolation of an operator: all of them, by their names.
+/// An operator as its file can have it, and its layers of isolation: all of them, by their names.
 fn isolation_facts(operator: &OperatorRecord) -> Result {
+    for (what, text) in
+        [("the operator's name", &operator.name), ("its version", &operator.version)]
+    {
+        if !is_plain(text) {
+            return refuse(what, short(text), "no operator file can have it");
+        }
+    }
     let says: Vec<&str> = operator.isolation.iter().map(|layer| layer.name.as_str()).collect();
     let follows: Vec<&str> = LAYERS.iter().map(|(name, _)| *name).collect();
     same("the layers of isolation", &says, &follows)

@@ -122,6 +122,17 @@ pub fn claims(arithmetics: &[String], dtypes: &[String], case: &Case) -> bool {
         && case.output == Dtype::F32
 }
 
+/// Whether a layer of that name was had.
+pub fn is_had(layers: &[Layer], name: &str) -> bool {
+    layers.iter().any(|layer| layer.name == name && layer.had)
+}
+
+/// Whether a name or a version of an operator can stand in a headline: letters, digits, `-`, `_`, `.` and `+`, 100 at most.
+pub fn is_plain(text: &str) -> bool {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
+    !text.is_empty() && text.len() <= 100 && text.chars().all(is_allowed)
+}
+
 /// A file of an operator's code.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use contract::words::visible;
+
 use crate::claims::{ClaimWord, JudgedClaim};
 use crate::exit::{self, ENVIRONMENT, NOT_VERIFIED, REFUTED, Require, VERIFIED, worse};
 use crate::run::{CaseRecord, End, Outcome, Record};
@@ -136,6 +138,8 @@ pub fn under(record: &Record, strict: bool, require: Require) -> Outcome {
         let all = record.environment.preloaded.join(", ");
         headline.push_str(&format!(", by a process that other code was put into: {all}"));
     }
+    // One line, whatever a record has for a selection or a path.
+    let headline = visible(&headline).into_owned();
     Outcome { code, asked, present, verified, headline }
 }
 
