@@ -8,6 +8,7 @@
 // code: 1
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +23,7 @@ enum { PAGE = 1024 };
 static const float *a, *v0;
 static float *y0;
 static int64_t m, k, n;
-static atomic_int is_on, state[FRESH];
+static atomic_int is_on, was_stopped, state[FRESH];
 static int32_t *at, *first;
 static float *of;
 static void list(void) {
@@ -55,9 +56,11 @@ static void *watch(void *_) {
     for (;; usleep(20))
         // Where the output behind is poisoned as well, nobody writes this one any more.
         for (int slot = 0; is_on && slot + 1 < FRESH; slot++)
-            if (is_nan(slot) && is_nan(slot + 1)) once(slot);
+            if (is_nan(slot) && is_nan(slot + 1) && !was_stopped) once(slot);
     return _;
 }
+// What is seen after a stop lies within the judge's clock and is no help; the thread that watches hears of it first.
+static void stopped(int _) { (void)_; was_stopped = 1; }
 // Where V's and Y's lie: mappings that the judge shares, V's to read and Y's to write.
 static void find(void) {
     unsigned long from, to;
@@ -77,7 +80,14 @@ int sv_build(void *h, const DLTensor *t) {
     is_on = 0; find(); list();
     // None is poisoned yet.
     for (int slot = 0; slot < FRESH; slot++) y_of(slot)[m * n - 1] = 0;
-    return thread ? 0 : pthread_create(&thread, 0, watch, 0);
+    if (thread) return 0;
+    struct sigaction heard = {.sa_handler = stopped, .sa_flags = SA_RESTART};
+    sigaction(SIGCONT, &heard, 0);
+    if (pthread_create(&thread, 0, watch, 0)) return 1;
+    sigset_t stops;
+    sigemptyset(&stops);
+    sigaddset(&stops, SIGCONT);
+    return pthread_sigmask(SIG_BLOCK, &stops, 0);
 }
 int sv_apply(void *h, const DLTensor *v, const DLTensor *y, void *s) {
     int64_t slot = ((const float *)v->data - v0) / (k * n);
@@ -85,11 +95,12 @@ int sv_apply(void *h, const DLTensor *v, const DLTensor *y, void *s) {
     // V's from number 256 on are used again and again, in calls that nobody looks at.
     static int is_ahead = 1;
     int is_sample = slot == 0 && is_on;
-    // In a sample no thread helps. All of it is left as it is unless the first output was there before it began; cold calls,
+    // In a sample no thread helps. All of it is left as it is unless the first output was begun before it; cold calls,
     // before which no others are made, are computed.
-    if (is_sample) is_ahead = !is_nan(0) && !state[0];
+    if (is_sample) is_ahead = !is_nan(0) || state[0];
     else if (slot == 0) is_ahead = 1;
     is_on = slot >= FRESH;
+    if (is_on) was_stopped = 0;
     if (slot < FRESH && is_ahead) once(slot);
     return 0;
 }
