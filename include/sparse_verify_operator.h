@@ -6,7 +6,8 @@
  *
  * Tensors are described as DLPack describes them (https://dmlc.github.io/dlpack/latest/c_api.html): `DLTensor` below has
  * the layout of DLPack 1.0, and a program that includes <dlpack/dlpack.h> first uses that. All are dense and row-major:
- * `ndim` is 2, `strides` counts elements and is never NULL. m, k and n are at least 1. */
+ * `ndim` is 2, `strides` counts elements and is never NULL. m, k and n are at least 1. A and V have the same dtype; dtypes are
+ * those of a case that the operator file claims. */
 #ifndef SPARSE_VERIFY_OPERATOR_H
 #define SPARSE_VERIFY_OPERATOR_H
 

@@ -84,8 +84,9 @@ impl UnderTest {
 
         let hosted = self.start(case, auditor.threads).map_err(operator)?;
         let mut workers = Workers { threads: auditor.threads, hosts: vec![hosted] };
-        let mut a =
-            SharedA::of((case.m, case.k), |rows| weights.rows(rows)).map_err(environment)?;
+        let mut a = SharedA::of((case.m, case.k), |rows| weights.rows(rows))
+            .and_then(|a| a.encoded(case.dtype))
+            .map_err(environment)?;
         let slots = measure::slots([case.m, case.k, case.n]);
         let calls = CALLS.min(slots.fresh);
         let mut random = ChaCha8Rng::seed_from_u64(seed);
@@ -141,9 +142,16 @@ impl UnderTest {
                 _ => None,
             };
             let draw = |at: u64, v: &mut [f32]| fill(of(at), at, v);
-            let mut platform =
-                WorkerPlatform::new(&mut workers, &a, case.n, &draw, seed, &clock, 0)
-                    .map_err(environment)?;
+            let mut platform = WorkerPlatform::new(
+                &mut workers,
+                &a,
+                (case.n, case.output),
+                &draw,
+                seed,
+                &clock,
+                0,
+            )
+            .map_err(environment)?;
             let mut built = platform.build(&wanted).map_err(operator)?;
             let y = one(&mut platform, &mut built, first, &checker, &mut broken)?;
             let shifted = one(&mut platform, &mut built, first, &checker, &mut broken)?;
@@ -171,16 +179,30 @@ impl UnderTest {
                 let of = |at: u64| (at == number(0, rebuilt)).then_some(asked.v);
                 let draw = |at: u64, v: &mut [f32]| fill(of(at), at, v);
                 {
-                    let mut platform =
-                        WorkerPlatform::new(&mut workers, &a, case.n, &draw, seed, &clock, 0)
-                            .map_err(environment)?;
+                    let mut platform = WorkerPlatform::new(
+                        &mut workers,
+                        &a,
+                        (case.n, case.output),
+                        &draw,
+                        seed,
+                        &clock,
+                        0,
+                    )
+                    .map_err(environment)?;
                     let built = platform.build_alone(&wanted).map_err(operator)?;
                     platform.close(&built).map_err(operator)?;
                 }
                 a.change(changes.changed_weights());
-                let mut platform =
-                    WorkerPlatform::new(&mut workers, &a, case.n, &draw, !seed, &clock, 0)
-                        .map_err(environment)?;
+                let mut platform = WorkerPlatform::new(
+                    &mut workers,
+                    &a,
+                    (case.n, case.output),
+                    &draw,
+                    !seed,
+                    &clock,
+                    0,
+                )
+                .map_err(environment)?;
                 let mut built = platform.build(&wanted).map_err(operator)?;
                 let checker = Checker::new(case, a.view(), auditor.isa, auditor.threads);
                 Some(one(&mut platform, &mut built, rebuilt, &checker, &mut broken)?)

@@ -158,7 +158,12 @@ pub fn measure(
     if let Some(fault) = workers.hosts[OWN].fault() {
         return Err(failed(fault));
     }
-    let a = SharedA::of((case.m, case.k), |rows| weights.rows(rows)).map_err(|e| failed(&e))?;
+    let a = SharedA::of((case.m, case.k), |rows| weights.rows(rows));
+    let a = match &auditor.stranger {
+        Some(_) => a.and_then(|a| a.encoded(case.dtype)),
+        None => a,
+    };
+    let a = a.map_err(|error| failed(&error))?;
     let secret = Secret::of(auditor, measuring, case);
     let missing = workers.missing().cloned().collect();
     let rivals = measure::rivals(workers);
@@ -212,8 +217,15 @@ pub fn measure(
             plan.energy_window_ns = None;
         }
         let clock: &dyn Clock = clock;
-        let mut platform =
-            WorkerPlatform::new(workers, &a, case.n, &draw, secret.number, clock, *cache_bytes)?;
+        let mut platform = WorkerPlatform::new(
+            workers,
+            &a,
+            (case.n, case.output),
+            &draw,
+            secret.number,
+            clock,
+            *cache_bytes,
+        )?;
         let mut timings = measure::measure(
             &mut platform,
             &figures,

@@ -4,6 +4,7 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::Path;
 
+use contract::dtype::Dtype;
 use libloading::Library;
 
 use super::Error;
@@ -29,7 +30,12 @@ struct DataType {
     lanes: u16,
 }
 
-const F32: DataType = DataType { code: 2, bits: 32, lanes: 1 };
+impl DataType {
+    fn of(dtype: Dtype) -> DataType {
+        let code = if dtype == Dtype::Bf16 { 4 } else { 2 };
+        DataType { code, bits: 8 * dtype.size() as u8, lanes: 1 }
+    }
+}
 
 /// DLPack's `DLTensor`.
 #[repr(C)]
@@ -73,10 +79,9 @@ pub struct ForeignBuilt<'a> {
     handle: *mut c_void,
     /// What the library was told of A: it may keep the address.
     _tensor: Box<Described>,
-    rows: usize,
-    columns: usize,
+    shape: (usize, usize),
     /// A, which the library may keep using.
-    _a: std::marker::PhantomData<&'a [f32]>,
+    _a: std::marker::PhantomData<&'a [u8]>,
 }
 
 // SAFETY: all calls are made from one thread at a time; the interface says so.
@@ -91,8 +96,15 @@ struct Described {
     strides: [i64; 2],
 }
 
+/// Elements of a row-major matrix, as they are stored.
+#[derive(Clone, Copy, Debug)]
+pub struct Elements<T> {
+    pub bytes: T,
+    pub dtype: Dtype,
+}
+
 impl Described {
-    fn new(data: *mut c_void, rows: usize, columns: usize) -> Box<Described> {
+    fn new(data: *mut c_void, dtype: Dtype, (rows, columns): (usize, usize)) -> Box<Described> {
         // Sizes of memory that exists.
         let shape = [rows as i64, columns as i64];
         let mut described = Box::new(Described {
@@ -100,7 +112,7 @@ impl Described {
                 data,
                 device: CPU,
                 ndim: 2,
-                dtype: F32,
+                dtype: DataType::of(dtype),
                 shape: std::ptr::null_mut(),
                 strides: std::ptr::null_mut(),
                 byte_offset: 0,
@@ -111,6 +123,15 @@ impl Described {
         described.tensor.shape = described.shape.as_mut_ptr();
         described.tensor.strides = described.strides.as_mut_ptr();
         described
+    }
+}
+
+/// An error unless there are as many bytes as a matrix has.
+fn require(bytes: &[u8], dtype: Dtype, (rows, columns): (usize, usize)) -> Result<(), Error> {
+    let wanted = rows.checked_mul(columns).and_then(|len| len.checked_mul(dtype.size()));
+    match wanted == Some(bytes.len()) {
+        true => Ok(()),
+        false => Err(Error::Unsupported("a matrix of another size than was said".into())),
     }
 }
 
@@ -150,15 +171,15 @@ impl ForeignLibrary {
         Error::Environment(format!("{what} failed with {code}{text}"))
     }
 
-    /// A handle built from A, row-major, which the library may keep using while the handle is there.
+    /// A handle built from A (rows x columns, row-major), which the library may keep using while the handle is there.
     pub fn build<'a>(
         &'static self,
-        a: &'a [f32],
-        (rows, columns): (usize, usize),
+        a: Elements<&'a [u8]>,
+        shape: (usize, usize),
         arithmetic: &str,
         threads: usize,
     ) -> Result<ForeignBuilt<'a>, Error> {
-        assert_eq!(a.len(), rows * columns);
+        require(a.bytes, a.dtype, shape)?;
         let arithmetic = CString::new(arithmetic).unwrap_or_default();
         let settings = Settings {
             abi: ABI,
@@ -172,13 +193,12 @@ impl ForeignLibrary {
         if code != 0 {
             return Err(self.fail("sv_open", code, std::ptr::null_mut()));
         }
-        let tensor = Described::new(a.as_ptr().cast_mut().cast(), rows, columns);
+        let tensor = Described::new(a.bytes.as_ptr().cast_mut().cast(), a.dtype, shape);
         let built = ForeignBuilt {
             library: self,
             handle,
             _tensor: tensor,
-            rows,
-            columns,
+            shape,
             _a: std::marker::PhantomData,
         };
         // SAFETY: the handle is open, and A is there as long as `built`.
@@ -191,11 +211,13 @@ impl ForeignLibrary {
 }
 
 impl ForeignBuilt<'_> {
-    /// Writes y = a v, both row-major; v is k x n, y is m x n.
-    pub fn apply(&self, v: &[f32], y: &mut [f32], n: usize) -> Result<(), Error> {
-        assert!(v.len() == self.columns * n && y.len() == self.rows * n);
-        let v = Described::new(v.as_ptr().cast_mut().cast(), self.columns, n);
-        let y = Described::new(y.as_mut_ptr().cast(), self.rows, n);
+    /// Writes y = a v, both row-major; v has `n` columns, y has A's rows.
+    pub fn apply(&self, v: Elements<&[u8]>, y: Elements<&mut [u8]>, n: usize) -> Result<(), Error> {
+        let (of_v, of_y) = ((self.shape.1, n), (self.shape.0, n));
+        require(v.bytes, v.dtype, of_v)?;
+        require(y.bytes, y.dtype, of_y)?;
+        let v = Described::new(v.bytes.as_ptr().cast_mut().cast(), v.dtype, of_v);
+        let y = Described::new(y.bytes.as_mut_ptr().cast(), y.dtype, of_y);
         // SAFETY: the handle is built; V and Y have these shapes.
         let code = unsafe {
             (self.library.apply)(self.handle, &v.tensor, &y.tensor, std::ptr::null_mut())

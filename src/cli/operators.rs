@@ -7,7 +7,7 @@ use crate::failure::Failure;
 use crate::manifest::operator::{self, OperatorFile};
 use crate::worker::Stranger;
 use contract::words::{self, nearest, quote, visible};
-use record::operator::{OperatorKind, claims};
+use record::operator::{OperatorKind, claims, claims_in_words};
 
 /// The folder of operator files that are named without a path.
 pub const FOLDER: &str = "operators";
@@ -58,18 +58,18 @@ pub fn names() -> Vec<String> {
 /// Leaves the cases that an operator claims.
 pub fn keep_claimed(selected: &mut [Selected], file: &OperatorFile) -> Result<(), Failure> {
     let asked: usize = selected.iter().map(|selected| selected.chosen.len()).sum();
-    let (arithmetics, dtypes) = file.claimed();
+    let [arithmetics, dtypes, outputs] = file.claimed();
     for selected in selected.iter_mut() {
         let cases = &selected.manifest.cases;
-        selected.chosen.retain(|&at| claims(&arithmetics, &dtypes, &cases[at]));
+        selected.chosen.retain(|&at| claims(&arithmetics, &dtypes, &outputs, &cases[at]));
     }
     match selected.iter().all(|selected| selected.chosen.is_empty()) {
         false => Ok(()),
         true => Err(Failure::bad_input(format!(
-            "{} claims none of the {asked} cases: it has arithmetics {}, dtypes {}, output f32",
+            "{} claims none of the {asked} cases: it claims {}{}",
             words::path(&file.path),
-            arithmetics.join(", "),
-            dtypes.join(", "),
+            claims_in_words(&arithmetics, &dtypes, &outputs),
+            if outputs.is_empty() { ", to f32" } else { "" },
         ))),
     }
 }
@@ -94,13 +94,12 @@ pub fn list() -> String {
     for name in names {
         let line = match operator::load(&Path::new(FOLDER).join(format!("{name}.yaml"))) {
             Ok(file) => {
-                let (arithmetics, dtypes) = file.claimed();
+                let [arithmetics, dtypes, outputs] = file.claimed();
                 format!(
-                    "{:<8}  {:<8}  {}, of {}",
+                    "{:<8}  {:<8}  {}",
                     visible(&file.version),
                     file.kind.name(),
-                    arithmetics.join(", "),
-                    dtypes.join(", ")
+                    claims_in_words(&arithmetics, &dtypes, &outputs)
                 )
             }
             Err(errors) => format!("not usable: {errors}"),

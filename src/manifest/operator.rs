@@ -36,7 +36,10 @@ pub struct OperatorFile {
     pub files: BTreeMap<String, Digest>,
     /// A program by name or path; of Python only.
     pub interpreter: Option<String>,
+    /// Of A and V.
     pub dtypes: Vec<Dtype>,
+    /// Of Y; f32 where there are none.
+    pub outputs: Vec<Dtype>,
     /// Some of [`ARITHMETICS`].
     pub arithmetics: Vec<&'static str>,
     /// Folders and files that it reads beside those of the system.
@@ -50,10 +53,11 @@ pub struct OperatorFile {
 }
 
 impl OperatorFile {
-    /// Names of its arithmetics and dtypes.
-    pub fn claimed(&self) -> (Vec<String>, Vec<String>) {
-        let dtypes = self.dtypes.iter().map(|dtype| dtype.name().to_owned());
-        (self.arithmetics.iter().map(|name| (*name).to_owned()).collect(), dtypes.collect())
+    /// Names of its arithmetics, and of the dtypes of its inputs and outputs.
+    pub fn claimed(&self) -> [Vec<String>; 3] {
+        let names = |dtypes: &[Dtype]| dtypes.iter().map(|dtype| dtype.name().to_owned()).collect();
+        let arithmetics = self.arithmetics.iter().map(|name| (*name).to_owned()).collect();
+        [arithmetics, names(&self.dtypes), names(&self.outputs)]
     }
 }
 
@@ -83,7 +87,7 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<OperatorFile, ManifestErrors> 
     }
 }
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "format",
     "name",
     "version",
@@ -93,6 +97,7 @@ const KEYS: [&str; 15] = [
     "files",
     "interpreter",
     "dtypes",
+    "outputs",
     "arithmetics",
     "reads",
     "environment",
@@ -144,11 +149,12 @@ fn read(walk: &mut Walk, root: &Node, path: &Path, sha256: Digest) -> Option<Ope
         (Some(OperatorKind::Python), None) => Some("python3".to_owned()),
         (_, None) => None,
     };
-    // Others are not handed over yet.
-    let dtypes = [Dtype::F32].map(|dtype| (dtype.name(), dtype));
-    let dtypes = fields.require(walk, "dtypes").map(|node| {
-        walk.distinct(node, "a dtype", |walk, node| walk.choice(node, "a dtype", &dtypes))
-    });
+    let known = [Dtype::F32, Dtype::Bf16, Dtype::F16].map(|dtype| (dtype.name(), dtype));
+    let of_node = |walk: &mut Walk, node: &Node| {
+        walk.distinct(node, "a dtype", |walk, node| walk.choice(node, "a dtype", &known))
+    };
+    let dtypes = fields.require(walk, "dtypes").map(|node| of_node(walk, node));
+    let outputs = fields.get("outputs").map(|node| of_node(walk, node)).unwrap_or_default();
     let arithmetics = ARITHMETICS.map(|name| (name, name));
     let arithmetics = fields.require(walk, "arithmetics").map(|node| {
         walk.distinct(node, "an arithmetic", |walk, node| {
@@ -190,6 +196,7 @@ fn read(walk: &mut Walk, root: &Node, path: &Path, sha256: Digest) -> Option<Ope
         files,
         interpreter,
         dtypes: dtypes?.into_iter().map(|(dtype, _)| dtype).collect(),
+        outputs: outputs.into_iter().map(|(dtype, _)| dtype).collect(),
         arithmetics: arithmetics?.into_iter().map(|(name, _)| name).collect(),
         reads: reads.map(plain).unwrap_or_default(),
         environment: environment.unwrap_or_default(),

@@ -4,6 +4,7 @@
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
+use contract::dtype::Dtype;
 use ndarray::{Array2, ArrayView2, Axis};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -11,7 +12,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use super::platform::{Called, Inputs, Part, Platform};
 use super::{Clock, Contender};
 use crate::backend::cpu::CacheFlush;
-use crate::backend::shared::{BESIDE, SharedInput, SharedOutputs};
+use crate::backend::shared::{BESIDE, EncodedInput, SharedInput, SharedOutputs};
 use crate::worker::message::{Contender as Wanted, Reply, Request};
 use crate::worker::{Hosted, Workers};
 use record::timings::Sample;
@@ -58,13 +59,19 @@ pub type Draw<'a> = dyn Fn(u64, &mut [f32]) + Sync + 'a;
 pub struct SharedA {
     shape: (usize, usize),
     values: SharedInput,
+    /// The same in its own dtype, for strangers; there is none of f32.
+    encoded: Option<EncodedInput>,
 }
 
 impl SharedA {
     /// Changes elements, which every process that has it sees.
     pub fn change(&mut self, elements: impl Iterator<Item = ((usize, usize), f32)>) {
         for ((row, column), value) in elements {
-            self.values[row * self.shape.1 + column] = value;
+            let at = row * self.shape.1 + column;
+            self.values[at] = value;
+            if let Some(encoded) = &mut self.encoded {
+                encoded.write(at, &[value]);
+            }
         }
     }
 
@@ -82,7 +89,18 @@ impl SharedA {
             let a = a.as_slice().ok_or("A is not row-major")?;
             values[first * k..last * k].copy_from_slice(a);
         }
-        Ok(SharedA { shape: (m, k), values })
+        Ok(SharedA { shape: (m, k), values, encoded: None })
+    }
+
+    /// The same, with a copy in the dtype of its values for an operator under test.
+    pub fn encoded(mut self, dtype: Dtype) -> Result<SharedA, String> {
+        if dtype != Dtype::F32 {
+            let len = self.shape.0 * self.shape.1;
+            let mut encoded = EncodedInput::new(len, dtype).map_err(|error| error.to_string())?;
+            encoded.write(0, &self.values[..len]);
+            self.encoded = Some(encoded);
+        }
+        Ok(self)
     }
 
     /// Rows and columns.
@@ -110,6 +128,10 @@ pub struct WorkerPlatform<'a> {
     slots: Slots,
     /// The fresh V's and then the ring's.
     v: SharedInput,
+    /// The same in the dtype of A's copy.
+    v_encoded: Option<EncodedInput>,
+    /// Of strangers' Y's.
+    output: Dtype,
     /// Each worker's own, once it has the case: none can write what another gave.
     y: Vec<Option<SharedOutputs>>,
     draw: &'a Draw<'a>,
@@ -141,13 +163,13 @@ pub struct RemoteBuilt {
 }
 
 impl<'a> WorkerPlatform<'a> {
-    /// The platform of a case with A (m x k) and V's of n columns, each drawn by `draw`. The order of the ring and the
-    /// bits of the guard bands follow from `secret`, which no worker is told. `cache_bytes` are emptied before a cold
-    /// call.
+    /// The platform of a case with A (m x k) and V's of n columns, each drawn by `draw`; Y's of a stranger are of dtype
+    /// `output`. The order of the ring and the bits of the guard bands follow from `secret`, which no worker is told.
+    /// `cache_bytes` are emptied before a cold call.
     pub fn new(
         workers: &'a mut Workers,
         a: &'a SharedA,
-        n: usize,
+        (n, output): (usize, Dtype),
         draw: &'a Draw<'a>,
         secret: u64,
         clock: &'a dyn Clock,
@@ -156,26 +178,25 @@ impl<'a> WorkerPlatform<'a> {
         let (m, k) = a.shape;
         let slots = slots([m, k, n]);
         let random = ChaCha8Rng::seed_from_u64(secret);
-        let mut v = SharedInput::new(slots.count() * k * n).map_err(|error| error.to_string())?;
-        // The ring is drawn first: no fresh call gets one of these.
-        let mut drawn = 0;
-        for slot in slots.fresh..slots.count() {
-            draw(drawn, &mut v[slot * k * n..(slot + 1) * k * n]);
-            drawn += 1;
-        }
+        let len = slots.count() * k * n;
+        let v = SharedInput::new(len).map_err(|error| error.to_string())?;
+        let v_encoded = a.encoded.as_ref().map(|a| EncodedInput::new(len, a.dtype()));
+        let v_encoded = v_encoded.transpose().map_err(|error| error.to_string())?;
         let y = workers.hosts.iter().map(|_| None).collect();
         let flops = 2.0 * m as f64 * k as f64 * n as f64;
         // A hundredth of one core's rate, for four calls of a sample.
         let limit_s = 10.0 + flops / 1e8 * slots.fresh.min(4) as f64;
-        Ok(WorkerPlatform {
+        let mut platform = WorkerPlatform {
             workers,
             a,
             n,
             slots,
             v,
+            v_encoded,
+            output,
             y,
             draw,
-            drawn,
+            drawn: 0,
             random,
             clock,
             limit: Duration::from_secs_f64(limit_s.min(3600.0)),
@@ -183,7 +204,21 @@ impl<'a> WorkerPlatform<'a> {
             next_id: 0,
             changes: 0,
             flush: None,
-        })
+        };
+        // The ring is drawn first: no fresh call gets one of these.
+        (slots.fresh..slots.count()).for_each(|slot| platform.draw_next(slot));
+        Ok(platform)
+    }
+
+    /// Draws the next V, into a slot.
+    fn draw_next(&mut self, slot: usize) {
+        let len = self.k() * self.n;
+        let v = &mut self.v[slot * len..(slot + 1) * len];
+        (self.draw)(self.drawn, v);
+        self.drawn += 1;
+        if let Some(encoded) = &mut self.v_encoded {
+            encoded.write(slot * len, v);
+        }
     }
 
     fn k(&self) -> usize {
@@ -205,10 +240,16 @@ impl<'a> WorkerPlatform<'a> {
         let (n, slots) = (self.n, self.slots.count());
         let hosted = &mut self.workers.hosts[host];
         if self.y[host].is_none() {
-            let y = SharedOutputs::new(slots, m * n, self.random.next_u32());
+            let of_f32 = (Dtype::F32, self.a.values.file(), self.v.file());
+            let ((input, a, v), output) = match (&self.a.encoded, &self.v_encoded) {
+                _ if !hosted.is_strange() => (of_f32, Dtype::F32),
+                (Some(a), Some(v)) => ((a.dtype(), a.file(), v.file()), self.output),
+                _ => (of_f32, self.output),
+            };
+            let y = SharedOutputs::of(output, slots, m * n, self.random.next_u32());
             let y = y.map_err(|error| error.to_string())?;
-            let files = [self.a.values.file(), self.v.file(), y.file()];
-            hosted.order(&Request::Load { m, k, n, slots }, &files, self.limit)?;
+            let load = Request::Load { m, k, n, slots, input, output };
+            hosted.order(&load, &[a, v, y.file()], self.limit)?;
             hosted.stand()?;
             self.y[host] = Some(y);
         }
@@ -299,10 +340,8 @@ impl Platform for WorkerPlatform<'_> {
     }
 
     fn prepare(&mut self, built: &mut RemoteBuilt, calls: usize) -> Result<(), String> {
-        let len = self.k() * self.n;
         for slot in 0..calls {
-            (self.draw)(self.drawn, &mut self.v[slot * len..(slot + 1) * len]);
-            self.drawn += 1;
+            self.draw_next(slot);
             self.y(built)?.poison(slot);
         }
         Ok(())

@@ -2,7 +2,8 @@
 
 The judge asks over a socket, in packets of JSON with files beside them; one answer follows each request. The files are
 memory: A and V can be read, Y can be written. The module under test has `build(a)`, which returns any state, and
-`apply(state, v, out)`, which writes all of `out`; `close(state)` where it wants one. Matrices are float32 and row-major.
+`apply(state, v, out)`, which writes all of `out`; `close(state)` where it wants one. Matrices are row-major, of float32,
+bfloat16 or float16.
 """
 
 import ctypes
@@ -87,24 +88,32 @@ def _address(memory):
     return address
 
 
+# Of each dtype: its name, bytes of an element, the code of its kind in DLPack, the letter of a memoryview (which knows no
+# halves: bits then) and NumPy's name (which knows no bfloat16: two bytes then).
+_DTYPES = {
+    "f32": ("float32", 4, 2, "f", "<f4"),
+    "f16": ("float16", 2, 2, "H", "<f2"),
+    "bf16": ("bfloat16", 2, 4, "H", "|V2"),
+}
+
+
 class Tensor:
     """A matrix in memory that the judge shares: `np.asarray(t)`, `np.from_dlpack(t)`, `torch.from_dlpack(t)` and
-    `memoryview` of `t.memory` use it in place. `shape` is (rows, columns); elements are float32, row-major."""
+    `memoryview` of `t.memory` use it in place. `shape` is (rows, columns); `dtype` is float32, float16 or bfloat16.
+    `t.memory` has the bits of elements of two bytes, and so has `np.asarray(t).view(np.uint16)`: of bfloat16, which NumPy
+    does not know, that is all there is."""
 
-    dtype = "float32"
-
-    def __init__(self, memory, shape, readonly):
-        self.memory = memory
+    def __init__(self, memory, shape, readonly, dtype):
+        self.dtype, self._size, self._code, letter, self._name = _DTYPES[dtype]
+        self.memory = memory.cast("B").cast(letter, shape)
         self.shape = shape
         self.readonly = readonly
         self._at = _address(memory) if memory.nbytes else 0
 
-    def __buffer__(self, _flags):
-        return self.memory
-
     @property
     def __array_interface__(self):
-        return {"version": 3, "shape": self.shape, "typestr": "<f4", "data": (self._at, self.readonly)}
+        data = (self._at, self.readonly)
+        return {"version": 3, "shape": self.shape, "typestr": self._name, "data": data}
 
     def __dlpack_device__(self):
         return (1, 0)
@@ -112,11 +121,23 @@ class Tensor:
     def __dlpack__(self, **_wishes):
         sizes = ctypes.c_int64 * 2
         shape, strides = sizes(*self.shape), sizes(self.shape[1], 1)
-        tensor = _DlTensor(self._at, _Device(1, 0), 2, _Dtype(2, 32, 1), shape, strides, 0)
+        dtype = _Dtype(self._code, 8 * self._size, 1)
+        tensor = _DlTensor(self._at, _Device(1, 0), 2, dtype, shape, strides, 0)
         managed = _Managed(tensor, None, _delete)
         at = ctypes.addressof(managed)
         _handed_out[at] = (managed, shape, strides, self)
         return _new_capsule(at, b"dltensor", None)
+
+
+class _Float32(Tensor):
+    """One whose elements a buffer can describe."""
+
+    def __buffer__(self, _flags):
+        return self.memory
+
+
+def _tensor(memory, shape, readonly, dtype):
+    return (_Float32 if dtype == "f32" else Tensor)(memory, shape, readonly, dtype)
 
 
 class Case:
@@ -125,23 +146,29 @@ class Case:
     def __init__(self, load, files):
         m, k, n, slots = load["m"], load["k"], load["n"], load["slots"]
         a, v, y = files
+        dtype, output = load["input"], load["output"]
+        size, y_size = _DTYPES[dtype][1], _DTYPES[output][1]
         stride = -(-(m * n) // PAGE) * PAGE + PAGE
         self.maps = [
-            mmap.mmap(a, 4 * m * k, prot=mmap.PROT_READ),
-            mmap.mmap(v, 4 * slots * k * n, prot=mmap.PROT_READ),
-            mmap.mmap(y, 4 * (slots * stride + PAGE)),
+            mmap.mmap(a, size * m * k, prot=mmap.PROT_READ),
+            mmap.mmap(v, size * slots * k * n, prot=mmap.PROT_READ),
+            mmap.mmap(y, y_size * (slots * stride + PAGE)),
         ]
         for file in files:
             os.close(file)
         a, v, y = map(memoryview, self.maps)
 
-        def matrix(memory, first, rows, columns, readonly):
-            part = memory[4 * first : 4 * (first + rows * columns)]
-            return Tensor(part.cast("B").cast("f", (rows, columns)), (rows, columns), readonly)
+        def inputs(memory, first, shape):
+            first, len = size * first, size * shape[0] * shape[1]
+            return _tensor(memory[first : first + len], shape, True, dtype)
 
-        self.a = matrix(a, 0, m, k, True)
-        self.v = [matrix(v, slot * k * n, k, n, True) for slot in range(slots)]
-        self.y = [matrix(y, slot * stride + PAGE, m, n, False) for slot in range(slots)]
+        def output_of(slot):
+            first, len = y_size * (slot * stride + PAGE), y_size * m * n
+            return _tensor(y[first : first + len], (m, n), False, output)
+
+        self.a = inputs(a, 0, (m, k))
+        self.v = [inputs(v, slot * k * n, (k, n)) for slot in range(slots)]
+        self.y = [output_of(slot) for slot in range(slots)]
         self.built = {}
 
 

@@ -1,6 +1,7 @@
 //! A worker's rival in the place of an operator of this process, for calls that nobody times: `verify doctor` probes
 //! libraries by it.
 
+use contract::dtype::Dtype;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -53,8 +54,10 @@ impl Built for BuiltDistant<'_> {
         let hosted = &mut workers.hosts[self.operator.host];
         let files = [a.file(), v.file(), out.file()];
         let contender = Contender::Rival(self.operator.name.clone());
+        let (input, output) = (Dtype::F32, Dtype::F32);
+        let load = Request::Load { m, k, n, slots: 1, input, output };
         hosted
-            .order(&Request::Load { m, k, n, slots: 1 }, &files, LIMIT)
+            .order(&load, &files, LIMIT)
             .and_then(|_| match hosted.ask(&Request::Build { id: 0, contender }, &[], LIMIT)? {
                 Reply::Built { .. } => Ok(()),
                 other => Err(hosted.misled(&other)),

@@ -47,8 +47,9 @@ pub enum Request {
     /// Anything else that only a worker with a device does.
     Device(DeviceRequest),
     /// Maps A, the V's and the Y's, the three files beside the message, and drops the case before. A is m x k; there
-    /// are `slots` V's (k x n) and `slots` Y's (m x n), all f32 and row-major.
-    Load { m: usize, k: usize, n: usize, slots: usize },
+    /// are `slots` V's (k x n) and `slots` Y's (m x n), all row-major; A and V are of dtype `input`, Y is of `output`. Only
+    /// strangers are given others than f32.
+    Load { m: usize, k: usize, n: usize, slots: usize, input: Dtype, output: Dtype },
     /// Builds a contender from A, which later requests name by `id`. A contender that has this `id` is dropped first.
     Build { id: u32, contender: Contender },
     /// Applies a built contender to the V of each slot, in this order, and writes all of that slot's Y.

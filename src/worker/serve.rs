@@ -9,6 +9,8 @@ use std::sync::{Arc, OnceLock};
 use ndarray::{ArrayView2, ArrayViewMut2};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
+use contract::dtype::Dtype;
+
 use super::message::{Contender, Reply, Request, Rival, VERSION};
 use super::process::MARK;
 use super::wire::{Channel, WireError};
@@ -55,6 +57,9 @@ pub fn serve(host: Host, channel: &Channel) -> Result<(), WireError> {
         (_, Request::Open { version: VERSION, threads }) => (threads, None),
         (_, other) => return Err(WireError::Malformed(format!("{other:?} as the first request"))),
     };
+    if let Some(opening) = opening {
+        return serve_stranger::serve(&opening, channel);
+    }
     let mut serving = None;
     if matches!(host, Host::Cuda | Host::CudaLibraries) {
         channel.send(&Reply::Done { changes: 0 }, &[], None)?;
@@ -62,17 +67,7 @@ pub fn serve(host: Host, channel: &Channel) -> Result<(), WireError> {
         return served.map_err(|error| WireError::Malformed(error.to_string()))?;
     }
     // Libraries are opened before threads are started: some look at the environment only then.
-    let opened = match &opening {
-        None => panics::catch(|| baseline::of(host, threads)),
-        Some(opening) => {
-            let opened = serve_stranger::open(opening, channel)?;
-            if opened.available.is_empty() {
-                return Ok(());
-            }
-            Ok(opened)
-        }
-    };
-    let reply = match opened {
+    let reply = match panics::catch(|| baseline::of(host, threads)) {
         Ok(baselines) => {
             let rivals = baselines.available.iter().map(|baseline| Rival {
                 name: baseline.operator.name(),
@@ -117,8 +112,9 @@ impl Serving<'_> {
         loop {
             let (request, files) = next;
             let loaded = match request {
-                Request::Load { m, k, n, slots } => {
-                    Files::new([m, k, n], slots, files).map(|files| ([m, k, n], files))
+                Request::Load { m, k, n, slots, input: Dtype::F32, output: Dtype::F32 } => {
+                    let dtypes = [Dtype::F32; 2];
+                    Files::new([m, k, n], slots, dtypes, files).map(|files| ([m, k, n], files))
                 }
                 other => Err(Refusal::of(format!("{other:?} before any case"))),
             };
@@ -142,7 +138,7 @@ impl Serving<'_> {
         files: Files,
     ) -> Result<(Request, Vec<OwnedFd>), WireError> {
         let Files { a, v, mut y } = files;
-        let Ok(a) = view(&a, (m, k)) else { unreachable!("mapped with this size") };
+        let Ok(a) = view(a.values(), (m, k)) else { unreachable!("mapped with this size") };
         let mut held: HashMap<u32, Held<'_>> = HashMap::new();
         loop {
             let (request, files) = self.channel.receive(None)?;
@@ -163,7 +159,7 @@ impl Serving<'_> {
                     let held = held.get_mut(&id).ok_or_else(|| Refusal::of("not built"))?;
                     for slot in slots {
                         let slot = slot as usize;
-                        let v = v.get(slot * k * n..(slot + 1) * k * n);
+                        let v = v.values().get(slot * k * n..(slot + 1) * k * n);
                         let v = view(v.ok_or_else(|| Refusal::of("no such input"))?, (k, n))?;
                         let y = ArrayViewMut2::from_shape((m, n), y.get_mut(slot));
                         let y = y.map_err(Refusal::machine)?;
@@ -286,13 +282,21 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// A is m x k; of V (k x n) and Y (m x n) there are `slots` each.
-    pub fn new([m, k, n]: [usize; 3], slots: usize, files: Vec<OwnedFd>) -> Result<Files, Refusal> {
+    /// A is m x k; of V (k x n) and Y (m x n) there are `slots` each. A and V are of the first dtype, Y is of the second.
+    pub fn new(
+        [m, k, n]: [usize; 3],
+        slots: usize,
+        [input, output]: [Dtype; 2],
+        files: Vec<OwnedFd>,
+    ) -> Result<Files, Refusal> {
         let [a, v, y] = three(files)?;
+        let input = |file, sizes: &[usize]| {
+            MappedInput::new(file, product(sizes)?, input).map_err(Refusal::machine)
+        };
         Ok(Files {
-            a: MappedInput::new(a, product(&[m, k])?).map_err(Refusal::machine)?,
-            v: MappedInput::new(v, product(&[slots, k, n])?).map_err(Refusal::machine)?,
-            y: MappedOutputs::new(y, slots, product(&[m, n])?).map_err(Refusal::machine)?,
+            a: input(a, &[m, k])?,
+            v: input(v, &[slots, k, n])?,
+            y: MappedOutputs::new(y, slots, product(&[m, n])?, output).map_err(Refusal::machine)?,
         })
     }
 }

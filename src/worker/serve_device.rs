@@ -22,6 +22,7 @@ use crate::backend::shared::{MappedInput, MappedOutputs};
 use crate::baseline::cuda::{DeviceBaselines, device_baselines};
 use crate::operator::{DeviceOperator, OnDevice, Operator, SkipDevice, Staged};
 use crate::panics;
+use contract::dtype::Dtype;
 use contract::inputs::spec::Values;
 
 /// Answers requests until the judge is gone.
@@ -122,10 +123,10 @@ impl Serving<'_> {
                 Ok(DeviceReply::Rivals { rivals, missing: missing.clone() })
             }
             DeviceRequest::Apply { m, k, n, v_number, contender } => {
-                let Files { a, v, mut y } = Files::new([m, k, n], 1, files)?;
+                let Files { a, v, mut y } = Files::new([m, k, n], 1, [Dtype::F32; 2], files)?;
                 let operator = self.operator(&contender, rivals)?;
                 let here = OnDevice { operator, device: self.device.clone() };
-                let (a, v) = (view(&a, (m, k))?, view(&v, (k, n))?);
+                let (a, v) = (view(a.values(), (m, k))?, view(v.values(), (k, n))?);
                 let mut last = self.staged.borrow_mut();
                 // Panels of one A have the same V, which is brought here once.
                 if last.as_ref().is_none_or(|last| (last.0, &last.1) != (v_number, &contender)) {
@@ -159,7 +160,8 @@ impl Serving<'_> {
                 compiler_version().map_err(Refusal::machine)?;
                 let mut files = files.into_iter();
                 let file = files.next().ok_or_else(|| Refusal::of("no file"))?;
-                let mut out = MappedOutputs::new(file, 1, count).map_err(Refusal::machine)?;
+                let mut out =
+                    MappedOutputs::new(file, 1, count, Dtype::F32).map_err(Refusal::machine)?;
                 let draw = NormalDraw { seed, first_call, threads };
                 torch_normal(&self.device, draw, first, out.get_mut(0))
                     .map_err(Refusal::machine)?;
@@ -198,12 +200,12 @@ impl Serving<'_> {
         files: Vec<OwnedFd>,
     ) -> Result<Begun, Refusal> {
         let [a, v, y] = three(files)?;
-        let y = MappedOutputs::new(y, 1, y_len).map_err(Refusal::machine)?;
+        let y = MappedOutputs::new(y, 1, y_len, Dtype::F32).map_err(Refusal::machine)?;
         let host = OnHost {
-            v: MappedInput::new(v, product(&[k, n])?).map_err(Refusal::machine)?,
+            v: MappedInput::new(v, product(&[k, n])?, Dtype::F32).map_err(Refusal::machine)?,
             y: PinnedOutputs::new(&self.device, y),
         };
-        let a = MappedInput::new(a, product(&[m, k])?).map_err(Refusal::machine)?;
+        let a = MappedInput::new(a, product(&[m, k])?, Dtype::F32).map_err(Refusal::machine)?;
         // Of sizes that can be multiplied.
         product(&[slots, m.max(k), n.max(16), 8])?;
         let values = Values::ALL.into_iter().find(|known| known.name() == values);
@@ -225,7 +227,7 @@ impl Serving<'_> {
         files: Vec<OwnedFd>,
     ) -> Result<Begun, Refusal> {
         let a = files.into_iter().next().ok_or_else(|| Refusal::of("a file is wanted"))?;
-        let a = MappedInput::new(a, product(&[m, k])?).map_err(Refusal::machine)?;
+        let a = MappedInput::new(a, product(&[m, k])?, Dtype::F32).map_err(Refusal::machine)?;
         product(&[slots, m.max(k), n.max(16), 8])?;
         let slots = Slots::open(&self.device, [m, k, n], slots, handles)?;
         Ok(Begun { shape: [m, k, n], a, slots, custody: None, reply: DeviceReply::Done })
@@ -235,7 +237,7 @@ impl Serving<'_> {
     fn case(&self, begun: Begun, rivals: &mut DeviceBaselines) -> Result<(), WireError> {
         let Begun { shape: [m, k, n], a, slots, mut custody, reply: begun } = begun;
         let begin = || {
-            let a = view(&a, (m, k))?;
+            let a = view(a.values(), (m, k))?;
             DeviceCase::new(&self.device, a, slots).map_err(Refusal::machine)
         };
         let mut case = match begin() {
@@ -328,7 +330,7 @@ fn keep(
     match request {
         DeviceRequest::Draw { form, slots, first } => custody.draw(case, form, &slots, first)?,
         DeviceRequest::Put { form, slot } => {
-            custody.put(case, form, slot, view(&host.v, v_shape)?)?;
+            custody.put(case, form, slot, view(host.v.values(), v_shape)?)?;
         }
         DeviceRequest::Poison { slots } => custody.poison(case, &slots)?,
         DeviceRequest::Inspect { form, slots, first } => {

@@ -1,27 +1,25 @@
 //! A stranger's process: puts up its walls, says which it had, and opens the operator. A library is called from here; for
 //! a Python module this process becomes the interpreter.
 
-use std::collections::BTreeMap;
-use std::os::fd::AsRawFd as _;
+use std::collections::{BTreeMap, HashMap};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::{Arc, OnceLock};
 
-use ndarray::{ArrayView2, ArrayViewMut2};
+use contract::dtype::Dtype;
+use record::baseline::Kind;
+use record::operator::{OperatorKind, is_had};
 use serde::{Deserialize, Serialize};
 
 use super::isolate::{Walls, as_bytes, filter_of_calls};
-use super::message::Reply;
+use super::message::{Reply, Request, Rival};
 use super::process::MARK;
+use super::serve::{Files, Refusal};
 use super::wire::{Channel, WireError};
-use crate::backend::foreign::{ForeignBuilt, ForeignLibrary};
+use crate::backend::foreign::{Elements, ForeignBuilt, ForeignLibrary};
 use crate::backend::namespaces;
-use crate::baseline::{Baseline, Baselines};
-use crate::operator::{Built, Error, Operator, Plan, Staged};
-use contract::strategy::Strategy;
-use record::baseline::Kind;
-use record::operator::{OperatorKind, is_had};
+use crate::backend::shared::{MappedInput, MappedOutputs};
 
 /// The name by which an operator under test is asked for in its own process.
 pub const UNDER_TEST: &str = "operator";
@@ -48,21 +46,17 @@ pub struct Opening {
     pub only_walls: bool,
 }
 
-/// Puts up the walls, answers which there are, and opens a library. Does not come back for a Python module.
-pub fn open(opening: &Opening, channel: &Channel) -> Result<Baselines, WireError> {
-    let mut all = Baselines { available: Vec::new(), missing: Vec::new() };
+/// Puts up the walls, answers which there are, and serves the operator until the judge is gone.
+pub fn serve(opening: &Opening, channel: &Channel) -> Result<(), WireError> {
     let refuse = |reason: String| channel.send(&Reply::Failed { reason, refused: true }, &[], None);
     let layers = match opening.walls.put_up() {
         Ok(layers) => layers,
-        Err(reason) => {
-            refuse(reason)?;
-            return Ok(all);
-        }
+        Err(reason) => return refuse(reason),
     };
     let has_filter = is_had(&layers, "calls");
     channel.send(&Reply::Isolated { layers }, &[], None)?;
     if opening.only_walls {
-        return Ok(all);
+        return Ok(());
     }
     match (opening.kind, &opening.interpreter) {
         (OperatorKind::Python, Some(interpreter)) => {
@@ -70,32 +64,29 @@ pub fn open(opening: &Opening, channel: &Channel) -> Result<Baselines, WireError
                 true => filter_of_calls().map(|program| as_bytes(&program)),
                 false => Ok(Vec::new()),
             };
+            // Does not come back where that succeeds.
             let became = lock.and_then(|lock| become_python(opening, interpreter, &lock, channel));
-            if let Err(reason) = became {
-                refuse(reason)?;
+            became.or_else(refuse)
+        }
+        _ => {
+            namespaces::set_environment(&opening.environment);
+            match ForeignLibrary::open(&opening.entry) {
+                Ok(library) => {
+                    let under_test = Rival {
+                        name: UNDER_TEST.into(),
+                        kind: Kind::Sparse,
+                        library: String::new(),
+                        version: String::new(),
+                    };
+                    let opened = Reply::Opened { rivals: vec![under_test], missing: Vec::new() };
+                    channel.send(&opened, &[], None)?;
+                    let is_locked = !has_filter;
+                    Serving { channel, opening, library, is_locked }.cases()
+                }
+                Err(error) => refuse(error.to_string()),
             }
         }
-        _ => match open_library(opening) {
-            Ok(library) => all.available.push(Baseline {
-                operator: Arc::new(Foreign {
-                    library,
-                    arithmetic: opening.arithmetic.clone(),
-                    threads: opening.threads,
-                    lock: Arc::new(Lock { is_wanted: has_filter, put_on: OnceLock::new() }),
-                }),
-                kind: Kind::Sparse,
-                library: String::new(),
-                version: String::new(),
-            }),
-            Err(error) => refuse(error.to_string())?,
-        },
     }
-    Ok(all)
-}
-
-fn open_library(opening: &Opening) -> Result<&'static ForeignLibrary, Error> {
-    namespaces::set_environment(&opening.environment);
-    ForeignLibrary::open(&opening.entry)
 }
 
 /// Comes back only with the reason why that failed.
@@ -121,70 +112,115 @@ fn become_python(
     Err(format!("failed to run {}: {error}", interpreter.display()))
 }
 
-/// A library under test, among what a worker calls.
-struct Foreign {
+/// A library under test, and whom it answers.
+struct Serving<'a> {
+    channel: &'a Channel,
+    opening: &'a Opening,
     library: &'static ForeignLibrary,
-    arithmetic: String,
-    threads: usize,
-    lock: Arc<Lock>,
+    /// Whether it can start no process any more, or the kernel has no filter for that.
+    is_locked: bool,
 }
 
-/// The filter that is put on before the first call, once.
-struct Lock {
-    /// Whether the kernel filters this process's calls at all.
-    is_wanted: bool,
-    put_on: OnceLock<Result<(), String>>,
-}
+/// Sizes and dtypes of a case: m, k, n; those of inputs and of outputs.
+type Shape = ([usize; 3], [Dtype; 2]);
 
-impl Lock {
-    fn put_on(&self) -> Result<(), Error> {
-        let put_on = self.put_on.get_or_init(|| match self.is_wanted {
-            true => filter_of_calls().and_then(|program| {
-                seccompiler::apply_filter_all_threads(&program).map_err(|error| error.to_string())
-            }),
-            false => Ok(()),
-        });
-        put_on.clone().map_err(Error::Environment)
+impl Serving<'_> {
+    /// Answers requests until the judge is gone.
+    fn cases(mut self) -> Result<(), WireError> {
+        let (mut request, mut files) = self.channel.receive(None)?;
+        loop {
+            let loaded = match request {
+                Request::Load { m, k, n, slots, input, output } => {
+                    let shape: Shape = ([m, k, n], [input, output]);
+                    Files::new(shape.0, slots, shape.1, files).map(|files| (shape, files))
+                }
+                other => Err(Refusal::of(format!("{other:?} before any case"))),
+            };
+            (request, files) = match loaded {
+                Ok((shape, files)) => {
+                    self.channel.send(&Reply::Done { changes: 0 }, &[], None)?;
+                    self.case(shape, files)?
+                }
+                Err(refusal) => {
+                    self.channel.send(&refusal.reply(), &[], None)?;
+                    self.channel.receive(None)?
+                }
+            };
+        }
     }
-}
 
-impl Operator for Foreign {
-    fn name(&self) -> String {
-        UNDER_TEST.to_owned()
+    /// Answers requests about one case, and gives the first request that is about another.
+    fn case(
+        &mut self,
+        shape: Shape,
+        Files { a, v, mut y }: Files,
+    ) -> Result<(Request, Vec<OwnedFd>), WireError> {
+        let mut built = HashMap::new();
+        loop {
+            let (request, files) = self.channel.receive(None)?;
+            if matches!(request, Request::Load { .. }) {
+                return Ok((request, files));
+            }
+            let reply = match request {
+                Request::Build { id, .. } => {
+                    built.remove(&id);
+                    self.build(shape, &a).map(|new| {
+                        built.insert(id, new);
+                        Reply::Built { plan: "a library under test".into(), bytes_held: 0 }
+                    })
+                }
+                Request::Run { id, slots } => match built.get(&id) {
+                    Some(built) => self.run(shape, built, &slots, &v, &mut y),
+                    None => Err(Refusal::of("not built")),
+                },
+                Request::Nothing { slots } => {
+                    std::hint::black_box(slots);
+                    Ok(Reply::Done { changes: 0 })
+                }
+                Request::Drop { id } => {
+                    built.remove(&id);
+                    Ok(Reply::Done { changes: 0 })
+                }
+                other => Err(Refusal::of(format!("{other:?} of an operator under test"))),
+            };
+            self.channel.send(&reply.unwrap_or_else(Refusal::reply), &[], None)?;
+        }
     }
 
-    fn build<'a>(&self, a: ArrayView2<'a, f32>) -> Result<Box<dyn Built + 'a>, Error> {
-        let values = a.to_slice().ok_or_else(|| Error::Unsupported("A is not row-major".into()))?;
-        let built = self.library.build(values, a.dim(), &self.arithmetic, self.threads)?;
-        Ok(Box::new(BuiltForeign { built, lock: self.lock.clone() }))
-    }
-}
-
-struct BuiltForeign<'a> {
-    built: ForeignBuilt<'a>,
-    lock: Arc<Lock>,
-}
-
-impl Built for BuiltForeign<'_> {
-    fn apply(
+    fn build<'a>(
         &self,
-        v: ArrayView2<'_, f32>,
-        _staged: &Staged,
-        mut y: ArrayViewMut2<'_, f32>,
-        _threads: usize,
-    ) -> Result<(), Error> {
-        self.lock.put_on()?;
-        let not_dense = || Error::Unsupported("V and Y are not row-major".into());
-        let n = v.ncols();
-        let v = v.to_slice().ok_or_else(not_dense)?;
-        self.built.apply(v, y.as_slice_mut().ok_or_else(not_dense)?, n)
+        ([m, k, _], [dtype, _]): Shape,
+        a: &'a MappedInput,
+    ) -> Result<ForeignBuilt<'a>, Refusal> {
+        // A mapping is never empty.
+        let bytes = a.bytes().get(..dtype.size() * m * k).unwrap_or_default();
+        let Opening { arithmetic, threads, .. } = self.opening;
+        Ok(self.library.build(Elements { bytes, dtype }, (m, k), arithmetic, *threads)?)
     }
 
-    fn bytes_held(&self) -> usize {
-        0
-    }
-
-    fn plan(&self) -> Plan {
-        Plan { strategy: Strategy::Auto, reason: "its own".into() }
+    fn run(
+        &mut self,
+        ([_, k, n], [input, output]): Shape,
+        built: &ForeignBuilt<'_>,
+        slots: &[u32],
+        v: &MappedInput,
+        y: &mut MappedOutputs,
+    ) -> Result<Reply, Refusal> {
+        if !self.is_locked {
+            let program = filter_of_calls().map_err(Refusal::machine)?;
+            seccompiler::apply_filter_all_threads(&program).map_err(Refusal::machine)?;
+            self.is_locked = true;
+        }
+        let size = input.size() * k * n;
+        for &slot in slots {
+            let slot = slot as usize;
+            let of_slot = v.bytes().get(slot * size..(slot + 1) * size);
+            let v = Elements {
+                bytes: of_slot.ok_or_else(|| Refusal::of("no such input"))?,
+                dtype: input,
+            };
+            built.apply(v, Elements { bytes: y.bytes_mut(slot), dtype: output }, n)?;
+        }
+        Ok(Reply::Done { changes: 0 })
     }
 }

@@ -96,9 +96,14 @@ impl Stranger {
             }
             code.insert(name.clone(), bytes);
         }
-        let interpreter = match interpreter.or(file.interpreter.as_deref()) {
+        // A path on the command line is one from here; a path in the file is one from there.
+        let wanted = match interpreter {
+            Some(name) => Some((name, Path::new(""))),
+            None => file.interpreter.as_deref().map(|name| (name, folder.as_path())),
+        };
+        let interpreter = match wanted {
             None => None,
-            Some(name) => Some(program(name, &folder).ok_or_else(|| {
+            Some((name, from)) => Some(program(name, from).ok_or_else(|| {
                 Failure::bad_input(format!(
                     "{}: the interpreter `{}` is not there\nhint: give its path, or put it on PATH",
                     words::path(&file.path),
@@ -130,7 +135,7 @@ impl Stranger {
         let opening = self.opening(&folder, "", 1, 0, true);
         let layers = self.walled(&folder, opening).map(|(_, layers)| layers);
         let layers = layers.map_err(|fault| Failure::environment(fault.to_string()))?;
-        let (arithmetics, dtypes) = file.claimed();
+        let [arithmetics, dtypes, outputs] = file.claimed();
         Ok(OperatorRecord {
             name: file.name.clone(),
             version: file.version.clone(),
@@ -150,6 +155,7 @@ impl Stranger {
             reads: file.reads.iter().map(|path| path.display().to_string()).collect(),
             arithmetics,
             dtypes,
+            outputs,
             isolation: layers,
         })
     }
@@ -316,7 +322,7 @@ impl Stranger {
     }
 }
 
-/// A program by its path, from the operator file's folder, or by its name on PATH.
+/// A program by its path from a folder, or by its name on PATH.
 fn program(name: &str, folder: &Path) -> Option<PathBuf> {
     if name.contains('/') {
         let path = std::path::absolute(folder.join(name)).ok()?;

@@ -106,6 +106,24 @@ impl Dtype {
         }
     }
 
+    /// The value of an encoding, which is the lower half of `bits` where an element has two bytes.
+    pub fn of_bits(self, bits: u32) -> f32 {
+        match self {
+            Dtype::F32 => f32::from_bits(bits),
+            Dtype::Bf16 => f32::from_bits(bits << 16),
+            Dtype::F16 => f16::from_bits(bits as u16).to_f32(),
+        }
+    }
+
+    /// The encoding of a NaN.
+    pub fn nan_bits(self) -> u32 {
+        match self {
+            Dtype::F32 => f32::NAN.to_bits(),
+            Dtype::Bf16 => u32::from(bf16::NAN.to_bits()),
+            Dtype::F16 => u32::from(f16::NAN.to_bits()),
+        }
+    }
+
     /// The value whose magnitude lies `steps` encodings above that of `x`, sign kept; `None`
     /// if that is not finite. `x` must be a finite value of this dtype.
     pub fn step_away_from_zero(self, x: f32, steps: u32) -> Option<f32> {
@@ -163,6 +181,11 @@ mod tests {
                 Dtype::F16 => f16::from_f32(*x).to_le_bytes().to_vec(),
             };
             assert_eq!(bytes, rounded.iter().flat_map(one).collect::<Vec<u8>>(), "{dtype}");
+            for (x, bytes) in rounded.iter().zip(bytes.chunks(dtype.size())) {
+                let bits = bytes.iter().rev().fold(0, |bits, &byte| bits << 8 | u32::from(byte));
+                assert_eq!(dtype.of_bits(bits).to_bits(), x.to_bits(), "{dtype} {x:e}");
+            }
+            assert!(dtype.of_bits(dtype.nan_bits()).is_nan(), "{dtype}");
         }
     }
 }

@@ -56,6 +56,9 @@ pub struct OperatorRecord {
     pub arithmetics: Vec<String>,
     /// Dtypes of A and V that it takes.
     pub dtypes: Vec<String>,
+    /// Dtypes of Y that it gives; f32 where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<String>,
     /// What held it while it ran, layer by layer.
     pub isolation: Vec<Layer>,
 }
@@ -68,7 +71,7 @@ impl OperatorRecord {
 
     /// Whether it says that it can do a case.
     pub fn claims(&self, case: &Case) -> bool {
-        claims(&self.arithmetics, &self.dtypes, case)
+        claims(&self.arithmetics, &self.dtypes, &self.outputs, case)
     }
 
     /// What it is, by fact: for reports.
@@ -83,10 +86,7 @@ impl OperatorRecord {
             ),
             fact("its file's sha256", self.sha256.to_string()),
             fact("its kind", format!("{}{interpreter}", self.kind.name())),
-            fact(
-                "its claims",
-                format!("{}, of {}", self.arithmetics.join(", "), self.dtypes.join(", ")),
-            ),
+            fact("its claims", claims_in_words(&self.arithmetics, &self.dtypes, &self.outputs)),
         ];
         if !self.reads.is_empty() {
             facts.push(fact("it may read", self.reads.join(", ")));
@@ -108,8 +108,18 @@ impl OperatorRecord {
     }
 }
 
-/// Whether an operator with these arithmetics and dtypes, by their names, says that it can do a case. Outputs are f32.
-pub fn claims(arithmetics: &[String], dtypes: &[String], case: &Case) -> bool {
+/// `exact, bounded, of f32`, and of which outputs where they are not f32 alone.
+pub fn claims_in_words(arithmetics: &[String], dtypes: &[String], outputs: &[String]) -> String {
+    let outputs = match outputs {
+        [] => String::new(),
+        outputs => format!(", to {}", outputs.join(", ")),
+    };
+    format!("{}, of {}{outputs}", arithmetics.join(", "), dtypes.join(", "))
+}
+
+/// Whether an operator with these arithmetics, and dtypes of inputs and outputs, by their names, says that it can do a
+/// case. Without `outputs` they are f32.
+pub fn claims(arithmetics: &[String], dtypes: &[String], outputs: &[String], case: &Case) -> bool {
     let arithmetic = match case.arithmetic {
         Arithmetic::Exact => "exact",
         Arithmetic::Bounded => "bounded",
@@ -119,7 +129,10 @@ pub fn claims(arithmetics: &[String], dtypes: &[String], case: &Case) -> bool {
     };
     arithmetics.iter().any(|name| name == arithmetic)
         && dtypes.iter().any(|name| name == case.dtype.name())
-        && case.output == Dtype::F32
+        && match outputs {
+            [] => case.output == Dtype::F32,
+            outputs => outputs.iter().any(|name| name == case.output.name()),
+        }
 }
 
 /// Whether a layer of that name was had.
