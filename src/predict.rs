@@ -48,6 +48,7 @@ impl Work {
             Pattern::Uniform
             | Pattern::ElementMagnitude
             | Pattern::PowerLaw
+            | Pattern::TwoOfFour
             | Pattern::Block { .. } => case.sparsity.live_of(m * k),
         };
         // Products of three dimensions may not fit where m, k and n are all at their limits.

@@ -23,7 +23,9 @@ pub fn work(case: &Case) -> u128 {
     let live = match case.pattern {
         Pattern::None => ONE,
         Pattern::RowMagnitude | Pattern::Block { .. } => live,
-        Pattern::Uniform | Pattern::ElementMagnitude | Pattern::PowerLaw => (live * 3 / 2).min(ONE),
+        Pattern::Uniform | Pattern::ElementMagnitude | Pattern::PowerLaw | Pattern::TwoOfFour => {
+            (live * 3 / 2).min(ONE)
+        }
     };
     let factor = match case.arithmetic {
         Arithmetic::TensorCore(_) | Arithmetic::Bounded => 4,

@@ -61,7 +61,8 @@ pub fn block_size(pattern: &Pattern) -> usize {
         | Pattern::Uniform
         | Pattern::RowMagnitude
         | Pattern::ElementMagnitude
-        | Pattern::PowerLaw => 16,
+        | Pattern::PowerLaw
+        | Pattern::TwoOfFour => 16,
     }
 }
 

@@ -82,7 +82,7 @@ fn id(
     arithmetic: Arithmetic,
 ) -> String {
     let pattern = match pattern {
-        Pattern::None => "none".to_owned(),
+        Pattern::None | Pattern::TwoOfFour => pattern.to_string(),
         Pattern::Block { size } => format!("block{size}-{sparsity}"),
         Pattern::Uniform
         | Pattern::RowMagnitude
@@ -97,12 +97,13 @@ fn id(
     format!("{section}/{layer}/{pattern}/b{n}/{dtype}{output}/{arithmetic}")
 }
 
-/// Pattern and sparsity; the pattern `none` once.
+/// Pattern and sparsity; a pattern that has its own once.
 fn levels(section: &Section) -> Vec<(Pattern, Sparsity)> {
     let mut levels = Vec::new();
     for &(pattern, _) in &section.patterns {
         match pattern {
             Pattern::None => levels.push((pattern, Sparsity::ZERO)),
+            Pattern::TwoOfFour => levels.push((pattern, Sparsity::HALF)),
             Pattern::Uniform
             | Pattern::RowMagnitude
             | Pattern::ElementMagnitude

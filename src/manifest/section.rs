@@ -126,16 +126,21 @@ pub(super) fn read(walk: &mut Walk, node: &Node) -> Option<Section> {
         None => Vec::new(),
     };
     // Where a pattern was refused, nobody knows whether sparsities belong to it.
-    let only_none =
-        walk.errors.len() == errors && patterns.iter().all(|(p, _)| *p == Pattern::None);
+    let has_own = |pattern: Pattern| matches!(pattern, Pattern::None | Pattern::TwoOfFour);
+    let none_wanted = walk.errors.len() == errors && patterns.iter().all(|(p, _)| has_own(*p));
     let sparsity = match fields.get("sparsity") {
-        Some(node) if only_none => {
-            walk.fail(node.place, "`sparsity` given, but the only pattern is `none`", "");
+        Some(node) if none_wanted => {
+            let names: Vec<String> = patterns.iter().map(|(p, _)| format!("`{p}`")).collect();
+            let only = match names.len() {
+                1 => format!("the only pattern is {}", names[0]),
+                _ => format!("the only patterns are {}", names.join(" and ")),
+            };
+            walk.fail(node.place, format!("`sparsity` given, but {only}"), "");
             Vec::new()
         }
         Some(node) => walk.distinct(node, "sparsity", sparsity),
         None => {
-            if patterns.iter().any(|(p, _)| *p != Pattern::None) {
+            if patterns.iter().any(|(p, _)| !has_own(*p)) {
                 fields.require(walk, "sparsity");
             }
             Vec::new()
@@ -438,6 +443,7 @@ pub(super) fn pattern(walk: &mut Walk, node: &Node) -> Option<Pattern> {
         Pattern::RowMagnitude,
         Pattern::ElementMagnitude,
         Pattern::PowerLaw,
+        Pattern::TwoOfFour,
     ];
     let names = names.map(|pattern| (pattern.to_string(), pattern));
     let choices: Vec<(&str, Pattern)> =

@@ -90,6 +90,15 @@ def _element_magnitude(a, s):
     return pruned.reshape(a.shape)
 
 
+def _two_of_four(a):
+    m, k = a.shape
+    groups = np.full((m, -(-k // 4) * 4), -1.0)  # nothing is less than what is beyond the edge
+    groups[:, :k] = np.abs(a)
+    order = np.argsort(-groups.reshape(m, -1, 4), axis=2, kind="stable")
+    pruned = np.argsort(order, axis=2, kind="stable") >= 2
+    return pruned.reshape(m, -1)[:, :k]
+
+
 def power_law_counts(m, k, s):
     """c_r for r = 0 .. m-1."""
     target = live(m * k, s)
@@ -128,6 +137,8 @@ def prune(a, seed, dtype, pattern, s, distribution):
         limit = ((k - counts) << 32) // k
         w = stream("A.mask").words(0, m * k).reshape(m, k)
         pruned = w < limit.astype(np.uint64)[:, None]
+    elif pattern == "two-of-four":
+        pruned = _two_of_four(a)
     elif pattern[0] == "block":
         size = pattern[1]
         down, across = -(-m // size), -(-k // size)

@@ -69,9 +69,10 @@ def load(path):
             m, k = (int(d) for d in layer["shape"])
             for x in _list(section["patterns"]):
                 pattern, name = _pattern(x)
-                for s in ["0"] if pattern == "none" else _list(section["sparsity"]):
+                own = {"none": ["0"], "two-of-four": ["0.5"]}.get(name)
+                for s in own or _list(section["sparsity"]):
                     s = Fraction(s)
-                    label = name if pattern == "none" else "%s-%s" % (name, percent(s))
+                    label = name if own else "%s-%s" % (name, percent(s))
                     for dtype in _list(section["dtype"]):
                         for n in _list(section["batch"]):
                             for rule in _list(section["arithmetic"]):

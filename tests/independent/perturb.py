@@ -44,6 +44,13 @@ class Draws:
         return int(d)
 
 
+def displaced(case, row, k):
+    """The column that becomes 0 where column k of a row becomes 1."""
+    first = k // 4 * 4
+    live = first + np.nonzero(row[first:first + 4])[0]
+    return int(live[0]) if case.pattern == "two-of-four" and len(live) == 2 else None
+
+
 def choose(case, a, v, y, compute, shift_allowed, nonce=None):
     """The choice, or None where the test does not apply."""
     m, k_size = a.shape
@@ -93,7 +100,10 @@ def choose(case, a, v, y, compute, shift_allowed, nonce=None):
         for _ in range(64):
             k_try = int(zeros[draw() % len(zeros)])
             row = a[i2:i2 + 1].copy()
+            gone = displaced(case, row[0], k_try)
             row[0, k_try] = 1
+            if gone is not None:
+                row[0, gone] = 0
             if changes(compute(row, v), y[i2])[0]:
                 k2 = k_try
                 break
@@ -118,7 +128,10 @@ def run(case, a, v, y, shift_allowed, nonce=None):
     a1 = a.copy()
     a1[c.i, c.k] = c.a
     if c.i2 is not None:
+        gone = displaced(case, a[c.i2], c.k2)
         a1[c.i2, c.k2] = 1
+        if gone is not None:
+            a1[c.i2, gone] = 0
     y1 = compute(a1, v)
     others = np.ones(a.shape[0], bool)
     others[[c.i] if c.i2 is None else [c.i, c.i2]] = False

@@ -186,6 +186,12 @@ def slow_prune(a, m, k, seed, dtype, pattern, s, name):
             dead += [(i, j) for j in range(k) if mask[i * k + j] < 2 ** 32 * (k - c_r) // k]
     elif pattern == "none":
         dead = []
+    elif pattern == "two-of-four":
+        dead = []
+        for i in range(m):
+            for first in range(0, k, 4):
+                group = range(first, min(first + 4, k))
+                dead += [(i, j) for j in sorted(group, key=lambda j: (-abs(a[i][j]), j))[2:]]
     else:
         size = pattern[1]
         across = -(-k // size)
@@ -270,6 +276,10 @@ def slow_perturb(case, a, v, compute):
         for _ in range(64):
             c = zeros[next(draws) % len(zeros)]
             t = a.copy()
+            if case.pattern == "two-of-four":
+                group = [x for x in range(k_size) if x // 4 == c // 4 and a[i2, x] != 0]
+                if len(group) == 2:
+                    t[i2, group[0]] = 0
             t[i2, c] = 1
             if changed(compute(t, v)[i2], y[i2]):
                 k2 = c
@@ -544,7 +554,7 @@ def check_values():
 
 def check_pruning():
     patterns = ["none", "uniform", "row-magnitude", "element-magnitude", "power-law",
-                ("block", 4), ("block", 32)]
+                "two-of-four", ("block", 4), ("block", 32)]
     for m, k in ((13, 70), (9, 4), (1, 1), (40, 130)):
         for name in ("heavy-tailed", "binomial", "wide"):  # binomial: many equal magnitudes
             for dtype in ("f32",) if name == "wide" else ("f32", "bf16"):
@@ -561,23 +571,26 @@ def check_pruning():
     assert inputs.power_law_counts(3, 4, Fraction(1, 2)).tolist() == [3, 1, 1]
 
 
-Small = namedtuple("Small", "seed dtype output arithmetic")
+Small = namedtuple("Small", "seed dtype output arithmetic pattern")
 
 
 def check_perturbation():
     rules = [Arithmetic("f32-chain"), Arithmetic("f32-sliced", slices=3, dealt=True, length=2),
              Arithmetic("tensor-core", architecture="hopper"), Arithmetic("exact")]
-    found = none = 0
+    found = none = gone = 0
     for rule in rules:
         for dtype in ("f32", "bf16", "f16"):
             for output in {"f32", dtype}:
                 for seed in range(4):
                     m, k, n = [(6, 9, 5), (1, 3, 2), (5, 17, 1), (12, 20, 4)][seed]
                     name = "binomial" if rule.kind == "exact" else "heavy-tailed"
-                    case = Small(seed, dtype, output, rule)
+                    pattern = ["two-of-four", "uniform", "uniform", "two-of-four"][seed]
+                    case = Small(seed, dtype, output, rule, pattern)
                     a = inputs.values(seed, "A.values", m, k, dtype, name)
                     s = Fraction(9, 10) if seed == 3 else Fraction(1, 2) * (seed != 1)
                     a = inputs.prune(a, seed, dtype, "uniform", s, name)
+                    if pattern == "two-of-four":
+                        a = inputs.prune(a, seed, dtype, pattern, s, name)
                     v = inputs.values(seed, "V.values", k, n, dtype, name)
 
                     def compute(x, z):
@@ -595,8 +608,10 @@ def check_perturbation():
                     y1, y2, broken = perturb.run(case, a, v, y, "f16" not in (dtype, output))
                     assert not broken and y1 and y2, broken
                     assert y1 != digest(y, output)
-    assert found > 30 and none > 0, (found, none)
-    case = Small(1, "f32", "f32", rules[0])
+                    if pattern == "two-of-four" and fast.i2 is not None:
+                        gone += perturb.displaced(case, a[fast.i2], fast.k2) is not None
+    assert found > 30 and none > 0 and gone > 0, (found, none, gone)
+    case = Small(1, "f32", "f32", rules[0], "uniform")
     zero = np.zeros((2, 3), np.float32)
     assert perturb.run(case, zero, zero.T, zero[:, :2], True) == (None, None, [])
 

@@ -15,7 +15,8 @@ use record::verdict::Verdict;
 use sparse_verify::audit::Outcome;
 use sparse_verify::backend::cpu::Isa;
 
-const PATTERNS: &str = "[none, uniform, row-magnitude, element-magnitude, power-law, {block: 12}]";
+const PATTERNS: &str =
+    "[none, uniform, row-magnitude, element-magnitude, power-law, {block: 12}, two-of-four]";
 
 /// Every arithmetic x pattern, and every dtype, on a shape that fits no tile and takes several
 /// chunks of rows.
@@ -83,7 +84,7 @@ fn holds(outcome: Outcome) -> CaseRecord {
 #[test]
 fn every_case_is_perturbed() {
     let manifest = every_arithmetic();
-    assert_eq!(manifest.cases.len(), 6 * (4 * 2 + 2 * 3 + 2 + 4));
+    assert_eq!(manifest.cases.len(), 7 * (4 * 2 + 2 * 3 + 2 + 4));
     let outcomes = audit_all(&manifest, &manifest.cases, &Expected::default(), &How::default());
     for record in outcomes.into_iter().map(holds) {
         assert!(digest(&record, "rebuilt").is_some(), "{}", record.id);
@@ -262,6 +263,7 @@ fn any_section() -> impl Strategy<Value = (Section<'static>, usize, usize)> {
         "row-magnitude",
         "element-magnitude",
         "power-law",
+        "two-of-four",
         "{block: 1}",
         "{block: 7}",
         "{block: 100}",
@@ -290,7 +292,7 @@ fn any_section() -> impl Strategy<Value = (Section<'static>, usize, usize)> {
     ((shape, any::<u64>(), 1..=3usize), pattern, sparsity, kind, output, operator).prop_map(
         |(((m, k, n), seed, threads), patterns, sparsity, kind, output, operator)| {
             let (arithmetic, weights, dtype) = kind;
-            let sparsity = if patterns == "none" { "" } else { sparsity };
+            let sparsity = if matches!(patterns, "none" | "two-of-four") { "" } else { sparsity };
             let section = Section {
                 name: "any",
                 seed,

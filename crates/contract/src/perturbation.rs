@@ -1,12 +1,13 @@
 //! The perturbation test (VERIFY.md section 6): which elements change, to what, and what the
 //! outputs must then be. "The hash changed" alone proves nothing: noise passes that.
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView1, ArrayView2};
 
 use crate::arithmetic::{Arithmetic, bounded};
 use crate::case::Case;
 use crate::dtype::Dtype;
 use crate::inputs::source::SourceError;
+use crate::inputs::spec::Pattern;
 use crate::inputs::{Stream, Weights};
 use crate::threads;
 
@@ -26,6 +27,8 @@ pub struct Perturbation {
     pub live_value: f32,
     /// A zero element (i', k') that becomes 1.
     pub revived: Option<(usize, usize)>,
+    /// An element of the same group that becomes 0, so that of four no more than two are not: under `two-of-four`.
+    pub displaced: Option<(usize, usize)>,
     /// Whether the revived element's row was dead.
     pub revived_row_was_dead: bool,
     /// Column j of V whose element (k, j) changes, to this value.
@@ -155,17 +158,22 @@ pub fn choose<E: From<SourceError>>(
     }
     let revived_row_was_dead = dead.is_some();
     let mut rows = vec![(i, new_row)];
-    let mut revived = None;
+    let (mut revived, mut displaced) = (None, None);
     if let Some((r, a)) = dead.or(holed) {
         let before = reference(a.view())?;
         let zeros: Vec<usize> = (0..k).filter(|&k| a[[0, k]] == 0.0).collect();
         for _ in 0..ATTEMPTS {
             let z = zeros[(draw() % zeros.len() as u64) as usize];
             let mut changed = a.clone();
+            let gone = displaces(case.pattern, changed.row(0), z);
             changed[[0, z]] = 1.0;
+            if let Some(gone) = gone {
+                changed[[0, gone]] = 0.0;
+            }
             let after = reference(changed.view())?;
             if row_changes(&changed, &before, &after) {
                 revived = Some((r, z));
+                displaced = gone.map(|gone| (r, gone));
                 rows.push((r, after.row(0).to_vec()));
                 break;
             }
@@ -186,6 +194,7 @@ pub fn choose<E: From<SourceError>>(
         live: (i, kk),
         live_value,
         revived,
+        displaced,
         revived_row_was_dead,
         column,
         column_value,
@@ -193,6 +202,17 @@ pub fn choose<E: From<SourceError>>(
         order,
         rows,
     }))
+}
+
+/// The column of a row that must become 0 where column `z`, which is 0, becomes 1, so that the row keeps its pattern.
+fn displaces(pattern: Pattern, row: ArrayView1<'_, f32>, z: usize) -> Option<usize> {
+    if pattern != Pattern::TwoOfFour {
+        return None;
+    }
+    let first = z / 4 * 4;
+    let mut live = (first..row.len().min(first + 4)).filter(|&k| row[k] != 0.0);
+    let gone = live.next()?;
+    live.next().is_some().then_some(gone)
 }
 
 /// The values that may take the place of `x`, nearest first.
@@ -227,7 +247,8 @@ impl Perturbation {
     /// The elements in which A1 differs from A, by row and column.
     pub fn changed_weights(&self) -> impl Iterator<Item = ((usize, usize), f32)> + use<> {
         let revived = self.revived.map(|place| (place, 1.0));
-        std::iter::once((self.live, self.live_value)).chain(revived)
+        let displaced = self.displaced.map(|place| (place, 0.0));
+        std::iter::once((self.live, self.live_value)).chain(revived).chain(displaced)
     }
 
     /// Changes rows `first_row..` of A in place; says whether any did.
@@ -264,5 +285,20 @@ impl Perturbation {
     /// Where column j of V stands in V'.
     pub fn shifted_column(&self) -> usize {
         self.order.iter().position(|&c| c == self.column).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_four_no_more_than_two_are_left() {
+        let row = ndarray::array![0.0f32, 5.0, 0.0, 6.0, 0.0, 7.0, 0.0, 0.0, 8.0, 0.0, 9.0];
+        let displaced = |z| displaces(Pattern::TwoOfFour, row.view(), z);
+        assert_eq!([0, 2].map(displaced), [Some(1); 2]);
+        assert_eq!([4, 6, 7].map(displaced), [None; 3], "there is room");
+        assert_eq!(displaced(9), Some(8), "a group that is cut off");
+        assert_eq!(displaces(Pattern::Uniform, row.view(), 0), None);
     }
 }

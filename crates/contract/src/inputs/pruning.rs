@@ -35,6 +35,8 @@ pub enum Pruning {
         least: u32,
         ties_kept: Vec<usize>,
     },
+    /// Of four columns from a multiple of four on, the two of greatest magnitude stay, of equal ones the first.
+    TwoOfFour,
 }
 
 /// Rows of weights by descending sum of squares, of equal ones the lower index first: what `row-magnitude` prunes by,
@@ -104,6 +106,7 @@ impl Pruning {
                 }
                 Pruning::Rows { live }
             }
+            Pattern::TwoOfFour => Pruning::TwoOfFour,
             Pattern::ElementMagnitude => {
                 let keep = sparsity.live_of(m as u64 * k as u64);
                 least_magnitude(m, k, keep, source, threads)?
@@ -119,6 +122,7 @@ impl Pruning {
             | Pruning::Elements { .. }
             | Pruning::RowThresholds { .. }
             | Pruning::Blocks { .. }
+            | Pruning::TwoOfFour
             | Pruning::Magnitudes { .. } => false,
         }
     }
@@ -162,6 +166,11 @@ impl Pruning {
                     }
                 }
             }
+            Pruning::TwoOfFour => {
+                for row in values.chunks_mut(k) {
+                    row.chunks_mut(4).for_each(keep_two);
+                }
+            }
             Pruning::Magnitudes { least, ties_kept } => {
                 for (i, row) in rows.zip(values.chunks_mut(k)) {
                     let mut ties = ties_kept[i];
@@ -175,6 +184,19 @@ impl Pruning {
                     }
                 }
             }
+        }
+    }
+}
+
+/// Zeroes all but the two of greatest magnitude, of equal ones the first.
+fn keep_two(group: &mut [f32]) {
+    let mut bits = [0; 4];
+    bits.iter_mut().zip(&*group).for_each(|(bits, &x)| *bits = magnitude(x));
+    for (i, x) in group.iter_mut().enumerate() {
+        let before = bits.iter().enumerate();
+        let before = before.filter(|&(j, &other)| (other, i) > (bits[i], j) && j != i).count();
+        if before >= 2 {
+            *x = 0.0;
         }
     }
 }
@@ -319,4 +341,26 @@ fn least_magnitude(
         })
         .collect();
     Ok(Pruning::Magnitudes { least, ties_kept })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_four_the_two_of_greatest_magnitude_stay() {
+        let mut rows = [
+            [1.0, -2.0, 3.0, -4.0, 5.0, 6.0],
+            [-1.0, 1.0, 1.0, -1.0, 0.0, -0.5],
+            [0.0, 0.0, 2.0, 0.0, 0.0, 0.0],
+        ]
+        .concat();
+        Pruning::TwoOfFour.apply(0..3, 6, &mut rows);
+        let kept = [
+            [0.0, 0.0, 3.0, -4.0, 5.0, 6.0],
+            [-1.0, 1.0, 0.0, 0.0, 0.0, -0.5],
+            [0.0, 0.0, 2.0, 0.0, 0.0, 0.0],
+        ];
+        assert_eq!(rows, kept.concat());
+    }
 }

@@ -60,6 +60,8 @@ pub enum Pattern {
         /// Rows and columns of a block.
         size: usize,
     },
+    /// Of each aligned group of four in a row, the two of least magnitude are pruned: what sparse tensor cores take.
+    TwoOfFour,
 }
 
 /// The name in manifests and case ids.
@@ -72,6 +74,7 @@ impl fmt::Display for Pattern {
             Pattern::ElementMagnitude => "element-magnitude",
             Pattern::PowerLaw => "power-law",
             Pattern::Block { .. } => "block",
+            Pattern::TwoOfFour => "two-of-four",
         })
     }
 }
@@ -88,6 +91,8 @@ impl Sparsity {
     const ONE: u32 = 1_000_000_000;
     /// No zeros.
     pub const ZERO: Sparsity = Sparsity { billionths: 0 };
+    /// Half of all elements.
+    pub const HALF: Sparsity = Sparsity { billionths: Sparsity::ONE / 2 };
 
     /// Reads a plain decimal such as `0.8`, `0.995`, `1`: at most nine decimals, no exponent.
     pub fn parse(text: &str) -> Option<Sparsity> {
