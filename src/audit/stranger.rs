@@ -56,6 +56,7 @@ impl UnderTest {
             library: match file.kind {
                 OperatorKind::Library => "a library under test".into(),
                 OperatorKind::Python => "a Python module under test".into(),
+                OperatorKind::Outputs => unreachable!("nothing of it is run"),
             },
             version: file.version.clone(),
         }

@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::CheckArgs;
+use super::operators;
 use super::repeats::Repeats;
 use super::run::{describe, fresh, progress_bar, say_head};
 use super::running::{Places, Running};
@@ -35,10 +36,12 @@ pub fn run(args: &CheckArgs) -> Result<u8, Failure> {
         existing: if args.force { Existing::Overwrite } else { Existing::Refuse },
     };
     places.check()?;
-    let asked = match &args.y {
+    let mut asked = match &args.y {
         Some(y) => of_files(args, y)?,
         None => of_folder(args)?,
     };
+    let maker = args.operator.as_deref();
+    let maker = maker.map(|path| operators::maker(path, &mut asked.selected)).transpose()?;
     let options = RunOptions {
         threads: args.resources.threads(),
         isa: args.resources.isa().to_string(),
@@ -52,7 +55,9 @@ pub fn run(args: &CheckArgs) -> Result<u8, Failure> {
         require: Require::Bits,
         outputs: Some(asked.outputs.clone()),
     };
-    let mut running = Running::begin(&places, fresh(options, describe(&asked.selected)))?;
+    let mut fresh = fresh(options, describe(&asked.selected));
+    fresh.operator = maker;
+    let mut running = Running::begin(&places, fresh)?;
     let interrupted = running.clone();
     let _registered =
         interrupt::finish_with(move |signal| interrupted.clone().interrupt(signal.name()));

@@ -485,6 +485,10 @@ pub struct CheckArgs {
     /// headline says so
     #[arg(long, value_name = "FILE", requires = "cases")]
     pub y: Option<PathBuf>,
+    /// An operator file of kind `outputs`: who made them, by which name and version, and what is claimed of them. Cases are
+    /// those that it claims; the headline and the record name it
+    #[arg(long, value_name = "FILE")]
+    pub operator: Option<PathBuf>,
     /// File of A1 V
     #[arg(long, value_name = "FILE", requires = "y")]
     pub rebuilt: Option<PathBuf>,

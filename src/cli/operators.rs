@@ -7,7 +7,7 @@ use crate::failure::Failure;
 use crate::manifest::operator::{self, OperatorFile};
 use crate::worker::Stranger;
 use contract::words::{self, nearest, quote, visible};
-use record::operator::{OperatorKind, claims, claims_in_words};
+use record::operator::{OperatorKind, OperatorRecord, claims, claims_in_words};
 
 /// The folder of operator files that are named without a path.
 pub const FOLDER: &str = "operators";
@@ -34,6 +34,13 @@ pub fn open(asked: &str, interpreter: Option<&str>, off: &[String]) -> Result<St
         )));
     }
     let file = operator::load(&path)?;
+    if file.kind == OperatorKind::Outputs {
+        return Err(Failure::bad_input(format!(
+            "{}: outputs come from elsewhere, and nothing is run\nhint: `verify challenge` writes what they are made from; \
+             `verify check DIR --operator FILE` judges them",
+            words::path(&path)
+        )));
+    }
     if let (Some(_), OperatorKind::Library) = (interpreter, file.kind) {
         return Err(Failure::bad_input(format!(
             "--interpreter: {} is a library",
@@ -41,6 +48,21 @@ pub fn open(asked: &str, interpreter: Option<&str>, off: &[String]) -> Result<St
         )));
     }
     Stranger::new(file, interpreter, off.to_vec())
+}
+
+/// Who is said to have made outputs: by an operator file of that kind, which leaves the cases that it claims.
+pub fn maker(path: &Path, selected: &mut [Selected]) -> Result<OperatorRecord, Failure> {
+    let file = operator::load(path)?;
+    if file.kind != OperatorKind::Outputs {
+        return Err(Failure::bad_input(format!(
+            "{}: kind {}, and outputs are judged here\nhint: `verify PATH --operator FILE` runs an operator; its outputs are \
+             then its own",
+            words::path(path),
+            file.kind.name()
+        )));
+    }
+    keep_claimed(selected, &file)?;
+    Ok(file.record())
 }
 
 /// Names of operators that are here.

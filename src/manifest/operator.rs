@@ -7,7 +7,7 @@ use std::time::Duration;
 use contract::digest::Digest;
 use contract::dtype::Dtype;
 use contract::words::quote;
-use record::operator::{OperatorKind, is_plain};
+use record::operator::{CodeFile, OperatorKind, OperatorRecord, is_plain};
 
 use super::errors::{ManifestError, ManifestErrors};
 use super::tree::{self, Node, Value};
@@ -30,7 +30,7 @@ pub struct OperatorFile {
     pub version: String,
     pub author: String,
     pub kind: OperatorKind,
-    /// The library or module that is opened: one of `files`.
+    /// The library or module that is opened: one of `files`. Empty of outputs.
     pub entry: String,
     /// Files of the code, by their paths beside the operator file, with their digests.
     pub files: BTreeMap<String, Digest>,
@@ -59,6 +59,27 @@ impl OperatorFile {
         let arithmetics = self.arithmetics.iter().map(|name| (*name).to_owned()).collect();
         [arithmetics, names(&self.dtypes), names(&self.outputs)]
     }
+
+    /// What a record says of it, but for what it ran in.
+    pub fn record(&self) -> OperatorRecord {
+        let [arithmetics, dtypes, outputs] = self.claimed();
+        let code =
+            |(name, sha256): (&String, &Digest)| CodeFile { name: name.clone(), sha256: *sha256 };
+        OperatorRecord {
+            name: self.name.clone(),
+            version: self.version.clone(),
+            author: self.author.clone(),
+            kind: self.kind,
+            sha256: self.sha256,
+            files: self.files.iter().map(code).collect(),
+            interpreter: None,
+            reads: self.reads.iter().map(|path| path.display().to_string()).collect(),
+            arithmetics,
+            dtypes,
+            outputs,
+            isolation: Vec::new(),
+        }
+    }
 }
 
 /// Memory of an operator beside its inputs and outputs, unless its file says otherwise.
@@ -86,6 +107,18 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<OperatorFile, ManifestErrors> 
         }
     }
 }
+
+/// Keys about code that is run.
+const RUN_KEYS: [&str; 8] = [
+    "entry",
+    "files",
+    "interpreter",
+    "reads",
+    "environment",
+    "memory",
+    "build_seconds",
+    "apply_seconds",
+];
 
 const KEYS: [&str; 16] = [
     "format",
@@ -125,15 +158,23 @@ fn read(walk: &mut Walk, root: &Node, path: &Path, sha256: Digest) -> Option<Ope
         }
     });
     let author = text(walk, "author");
-    let entry = text(walk, "entry");
+    let kinds = OperatorKind::ALL.map(|kind| (kind.name(), kind));
+    let kind = fields.require(walk, "kind").and_then(|node| walk.choice(node, "kind", &kinds));
+    let is_run = kind != Some(OperatorKind::Outputs);
+    for key in RUN_KEYS.into_iter().filter(|_| !is_run) {
+        if let Some(node) = fields.get(key) {
+            let hint = "outputs come from elsewhere: nothing is opened or run here";
+            walk.fail(node.place, format!("`{key}` of outputs"), hint);
+        }
+    }
+    let entry = if is_run { text(walk, "entry") } else { Some(String::new()) };
     let name = fields.require(walk, "name").and_then(|node| {
         let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         let name = walk.name(node, "a name", "letters, digits, `-`, `_` and `.`", is_allowed);
         name.map(str::to_owned)
     });
-    let kinds = OperatorKind::ALL.map(|kind| (kind.name(), kind));
-    let kind = fields.require(walk, "kind").and_then(|node| walk.choice(node, "kind", &kinds));
-    let files = fields.require(walk, "files").map(|node| files(walk, node)).unwrap_or_default();
+    let files = if is_run { fields.require(walk, "files") } else { None };
+    let files = files.map(|node| files_of(walk, node)).unwrap_or_default();
     if let (Some(entry), Some(node)) = (&entry, fields.get("entry"))
         && !files.is_empty()
         && !files.contains_key(entry)
@@ -207,7 +248,7 @@ fn read(walk: &mut Walk, root: &Node, path: &Path, sha256: Digest) -> Option<Ope
 }
 
 /// `name: digest` of each file of the code.
-fn files(walk: &mut Walk, node: &Node) -> BTreeMap<String, Digest> {
+fn files_of(walk: &mut Walk, node: &Node) -> BTreeMap<String, Digest> {
     const WHAT: &str = "the files of the code, each with its SHA-256 digest";
     let Value::Map(entries) = &node.value else {
         walk.expected::<()>(

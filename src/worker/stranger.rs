@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use contract::digest::Digest;
 use contract::words::{self, visible};
-use record::operator::{CodeFile, Layer, OperatorRecord, is_had};
+use record::operator::{Layer, OperatorRecord, is_had};
 use tempfile::TempDir;
 
 use super::Hosted;
@@ -135,28 +135,14 @@ impl Stranger {
         let opening = self.opening(&folder, "", 1, 0, true);
         let layers = self.walled(&folder, opening).map(|(_, layers)| layers);
         let layers = layers.map_err(|fault| Failure::environment(fault.to_string()))?;
-        let [arithmetics, dtypes, outputs] = file.claimed();
         Ok(OperatorRecord {
-            name: file.name.clone(),
-            version: file.version.clone(),
-            author: file.author.clone(),
-            kind: file.kind,
-            sha256: file.sha256,
-            files: file
-                .files
-                .iter()
-                .map(|(name, sha256)| CodeFile { name: name.clone(), sha256: *sha256 })
-                .collect(),
             interpreter: self.interpreter.as_ref().map(|path| {
                 let digest =
                     files::bytes(path, CODE_BYTES_MAX).map(|bytes| Digest::of(&bytes).to_string());
                 format!("{} (sha256 {})", path.display(), digest.unwrap_or("unknown".into()))
             }),
-            reads: file.reads.iter().map(|path| path.display().to_string()).collect(),
-            arithmetics,
-            dtypes,
-            outputs,
             isolation: layers,
+            ..file.record()
         })
     }
 

@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use contract::case::Case;
+use contract::digest::Digest;
 use contract::dtype::Dtype;
 use ndarray::Array2;
 use ndarray_npy::{ReadNpyExt as _, WriteNpyExt as _};
+use record::operator::OperatorKind;
 use record::report::overview;
 use record::verdict::Verdict;
 use record::{CaseRecord, Record};
@@ -1073,4 +1075,57 @@ fn the_round_trip_of_readme_is_verified_bit_for_bit() {
         assert!(said.contains(&format!("bits verified: {count} of {count} cases")), "{said}");
         fs::remove_dir_all(folder.path().join("sent")).expect("there");
     }
+}
+
+/// Who is said to have made outputs is in the headline and the record; only cases that are claimed are judged.
+#[test]
+fn the_maker_of_outputs_is_named_by_an_operator_file() {
+    let exact = Section { name: "exact", weights: "binomial", arithmetic: "exact", ..chain() };
+    let bench = sent(&[chain(), exact]);
+    answer(&bench, "sent");
+    let file = |more: &str| {
+        let text = format!(
+            "format: sparse-verify-operator/1-draft\nname: far\nversion: 2.1\nauthor: Somebody\nkind: outputs\n\
+             dtypes: [f32]\narithmetics: [exact]\n{more}"
+        );
+        bench.write("far.yaml", &text);
+    };
+    file("");
+    let ran = check(&bench, "sent", &["--operator", "far.yaml"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let named = "1 of 1 case (only what the operator claims: exact), said to be far 2.1 (sha256 ";
+    assert!(ran.stdout.contains(named), "{ran:?}");
+    let record = bench.record("record.json");
+    let maker = record.operator.as_ref().expect("named");
+    assert_eq!((maker.kind, maker.isolation.len()), (OperatorKind::Outputs, 0));
+    assert_eq!(maker.sha256, Digest::of(bench.read("far.yaml").as_bytes()));
+    let ran = bench.verify(&["recheck", "record.json"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let forged = |change: &dyn Fn(&mut Record), words: &str| {
+        let mut record = record.clone();
+        change(&mut record);
+        let text = serde_json::to_vec(&record).expect("JSON");
+        let said = record::parse(&text, "forged").expect_err(words).to_string();
+        assert!(said.contains(words), "{said}");
+    };
+    let of = |record: &mut Record, kind| {
+        record.operator.as_mut().expect("there").kind = kind;
+    };
+    forged(&|record| of(record, OperatorKind::Library), "the layers of isolation");
+    forged(&|record| record.options.outputs = None, "whether the operator was run");
+
+    file("entry: far.so\nmemory: 1GiB\n");
+    let ran = check(&bench, "sent", &["--operator", "far.yaml"]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.stderr.contains("far.yaml:8:8: `entry` of outputs"), "{ran:?}");
+    assert!(ran.stderr.contains("far.yaml:9:9: `memory` of outputs"), "{ran:?}");
+    file("");
+    let ran = bench.verify(&["manifests/small.yaml", "--operator", "far.yaml"]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.stderr.contains("`verify check DIR --operator FILE` judges them"), "{ran:?}");
+    let text = bench.read("far.yaml");
+    let python = "kind: python\nentry: far.py\nfiles: {}\n";
+    bench.write("far.yaml", &text.replace("kind: outputs\n", python));
+    let ran = check(&bench, "sent", &["--operator", "far.yaml"]);
+    assert_eq!(ran.code, 2, "{ran:?}");
 }

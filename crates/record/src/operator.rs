@@ -15,17 +15,21 @@ pub enum OperatorKind {
     Library,
     /// A Python module with `build(a)` and `apply(state, v, out)`.
     Python,
+    /// Outputs that were made elsewhere: none of its code is run or looked at.
+    Outputs,
 }
 
 impl OperatorKind {
     /// All kinds.
-    pub const ALL: [OperatorKind; 2] = [OperatorKind::Library, OperatorKind::Python];
+    pub const ALL: [OperatorKind; 3] =
+        [OperatorKind::Library, OperatorKind::Python, OperatorKind::Outputs];
 
     /// The name in operator files.
     pub fn name(self) -> &'static str {
         match self {
             OperatorKind::Library => "library",
             OperatorKind::Python => "python",
+            OperatorKind::Outputs => "outputs",
         }
     }
 }

@@ -6,6 +6,7 @@ use contract::words::visible;
 
 use crate::claims::{ClaimWord, JudgedClaim};
 use crate::exit::{self, ENVIRONMENT, NOT_VERIFIED, REFUTED, Require, VERIFIED, worse};
+use crate::operator::OperatorKind;
 use crate::run::{CaseRecord, End, Outcome, Record};
 
 /// What is missing from a record that should be complete, in words; `None` of one that is.
@@ -126,7 +127,11 @@ pub fn under(record: &Record, strict: bool, require: Require) -> Outcome {
         headline.push_str(&format!(" ({only})"));
     }
     if let Some(operator) = &record.operator {
-        headline.push_str(&format!(", by {}", operator.in_words()));
+        let by = match operator.kind {
+            OperatorKind::Outputs => "said to be",
+            OperatorKind::Library | OperatorKind::Python => "by",
+        };
+        headline.push_str(&format!(", {by} {}", operator.in_words()));
         if !operator.reads.is_empty() {
             headline.push_str(&format!(", which may read {}", operator.reads.join(", ")));
         }
