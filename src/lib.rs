@@ -26,6 +26,7 @@ pub mod manifest;
 pub mod measure;
 pub mod operator;
 pub mod output;
+pub mod own_folder;
 pub mod panics;
 pub mod predict;
 pub mod published;

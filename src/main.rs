@@ -11,6 +11,7 @@ use sparse_verify::cli::{
 };
 use sparse_verify::failure::Failure;
 use sparse_verify::output::{self, note};
+use sparse_verify::own_folder::OwnFolder;
 use sparse_verify::supervise::{self, AFTER, After, JOURNAL, Role};
 use sparse_verify::worker::{self, Channel};
 use sparse_verify::{interrupt, panics};
@@ -23,7 +24,7 @@ fn main() -> ExitCode {
     let ended = match supervise::role() {
         Ok(Role::Parent) => {
             // Where a run notes its progress if its record is nowhere else: gone with this process.
-            let folder = tempfile::Builder::new().prefix("sparse-verify-").tempdir().ok();
+            let folder = OwnFolder::new().ok();
             let journal = folder.as_ref().map(|folder| folder.path().join("journal.json"));
             let variables = journal.map(|path| (JOURNAL.into(), path.into_os_string()));
             supervise::supervise(variables.into_iter().collect(), &mut |death| {

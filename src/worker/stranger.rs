@@ -10,7 +10,6 @@ use std::time::Duration;
 use contract::digest::Digest;
 use contract::words::{self, visible};
 use record::operator::{Layer, OperatorRecord, is_had};
-use tempfile::TempDir;
 
 use super::Hosted;
 use super::isolate::{OWN_FOLDERS, Walls};
@@ -22,6 +21,7 @@ use crate::baseline::{self, Host};
 use crate::failure::Failure;
 use crate::files;
 use crate::manifest::operator::OperatorFile;
+use crate::own_folder::OwnFolder;
 
 /// Names of our own operators, in records and reports.
 const OWN_NAMES: [&str; 2] = ["open", "skip"];
@@ -51,7 +51,7 @@ pub struct Stranger {
 /// What a process of an operator has with it.
 pub(super) struct Held {
     /// Gone with the process.
-    _folder: TempDir,
+    _folder: OwnFolder,
     /// Filters of system calls that its process had when it was opened; `None` where there are none.
     pub filters: Option<u32>,
     pub build_limit: Duration,
@@ -192,7 +192,7 @@ impl Stranger {
     }
 
     /// A process with its walls, which it names.
-    fn walled(&self, folder: &TempDir, opening: Opening) -> Result<(Worker, Vec<Layer>), Fault> {
+    fn walled(&self, folder: &OwnFolder, opening: Opening) -> Result<(Worker, Vec<Layer>), Fault> {
         let environment = self.environment(folder.path(), opening.threads);
         let mut worker = Worker::start_in(Host::Stranger, Some(&environment))?;
         match worker.ask(&Request::OpenStranger(opening), &[], WALLS_LIMIT)? {
@@ -204,7 +204,7 @@ impl Stranger {
 
     fn opening(
         &self,
-        folder: &TempDir,
+        folder: &OwnFolder,
         arithmetic: &str,
         threads: usize,
         shared_bytes: u64,
@@ -259,8 +259,8 @@ impl Stranger {
     }
 
     /// A folder of its own, with HOME and TMPDIR, and the code as its digests were found.
-    fn folder(&self) -> io::Result<TempDir> {
-        let folder = tempfile::Builder::new().prefix("sparse-verify-").tempdir()?;
+    fn folder(&self) -> io::Result<OwnFolder> {
+        let folder = OwnFolder::new()?;
         let root = folder.path();
         let open = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
         for name in OWN_FOLDERS.into_iter().chain(["operator"]) {

@@ -58,6 +58,7 @@ const RECORD: &[&str] = &[
 /// Rooms of the kit, lowest first.
 const KIT: &[&str] = &[
     "files",
+    "own_folder",
     "cache",
     "panics",
     "machine",
