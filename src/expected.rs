@@ -4,8 +4,10 @@
 use record::expected::Expected;
 use record::expected::FORMAT;
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::carried;
 use crate::files;
 use record::manifest::Manifest;
 
@@ -55,7 +57,13 @@ pub fn path_for(manifest: &Manifest) -> Result<PathBuf, ExpectedError> {
 
 /// Reads a file; one that is not there has no cases.
 pub fn load(path: &Path, manifest: &str) -> Result<Expected, ExpectedError> {
-    let text = match files::text(path, BYTES_MAX) {
+    let text = match carried::bytes(path) {
+        Some(bytes) => String::from_utf8(bytes.to_vec())
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error)),
+        None if carried::is_carried(path) => Err(io::ErrorKind::NotFound.into()),
+        None => files::text(path, BYTES_MAX),
+    };
+    let text = match text {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Ok(Expected {

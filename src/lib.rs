@@ -12,6 +12,7 @@ pub mod audit;
 pub mod backend;
 pub mod baseline;
 mod cache;
+pub mod carried;
 pub mod challenge;
 pub mod check;
 pub mod cli;

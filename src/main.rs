@@ -6,8 +6,8 @@ use clap::Parser;
 use record::exit::{self, BAD_INPUT, ENVIRONMENT};
 use sparse_verify::baseline::Host;
 use sparse_verify::cli::{
-    Action, Cli, challenge, check, compare, doctor, explain, inputs, judge, lint, list, merge,
-    near, pin, recheck, report, run,
+    Action, Cli, challenge, check, compare, doctor, eject, explain, generated, inputs, judge, lint,
+    list, merge, near, pin, recheck, report, run,
 };
 use sparse_verify::failure::Failure;
 use sparse_verify::output::{self, note};
@@ -96,6 +96,9 @@ fn work() -> Result<u8, Failure> {
         None => run::run(&cli.run),
         Some(Action::Pin(args)) => pin::run(&args),
         Some(Action::List(args)) => list::run(&args),
+        Some(Action::Eject(args)) => eject::run(&args),
+        Some(Action::Completions(args)) => generated::completions(&args),
+        Some(Action::Man(args)) => generated::man(&args),
         Some(Action::Lint(args)) => lint::run(&args),
         Some(Action::Judge(args)) => judge::run(&args),
         Some(Action::Report(args)) => report::run(&args),

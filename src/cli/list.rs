@@ -1,8 +1,11 @@
 //! `verify list`: cases with shapes, bytes, flops, arithmetic, pinned or not.
 
+use std::path::PathBuf;
+
 use super::ListArgs;
 use super::operators;
 use super::select::{Selected, choose, load};
+use crate::carried;
 use crate::failure::Failure;
 use record::claims::Claim;
 use record::exit::VERIFIED;
@@ -14,12 +17,51 @@ pub use crate::output::print;
 pub use crate::output::{print_json, print_table};
 use contract::words::visible;
 
+/// The manifests that are listed: where none is named, those that the program carries.
+fn all(paths: &[PathBuf]) -> Vec<PathBuf> {
+    match paths.is_empty() {
+        true => carried::names("manifests")
+            .filter_map(|name| carried::named("manifests", name))
+            .collect(),
+        false => paths.to_vec(),
+    }
+}
+
+/// The manifests that a name stands for, a line each.
+fn list_carried(json: bool) -> Result<u8, Failure> {
+    let selected = choose(load(&all(&[]))?, &[])?;
+    let mut text =
+        format!("{:<10}  {:>5}  {:>6}  {:<7}  title\n", "manifest", "cases", "pinned", "from");
+    let mut documents = Vec::new();
+    for Selected { manifest, expected, .. } in &selected {
+        let cases = manifest.cases.len();
+        let is_pinned = |case: &&contract::case::Case| expected.cases.contains_key(&case.id);
+        let pinned = manifest.cases.iter().filter(is_pinned).count();
+        let from = if carried::is_carried(&manifest.path) { "carried" } else { "here" };
+        let name = visible(&manifest.name);
+        let title = visible(&manifest.title);
+        text.push_str(&format!("{name:<10}  {cases:>5}  {pinned:>6}  {from:<7}  {title}\n"));
+        documents.push(serde_json::json!({
+            "manifest": manifest.name, "cases": cases, "pinned": pinned, "from": from,
+            "title": manifest.title, "sha256": manifest.sha256,
+        }));
+    }
+    match json {
+        true => print_json(&documents.into()),
+        false => print_table(&text),
+    }
+    Ok(VERIFIED)
+}
+
 pub fn run(args: &ListArgs) -> Result<u8, Failure> {
     if args.operators {
         print_table(&operators::list());
         return Ok(VERIFIED);
     }
-    let selected = choose(load(&args.paths)?, &args.cases)?;
+    if args.paths.is_empty() && args.cases.is_empty() && !args.claims {
+        return list_carried(args.json);
+    }
+    let selected = choose(load(&all(&args.paths))?, &args.cases)?;
     if args.claims {
         return list_claims(&selected, args.json);
     }

@@ -5,7 +5,9 @@ pub mod check;
 pub mod compare;
 pub mod device;
 pub mod doctor;
+pub mod eject;
 pub mod explain;
+pub mod generated;
 pub mod inputs;
 pub mod judge;
 pub mod lint;
@@ -74,7 +76,23 @@ pub enum Action {
     /// digest is changed: committed digests are noted as confirmed by a run elsewhere.
     Pin(PinArgs),
     /// List cases with shapes, bytes, flops, arithmetic, and whether they are pinned
+    ///
+    /// Without PATH the manifests that the program carries, a line each. `verify quickstart` runs one by its name in any
+    /// folder; a file manifests/NAME.yaml in the current folder goes first.
     List(ListArgs),
+    /// Print the completions of a shell
+    ///
+    /// bash: verify completions bash > ~/.local/share/bash-completion/completions/verify
+    #[command(verbatim_doc_comment)]
+    Completions(CompletionsArgs),
+    /// Write man pages, one for each command, into a folder
+    ///
+    /// `man -l DIR/verify.1` shows the first. They say what --help says.
+    Man(ManArgs),
+    /// Write the manifests, committed digests and operators that the program carries into a folder
+    ///
+    /// Writes DIR/manifests, DIR/expected-hashes and DIR/operators. Nothing that differs is written over without --force.
+    Eject(EjectArgs),
     /// Check published claims against themselves: no hardware, no weights, no run
     ///
     /// Each finding is a line with the figures as they are printed, the rule and the arithmetic. A printed figure
@@ -95,7 +113,7 @@ pub enum Action {
     /// Write what somebody needs to compute outputs who has neither this program nor its code
     ///
     /// Each case has the folder DIR/MANIFEST/ID, with A, V and the perturbed V2 as .npy files and in inputs.safetensors.
-    /// A1, the perturbed A, differs from A in one or two elements, which challenge.json lists; --full writes it whole.
+    /// A1, the perturbed A, differs from A in one to three elements, which challenge.json lists; --full writes it whole.
     /// challenge.json says for each case the rule, the shapes and dtypes, and what to return: y of A V, rebuilt of A1 V,
     /// shifted of A V2, each as a .npy or safetensors file of that name in the case's folder. What is to be written is
     /// said before, and refused where the disk has no room for it. `verify check DIR` judges what comes back.
@@ -395,8 +413,8 @@ pub struct PinArgs {
 
 #[derive(Args, Debug, Clone)]
 pub struct ListArgs {
-    /// Manifests, or folders of manifests
-    #[arg(value_name = "PATH", required_unless_present = "operators")]
+    /// Manifests, or folders of manifests [default: those that the program carries, without their cases]
+    #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
     /// Only cases whose id matches (`*` matches any text, `/` included); may be repeated
     #[arg(long = "case", value_name = "GLOB")]
@@ -410,6 +428,29 @@ pub struct ListArgs {
     /// Published claims instead of cases: their figures as printed, and the cases that stand for them
     #[arg(long)]
     pub claims: bool,
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct CompletionsArgs {
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct ManArgs {
+    /// The folder, which is made where it is not there
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct EjectArgs {
+    /// Where they are written
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub folder: PathBuf,
+    /// Write over files that differ
+    #[arg(long)]
+    pub force: bool,
 }
 
 #[derive(Args, Debug, Clone)]

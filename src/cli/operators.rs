@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::select::Selected;
+use crate::carried;
 use crate::failure::Failure;
 use crate::manifest::operator::{self, OperatorFile};
 use crate::worker::Stranger;
@@ -16,9 +17,10 @@ pub const FOLDER: &str = "operators";
 pub fn open(asked: &str, interpreter: Option<&str>, off: &[String]) -> Result<Stranger, Failure> {
     let path = match asked.contains('/') || asked.ends_with(".yaml") {
         true => PathBuf::from(asked),
-        false => Path::new(FOLDER).join(format!("{asked}.yaml")),
+        false => carried::named(FOLDER, asked)
+            .unwrap_or_else(|| Path::new(FOLDER).join(format!("{asked}.yaml"))),
     };
-    if !path.is_file() {
+    if !path.is_file() && carried::bytes(&path).is_none() {
         let known = names();
         let near = nearest(asked, known.iter().map(String::as_str));
         let hint = match near {
@@ -65,7 +67,7 @@ pub fn maker(path: &Path, selected: &mut [Selected]) -> Result<OperatorRecord, F
     Ok(file.record())
 }
 
-/// Names of operators that are here.
+/// Names of operators that are here, or carried.
 pub fn names() -> Vec<String> {
     let files = std::fs::read_dir(FOLDER).into_iter().flatten().flatten();
     let mut names: Vec<String> = files
@@ -73,7 +75,9 @@ pub fn names() -> Vec<String> {
         .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
         .filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned()))
         .collect();
+    names.extend(carried::names(FOLDER).map(str::to_owned));
     names.sort();
+    names.dedup();
     names
 }
 
@@ -99,9 +103,6 @@ pub fn keep_claimed(selected: &mut [Selected], file: &OperatorFile) -> Result<()
 /// `verify list --operators`: those of [`FOLDER`], a line each; of a file that is wrong, what is wrong with it.
 pub fn list() -> String {
     let names = names();
-    if names.is_empty() {
-        return format!("no operator files in {FOLDER}/\n");
-    }
     let width = names.iter().map(String::len).max().unwrap_or(0).max("operator".len());
     let mut text = format!("{:<width$}  {:<8}  {:<8}  claims\n", "operator", "version", "kind");
     // The default.
@@ -114,7 +115,8 @@ pub fn list() -> String {
         "own"
     ));
     for name in names {
-        let line = match operator::load(&Path::new(FOLDER).join(format!("{name}.yaml"))) {
+        let path = carried::named(FOLDER, &name).unwrap_or_else(|| Path::new(FOLDER).join(&name));
+        let line = match operator::load(&path) {
             Ok(file) => {
                 let [arithmetics, dtypes, outputs] = file.claimed();
                 format!(

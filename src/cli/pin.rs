@@ -9,6 +9,7 @@ use super::PinArgs;
 use super::list::print;
 use super::select::{Selected, select};
 use crate::audit::Task;
+use crate::carried;
 use crate::environment::environment;
 use crate::failure::Failure;
 use contract::words;
@@ -86,6 +87,14 @@ fn write(
     yes: bool,
 ) -> Result<u8, Failure> {
     let path = &selected.expected_path;
+    if carried::is_carried(path) && *after != selected.expected {
+        return Err(Failure::bad_input(format!(
+            "{} is carried by the program, and nothing can be pinned there\nhint: `verify eject` writes it out; pin \
+             manifests/{}.yaml then",
+            words::path(path),
+            selected.manifest.name
+        )));
+    }
     if *after == selected.expected {
         print(&format!("{}: unchanged\n", words::path(path)));
         return Ok(exit::VERIFIED);

@@ -17,6 +17,7 @@ use super::RecheckArgs;
 use super::list::print;
 use super::select::globs;
 use crate::audit::blank;
+use crate::carried;
 use crate::check::tally::block_size;
 use crate::failure::Failure;
 use crate::{expected, manifest, shard};
@@ -70,16 +71,17 @@ struct Here(HashMap<Digest, (Manifest, Expected, Option<Digest>)>);
 impl Here {
     fn load(args: &RecheckArgs) -> Result<Here, Failure> {
         let paths: Vec<_> = args.manifests.iter().filter(|path| path.exists()).cloned().collect();
-        if paths.is_empty() {
-            return Ok(Here(HashMap::new()));
-        }
+        // Those that the program carries are known wherever it runs.
+        let own = carried::names("manifests")
+            .map(|name| carried::path(&format!("manifests/{name}.yaml")));
+        let there = if paths.is_empty() { Vec::new() } else { manifest::find(&paths)? };
         let mut here = HashMap::new();
-        for path in manifest::find(&paths)? {
+        for path in own.chain(there) {
             // One that is broken is no manifest that a record could be of.
             let Ok(manifest) = manifest::load(&path) else { continue };
             let Ok(file) = expected::path_for(&manifest) else { continue };
             let Ok(committed) = expected::load(&file, &manifest.name) else { continue };
-            let sha256 = std::fs::read(&file).ok().map(|bytes| Digest::of(&bytes));
+            let sha256 = carried::read(&file).ok().map(|bytes| Digest::of(&bytes));
             here.insert(manifest.sha256, (manifest, committed, sha256));
         }
         Ok(Here(here))

@@ -27,6 +27,7 @@ use super::repeats::Repeats;
 use super::running::{Places, Running};
 use super::select::{Selected, select};
 use crate::audit::{Auditor, Measuring, Task, UnderTest, blank};
+use crate::carried;
 use crate::environment::environment;
 use crate::failure::Failure;
 use crate::interrupt;
@@ -359,7 +360,7 @@ pub(super) fn describe(selected: &[Selected]) -> Vec<ManifestRecord> {
             title: selected.manifest.title.clone(),
             platform: selected.manifest.platform.clone(),
             sha256: selected.manifest.sha256,
-            expected_sha256: std::fs::read(&selected.expected_path).ok().map(|b| Digest::of(&b)),
+            expected_sha256: carried::read(&selected.expected_path).ok().map(|b| Digest::of(&b)),
             sections: selected.manifest.sections.clone(),
             claims: selected.manifest.claims.clone(),
             claims_sha256: None,

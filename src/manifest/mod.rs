@@ -19,8 +19,9 @@ use std::path::{Path, PathBuf};
 
 pub use errors::{ManifestError, ManifestErrors};
 
+use crate::carried;
 use contract::digest::Digest;
-use contract::words::quote;
+use contract::words::{nearest, quote};
 use record::claims::Claim;
 use tree::{Node, Value};
 use walk::{Fields, Walk};
@@ -43,6 +44,9 @@ pub fn load(path: &Path) -> Result<Manifest, ManifestErrors> {
 fn read_file(path: &Path, what: &str) -> Result<Vec<u8>, ManifestErrors> {
     let fail =
         |e: std::io::Error| ManifestErrors::unreadable(path, format!("failed to read {what}: {e}"));
+    if let Some(carried) = carried::bytes(path) {
+        return Ok(carried.to_vec());
+    }
     let mut bytes = Vec::new();
     // The limit also holds for what is no regular file and has no length.
     let file = std::fs::File::open(path).map_err(fail)?;
@@ -80,7 +84,8 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<Manifest, ManifestErrors> {
     }
 }
 
-/// The manifests that the paths name: files as they are, folders by their `*.yaml`, sorted.
+/// The manifests that the paths name: files as they are, folders by their `*.yaml`, sorted. Where there is neither, a name
+/// stands for `manifests/NAME.yaml` here, or else for the manifest of that name that the program carries.
 /// Folders are not searched deeper, and a manifest named twice is listed once.
 pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, ManifestErrors> {
     let mut found: Vec<PathBuf> = Vec::new();
@@ -90,10 +95,12 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, ManifestErrors> {
         let metadata = match std::fs::metadata(path) {
             Ok(metadata) => metadata,
             Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-                return fail(
-                    "expected a manifest or a folder of manifests, found nothing".into(),
-                    "",
-                );
+                if let Some(named) = by_name(path) {
+                    found.push(named);
+                    continue;
+                }
+                let message = "expected a manifest or a folder of manifests, found nothing".into();
+                return fail(message, &carried_hint(path).unwrap_or_default());
             }
             Err(e) => {
                 let message = format!("failed to look at the path: {e}");
@@ -127,6 +134,28 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, ManifestErrors> {
     let mut seen = BTreeSet::new();
     found.retain(|path| seen.insert(path.clone()));
     Ok(found)
+}
+
+/// The manifest of a plain name, or the carried one of its own path.
+fn by_name(path: &Path) -> Option<PathBuf> {
+    if carried::bytes(path).is_some() {
+        return Some(path.to_owned());
+    }
+    let is_plain = path.components().count() == 1;
+    carried::named("manifests", path.to_str().filter(|_| is_plain)?)
+}
+
+/// For a path whose file the program carries, or a name close to one of those.
+fn carried_hint(path: &Path) -> Option<String> {
+    let stem = path.file_stem()?.to_str()?;
+    if carried::names("manifests").any(|name| name == stem) {
+        return Some(format!(
+            "the program carries `{stem}`: give its name alone, or write it here by `verify eject`"
+        ));
+    }
+    let is_plain = path.components().count() == 1;
+    let near = nearest(stem, carried::names("manifests")).filter(|_| is_plain)?;
+    Some(format!("did you mean `{near}`, which the program carries?"))
 }
 
 /// A record is YAML too, and would be wrong in every key.

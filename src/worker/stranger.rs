@@ -18,6 +18,7 @@ use super::process::{Fault, SPINNING, Worker};
 use super::serve_stranger::{BOOTSTRAP, Opening};
 use super::slot::Slot;
 use crate::baseline::{self, Host};
+use crate::carried;
 use crate::failure::Failure;
 use crate::files;
 use crate::manifest::operator::OperatorFile;
@@ -85,7 +86,10 @@ impl Stranger {
                 ),
                 _ => Failure::environment(format!("failed to read {shown}: {error}")),
             };
-            let bytes = files::bytes(&path, CODE_BYTES_MAX).map_err(failed)?;
+            let bytes = match carried::bytes(&path) {
+                Some(bytes) => bytes.to_vec(),
+                None => files::bytes(&path, CODE_BYTES_MAX).map_err(failed)?,
+            };
             let found = Digest::of(&bytes);
             if found != *digest {
                 return Err(Failure::bad_input(format!(

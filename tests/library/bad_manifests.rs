@@ -99,7 +99,7 @@ fn anchors_and_line_endings_change_nothing() {
 #[test]
 fn missing_files_and_empty_folders_are_named() {
     let empty = tempfile::tempdir().expect("a temporary folder");
-    let missing = empty.path().join("h200.yaml");
+    let missing = empty.path().join("other.yaml");
     let message = |path: &Path| match manifest::find(&[path.to_owned()]) {
         Ok(found) => panic!("found {found:?}"),
         Err(e) => e.to_string().replace(&path.display().to_string(), "PATH"),
@@ -107,6 +107,11 @@ fn missing_files_and_empty_folders_are_named() {
     assert_eq!(
         message(&missing),
         "PATH: expected a manifest or a folder of manifests, found nothing"
+    );
+    assert_eq!(
+        message(&empty.path().join("h200.yaml")),
+        "PATH: expected a manifest or a folder of manifests, found nothing\nhint: the program carries `h200`: give its \
+         name alone, or write it here by `verify eject`"
     );
     assert_eq!(
         message(empty.path()),

@@ -59,6 +59,7 @@ const RECORD: &[&str] = &[
 const KIT: &[&str] = &[
     "files",
     "own_folder",
+    "carried",
     "cache",
     "panics",
     "machine",

@@ -7,6 +7,7 @@ mod files;
 #[path = "../hub_server/mod.rs"]
 mod hub_server;
 
+mod carried;
 mod ci_examples;
 mod claims;
 mod device_records;
