@@ -1,7 +1,8 @@
 //! Standard output and standard error. What cannot be written is known at the end and changes the exit code; a reader
 //! that went away (`| head -1`) wants no more, and is no failure.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anstream::AutoStream;
@@ -62,7 +63,7 @@ fn stdout() -> MutexGuard<'static, Output<Stdout>> {
 
 /// Writes lines to standard output, as text whatever they hold. A failure is kept for [`result`].
 pub fn print(text: &str) {
-    stdout().write(&visible_lines(text));
+    stdout().write(&fitted(&visible_lines(text), io::stdout()));
 }
 
 /// Writes a text of ours that has styles in it, which are left out where there is no terminal. Nothing of anybody else
@@ -73,7 +74,39 @@ pub fn print_styled(text: &str) {
 
 /// Writes the lines of a table whose words have a style of ours.
 pub fn print_table(text: &str) {
-    stdout().write(&terminal_lines(text));
+    stdout().write(&fitted(&terminal_lines(text), io::stdout()));
+}
+
+/// The text as it is, but on a terminal with no line that is wider than that.
+fn fitted(text: &str, to: impl IsTerminal + AsFd) -> String {
+    let width = if to.is_terminal() { terminal_size::terminal_size_of(to) } else { None };
+    match width {
+        Some((terminal_size::Width(width), _)) => fitted_to(text, width.into()),
+        None => text.to_owned(),
+    }
+}
+
+/// Continues lines that are wider than `width` below, indented by four more; no word is broken.
+fn fitted_to(text: &str, width: usize) -> String {
+    // Narrower is no table any more.
+    const WIDTH_MIN: usize = 40;
+    let mut fitted = String::new();
+    for line in text.split_inclusive('\n') {
+        let content = line.trim_end_matches('\n');
+        if width < WIDTH_MIN || textwrap::core::display_width(content) <= width {
+            fitted.push_str(line);
+            continue;
+        }
+        let spaces = content.len() - content.trim_start_matches(' ').len();
+        let below = " ".repeat((spaces + 4).min(WIDTH_MIN / 2));
+        let options = textwrap::Options::new(width)
+            .break_words(false)
+            .word_splitter(textwrap::WordSplitter::NoHyphenation)
+            .subsequent_indent(&below);
+        fitted.push_str(&textwrap::wrap(content, options).join("\n"));
+        fitted.push_str(&line[content.len()..]);
+    }
+    fitted
 }
 
 /// Writes a document.
@@ -88,7 +121,7 @@ pub fn result() -> Result<(), Failure> {
 
 /// Writes a line to standard error. There is nowhere to say that this failed.
 pub fn note(line: &str) {
-    let _ = writeln!(anstream::stderr(), "{}", visible_lines(line));
+    let _ = writeln!(anstream::stderr(), "{}", fitted(&visible_lines(line), io::stderr()));
 }
 
 #[cfg(test)]
@@ -120,6 +153,32 @@ mod tests {
         let failure = output.result().expect_err("it failed");
         assert_eq!(failure.code, record::exit::ENVIRONMENT);
         assert!(failure.message.starts_with("failed to write to standard output: "));
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal_and_no_word_is_broken() {
+        let style = |word: &str| format!("\u{1b}[32m{word}\u{1b}[0m");
+        let text = format!(
+            "case                                             verdict   time\n\
+             chain/up/uniform-80/b48/f32/f32-sliced-4x80      {}  22 us, 2.14x [2.08 to 2.21] csr (best), 2.14x [2.08 to 2.21] \
+             csr (published rule)\n    a reason that is long, and goes on and on, so that it does not fit into eighty \
+             columns\n\nend",
+            style("verified")
+        );
+        for width in [40, 80, 100, 160] {
+            let fitted = fitted_to(&text, width);
+            for line in fitted.lines() {
+                let is_a_word = !line.trim_start().contains(' ');
+                assert!(
+                    is_a_word || textwrap::core::display_width(line) <= width,
+                    "{width}: {line}"
+                );
+            }
+            let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+            assert_eq!(words(&fitted), words(&text), "{width}");
+        }
+        assert_eq!(fitted_to(&text, 400), text);
+        assert!(fitted_to(&text, 80).contains("\n        eighty columns\n\nend"));
     }
 
     #[test]

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::CheckArgs;
 use super::operators;
+use super::progress::Progress;
 use super::repeats::Repeats;
-use super::run::{describe, fresh, progress_bar, say_head};
+use super::run::{describe, fresh, say_head};
 use super::running::{Places, Running};
 use super::select::{Selected, choose, load};
 use crate::audit::{Auditor, Inputs, Returned, Stop, Task, blank};
@@ -71,6 +72,8 @@ pub fn run(args: &CheckArgs) -> Result<u8, Failure> {
     let ids = asked.selected.iter().flat_map(Selected::cases).map(|case| case.id.len());
     let width = ids.max().unwrap_or(4);
     let mut repeats = Repeats::default();
+    let cases = asked.selected.iter().flat_map(Selected::cases);
+    let mut progress = Progress::new(cases, !args.quiet);
     'cases: for selected in &asked.selected {
         let manifest = &selected.manifest;
         if !args.quiet && !selected.chosen.is_empty() {
@@ -78,9 +81,10 @@ pub fn run(args: &CheckArgs) -> Result<u8, Failure> {
         }
         for case in selected.cases() {
             running.start(CaseKey { manifest: manifest.name.clone(), id: case.id.clone() })?;
-            let bar = progress_bar(case, args.quiet);
+            let bar = progress.begin(case);
             let judged = judge(&mut auditor, &asked, selected, case, &|rows| bar.inc(rows as u64));
             bar.finish_and_clear();
+            progress.end(case);
             say(&terminal::case(&repeats.shown(&judged), width, detail));
             if !running.push(judged, Vec::new()) {
                 break 'cases;

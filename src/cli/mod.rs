@@ -17,6 +17,7 @@ pub mod near;
 mod on_all;
 mod operators;
 pub mod pin;
+mod progress;
 pub mod recheck;
 mod repeats;
 pub mod report;

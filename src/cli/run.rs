@@ -1,7 +1,7 @@
 //! `verify PATH...`: audit every case, write the record case by case, decide the exit code.
 
 use std::collections::HashSet;
-use std::io::{IsTerminal, Write as _};
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,7 +9,6 @@ use std::time::Instant;
 use contract::case::Case;
 use contract::digest::Digest;
 use contract::published::Recipe;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use record::claims::PublishedInput;
 use record::manifest::Manifest;
 use record::merge::refute_shared;
@@ -23,6 +22,7 @@ use super::RunArgs;
 use super::device::Devices;
 use super::on_all::{self, Ahead, Job, Team};
 use super::operators;
+use super::progress::Progress;
 use super::repeats::Repeats;
 use super::running::{Places, Running};
 use super::select::{Selected, select};
@@ -148,6 +148,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     let mut repeats = Repeats::default();
     let (started, processor_before_s) = (Instant::now(), processor_s());
     let told = running.clone();
+    let mut progress = Progress::new(to_do.iter().map(|(case, _)| *case), !args.quiet);
     let tell = |mut ahead: Option<&mut Ahead>| -> Result<(), Failure> {
         'cases: for (selected, device) in selected.iter().zip(device_of) {
             let manifest = &selected.manifest;
@@ -178,7 +179,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
                     }
                     (None, None) => {
                         running.start(key)?;
-                        let bar = progress_bar(case, args.quiet);
+                        let bar = progress.begin(case);
                         let audited = auditor.audit(&Task {
                             manifest,
                             case,
@@ -187,6 +188,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
                             progress: &|rows| bar.inc(rows as u64),
                         });
                         bar.finish_and_clear();
+                        progress.end(case);
                         audited
                     }
                 };
@@ -334,21 +336,6 @@ fn keep(selected: &mut [Selected], shard: Shard) {
         // One answer a case, in the same order.
         selected.chosen.retain(|_| is_own.next().unwrap_or(false));
     }
-}
-
-/// A bar for the rows of a case, on a terminal, once it takes long enough to be wanted.
-pub(super) fn progress_bar(case: &Case, quiet: bool) -> ProgressBar {
-    const LONG_FLOPS: f64 = 2e9;
-    let flops = 2.0 * case.m as f64 * case.k as f64 * case.n as f64;
-    if quiet || flops < LONG_FLOPS || !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::with_draw_target(Some(case.m as u64), ProgressDrawTarget::stderr());
-    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} rows {eta}") {
-        bar.set_style(style);
-    }
-    bar.set_message(case.id.clone());
-    bar
 }
 
 /// The manifests as records hold them, with all cases that were asked for.

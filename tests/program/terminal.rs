@@ -444,3 +444,70 @@ fn help_has_styles_on_a_terminal_alone() {
         assert_clean(&words, &format!("{arguments:?}"));
     }
 }
+
+/// What the program shows on a terminal of so many columns.
+fn on_a_terminal(bench: &Workbench, columns: u16, arguments: &[&str]) -> String {
+    use rustix::{pty, termios};
+    use std::io::Read as _;
+    let ours = pty::openpt(pty::OpenptFlags::RDWR | pty::OpenptFlags::NOCTTY).expect("a terminal");
+    pty::grantpt(&ours).expect("granted");
+    pty::unlockpt(&ours).expect("unlocked");
+    let name = pty::ptsname(&ours, Vec::new()).expect("a name").into_string().expect("text");
+    let theirs = std::fs::OpenOptions::new().read(true).write(true).open(name).expect("opened");
+    let size = termios::Winsize { ws_row: 40, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    termios::tcsetwinsize(&theirs, size).expect("a size");
+    let mut program = bench
+        .command(arguments)
+        .stdout(theirs.try_clone().expect("cloned"))
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("the program was built");
+    // Read while it runs: a terminal holds little.
+    let reader = std::thread::spawn(move || {
+        let mut shown = Vec::new();
+        // Ends with an error once nobody has the other side.
+        let _ = std::fs::File::from(ours).read_to_end(&mut shown);
+        String::from_utf8_lossy(&shown).into_owned()
+    });
+    drop(theirs);
+    program.wait().expect("our child");
+    reader.join().expect("no panic")
+}
+
+/// Characters that a line takes on a terminal: our colours take none.
+fn width(line: &str) -> usize {
+    let parts = line.split("\u{1b}[").enumerate().map(|(at, part)| match at {
+        0 => part.chars().count(),
+        _ => part.split_once('m').map_or(0, |(_, shown)| shown.chars().count()),
+    });
+    parts.sum()
+}
+
+#[test]
+fn no_table_is_wider_than_the_terminal() {
+    let bench = Workbench::pinned(&[Section { batch: "[1, 24]", ..Section::default() }]);
+    let ran = bench.verify(&["manifests", "--json", "record.json"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.stdout.lines().any(|line| line.len() > 160), "elsewhere lines are whole: {ran:?}");
+    let commands: [&[&str]; 8] = [
+        &["manifests"],
+        &["manifests", "--no-measure", "--verbose"],
+        &["list", "manifests"],
+        &["list"],
+        &["list", "--operators"],
+        &["doctor"],
+        &["recheck", "record.json"],
+        &["compare", "record.json", "record.json"],
+    ];
+    for columns in [80, 100, 160] {
+        for arguments in commands {
+            let shown = on_a_terminal(&bench, columns, arguments);
+            assert!(shown.lines().count() > 0, "{arguments:?}");
+            for line in shown.lines() {
+                let one_word = !line.trim().contains(' ');
+                let fits = width(line) <= usize::from(columns);
+                assert!(fits || one_word, "{columns}, {arguments:?}: {line:?}\n{shown}");
+            }
+        }
+    }
+}
