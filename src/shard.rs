@@ -8,7 +8,7 @@ use contract::arithmetic::Arithmetic;
 use contract::case::Case;
 use contract::inputs::spec::Pattern;
 
-/// Operations that take as long as hashing a byte: 2 GB/s beside 118 GFLOP/s (README.md, Speed).
+/// Operations that take as long as hashing a byte: 2 GB/s beside 118 GFLOP/s (BENCHMARKS.md).
 const FLOPS_PER_BYTE: u128 = 60;
 
 /// What verifying a case's bits costs, in operations of the dense f32 kernel: a deterministic estimate from the case

@@ -110,6 +110,9 @@ impl Walls {
             };
             layers.push(Layer { name: name.to_owned(), had, what });
         }
+        // Into the folder that is there now: another may have been mounted over the one that it began in.
+        std::env::set_current_dir(self.folder.join("home"))
+            .map_err(|error| format!("its own folder: {error}"))?;
         // In an order of their own: each may need what the next takes away.
         for (name, put_up) in [
             ("user", &(|| self.become_another()) as &dyn Fn() -> Result<(), String>),

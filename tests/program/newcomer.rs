@@ -98,3 +98,47 @@ fn a_newcomer_gets_from_a_claim_to_a_gate() {
     assert_eq!(closed.code, 1, "{closed:?}");
     assert!(junit().contains("failures=\"1\""), "{}", junit());
 }
+
+/// Short enough to be read, and every other command of it does what it says, in an empty folder.
+#[test]
+fn every_command_of_readme_runs_as_it_is_written() {
+    let readme = std::fs::read_to_string(root().join("README.md")).expect("README.md");
+    let words = readme.split_whitespace().count();
+    assert!(words <= 900, "README has {words} words");
+    let blocks = |language: &str| -> Vec<String> {
+        let begins = format!("```{language}\n");
+        let blocks = readme.split(&begins).skip(1).filter_map(|rest| rest.split("```").next());
+        blocks.map(str::to_owned).collect()
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let [manifest] = &blocks("yaml")[..] else { panic!("one manifest") };
+    std::fs::write(folder.join("mine.yaml"), manifest).expect("written");
+    // The interpreter of the tests, which has NumPy.
+    let python = super::operators::python();
+    let lines = blocks("sh").join("");
+    // Another test runs the section about claims; the first command builds what all of them run.
+    let claims = commands();
+    let lines = lines.lines().filter(|line| {
+        !line.starts_with('#')
+            && !claims.iter().any(|other| other == line)
+            && *line != "cargo install --path ."
+    });
+    let lines: Vec<&str> = lines.collect();
+    assert_eq!(lines.len(), 4, "{lines:?}");
+    for line in lines {
+        // Named by its path: an interpreter that stands for another must be the one that it stands for.
+        let line = match line.contains("--operator") {
+            true => format!("{line} --no-measure --interpreter '{}'", python.display()),
+            false => line.to_owned(),
+        };
+        let ran = shell(folder, &line);
+        assert_eq!(ran.code, 0, "{line}: {ran:?}");
+    }
+    let record = record::load(&folder.join("run.json")).expect("a record");
+    assert!(record.cases.iter().all(|case| case.verdict == Verdict::Verified));
+    assert_eq!(record.cases.len(), 2);
+    for name in readme.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        assert!(name.starts_with("http") || root().join(name).exists(), "README links to {name}");
+    }
+}

@@ -1027,20 +1027,18 @@ fn a_file_that_is_cut_while_it_is_read_fails_the_machine_and_not_the_outputs() {
     cut.write_all_at(&[0], len - 1).expect("ours");
 }
 
-/// The blocks of a language in README's section.
-fn readme(language: &str) -> Vec<String> {
-    let text = fs::read_to_string(repository("README.md")).expect("README.md");
-    let section = text.split("## Outputs made elsewhere").nth(1).expect("the section");
-    let section = section.split("\n## ").next().expect("it ends");
+/// The blocks of a language on the page about outputs.
+fn page(language: &str) -> Vec<String> {
+    let section = fs::read_to_string(repository("docs/outputs.md")).expect("the page");
     let begins = format!("```{language}\n");
     let blocks = section.split(&begins).skip(1);
     blocks.map(|block| block.split("```").next().expect("it ends").to_owned()).collect()
 }
 
 #[test]
-fn the_round_trip_of_readme_is_verified_bit_for_bit() {
-    let [round, function] = &readme("python")[..] else { panic!("two blocks") };
-    let [commands] = &readme("sh")[..] else { panic!("one block") };
+fn the_round_trip_of_the_page_is_verified_bit_for_bit() {
+    let [round, function] = &page("python")[..] else { panic!("two blocks") };
+    let [commands] = &page("sh")[..] else { panic!("one block") };
     assert!(round.lines().count() <= 10, "{round}");
     // Without NumPy this fails: tests/run.sh sets up what it needs.
     let python =
