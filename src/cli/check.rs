@@ -11,6 +11,7 @@ use super::run::{describe, fresh, say_head};
 use super::running::{Places, Running};
 use super::select::{Selected, choose, load};
 use crate::audit::{Auditor, Inputs, Returned, Stop, Task, blank};
+use crate::carried;
 use crate::challenge::{CaseAsked, Challenge, FILE, STATED, case_folder, output_layout, patch};
 use crate::check::bits::{Outputs, Rows};
 use crate::failure::Failure;
@@ -231,7 +232,7 @@ fn manifests(
         let folder = real(folder);
         for path in &named {
             let shown = words::path(path);
-            if !path.is_file() {
+            if !path.is_file() && carried::bytes(path).is_none() {
                 return Err(Failure::bad_input(format!(
                     "{FILE} names the manifest {shown}, and no such file is here\n{hint}"
                 )));

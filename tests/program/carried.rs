@@ -80,6 +80,17 @@ fn names_stand_for_what_is_carried_and_for_nothing_else() {
     assert_eq!(all.as_array().map(Vec::len), Some(9));
 }
 
+/// What was sent out by a carried manifest is known again when it comes back.
+#[test]
+fn a_challenge_of_a_carried_manifest_is_checked_without_naming_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let case = ["quickstart", "--case", "exact/up/none/b48/f32/exact"];
+    assert_eq!(verify(&folder, &[&["challenge"], &case[..], &["--out", "sent"]].concat()).code, 0);
+    let ran = verify(&folder, &["check", "sent"]);
+    assert_eq!((ran.code, ran.stderr.contains("no such file")), (3, false), "{ran:?}");
+    assert!(ran.stdout.contains("1 case: 1 not-run"), "nothing came back: {ran:?}");
+}
+
 /// Completions know every command, and each command has a man page.
 #[test]
 fn completions_and_man_pages_are_those_of_the_command_line() {
