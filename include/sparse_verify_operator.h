@@ -65,7 +65,7 @@ int sv_open(const sv_settings *settings, void **handle);
 int sv_build(void *handle, const DLTensor *a);
 
 /* Writes all of Y = A V. Y has no values before: an element that is not written is a NaN. When this returns, all of Y is
- * there; with a CUDA device, when `stream` (a cudaStream_t) has done what was put into it. On a CPU `stream` is NULL.
+ * there; with a CUDA device, when the device has done what was put into it. `stream` (a cudaStream_t) is NULL: the default stream.
  * 0 if it was done. */
 int sv_apply(void *handle, const DLTensor *v, const DLTensor *y, void *stream);
 

@@ -342,6 +342,7 @@ impl Auditor<'_> {
             (Err(reason), _) => Err(reason),
             (Ok(measuring), Some(device)) => {
                 device::measure(case, weights, v, bits, device, self, measuring).map(|found| {
+                    wrong = found.wrong;
                     record.baselines = found.baselines;
                     record.baselines_missing = found.missing;
                     found.timings

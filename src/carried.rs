@@ -33,12 +33,22 @@ pub const FILES: &[(&str, &[u8])] = files![
     "manifests/page.yaml"
     "manifests/quickstart.yaml"
     "manifests/t4.yaml"
+    "operators/cupy.yaml"
+    "operators/cupy_mm.py"
     "operators/numpy.py"
     "operators/numpy.yaml"
     "operators/scipy-bsr.yaml"
     "operators/scipy-csr.yaml"
     "operators/scipy_bsr.py"
     "operators/scipy_csr.py"
+    "operators/torch-csr.yaml"
+    "operators/torch-mm.yaml"
+    "operators/torch-two-of-four.yaml"
+    "operators/torch_csr.py"
+    "operators/torch_mm.py"
+    "operators/torch_two_of_four.py"
+    "operators/triton.yaml"
+    "operators/triton_mm.py"
 ];
 
 /// The file of a path that [`path`] or [`named`] gave, or of one beside it.

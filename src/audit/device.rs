@@ -3,7 +3,7 @@
 
 use record::baseline::{BaselineRecord, Perturbed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ndarray::{Array2, ArrayView2, s};
 use rayon::prelude::*;
@@ -11,20 +11,21 @@ use rayon::prelude::*;
 use super::timing::{Checker, Secret};
 use super::{Auditor, Measuring, timing};
 use crate::backend::cpu::with_threads;
+use crate::backend::shared::BESIDE;
 use crate::baseline::cuda::{DeviceRival, Precision};
 use crate::check::bits::Bits;
 use crate::check::tolerance::Tolerance;
 use crate::measure;
 use crate::measure::Platform as _;
 use crate::measure::{
-    Called, Calls, Contender, DevicePlatform, DeviceSlots, EnergyCounter, Instruments,
-    OnDeviceNamed, Plan, RealClock, SharedA,
+    Beside, Called, Calls, Contender, DevicePlatform, DeviceSlots, EnergyCounter, GuestPlatform,
+    Instruments, Kept, Numbered, OnDevice, OnDeviceNamed, Plan, RealClock, SharedA,
 };
 use crate::operator::SKIP_DEVICE;
 use crate::panics;
 use crate::rules::Identifier;
 use crate::worker::message::DeviceContender;
-use crate::worker::{Place, RemoteDevice, RemoteMonitor};
+use crate::worker::{Hosted, MOVED, ON_DEVICE, Place, RemoteDevice, RemoteMonitor};
 use contract::arithmetic::tensor_core::Architecture;
 use contract::case::Case;
 use contract::digest::Digest;
@@ -46,6 +47,8 @@ pub struct Found {
     pub timings: CaseTimings,
     pub baselines: Vec<BaselineRecord>,
     pub missing: Vec<Missing>,
+    /// Why an output of an operator under test was wrong when it was looked at.
+    pub wrong: Option<String>,
 }
 
 /// The clock of all cases.
@@ -86,10 +89,23 @@ pub fn measure(
     let a = SharedA::of((case.m, case.k), |rows| weights.rows(rows)).map_err(|e| failed(&e))?;
     let threads = auditor.threads;
     let secret = Secret::of(auditor, measuring, case);
+    // A process for this case and this phase alone, gone at the end of it, and then what it was lent.
+    let stranger = auditor.stranger.as_ref();
+    let keeper = stranger.map(|under_test| under_test.keeper(device, threads)).transpose();
+    let keeper = keeper.map_err(|error| failed(&error))?;
+    let kept = keeper.as_deref().map(|keeper| {
+        let slots = DeviceSlots::of([case.m, case.k, case.n], keeper.info.memory_bytes);
+        let drawing = timing::drawing(case, &secret.text);
+        Kept::new(keeper, &a, case.n, slots, drawing, !secret.number)
+    });
+    let mut kept = kept.transpose().map_err(|error| failed(&error))?;
+    let hosted = stranger.map(|under_test| under_test.start(case, threads, Some(device)));
+    let mut hosted = hosted.transpose().map_err(|error| failed(&error))?;
+    let guest = kept.as_mut().zip(hosted.as_mut());
     with_threads(threads, || {
         let (shared, a) = (&a, a.view());
         let here = Here { case, shared, a, v: v.view(), bits, device, auditor, secret: &secret };
-        here.measure()
+        here.measure(guest)
     })
     .map_err(|error| failed(&error))?
 }
@@ -122,7 +138,7 @@ pub fn own(case: &Case) -> DeviceContender {
 }
 
 impl Here<'_> {
-    fn measure(&self) -> Result<Found, String> {
+    fn measure(&self, guest: Option<(&mut Kept<'_>, &mut Hosted)>) -> Result<Found, String> {
         let Here { case, device, .. } = *self;
         let (rivals, missing) = device
             .rivals(case.dtype, case.output, case.arithmetic)
@@ -130,9 +146,17 @@ impl Here<'_> {
         let monitor = device.energy().clone().map(|name| RemoteMonitor { device, name });
         let draw = |number: u64, v: &mut [f32]| timing::draw(case, &self.secret.text, number, v);
         let slots = DeviceSlots::of([case.m, case.k, case.n], device.info.memory_bytes);
-        let mut platform =
-            DevicePlatform::new(device, self.shared, self.v, slots, self.calls(&draw))
-                .map_err(|error| failed(&error))?;
+        let devices = DevicePlatform::new(device, self.shared, self.v, slots, self.calls(&draw))
+            .map_err(|error| failed(&error))?;
+        let guest = guest.map(|(kept, hosted)| {
+            let (dtypes, v) = ([case.dtype, case.output], Numbered::drawn(&draw));
+            let mut guest = GuestPlatform::new(kept, hosted, dtypes, v, clock())?;
+            guest.time_the_way(device)?;
+            Ok::<_, String>(guest)
+        });
+        let guest = guest.transpose().map_err(|error| failed(&error))?;
+        let mut platform = Beside { device: devices, guest };
+        let wrong = Mutex::new(None);
         // The device goes on while outputs are looked at, by a thread with a pool of its own: hashing and
         // comparing take longer than the products. What they are compared with is computed while contenders
         // are built and warmed up.
@@ -156,7 +180,11 @@ impl Here<'_> {
             }
             let looking = threads::spawn(scope, || self.look(&rivals, received))
                 .ok_or_else(|| failed(&"no thread to look at outputs"))?;
-            let timings = self.time(&mut platform, &monitor, &rivals, &tolerance, &jobs);
+            let timings = self.time(&mut platform, &monitor, &rivals, &tolerance, &jobs, &wrong);
+            let Beside { device: platform, guest } = platform;
+            if let Some(Err(why)) = guest.map(|mut guest| guest.inspect_a()) {
+                note(&wrong, &why);
+            }
             if let Ok(timings) = &timings {
                 self.perturb(platform, &rivals, timings, &jobs);
             }
@@ -175,24 +203,34 @@ impl Here<'_> {
                     record.reasons.extend(timed.failure.clone());
                 }
             }
-            Ok(Found { timings, baselines, missing })
+            // These are seen where an output is read.
+            let seen = [BESIDE, MOVED, ON_DEVICE];
+            let failure = timings.operator.failure.as_ref();
+            if let Some(why) = failure.filter(|why| seen.contains(&why.as_str())) {
+                note(&wrong, why);
+            }
+            let wrong = wrong.into_inner().unwrap_or_else(PoisonError::into_inner);
+            Ok(Found { timings, baselines, missing, wrong })
         })
     }
 
     /// Times the operator and its rivals. The first output of each rival is passed on.
     fn time(
         &self,
-        platform: &mut DevicePlatform<'_>,
+        platform: &mut Beside<'_, '_>,
         monitor: &Result<RemoteMonitor<'_>, String>,
         rivals: &[DeviceRival],
         tolerance: &OnceLock<Result<Tolerance, String>>,
         jobs: &SyncSender<Job>,
+        wrong: &Mutex<Option<String>>,
     ) -> Result<CaseTimings, String> {
         let Here { case, device, .. } = *self;
         let versions: Vec<String> = rivals.iter().map(version).collect();
         let mut seen: Vec<Option<()>> = vec![None; rivals.len()];
         let checker = Checker::new(case, self.a, self.auditor.isa, self.auditor.threads);
-        let mut operator_was_seen = false;
+        let under_test = self.auditor.stranger.as_ref();
+        // One under test has no first call of the case's own V.
+        let mut operator_was_seen = under_test.is_some();
         let mut check = |name: &str, called: &Called| {
             let Some(index) = rivals.iter().position(|rival| rival.name == name) else {
                 // The first output is of the case's own V.
@@ -201,7 +239,7 @@ impl Here<'_> {
                         let tolerance = tolerance.wait().as_ref().map_err(Clone::clone)?;
                         self.check_operator(tolerance, called.y.view())
                     }
-                    true => checker.operator(called),
+                    true => checker.operator(called).inspect_err(|why| note(wrong, why)),
                 };
             };
             if seen[index].is_some() {
@@ -232,19 +270,25 @@ impl Here<'_> {
         };
         let elements = measure::element_bytes(case.dtype, case.output);
         let figures = measure::Case::of(self.a, case.n, case.sparsity.as_f64(), elements);
-        let subject = Contender {
-            name: SKIP_DEVICE.into(),
-            operator: OnDeviceNamed { name: SKIP_DEVICE.into(), wanted: own(case) },
-            kind: None,
-            library: record::tool::NAME.into(),
-            version: record::tool::VERSION.into(),
+        let subject = match under_test {
+            Some(under_test) => under_test.guest(),
+            None => Contender {
+                name: SKIP_DEVICE.into(),
+                operator: OnDevice::Ours(OnDeviceNamed {
+                    name: SKIP_DEVICE.into(),
+                    wanted: own(case),
+                }),
+                kind: None,
+                library: record::tool::NAME.into(),
+                version: record::tool::VERSION.into(),
+            },
         };
-        let contenders: Vec<Contender<OnDeviceNamed>> = rivals
+        let contenders: Vec<Contender<OnDevice>> = rivals
             .iter()
             .zip(&versions)
             .map(|(rival, version)| Contender {
                 name: rival.name.clone(),
-                operator: rival_of(rival),
+                operator: OnDevice::Ours(rival_of(rival)),
                 kind: Some(kind(rival)),
                 library: rival.library.clone(),
                 version: version.clone(),
@@ -255,10 +299,28 @@ impl Here<'_> {
             &figures,
             &subject,
             &contenders,
-            &Plan { secret: self.secret.number, ..plan(case) },
+            &self.plan(),
             &instruments,
             &mut check,
         ))
+    }
+
+    fn plan(&self) -> Plan {
+        let plan = Plan { secret: self.secret.number, ..plan(self.case) };
+        match self.auditor.stranger {
+            None => plan,
+            Some(_) => Plan {
+                // A process builds from one A, once: from its first call on it can start no process.
+                build_samples: 1,
+                // Many times what the way to its process and back takes, which is half a millisecond of Python.
+                sample_ns_min: 30_000_000,
+                // One call alone is shorter than that way.
+                cold_samples: 0,
+                // The calls of a window are not looked at, and could be left out.
+                energy_window_ns: None,
+                ..plan
+            },
+        }
     }
 
     fn tolerance(
@@ -449,6 +511,11 @@ impl Here<'_> {
         };
         Perturbed { digest, verdict }
     }
+}
+
+/// The first reason is kept.
+fn note(wrong: &Mutex<Option<String>>, why: &str) {
+    wrong.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why.to_owned());
 }
 
 const LEFT_OUT: &str = "not perturbed: not run, or far slower than the best of its kind";

@@ -169,10 +169,10 @@ pub fn measure(
     let rivals = measure::rivals(workers);
     // A process for this case and this phase alone, gone at the end of it.
     if let Some(under_test) = &auditor.stranger {
-        let started = under_test.start(case, threads).map_err(|error| failed(&error))?;
+        let started = under_test.start(case, threads, None).map_err(|error| failed(&error))?;
         workers.hosts.push(started);
     }
-    let taken = Guest { workers, is_there: auditor.stranger.is_some() };
+    let taken = Visitor { workers, is_there: auditor.stranger.is_some() };
     let workers = &mut *taken.workers;
     let wrong: Mutex<Option<String>> = Mutex::new(None);
     let measured = with_threads(threads, || {
@@ -221,7 +221,7 @@ pub fn measure(
             workers,
             &a,
             (case.n, case.output),
-            &draw,
+            measure::Numbered::drawn(&draw),
             secret.number,
             clock,
             *cache_bytes,
@@ -256,12 +256,12 @@ pub fn measure(
 }
 
 /// The workers of a run, with a stranger's as the last of them for as long as this is there.
-struct Guest<'a> {
+struct Visitor<'a> {
     workers: &'a mut Workers,
     is_there: bool,
 }
 
-impl Drop for Guest<'_> {
+impl Drop for Visitor<'_> {
     fn drop(&mut self) {
         if self.is_there {
             self.workers.hosts.pop();

@@ -2,12 +2,14 @@
 //! process does that.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::marker::PhantomData;
 use std::path::Path;
 
 use contract::dtype::Dtype;
 use libloading::Library;
 
 use super::Error;
+use super::cuda::Buffer;
 
 /// The version of the interface.
 const ABI: u32 = 1;
@@ -21,6 +23,8 @@ struct Device {
 }
 
 const CPU: Device = Device { kind: 1, id: 0 };
+/// The first that the process sees.
+const CUDA: Device = Device { kind: 2, id: 0 };
 
 /// DLPack's `DLDataType`.
 #[repr(C)]
@@ -81,7 +85,7 @@ pub struct ForeignBuilt<'a> {
     _tensor: Box<Described>,
     shape: (usize, usize),
     /// A, which the library may keep using.
-    _a: std::marker::PhantomData<&'a [u8]>,
+    _a: PhantomData<&'a [u8]>,
 }
 
 // SAFETY: all calls are made from one thread at a time; the interface says so.
@@ -96,23 +100,55 @@ struct Described {
     strides: [i64; 2],
 }
 
-/// Elements of a row-major matrix, as they are stored.
-#[derive(Clone, Copy, Debug)]
-pub struct Elements<T> {
-    pub bytes: T,
-    pub dtype: Dtype,
+/// Elements of a row-major matrix, as they are stored, in memory that lives as long as `'a`.
+pub struct Elements<'a> {
+    address: *mut c_void,
+    bytes: usize,
+    dtype: Dtype,
+    device: Device,
+    _memory: PhantomData<&'a [u8]>,
+}
+
+impl<'a> Elements<'a> {
+    /// To be read.
+    pub fn of(bytes: &'a [u8], dtype: Dtype) -> Elements<'a> {
+        Elements::new(bytes.as_ptr().cast_mut().cast(), bytes.len(), dtype, CPU)
+    }
+
+    /// To be written.
+    pub fn of_mut(bytes: &'a mut [u8], dtype: Dtype) -> Elements<'a> {
+        Elements::new(bytes.as_mut_ptr().cast(), bytes.len(), dtype, CPU)
+    }
+
+    /// On a CUDA device, whose memory this process does not touch itself.
+    pub fn on_cuda(memory: &'a Buffer, dtype: Dtype) -> Elements<'a> {
+        Elements::new(memory.pointer() as *mut c_void, memory.bytes(), dtype, CUDA)
+    }
+
+    fn new(address: *mut c_void, bytes: usize, dtype: Dtype, device: Device) -> Elements<'a> {
+        Elements { address, bytes, dtype, device, _memory: PhantomData }
+    }
+
+    /// An error unless there are as many bytes as a matrix has.
+    fn require(&self, (rows, columns): (usize, usize)) -> Result<(), Error> {
+        let wanted = rows.checked_mul(columns).and_then(|len| len.checked_mul(self.dtype.size()));
+        match wanted == Some(self.bytes) {
+            true => Ok(()),
+            false => Err(Error::Unsupported("a matrix of another size than was said".into())),
+        }
+    }
 }
 
 impl Described {
-    fn new(data: *mut c_void, dtype: Dtype, (rows, columns): (usize, usize)) -> Box<Described> {
+    fn new(elements: &Elements<'_>, (rows, columns): (usize, usize)) -> Box<Described> {
         // Sizes of memory that exists.
         let shape = [rows as i64, columns as i64];
         let mut described = Box::new(Described {
             tensor: Tensor {
-                data,
-                device: CPU,
+                data: elements.address,
+                device: elements.device,
                 ndim: 2,
-                dtype: DataType::of(dtype),
+                dtype: DataType::of(elements.dtype),
                 shape: std::ptr::null_mut(),
                 strides: std::ptr::null_mut(),
                 byte_offset: 0,
@@ -123,15 +159,6 @@ impl Described {
         described.tensor.shape = described.shape.as_mut_ptr();
         described.tensor.strides = described.strides.as_mut_ptr();
         described
-    }
-}
-
-/// An error unless there are as many bytes as a matrix has.
-fn require(bytes: &[u8], dtype: Dtype, (rows, columns): (usize, usize)) -> Result<(), Error> {
-    let wanted = rows.checked_mul(columns).and_then(|len| len.checked_mul(dtype.size()));
-    match wanted == Some(bytes.len()) {
-        true => Ok(()),
-        false => Err(Error::Unsupported("a matrix of another size than was said".into())),
     }
 }
 
@@ -174,18 +201,18 @@ impl ForeignLibrary {
     /// A handle built from A (rows x columns, row-major), which the library may keep using while the handle is there.
     pub fn build<'a>(
         &'static self,
-        a: Elements<&'a [u8]>,
+        a: Elements<'a>,
         shape: (usize, usize),
         arithmetic: &str,
         threads: usize,
     ) -> Result<ForeignBuilt<'a>, Error> {
-        require(a.bytes, a.dtype, shape)?;
+        a.require(shape)?;
         let arithmetic = CString::new(arithmetic).unwrap_or_default();
         let settings = Settings {
             abi: ABI,
             threads: u32::try_from(threads).unwrap_or(u32::MAX),
             arithmetic: arithmetic.as_ptr(),
-            device: CPU,
+            device: a.device,
         };
         let mut handle = std::ptr::null_mut();
         // SAFETY: as the interface asks for; the texts live until the call returns.
@@ -193,14 +220,8 @@ impl ForeignLibrary {
         if code != 0 {
             return Err(self.fail("sv_open", code, std::ptr::null_mut()));
         }
-        let tensor = Described::new(a.bytes.as_ptr().cast_mut().cast(), a.dtype, shape);
-        let built = ForeignBuilt {
-            library: self,
-            handle,
-            _tensor: tensor,
-            shape,
-            _a: std::marker::PhantomData,
-        };
+        let tensor = Described::new(&a, shape);
+        let built = ForeignBuilt { library: self, handle, _tensor: tensor, shape, _a: PhantomData };
         // SAFETY: the handle is open, and A is there as long as `built`.
         let code = unsafe { (self.build)(handle, &built._tensor.tensor) };
         if code != 0 {
@@ -211,13 +232,13 @@ impl ForeignLibrary {
 }
 
 impl ForeignBuilt<'_> {
-    /// Writes y = a v, both row-major; v has `n` columns, y has A's rows.
-    pub fn apply(&self, v: Elements<&[u8]>, y: Elements<&mut [u8]>, n: usize) -> Result<(), Error> {
+    /// Writes y = a v, both row-major; v has `n` columns, y has A's rows. On a device it may not be there yet: it was put into
+    /// the default stream.
+    pub fn apply(&self, v: Elements<'_>, y: Elements<'_>, n: usize) -> Result<(), Error> {
         let (of_v, of_y) = ((self.shape.1, n), (self.shape.0, n));
-        require(v.bytes, v.dtype, of_v)?;
-        require(y.bytes, y.dtype, of_y)?;
-        let v = Described::new(v.bytes.as_ptr().cast_mut().cast(), v.dtype, of_v);
-        let y = Described::new(y.bytes.as_mut_ptr().cast(), y.dtype, of_y);
+        v.require(of_v)?;
+        y.require(of_y)?;
+        let (v, y) = (Described::new(&v, of_v), Described::new(&y, of_y));
         // SAFETY: the handle is built; V and Y have these shapes.
         let code = unsafe {
             (self.library.apply)(self.handle, &v.tensor, &y.tensor, std::ptr::null_mut())

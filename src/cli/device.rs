@@ -61,6 +61,22 @@ impl Devices {
         }
     }
 
+    /// The device of an operator under test that needs one: the one asked for, or the first.
+    pub fn for_operator(&mut self) -> Result<Arc<RemoteDevice>, Failure> {
+        let ordinal = match self.choice {
+            Some(DeviceChoice::Cpu) => {
+                return Err(Failure::bad_input(
+                    "--device cpu: the operator is one of a CUDA device\nhint: leave `--device` out, or give its number",
+                ));
+            }
+            Some(DeviceChoice::Cuda(ordinal)) => ordinal,
+            Some(DeviceChoice::All) | None => 0,
+        };
+        self.opened(ordinal).map_err(|error| {
+            Failure::environment(format!("the operator is one of a CUDA device: {error}"))
+        })
+    }
+
     /// Numbers of all devices, where all are to be used; an error if there is none.
     pub fn all(&self) -> Result<Option<Vec<usize>>, Failure> {
         if self.choice != Some(DeviceChoice::All) {

@@ -104,15 +104,19 @@ pub fn keep_claimed(selected: &mut [Selected], file: &OperatorFile) -> Result<()
 pub fn list() -> String {
     let names = names();
     let width = names.iter().map(String::len).max().unwrap_or(0).max("operator".len());
-    let mut text = format!("{:<width$}  {:<8}  {:<8}  claims\n", "operator", "version", "kind");
+    let mut text = format!(
+        "{:<width$}  {:<8}  {:<8}  {:<6}  claims\n",
+        "operator", "version", "kind", "device"
+    );
     // The default.
     let own =
         "exact, f32-chain, f32-sliced, tensor-core, bounded (the default, without --operator)";
     text.push_str(&format!(
-        "{:<width$}  {:<8}  {:<8}  {own}\n",
+        "{:<width$}  {:<8}  {:<8}  {:<6}  {own}\n",
         "open",
         record::tool::VERSION,
-        "own"
+        "own",
+        "any"
     ));
     for name in names {
         let path = carried::named(FOLDER, &name).unwrap_or_else(|| Path::new(FOLDER).join(&name));
@@ -120,9 +124,10 @@ pub fn list() -> String {
             Ok(file) => {
                 let [arithmetics, dtypes, outputs] = file.claimed();
                 format!(
-                    "{:<8}  {:<8}  {}",
+                    "{:<8}  {:<8}  {:<6}  {}",
                     visible(&file.version),
                     file.kind.name(),
+                    file.device.name(),
                     claims_in_words(&arithmetics, &dtypes, &outputs)
                 )
             }

@@ -111,10 +111,13 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     let device_of: Vec<Option<Arc<RemoteDevice>>> = selected
         .iter()
         .map(|selected| {
-            match selected.chosen.is_empty() || all_devices.is_some() || auditor.stranger.is_some()
-            {
-                true => Ok(None),
-                false => devices.for_platform(selected.manifest.platform.as_deref()),
+            let is_chosen = !selected.chosen.is_empty() && all_devices.is_none();
+            match &auditor.stranger {
+                Some(under_test) if is_chosen && under_test.is_on_device() => {
+                    devices.for_operator().map(Some)
+                }
+                None if is_chosen => devices.for_platform(selected.manifest.platform.as_deref()),
+                _ => Ok(None),
             }
         })
         .collect::<Result<_, Failure>>()?;

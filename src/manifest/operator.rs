@@ -7,7 +7,7 @@ use std::time::Duration;
 use contract::digest::Digest;
 use contract::dtype::Dtype;
 use contract::words::quote;
-use record::operator::{CodeFile, OperatorKind, OperatorRecord, is_plain};
+use record::operator::{CodeFile, OperatorDevice, OperatorKind, OperatorRecord, is_plain};
 
 use super::errors::{ManifestError, ManifestErrors};
 use super::tree::{self, Node, Value};
@@ -42,6 +42,8 @@ pub struct OperatorFile {
     pub outputs: Vec<Dtype>,
     /// Some of [`ARITHMETICS`].
     pub arithmetics: Vec<&'static str>,
+    /// Where its matrices lie.
+    pub device: OperatorDevice,
     /// Folders and files that it reads beside those of the system.
     pub reads: Vec<PathBuf>,
     /// Environment variables that it gets.
@@ -73,6 +75,7 @@ impl OperatorFile {
             sha256: self.sha256,
             files: self.files.iter().map(code).collect(),
             interpreter: None,
+            device: self.device,
             reads: self.reads.iter().map(|path| path.display().to_string()).collect(),
             arithmetics,
             dtypes,
@@ -109,10 +112,11 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<OperatorFile, ManifestErrors> 
 }
 
 /// Keys about code that is run.
-const RUN_KEYS: [&str; 8] = [
+const RUN_KEYS: [&str; 9] = [
     "entry",
     "files",
     "interpreter",
+    "device",
     "reads",
     "environment",
     "memory",
@@ -120,7 +124,7 @@ const RUN_KEYS: [&str; 8] = [
     "apply_seconds",
 ];
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "format",
     "name",
     "version",
@@ -129,6 +133,7 @@ const KEYS: [&str; 16] = [
     "entry",
     "files",
     "interpreter",
+    "device",
     "dtypes",
     "outputs",
     "arithmetics",
@@ -190,6 +195,11 @@ fn read(walk: &mut Walk, root: &Node, path: &Path, sha256: Digest) -> Option<Ope
         (Some(OperatorKind::Python), None) => Some("python3".to_owned()),
         (_, None) => None,
     };
+    let devices = OperatorDevice::ALL.map(|device| (device.name(), device));
+    let device = match fields.get("device") {
+        Some(node) => walk.choice(node, "a device", &devices),
+        None => Some(OperatorDevice::Cpu),
+    };
     let known = [Dtype::F32, Dtype::Bf16, Dtype::F16].map(|dtype| (dtype.name(), dtype));
     let of_node = |walk: &mut Walk, node: &Node| {
         walk.distinct(node, "a dtype", |walk, node| walk.choice(node, "a dtype", &known))
@@ -236,6 +246,7 @@ fn read(walk: &mut Walk, root: &Node, path: &Path, sha256: Digest) -> Option<Ope
         entry: entry?,
         files,
         interpreter,
+        device: device?,
         dtypes: dtypes?.into_iter().map(|(dtype, _)| dtype).collect(),
         outputs: outputs.into_iter().map(|(dtype, _)| dtype).collect(),
         arithmetics: arithmetics?.into_iter().map(|(name, _)| name).collect(),

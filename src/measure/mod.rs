@@ -7,19 +7,22 @@
 mod clock;
 mod device;
 mod energy;
+mod guest;
+mod kept;
 mod platform;
 mod roofline;
 mod schedule;
 mod workers;
 
 pub use clock::{Clock, MockClock, RealClock};
-pub use device::{Calls, DevicePlatform, DeviceSlots, OnDeviceNamed, element_bytes};
+pub use device::{Calls, DevicePlatform, OnDeviceNamed, element_bytes};
 pub use energy::{EnergyCounter, MockEnergy, POWERCAP, Rapl, WINDOW_S_MIN, energy_j};
+pub use guest::{Beside, GuestBuilt, GuestPlatform, OnDevice};
+pub use kept::{DeviceSlots, Kept};
 pub use platform::{Called, Contender, Inputs, Part, Platform};
-
 pub use roofline::host_roofline;
 pub use schedule::{Case, Check, Instruments, Plan, block, measure};
-pub use workers::{Draw, Remote, SharedA, Slots, WorkerPlatform, rivals, slots};
+pub use workers::{Draw, Numbered, Remote, SharedA, Slots, WorkerPlatform, rivals, slots};
 
 #[cfg(test)]
 mod device_tests;

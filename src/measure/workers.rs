@@ -55,6 +55,33 @@ impl Slots {
 /// Draws the V of a number, k x n in f32, row-major. Different numbers give V's from different words of a stream.
 pub type Draw<'a> = dyn Fn(u64, &mut [f32]) + Sync + 'a;
 
+/// The V of a number that is not drawn, where there is one.
+pub type Given<'a> = dyn Fn(u64) -> Option<ArrayView2<'a, f32>> + Sync + 'a;
+
+/// What the V's of a case are.
+#[derive(Clone, Copy)]
+pub struct Numbered<'a> {
+    /// Draws the V of a number on this side.
+    pub draw: &'a Draw<'a>,
+    /// Some are these instead.
+    pub given: &'a Given<'a>,
+}
+
+impl<'a> Numbered<'a> {
+    /// All are drawn.
+    pub fn drawn(draw: &'a Draw<'a>) -> Numbered<'a> {
+        Numbered { draw, given: &|_| None }
+    }
+
+    /// Gives `v` the V of a number.
+    pub fn fill(&self, number: u64, v: &mut [f32]) {
+        match (self.given)(number) {
+            Some(given) => v.iter_mut().zip(given).for_each(|(to, &from)| *to = from),
+            None => (self.draw)(number, v),
+        }
+    }
+}
+
 /// A (m x k, f32, row-major) in memory that workers can only read.
 pub struct SharedA {
     shape: (usize, usize),
@@ -134,7 +161,7 @@ pub struct WorkerPlatform<'a> {
     output: Dtype,
     /// Each worker's own, once it has the case: none can write what another gave.
     y: Vec<Option<SharedOutputs>>,
-    draw: &'a Draw<'a>,
+    v_of: Numbered<'a>,
     drawn: u64,
     random: ChaCha8Rng,
     clock: &'a dyn Clock,
@@ -163,14 +190,14 @@ pub struct RemoteBuilt {
 }
 
 impl<'a> WorkerPlatform<'a> {
-    /// The platform of a case with A (m x k) and V's of n columns, each drawn by `draw`; Y's of a stranger are of dtype
+    /// The platform of a case with A (m x k) and V's of n columns, which are `v_of`; Y's of a stranger are of dtype
     /// `output`. The order of the ring and the bits of the guard bands follow from `secret`, which no worker is told.
     /// `cache_bytes` are emptied before a cold call.
     pub fn new(
         workers: &'a mut Workers,
         a: &'a SharedA,
         (n, output): (usize, Dtype),
-        draw: &'a Draw<'a>,
+        v_of: Numbered<'a>,
         secret: u64,
         clock: &'a dyn Clock,
         cache_bytes: u64,
@@ -195,7 +222,7 @@ impl<'a> WorkerPlatform<'a> {
             v_encoded,
             output,
             y,
-            draw,
+            v_of,
             drawn: 0,
             random,
             clock,
@@ -214,7 +241,7 @@ impl<'a> WorkerPlatform<'a> {
     fn draw_next(&mut self, slot: usize) {
         let len = self.k() * self.n;
         let v = &mut self.v[slot * len..(slot + 1) * len];
-        (self.draw)(self.drawn, v);
+        self.v_of.fill(self.drawn, v);
         self.drawn += 1;
         if let Some(encoded) = &mut self.v_encoded {
             encoded.write(slot * len, v);
@@ -248,7 +275,7 @@ impl<'a> WorkerPlatform<'a> {
             };
             let y = SharedOutputs::of(output, slots, m * n, self.random.next_u32());
             let y = y.map_err(|error| error.to_string())?;
-            let load = Request::Load { m, k, n, slots, input, output };
+            let load = Request::Load { m, k, n, slots, input, output, device: None };
             hosted.order(&load, &[a, v, y.file()], self.limit)?;
             hosted.stand()?;
             self.y[host] = Some(y);

@@ -3,7 +3,7 @@
 The judge asks over a socket, in packets of JSON with files beside them; one answer follows each request. The files are
 memory: A and V can be read, Y can be written. The module under test has `build(a)`, which returns any state, and
 `apply(state, v, out)`, which writes all of `out`; `close(state)` where it wants one. Matrices are row-major, of float32,
-bfloat16 or float16.
+bfloat16 or float16. On a CUDA device they lie in memory of another process, which the driver opens here.
 """
 
 import ctypes
@@ -97,6 +97,18 @@ _DTYPES = {
 }
 
 
+def _capsule(matrix, data, device):
+    """A matrix as DLPack hands it over."""
+    sizes = ctypes.c_int64 * 2
+    shape, strides = sizes(*matrix.shape), sizes(matrix.shape[1], 1)
+    dtype = _Dtype(matrix._code, 8 * matrix._size, 1)
+    tensor = _DlTensor(data, device, 2, dtype, shape, strides, 0)
+    managed = _Managed(tensor, None, _delete)
+    at = ctypes.addressof(managed)
+    _handed_out[at] = (managed, shape, strides, matrix)
+    return _new_capsule(at, b"dltensor", None)
+
+
 class Tensor:
     """A matrix in memory that the judge shares: `np.asarray(t)`, `np.from_dlpack(t)`, `torch.from_dlpack(t)` and
     `memoryview` of `t.memory` use it in place. `shape` is (rows, columns); `dtype` is float32, float16 or bfloat16.
@@ -119,14 +131,7 @@ class Tensor:
         return (1, 0)
 
     def __dlpack__(self, **_wishes):
-        sizes = ctypes.c_int64 * 2
-        shape, strides = sizes(*self.shape), sizes(self.shape[1], 1)
-        dtype = _Dtype(self._code, 8 * self._size, 1)
-        tensor = _DlTensor(self._at, _Device(1, 0), 2, dtype, shape, strides, 0)
-        managed = _Managed(tensor, None, _delete)
-        at = ctypes.addressof(managed)
-        _handed_out[at] = (managed, shape, strides, self)
-        return _new_capsule(at, b"dltensor", None)
+        return _capsule(self, self._at, _Device(1, 0))
 
 
 class _Float32(Tensor):
@@ -136,8 +141,91 @@ class _Float32(Tensor):
         return self.memory
 
 
+class CudaTensor:
+    """A matrix in the memory of the CUDA device 0: `torch.from_dlpack(t)`, `cupy.from_dlpack(t)`, `cupy.asarray(t)` and
+    `torch.as_tensor(t)` use it in place, `t.pointer` is its address. `shape` is (rows, columns); `dtype` is float32, float16
+    or bfloat16. `__cuda_array_interface__` has no name for bfloat16: two bytes then."""
+
+    def __init__(self, pointer, shape, readonly, dtype):
+        self.dtype, self._size, self._code, _letter, self._name = _DTYPES[dtype]
+        self.pointer = pointer
+        self.shape = shape
+        self.readonly = readonly
+
+    @property
+    def __cuda_array_interface__(self):
+        # A and V may be written as far as consumers can tell: some refuse read-only memory.
+        data = (self.pointer, False)
+        of = {"version": 3, "shape": self.shape, "typestr": self._name, "data": data}
+        return {**of, "strides": None, "stream": None}
+
+    def __dlpack_device__(self):
+        return (2, 0)
+
+    def __dlpack__(self, **_wishes):
+        # Everything before was waited for, whatever stream is named.
+        return _capsule(self, self.pointer, _Device(2, 0))
+
+
 def _tensor(memory, shape, readonly, dtype):
     return (_Float32 if dtype == "f32" else Tensor)(memory, shape, readonly, dtype)
+
+
+class _IpcHandle(ctypes.Structure):
+    """The driver's `CUipcMemHandle`."""
+
+    _fields_ = [("bytes", ctypes.c_char * 64)]
+
+
+class Cuda:
+    """The driver of the device 0, the only one that this process sees, with the context that libraries share."""
+
+    def __init__(self):
+        self._driver = ctypes.CDLL("libcuda.so.1")
+        device, self._context = ctypes.c_int(), ctypes.c_void_p()
+        self._call("cuInit", 0)
+        self._call("cuDeviceGet", ctypes.byref(device), 0)
+        self._call("cuDevicePrimaryCtxRetain", ctypes.byref(self._context), device)
+        self._call("cuCtxSetCurrent", self._context)
+        self._opened = {}
+
+    def _call(self, name, *arguments):
+        code = getattr(self._driver, name)(*arguments)
+        if code != 0:
+            words = ctypes.c_char_p()
+            self._driver.cuGetErrorString(code, ctypes.byref(words))
+            raise OSError(f"{name}: {(words.value or b'unknown').decode()} ({code})")
+
+    def open(self, handle):
+        """The address of another process's memory."""
+        if handle not in self._opened:
+            opened = ctypes.c_uint64()
+            of = _IpcHandle.from_buffer_copy(bytes.fromhex(handle))
+            self._call("cuIpcOpenMemHandle_v2", ctypes.byref(opened), of, 1)
+            self._opened[handle] = opened.value
+        return self._opened[handle]
+
+    def finish(self):
+        """Returns once the device has done all that this process gave it, on any stream."""
+        self._call("cuCtxSetCurrent", self._context)
+        self._call("cuCtxSynchronize")
+
+
+class OnCuda:
+    """The matrices of a case in the memory of a device."""
+
+    def __init__(self, load, cuda):
+        m, k, n, slots = load["m"], load["k"], load["n"], load["slots"]
+        lent = load["device"]
+        places = lent["places"]
+        a, v, y = (cuda.open(h) for h in (lent["a"], lent["slots"]["v"], lent["slots"]["y"]))
+        dtype, output = load["input"], load["output"]
+        y += places["y_first"]
+        self.a = CudaTensor(a, (m, k), True, dtype)
+        self.v = [CudaTensor(v + i * places["v_apart"], (k, n), True, dtype) for i in range(slots)]
+        self.y = [CudaTensor(y + i * places["y_apart"], (m, n), False, output) for i in range(slots)]
+        self.built = {}
+        self.finish = cuda.finish
 
 
 class Case:
@@ -171,6 +259,9 @@ class Case:
         self.y = [output_of(slot) for slot in range(slots)]
         self.built = {}
 
+    def finish(self):
+        """What was done is done."""
+
 
 def _words(error):
     """What was raised, and where; also of an error that cannot say it itself."""
@@ -199,7 +290,7 @@ def _lock(program):
 
 
 def _serve(channel, lock, module):
-    receive, send, case, locked = socket.recv_fds, channel.sendall, None, False
+    receive, send, case, locked, cuda = socket.recv_fds, channel.sendall, None, False, None
     done = b'{"done":{"changes":0}}'
     while True:
         packet, files, _flags, _address = receive(channel, MESSAGE_MAX, 4)
@@ -214,10 +305,15 @@ def _serve(channel, lock, module):
                 state, v, y, apply = case.built[with_["id"]], case.v, case.y, module.apply
                 for slot in with_["slots"]:
                     apply(state, v[slot], y[slot])
+                case.finish()
+            elif asked == "load" and with_["device"] is not None:
+                cuda = cuda or Cuda()
+                case = OnCuda(with_, cuda)
             elif asked == "load":
                 case = Case(with_, files)
             elif asked == "build":
                 state = module.build(case.a)
+                case.finish()
                 case.built[with_["id"]] = state
                 send(b'{"built":{"plan":"python: a module under test","bytes_held":0}}')
                 continue

@@ -4,12 +4,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use contract::dtype::Dtype;
 use ndarray::{Array2, ArrayView2};
 
-use super::message::{Form, Handles};
+use super::message::{Form, Handles, Places};
 use super::serve::Refusal;
 use crate::backend::cuda::{
-    Buffer, CudaError, Device, DeviceMatrix, Drawing, Handle, Layout, ROW_MULTIPLE, Timer, counter,
+    Buffer, CudaError, Device, DeviceMatrix, Drawing, Handle, Layout, ROW_MULTIPLE, Timer, Watch,
+    counter,
 };
 use crate::operator::{DeviceBuilt, DeviceOperator, Error};
 
@@ -29,6 +31,12 @@ fn slot_bytes([m, k, n]: [usize; 3]) -> (usize, usize) {
 pub fn bytes_of_slots(shape: [usize; 3], slots: usize) -> usize {
     let (v, y) = slot_bytes(shape);
     slots * (v + y + BAND) + BAND
+}
+
+/// Where the slots of a case lie.
+pub fn places(shape: [usize; 3]) -> Places {
+    let (v, y) = slot_bytes(shape);
+    Places { v_apart: v, y_apart: y + BAND, y_first: BAND }
 }
 
 /// Memory for V's (k x n) and Y's (m x n): a band lies before each Y and after the last.
@@ -82,13 +90,13 @@ impl Slots {
     fn v(&self, form: Form, slot: u32) -> Result<DeviceMatrix, Refusal> {
         let ([_, k, n], (bytes, _)) = (self.shape, slot_bytes(self.shape));
         let part = self.v.part(self.require(slot)? * bytes, bytes);
-        Ok(DeviceMatrix::in_buffer(part, layout(form), (k, n), form.input))
+        Ok(DeviceMatrix::in_buffer(part, form.layout, (k, n), form.input))
     }
 
     fn y(&self, form: Form, slot: u32) -> Result<DeviceMatrix, Refusal> {
         let [m, _, n] = self.shape;
         let part = self.whole_y(slot)?;
-        Ok(DeviceMatrix::in_buffer(part, layout(form), (m, n), form.output))
+        Ok(DeviceMatrix::in_buffer(part, form.layout, (m, n), form.output))
     }
 
     /// All that belongs to a Y.
@@ -104,18 +112,11 @@ impl Slots {
     }
 }
 
-fn layout(form: Form) -> Layout {
-    match form.column_major {
-        true => Layout::ColumnMajor,
-        false => Layout::RowMajor,
-    }
-}
-
 fn text_of(handle: Handle) -> String {
     handle.0.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn handle_of(text: &str) -> Option<Handle> {
+pub(super) fn handle_of(text: &str) -> Option<Handle> {
     let mut bytes = [0; 64];
     if text.len() != 128 || !text.is_ascii() {
         return None;
@@ -134,11 +135,15 @@ struct Contender {
 
 /// A (m x k, on the host), the slots of a case, and what was built.
 pub struct DeviceCase<'a> {
+    /// Goes first: memory is given back only when nothing runs.
+    watch: Option<Watch>,
     device: Arc<Device>,
     timer: Timer,
     a: ArrayView2<'a, f32>,
     slots: Slots,
     built: HashMap<String, Contender>,
+    /// A in memory that another process may have.
+    shared: Option<DeviceMatrix>,
 }
 
 impl<'a> DeviceCase<'a> {
@@ -148,7 +153,63 @@ impl<'a> DeviceCase<'a> {
         slots: Slots,
     ) -> Result<DeviceCase<'a>, CudaError> {
         let timer = Timer::new(device)?;
-        Ok(DeviceCase { device: device.clone(), timer, a, slots, built: HashMap::new() })
+        let (watch, shared) = (None, None);
+        Ok(DeviceCase {
+            watch,
+            device: device.clone(),
+            timer,
+            a,
+            slots,
+            built: HashMap::new(),
+            shared,
+        })
+    }
+
+    /// Gives A's elements of now to memory of `dtype`, and what another process opens that by.
+    pub fn share_a(&mut self, dtype: Dtype) -> Result<String, Refusal> {
+        let (layout, shape) = (Layout::Dense, self.a.dim());
+        let shared = match self.shared.take() {
+            Some(shared) if shared.dtype == dtype => shared,
+            _ => {
+                let bytes = DeviceMatrix::bytes(layout, shape, dtype);
+                let buffer = Buffer::to_share(&self.device, bytes, "A")?;
+                DeviceMatrix::in_buffer(buffer, layout, shape, dtype)
+            }
+        };
+        let shared = self.shared.insert(shared);
+        shared.write(self.a)?;
+        Ok(text_of(shared.buffer.handle()?))
+    }
+
+    /// Elements of that memory that are not A's.
+    pub fn inspect_a(&self) -> Result<u32, Refusal> {
+        let shared = self.shared.as_ref().ok_or_else(|| Refusal::of("A is not shared"))?;
+        let there = shared.read()?;
+        let differ = there.iter().zip(self.a).filter(|(x, y)| x.to_bits() != y.to_bits()).count();
+        Ok(u32::try_from(differ).unwrap_or(u32::MAX))
+    }
+
+    /// Begins to watch the device.
+    pub fn watch(&mut self) -> Result<(), Refusal> {
+        let watch = match self.watch.take() {
+            Some(watch) => watch,
+            None => Watch::new(&self.device)?,
+        };
+        Ok(self.watch.insert(watch).start()?)
+    }
+
+    /// The longest time for which others had the device.
+    pub fn watched(&mut self, ends: bool) -> Result<Option<u32>, Refusal> {
+        match &mut self.watch {
+            Some(watch) if ends => Ok(watch.stop()?),
+            Some(watch) => Ok(watch.longest_ns()),
+            None => Ok(None),
+        }
+    }
+
+    /// Gives the device a kernel that does nothing.
+    pub fn touch(&self) -> Result<(), Refusal> {
+        Ok(self.timer.touch()?)
     }
 
     /// Builds a contender from A and returns when that is done, on the device as well. One of that name goes first.
@@ -159,7 +220,7 @@ impl<'a> DeviceCase<'a> {
         let form = Form {
             input: operator.input(),
             output: operator.output(),
-            column_major: operator.layout() == Layout::ColumnMajor,
+            layout: operator.layout(),
             live_rows_only: operator.live_rows_only(),
         };
         let name = operator.name();
@@ -351,7 +412,7 @@ impl Custody {
             return Err(Refusal::of("no room for so many rows"));
         }
         let y = case.slots.whole_y(slot)?;
-        let y = DeviceMatrix::in_buffer(y, layout(form), (rows, n), form.output);
+        let y = DeviceMatrix::in_buffer(y, form.layout, (rows, n), form.output);
         Ok(y.read_to(&mut out[..rows * n])?)
     }
 

@@ -55,7 +55,7 @@ impl Built for BuiltDistant<'_> {
         let files = [a.file(), v.file(), out.file()];
         let contender = Contender::Rival(self.operator.name.clone());
         let (input, output) = (Dtype::F32, Dtype::F32);
-        let load = Request::Load { m, k, n, slots: 1, input, output };
+        let load = Request::Load { m, k, n, slots: 1, input, output, device: None };
         hosted
             .order(&load, &files, LIMIT)
             .and_then(|_| match hosted.ask(&Request::Build { id: 0, contender }, &[], LIMIT)? {

@@ -49,6 +49,8 @@ pub struct Walls {
     pub memory_bytes: u64,
     /// Addresses, in bytes: memory, inputs and outputs, and what is only reserved.
     pub addresses_bytes: u64,
+    /// Whether it calls the driver of a CUDA device.
+    pub has_device: bool,
     /// Names of layers that are not to be put up.
     pub off: Vec<String>,
 }
@@ -81,6 +83,18 @@ const SYSTEM: [&str; 12] = [
     "/proc/meminfo",
     "/proc/stat",
 ];
+/// What NVIDIA's driver reads beside those.
+const DRIVER: [&str; 6] = [
+    "/proc/driver/nvidia",
+    "/proc/devices",
+    "/proc/sys/vm",
+    "/sys/module/nvidia",
+    "/sys/module/nvidia_uvm",
+    "/sys/bus/pci/devices",
+];
+/// Beginnings of the names of its devices, in /dev.
+const DRIVER_DEVICES: &str = "nvidia";
+
 /// Devices that hold nothing of anybody.
 const DEVICES: [&str; 4] = ["/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"];
 
@@ -130,7 +144,7 @@ impl Walls {
         let is_another = layers.iter().any(|layer| layer.name == "user" && layer.had);
         if let Some(layer) = layers.iter_mut().find(|layer| layer.name == "calls")
             && layer.had
-            && let Err(why) = calls(is_another)
+            && let Err(why) = calls(is_another, self.has_device)
         {
             (layer.had, layer.what) = (false, why);
         }
@@ -245,8 +259,13 @@ impl Walls {
         let read = AccessFs::from_read(abi);
         let all = AccessFs::from_all(abi);
         let own = PathBuf::from(format!("/proc/{}", std::process::id()));
+        // The driver names its threads.
+        let threads = self.has_device.then(|| own.join("task"));
         let system = SYSTEM.iter().map(PathBuf::from).chain(self.reads.iter().cloned());
-        let system: Vec<PathBuf> = system.chain([own]).filter(|path| path.exists()).collect();
+        let drivers = DRIVER.iter().filter(|_| self.has_device).map(PathBuf::from);
+        let system = system.chain([own]).chain(drivers);
+        let system: Vec<PathBuf> = system.filter(|path| path.exists()).collect();
+        let driver_devices = if self.has_device { driver_devices() } else { Vec::new() };
         let devices: Vec<&str> =
             DEVICES.into_iter().filter(|path| Path::new(path).exists()).collect();
         let status = Ruleset::default()
@@ -258,6 +277,14 @@ impl Walls {
             .and_then(|rules| rules.add_rules(path_beneath_rules(&system, read)))
             .and_then(|rules| {
                 rules.add_rules(path_beneath_rules(&devices, read | AccessFs::WriteFile))
+            })
+            .and_then(|rules| {
+                let called = read | AccessFs::WriteFile | AccessFs::IoctlDev;
+                rules.add_rules(path_beneath_rules(&driver_devices, called))
+            })
+            .and_then(|rules| {
+                let named = read | AccessFs::WriteFile | AccessFs::Truncate;
+                rules.add_rules(path_beneath_rules(&threads, named))
             })
             .and_then(|rules| rules.add_rules(path_beneath_rules([&self.folder], read)))
             .and_then(|rules| {
@@ -273,6 +300,13 @@ impl Walls {
             RulesetStatus::NotEnforced => Err("the kernel has no landlock".into()),
         }
     }
+}
+
+/// Files of NVIDIA's driver in /dev.
+fn driver_devices() -> Vec<PathBuf> {
+    let all = fs::read_dir("/dev").into_iter().flatten().flatten();
+    let is_driver = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with(DRIVER_DEVICES);
+    all.filter(|entry| is_driver(&entry.file_name())).map(|entry| entry.path()).collect()
 }
 
 /// The outermost folder above a path that only its owner may enter.
@@ -318,8 +352,12 @@ fn network() -> Result<(), String> {
 }
 
 /// System calls that no operator needs, from the start.
-fn calls(is_another: bool) -> Result<(), String> {
-    install(&first_filter(is_another)?)?;
+fn calls(is_another: bool, has_device: bool) -> Result<(), String> {
+    install(&first_filter(is_another, has_device)?)?;
+    if has_device {
+        // The driver looks for a server of its own, and goes on where it finds none.
+        install(&filter([(libc::SYS_connect, vec![])].into(), libc::ENOENT)?)?;
+    }
     // The library of C falls back to `clone`, whose arguments can be looked at.
     let clone3 = [(libc::SYS_clone3, vec![])].into();
     install(&filter(clone3, libc::ENOSYS)?)
@@ -350,7 +388,7 @@ fn refused_where(argument: u8, op: SeccompCmpOp, value: u64) -> Result<Vec<Secco
     Ok(vec![rule.map_err(|error| format!("filter: {error}"))?])
 }
 
-fn first_filter(is_another: bool) -> Result<BpfProgram, String> {
+fn first_filter(is_another: bool, has_device: bool) -> Result<BpfProgram, String> {
     let mut rules: Rules = [
         // Other processes' memory, descriptors and fate.
         libc::SYS_ptrace,
@@ -425,6 +463,15 @@ fn first_filter(is_another: bool) -> Result<BpfProgram, String> {
     .into_iter()
     .map(|call| (call, vec![]))
     .collect();
+    if has_device {
+        // The driver listens on a local socket, by which processes give each other memory. Nobody can connect to one. It also
+        // takes shared memory that has no file.
+        let local = u64::try_from(libc::AF_UNIX).unwrap_or(0);
+        rules.insert(libc::SYS_socket, refused_where(0, SeccompCmpOp::Ne, local)?);
+        for call in [libc::SYS_connect, libc::SYS_bind, libc::SYS_listen] {
+            rules.remove(&call);
+        }
+    }
     // Signals to itself alone.
     let own = u64::from(std::process::id());
     rules.insert(libc::SYS_kill, refused_where(0, SeccompCmpOp::Ne, own)?);
@@ -465,8 +512,10 @@ fn first_filter(is_another: bool) -> Result<BpfProgram, String> {
         );
     }
     // The same: memory that is shared, and with no file.
-    let shared = (libc::MAP_SHARED | libc::MAP_ANONYMOUS) as u64;
-    rules.insert(libc::SYS_mmap, refused_where(3, SeccompCmpOp::MaskedEq(shared), shared)?);
+    if !has_device {
+        let shared = (libc::MAP_SHARED | libc::MAP_ANONYMOUS) as u64;
+        rules.insert(libc::SYS_mmap, refused_where(3, SeccompCmpOp::MaskedEq(shared), shared)?);
+    }
     // Its own limits are read by the library of C.
     rules.insert(libc::SYS_prlimit64, refused_where(0, SeccompCmpOp::Ne, 0)?);
     filter(rules, libc::EPERM)

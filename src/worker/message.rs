@@ -10,6 +10,7 @@ use record::device::{DeviceInfo, KernelRecord, State};
 use record::operator::Layer;
 
 use super::serve_stranger::Opening;
+use crate::backend::cuda::Layout;
 use crate::baseline::cuda::DeviceRival;
 
 /// Version of the protocol. Both sides are one executable, so that another version is another program.
@@ -49,7 +50,16 @@ pub enum Request {
     /// Maps A, the V's and the Y's, the three files beside the message, and drops the case before. A is m x k; there
     /// are `slots` V's (k x n) and `slots` Y's (m x n), all row-major; A and V are of dtype `input`, Y is of `output`. Only
     /// strangers are given others than f32.
-    Load { m: usize, k: usize, n: usize, slots: usize, input: Dtype, output: Dtype },
+    Load {
+        m: usize,
+        k: usize,
+        n: usize,
+        slots: usize,
+        input: Dtype,
+        output: Dtype,
+        /// Where the matrices lie instead, and no file comes with the message: strangers' alone.
+        device: Option<Lent>,
+    },
     /// Builds a contender from A, which later requests name by `id`. A contender that has this `id` is dropped first.
     Build { id: u32, contender: Contender },
     /// Applies a built contender to the V of each slot, in this order, and writes all of that slot's Y.
@@ -135,6 +145,19 @@ pub enum DeviceRequest {
     Gather { form: Form, slot: u32, rows: Vec<u32>, columns: Vec<u32> },
     /// The same for the first `rows` rows of Y.
     Whole { form: Form, slot: u32, rows: usize },
+    /// Takes memory for A's elements of this dtype, row-major, which another process may open; the next time it writes them
+    /// anew. For the owner of the slots.
+    ShareA { dtype: Dtype },
+    /// Looks for elements of that memory that are not A's.
+    InspectA,
+    /// Begins to watch whether other processes get the device, and answers once that runs.
+    Watch,
+    /// The longest time of a watch for which others had the device; with `ends`, that was the watch.
+    Watched { ends: bool },
+    /// Gives the device a kernel that does nothing, and waits for it.
+    Touch,
+    /// Bytes of the device's memory that nobody has.
+    FreeMemory,
     /// Queues calls, one for each slot, that begin when [`DeviceRequest::Release`] comes; without a name, calls that do
     /// nothing.
     Hold { name: Option<String>, slots: Vec<u32> },
@@ -169,8 +192,8 @@ pub struct Drawing {
 pub struct Form {
     pub input: Dtype,
     pub output: Dtype,
-    /// Elements of a column lie beside each other, in V and in Y.
-    pub column_major: bool,
+    /// Of V and of Y.
+    pub layout: Layout,
     /// Y's first rows are those of A's live rows, in order, and there are no others.
     pub live_rows_only: bool,
 }
@@ -181,6 +204,25 @@ pub struct Form {
 pub struct Handles {
     pub v: String,
     pub y: String,
+}
+
+/// Memory of a device that its custodian lends to an operator under test. A is m x k. Slots of V's (k x n) and Y's (m x n)
+/// are so many bytes apart, and Y's begin at `y_first`. Rows lie one behind the other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Lent {
+    pub a: String,
+    pub slots: Handles,
+    pub places: Places,
+}
+
+/// Where slots lie, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Places {
+    pub v_apart: usize,
+    pub y_apart: usize,
+    pub y_first: usize,
 }
 
 /// Who is to be built on a device.
@@ -225,6 +267,12 @@ pub enum DeviceReply {
         differing: u32,
         beside: bool,
     },
+    /// What another process opens A's memory by.
+    SharedA(String),
+    /// Nanoseconds; `None` where nothing is watched.
+    Watched(Option<u32>),
+    /// Bytes.
+    FreeMemory(u64),
     /// Nanoseconds of the calls by the device's clock.
     Released(f64),
     State(Option<State>),

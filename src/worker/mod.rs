@@ -32,7 +32,7 @@ use std::time::Duration;
 use record::baseline::Missing;
 
 pub use device::{Place, RemoteDevice, RemoteMonitor, RemoteOwn};
-pub use device_case::bytes_of_slots;
+pub use device_case::{bytes_of_slots, places};
 pub use distant::Distant;
 pub use process::{Fault, Worker};
 pub use serve::{role, serve};
@@ -51,6 +51,9 @@ pub fn allow() {
 
 /// What is said of a stranger's process that moved between two requests.
 pub const MOVED: &str = "it went on while it had to stand still";
+
+/// What is said of a stranger whose work was on the device between two requests.
+pub const ON_DEVICE: &str = "it worked on the device while it had to stand still";
 
 /// Time for a library to be opened, after which it is taken for one that hangs.
 const OPEN_LIMIT: Duration = Duration::from_secs(60);

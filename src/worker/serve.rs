@@ -112,7 +112,15 @@ impl Serving<'_> {
         loop {
             let (request, files) = next;
             let loaded = match request {
-                Request::Load { m, k, n, slots, input: Dtype::F32, output: Dtype::F32 } => {
+                Request::Load {
+                    m,
+                    k,
+                    n,
+                    slots,
+                    input: Dtype::F32,
+                    output: Dtype::F32,
+                    device: None,
+                } => {
                     let dtypes = [Dtype::F32; 2];
                     Files::new([m, k, n], slots, dtypes, files).map(|files| ([m, k, n], files))
                 }

@@ -146,6 +146,10 @@ impl Serving<'_> {
                     bytes_held: built.bytes_held(),
                 })
             }
+            DeviceRequest::FreeMemory => {
+                let (free, _) = self.device.memory()?;
+                Ok(DeviceReply::FreeMemory(free as u64))
+            }
             DeviceRequest::State => {
                 // A state that cannot be had leaves a sample as it is.
                 let monitor = self.monitor.as_ref().ok();
@@ -268,6 +272,15 @@ impl Serving<'_> {
                 DeviceRequest::Hold { name, slots } => {
                     case.hold(name.as_deref(), &slots).map(|()| DeviceReply::Done)
                 }
+                DeviceRequest::ShareA { dtype } if custody.is_some() => {
+                    case.share_a(dtype).map(DeviceReply::SharedA)
+                }
+                DeviceRequest::InspectA => case
+                    .inspect_a()
+                    .map(|differing| DeviceReply::Inspected { differing, beside: false }),
+                DeviceRequest::Watch => case.watch().map(|()| DeviceReply::Done),
+                DeviceRequest::Watched { ends } => case.watched(ends).map(DeviceReply::Watched),
+                DeviceRequest::Touch => case.touch().map(|()| DeviceReply::Done),
                 DeviceRequest::Release => case.release().map(DeviceReply::Released),
                 DeviceRequest::Run { name, slots } => {
                     case.run(&name, &slots).map(|()| DeviceReply::Done)
@@ -315,6 +328,8 @@ fn of_custody(request: &DeviceRequest) -> bool {
         }
         R::Load { .. } | R::Borrow { .. } | R::Unload | R::Build { .. } | R::Drop { .. } => false,
         R::Hold { .. } | R::Release | R::Run { .. } | R::State | R::Energy => false,
+        R::ShareA { .. } | R::InspectA | R::Watch | R::Watched { .. } | R::Touch => false,
+        R::FreeMemory => false,
         R::Normal { .. } => false,
     }
 }

@@ -6,17 +6,20 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 
 use contract::dtype::Dtype;
 use record::baseline::Kind;
 use record::operator::{OperatorKind, is_had};
 use serde::{Deserialize, Serialize};
 
+use super::device_case::handle_of;
 use super::isolate::{Walls, as_bytes, filter_of_calls};
-use super::message::{Reply, Request, Rival};
+use super::message::{Lent, Reply, Request, Rival};
 use super::process::MARK;
 use super::serve::{Files, Refusal};
 use super::wire::{Channel, WireError};
+use crate::backend::cuda::{Buffer, Device};
 use crate::backend::foreign::{Elements, ForeignBuilt, ForeignLibrary};
 use crate::backend::namespaces;
 use crate::backend::shared::{MappedInput, MappedOutputs};
@@ -81,7 +84,7 @@ pub fn serve(opening: &Opening, channel: &Channel) -> Result<(), WireError> {
                     let opened = Reply::Opened { rivals: vec![under_test], missing: Vec::new() };
                     channel.send(&opened, &[], None)?;
                     let is_locked = !has_filter;
-                    Serving { channel, opening, library, is_locked }.cases()
+                    Serving { channel, opening, library, is_locked, device: None }.cases()
                 }
                 Err(error) => refuse(error.to_string()),
             }
@@ -119,6 +122,8 @@ struct Serving<'a> {
     library: &'static ForeignLibrary,
     /// Whether it can start no process any more, or the kernel has no filter for that.
     is_locked: bool,
+    /// Opened for the first case that lies on it.
+    device: Option<Arc<Device>>,
 }
 
 /// Sizes and dtypes of a case: m, k, n; those of inputs and of outputs.
@@ -130,16 +135,20 @@ impl Serving<'_> {
         let (mut request, mut files) = self.channel.receive(None)?;
         loop {
             let loaded = match request {
-                Request::Load { m, k, n, slots, input, output } => {
+                Request::Load { m, k, n, slots, input, output, device } => {
                     let shape: Shape = ([m, k, n], [input, output]);
-                    Files::new(shape.0, slots, shape.1, files).map(|files| (shape, files))
+                    let matrices = match device {
+                        None => Files::new(shape.0, slots, shape.1, files).map(Matrices::Host),
+                        Some(lent) => self.borrow(shape, slots, &lent).map(Matrices::Device),
+                    };
+                    matrices.map(|matrices| (shape, matrices))
                 }
                 other => Err(Refusal::of(format!("{other:?} before any case"))),
             };
             (request, files) = match loaded {
-                Ok((shape, files)) => {
+                Ok((shape, matrices)) => {
                     self.channel.send(&Reply::Done { changes: 0 }, &[], None)?;
-                    self.case(shape, files)?
+                    self.case(shape, matrices)?
                 }
                 Err(refusal) => {
                     self.channel.send(&refusal.reply(), &[], None)?;
@@ -153,8 +162,9 @@ impl Serving<'_> {
     fn case(
         &mut self,
         shape: Shape,
-        Files { a, v, mut y }: Files,
+        matrices: Matrices,
     ) -> Result<(Request, Vec<OwnedFd>), WireError> {
+        let (a, mut calls) = matrices.into_parts();
         let mut built = HashMap::new();
         loop {
             let (request, files) = self.channel.receive(None)?;
@@ -170,7 +180,7 @@ impl Serving<'_> {
                     })
                 }
                 Request::Run { id, slots } => match built.get(&id) {
-                    Some(built) => self.run(shape, built, &slots, &v, &mut y),
+                    Some(built) => self.run(shape, built, &slots, &mut calls),
                     None => Err(Refusal::of("not built")),
                 },
                 Request::Nothing { slots } => {
@@ -187,15 +197,58 @@ impl Serving<'_> {
         }
     }
 
+    /// Opens memory of a device's custodian. The device is the only one that this process sees.
+    fn borrow(
+        &mut self,
+        ([m, k, n], [input, output]): Shape,
+        slots: usize,
+        Lent { a, slots: handles, places }: &Lent,
+    ) -> Result<Lending, Refusal> {
+        let device = match self.device.take() {
+            Some(device) => device,
+            None => Device::open(0)?,
+        };
+        let device = self.device.insert(device);
+        let [a_bytes, v_bytes, y_bytes] =
+            [(m, k, input), (k, n, input), (m, n, output)].map(|(x, y, of)| x * y * of.size());
+        let open = |handle: &str, bytes: usize| {
+            let handle = handle_of(handle).ok_or_else(|| Refusal::of("no handle"))?;
+            Buffer::open(device, handle, bytes).map(Arc::new).map_err(Refusal::machine)
+        };
+        let a = open(a, a_bytes)?;
+        let v = open(&handles.v, slots * places.v_apart)?;
+        let y = open(&handles.y, slots * places.y_apart + places.y_first)?;
+        let calls = (0..slots).map(|slot| {
+            let v = v.part(slot * places.v_apart, v_bytes);
+            (v, y.part(places.y_first + slot * places.y_apart, y_bytes))
+        });
+        Ok(Lending { a: a.part(0, a_bytes), calls: calls.collect() })
+    }
+
     fn build<'a>(
         &self,
         ([m, k, _], [dtype, _]): Shape,
-        a: &'a MappedInput,
+        a: &'a OfA,
     ) -> Result<ForeignBuilt<'a>, Refusal> {
-        // A mapping is never empty.
-        let bytes = a.bytes().get(..dtype.size() * m * k).unwrap_or_default();
+        let a = match a {
+            // A mapping is never empty.
+            OfA::Host(a) => {
+                Elements::of(a.bytes().get(..dtype.size() * m * k).unwrap_or_default(), dtype)
+            }
+            OfA::Device(a) => Elements::on_cuda(a, dtype),
+        };
         let Opening { arithmetic, threads, .. } = self.opening;
-        Ok(self.library.build(Elements { bytes, dtype }, (m, k), arithmetic, *threads)?)
+        let built = self.library.build(a, (m, k), arithmetic, *threads)?;
+        self.finish()?;
+        Ok(built)
+    }
+
+    /// Returns once a device has done all that it was given here.
+    fn finish(&self) -> Result<(), Refusal> {
+        match &self.device {
+            Some(device) => Ok(device.synchronize_all()?),
+            None => Ok(()),
+        }
     }
 
     fn run(
@@ -203,8 +256,7 @@ impl Serving<'_> {
         ([_, k, n], [input, output]): Shape,
         built: &ForeignBuilt<'_>,
         slots: &[u32],
-        v: &MappedInput,
-        y: &mut MappedOutputs,
+        calls: &mut Calls,
     ) -> Result<Reply, Refusal> {
         if !self.is_locked {
             let program = filter_of_calls().map_err(Refusal::machine)?;
@@ -214,13 +266,51 @@ impl Serving<'_> {
         let size = input.size() * k * n;
         for &slot in slots {
             let slot = slot as usize;
-            let of_slot = v.bytes().get(slot * size..(slot + 1) * size);
-            let v = Elements {
-                bytes: of_slot.ok_or_else(|| Refusal::of("no such input"))?,
-                dtype: input,
+            let (v, y) = match calls {
+                Calls::Host(v, y) => {
+                    let of_slot = v.bytes().get(slot * size..(slot + 1) * size);
+                    let v = of_slot.ok_or_else(|| Refusal::of("no such input"))?;
+                    (Elements::of(v, input), Elements::of_mut(y.bytes_mut(slot), output))
+                }
+                Calls::Device(calls) => {
+                    let call = calls.get(slot).ok_or_else(|| Refusal::of("no such input"))?;
+                    (Elements::on_cuda(&call.0, input), Elements::on_cuda(&call.1, output))
+                }
             };
-            built.apply(v, Elements { bytes: y.bytes_mut(slot), dtype: output }, n)?;
+            built.apply(v, y, n)?;
         }
+        self.finish()?;
         Ok(Reply::Done { changes: 0 })
+    }
+}
+
+/// The matrices of a case, wherever they lie.
+enum Matrices {
+    Host(Files),
+    Device(Lending),
+}
+
+/// A, and a V and a Y for each call.
+struct Lending {
+    a: Buffer,
+    calls: Vec<(Buffer, Buffer)>,
+}
+
+enum OfA {
+    Host(MappedInput),
+    Device(Buffer),
+}
+
+enum Calls {
+    Host(MappedInput, MappedOutputs),
+    Device(Vec<(Buffer, Buffer)>),
+}
+
+impl Matrices {
+    fn into_parts(self) -> (OfA, Calls) {
+        match self {
+            Matrices::Host(Files { a, v, y }) => (OfA::Host(a), Calls::Host(v, y)),
+            Matrices::Device(Lending { a, calls }) => (OfA::Device(a), Calls::Device(calls)),
+        }
     }
 }

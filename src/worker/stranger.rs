@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use contract::digest::Digest;
 use contract::words::{self, visible};
-use record::operator::{Layer, OperatorRecord, is_had};
+use record::operator::{Layer, OperatorDevice, OperatorRecord, is_had};
 
 use super::Hosted;
 use super::isolate::{OWN_FOLDERS, Walls};
@@ -34,6 +34,8 @@ const WALLS_LIMIT: Duration = Duration::from_secs(30);
 const OPEN_LIMIT: Duration = Duration::from_secs(120);
 /// Addresses beyond memory, inputs and outputs: what libraries reserve and never touch.
 const RESERVED_BYTES: u64 = 64 << 30;
+/// Addresses beyond that for the driver of a CUDA device, which reserves some for all of the device's memory many times over.
+const DRIVER_BYTES: u64 = 4 << 40;
 /// The first id of users that nobody is; the judge's process id is added.
 const USERS: u32 = 1_500_000_000;
 
@@ -152,14 +154,18 @@ impl Stranger {
 
     /// A process that has opened the operator, for cases of this arithmetic; `shared_bytes` of inputs and outputs will be
     /// mapped there. It dies with the calling thread.
+    ///
+    /// `device` is the UUID of the CUDA device on which it multiplies, the only one that it sees.
     pub fn start(
         &self,
         arithmetic: &str,
         threads: usize,
         shared_bytes: u64,
+        device: Option<&str>,
     ) -> Result<Hosted, String> {
         let folder = self.folder().map_err(|error| format!("no folder for it: {error}"))?;
-        let opening = self.opening(&folder, arithmetic, threads, shared_bytes, false);
+        let mut opening = self.opening(&folder, arithmetic, threads, shared_bytes, false);
+        opening.environment.extend(device.map(|uuid| ("CUDA_VISIBLE_DEVICES".into(), uuid.into())));
         let (mut worker, layers) =
             self.walled(&folder, opening).map_err(|fault| fault.to_string())?;
         let fault = match worker.next(OPEN_LIMIT) {
@@ -215,6 +221,8 @@ impl Stranger {
         only_walls: bool,
     ) -> Opening {
         let file = &self.file;
+        let has_device = file.device == OperatorDevice::Cuda;
+        let driver_bytes = if has_device { DRIVER_BYTES } else { 0 };
         let walls = Walls {
             folder: folder.path().to_owned(),
             reads: file.reads.iter().cloned().chain(self.interpreter_folders()).collect(),
@@ -226,11 +234,12 @@ impl Stranger {
                 .collect(),
             user: self.user.clone(),
             judge: self.judge.clone(),
+            has_device,
             memory_bytes: file.memory_bytes,
             addresses_bytes: file
                 .memory_bytes
                 .saturating_add(2 * shared_bytes)
-                .saturating_add(RESERVED_BYTES),
+                .saturating_add(RESERVED_BYTES + driver_bytes),
             off: self.off.clone(),
         };
         Opening {
@@ -299,6 +308,8 @@ impl Stranger {
             ("LANG", "C.UTF-8".to_owned()),
             ("HOME", path("home")),
             ("TMPDIR", path("tmp")),
+            // Its user has no entry in the system's list, where libraries look for a name otherwise.
+            ("USER", "operator".to_owned()),
             ("OMP_NUM_THREADS", threads.clone()),
             ("OPENBLAS_NUM_THREADS", threads.clone()),
             (SPINNING.0, SPINNING.1.to_owned()),

@@ -14,8 +14,15 @@ const SOON: Option<Duration> = Some(Duration::from_millis(50));
 fn messages_and_files_come_as_they_were_sent() {
     let (one, other) = Channel::pair().unwrap();
     let file = std::fs::File::open("/dev/null").unwrap();
-    let request =
-        Request::Load { m: 3, k: 5, n: 7, slots: 2, input: Dtype::Bf16, output: Dtype::F32 };
+    let request = Request::Load {
+        m: 3,
+        k: 5,
+        n: 7,
+        slots: 2,
+        input: Dtype::Bf16,
+        output: Dtype::F32,
+        device: None,
+    };
     one.send(&request, &[file.as_fd(), file.as_fd()], SOON).unwrap();
     let (came, files) = other.receive::<Request>(SOON).unwrap();
     assert_eq!((format!("{came:?}"), files.len()), (format!("{request:?}"), 2));

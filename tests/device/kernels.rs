@@ -13,8 +13,8 @@ use sparse_verify::backend::cuda::{Variant, architecture_name, compiler_version,
 const CAPABILITIES: [(i32, i32); 6] = [(7, 5), (8, 0), (8, 9), (9, 0), (10, 0), (12, 0)];
 
 /// NVIDIA's alone, by their instructions.
-const CUDA_ONLY: [&str; 4] =
-    ["block_stream.cu", "gemm_mma_sync.cu", "gemm_tensor_core.cu", "torch_normal.cu"];
+const CUDA_ONLY: [&str; 5] =
+    ["block_stream.cu", "gemm_mma_sync.cu", "gemm_tensor_core.cu", "torch_normal.cu", "watch.cu"];
 
 /// Written past the test harness's capture, so that a plain `cargo test` shows it.
 fn not_run(what: &str, reason: &str) {

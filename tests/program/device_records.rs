@@ -72,6 +72,56 @@ fn times_of_a_device_in_a_worker_are_those_of_before() {
     assert!(compared > 40, "{compared}");
 }
 
+/// Operators under test whose matrices lie on a device: those that are shipped, and `examples/operators/cublas.c`. A library's
+/// times are those of the same library as a baseline.
+#[test]
+fn operators_of_others_on_a_device_give_what_is_committed() {
+    const SHARE: f64 = 0.03;
+    let committed = |manifest: &str| {
+        let file = root().join("expected-hashes").join(format!("{manifest}.yaml"));
+        sparse_verify::expected::load(&file, manifest).expect("it is committed")
+    };
+    let (mut verified, mut within, mut timed_alike) = (0, 0, 0);
+    let folder = root().join("tests/records/h200/operators");
+    for path in std::fs::read_dir(folder).expect("records").flatten().map(|entry| entry.path()) {
+        let record = record::load(&path).unwrap_or_else(|error| panic!("{error}"));
+        let operator = record.operator.as_ref().expect("an operator");
+        assert_eq!(operator.device, record::operator::OperatorDevice::Cuda, "{}", operator.name);
+        assert!(operator.lacking().is_empty(), "{}: {:?}", operator.name, operator.lacking());
+        for code in &operator.files {
+            let shipped = root().join("operators").join(&code.name);
+            if let Ok(bytes) = std::fs::read(shipped) {
+                assert_eq!(code.sha256, contract::digest::Digest::of(&bytes), "{}", code.name);
+            }
+        }
+        for case in &record.cases {
+            assert_eq!(case.device.as_deref(), Some("NVIDIA H200"), "{}", case.id);
+            let bits = case.bits.as_ref().expect("bits");
+            assert_eq!(bits.operator, operator.name, "{}", case.id);
+            match case.verdict {
+                Verdict::WithinBound => within += 1,
+                verdict => {
+                    assert_eq!(verdict, Verdict::Verified, "{} {}", operator.name, case.id);
+                    let got = bits.digests.iter().find(|row| row.name == "operator");
+                    let entry = &committed(&case.manifest).cases[&case.id];
+                    assert_eq!(got.and_then(|row| row.got), entry.operator, "{}", case.id);
+                    verified += 1;
+                }
+            }
+            let Some(timings) = &case.measurement else { continue };
+            let median = |timed: &Timed| timed.timing.as_ref().map(|t| t.summary.time_ns_median);
+            let own = median(&timings.operator).expect("timed");
+            if ["cublas-c", "torch-mm"].contains(&operator.name.as_str()) {
+                let cublas = timings.baselines.iter().find(|timed| timed.name == "cublas");
+                let cublas = cublas.and_then(median).expect("timed");
+                assert!((own / cublas - 1.0).abs() <= SHARE, "{}: {own}, {cublas}", case.id);
+                timed_alike += 1;
+            }
+        }
+    }
+    assert_eq!((verified, within, timed_alike), (15, 7, 4));
+}
+
 /// How many verified cases of the records of a device have the committed digests. None may have others.
 fn compare_with_committed(folder: &str, name: &str) -> usize {
     let mut compared = 0;

@@ -99,7 +99,20 @@ fn operators_that_are_shipped_give_the_committed_digests() {
     }
     let mut list = Command::new(env!("CARGO_BIN_EXE_verify"));
     let listed = crate::common::ran(list.current_dir(repository("")).args(["list", "--operators"]));
-    assert_eq!((listed.code, listed.stdout.lines().count()), (0, 5), "{listed:?}");
+    assert_eq!((listed.code, listed.stdout.lines().count()), (0, 10), "{listed:?}");
+}
+
+#[test]
+fn an_operator_of_a_device_says_where_there_is_none() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_verify"));
+    command.current_dir(repository("")).env("CUDA_VISIBLE_DEVICES", "");
+    command.args(["quickstart", "--case", "exact/*", "--operator", "torch-mm", "--no-measure"]);
+    let ran = crate::common::ran(command.arg("--interpreter").arg(python()));
+    assert_eq!(ran.code, 4, "{ran:?}");
+    assert!(ran.stderr.contains("error: the operator is one of a CUDA device: "), "{ran:?}");
+    let ran = crate::common::ran(command.args(["--device", "cpu"]));
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.stderr.contains("--device cpu: the operator is one of a CUDA device"), "{ran:?}");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use contract::threads;
 use crate::claims::Tensor;
 use crate::compare::{Difference, Element};
 use crate::judge;
-use crate::operator::{LAYERS, OperatorKind, OperatorRecord, is_plain};
+use crate::operator::{LAYERS, OperatorDevice, OperatorKind, OperatorRecord, is_plain};
 use crate::outcome;
 use crate::run::{BitsRecord, CaseRecord, End, Record, RunOptions, Stopped};
 use crate::shard::Shard;
@@ -593,8 +593,15 @@ fn operator_facts(case: &CaseRecord, operator: Option<&OperatorRecord>) -> Resul
         // What came back is judged by the options, whoever is said to have made it.
         return Ok(());
     }
-    if case.device.is_some() {
-        return refuse(place("the device"), short(&case.device), "the operator ran on the CPU");
+    match (operator.device, &case.device) {
+        (OperatorDevice::Cpu, Some(_)) => {
+            return refuse(place("the device"), short(&case.device), "the operator ran on the CPU");
+        }
+        // One that was never begun has none.
+        (OperatorDevice::Cuda, None) if case.bits.is_some() => {
+            return refuse(place("the device"), "none", "the operator ran on one");
+        }
+        (OperatorDevice::Cpu, None) | (OperatorDevice::Cuda, _) => {}
     }
     if let Some(bits) = &case.bits {
         same(&place("the operator"), &bits.operator, &operator.name)?;

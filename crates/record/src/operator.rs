@@ -19,6 +19,35 @@ pub enum OperatorKind {
     Outputs,
 }
 
+/// Where an operator takes A and V, and leaves Y.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum OperatorDevice {
+    /// In the host's memory.
+    #[default]
+    Cpu,
+    /// In a CUDA device's memory.
+    Cuda,
+}
+
+impl OperatorDevice {
+    /// Both.
+    pub const ALL: [OperatorDevice; 2] = [OperatorDevice::Cpu, OperatorDevice::Cuda];
+
+    /// The name in operator files.
+    pub fn name(self) -> &'static str {
+        match self {
+            OperatorDevice::Cpu => "cpu",
+            OperatorDevice::Cuda => "cuda",
+        }
+    }
+
+    fn is_cpu(&self) -> bool {
+        *self == OperatorDevice::Cpu
+    }
+}
+
 impl OperatorKind {
     /// All kinds.
     pub const ALL: [OperatorKind; 3] =
@@ -53,6 +82,9 @@ pub struct OperatorRecord {
     pub files: Vec<CodeFile>,
     /// The interpreter that ran it, with its digest; `None` of a library.
     pub interpreter: Option<String>,
+    /// Where its matrices lie; records without it are of the host.
+    #[serde(default, skip_serializing_if = "OperatorDevice::is_cpu")]
+    pub device: OperatorDevice,
     /// What it may read beside the system's folders and its own, as its file asks for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reads: Vec<String>,
@@ -92,6 +124,11 @@ impl OperatorRecord {
             fact("its kind", format!("{}{interpreter}", self.kind.name())),
             fact("its claims", claims_in_words(&self.arithmetics, &self.dtypes, &self.outputs)),
         ];
+        if self.device == OperatorDevice::Cuda {
+            let says =
+                "a CUDA device, whose driver it calls: no layer below looks into those calls";
+            facts.push(fact("its matrices lie on", says.to_owned()));
+        }
         if !self.reads.is_empty() {
             facts.push(fact("it may read", self.reads.join(", ")));
         }

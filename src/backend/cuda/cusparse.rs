@@ -266,7 +266,7 @@ impl DenseDescriptor {
     /// The matrix must outlive what it is given to. Needs the library, and no device.
     fn new(matrix: &DeviceMatrix) -> Result<DenseDescriptor, Error> {
         let order = match matrix.layout {
-            Layout::RowMajor => sys::cusparseOrder_t::CUSPARSE_ORDER_ROW,
+            Layout::RowMajor | Layout::Dense => sys::cusparseOrder_t::CUSPARSE_ORDER_ROW,
             Layout::ColumnMajor => sys::cusparseOrder_t::CUSPARSE_ORDER_COL,
         };
         let mut descriptor = std::ptr::null_mut();

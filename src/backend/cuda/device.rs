@@ -110,7 +110,8 @@ impl Device {
             memory_bus_bits: attribute(Attribute::CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH)?,
             driver: format!("{}.{}", driver / 1000, driver % 1000 / 10),
         };
-        keep_freed_memory(&context)?;
+        // Without that, allocations take longer.
+        let _ = keep_freed_memory(&context);
         let stream = result::stream::create(result::stream::StreamKind::NonBlocking)
             .call("cuStreamCreate", asked)?;
         let kernels = Kernels::new((major, minor));

@@ -152,6 +152,20 @@ impl Kernel {
     /// memory as large as the kernel's head says, alive until the work is done.
     pub unsafe fn launch(&self, grid: Grid, arguments: &Arguments) -> Result<(), CudaError> {
         let stream = self.device.stream()?;
+        // SAFETY: as the caller promised.
+        unsafe { self.launch_on(stream, grid, arguments) }
+    }
+
+    /// Gives the kernel to another stream of the device, whose context is current.
+    ///
+    /// # Safety
+    /// As for [`Kernel::launch`]; the stream is the device's.
+    pub(super) unsafe fn launch_on(
+        &self,
+        stream: sys::CUstream,
+        grid: Grid,
+        arguments: &Arguments,
+    ) -> Result<(), CudaError> {
         let mut at = arguments.addresses();
         // SAFETY: as the caller promised; the driver reads the values before it returns.
         unsafe {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ndarray::{Array2, ArrayView2};
+use serde::{Deserialize, Serialize};
 
 use super::device::Device;
 use super::error::CudaError;
@@ -18,11 +19,14 @@ pub const ROW_MULTIPLE: usize = 16;
 const LINES_AT_ONCE: usize = 64;
 
 /// Which elements lie beside each other.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Layout {
     /// Those of a row, as in every matrix on the host.
     #[default]
     RowMajor,
+    /// The same, with nothing between two rows: what operators of others get.
+    Dense,
     /// Those of a column: what some libraries are faster with. The transposition is done on the host.
     ColumnMajor,
 }
@@ -65,11 +69,11 @@ impl DeviceMatrix {
 
     /// Elements of a line with what lies before the next one, and lines.
     fn extent(layout: Layout, (rows, cols): (usize, usize)) -> (usize, usize) {
-        let (lines, length) = match layout {
-            Layout::RowMajor => (rows, cols),
-            Layout::ColumnMajor => (cols, rows),
-        };
-        (length.next_multiple_of(ROW_MULTIPLE), lines)
+        match layout {
+            Layout::Dense => (cols, rows),
+            Layout::RowMajor => (cols.next_multiple_of(ROW_MULTIPLE), rows),
+            Layout::ColumnMajor => (rows.next_multiple_of(ROW_MULTIPLE), cols),
+        }
     }
 
     /// Bytes of a matrix.
@@ -120,7 +124,7 @@ impl DeviceMatrix {
     /// Rows (column-major: columns), and elements of each.
     fn lines(&self) -> (usize, usize) {
         match self.layout {
-            Layout::RowMajor => (self.rows, self.cols),
+            Layout::RowMajor | Layout::Dense => (self.rows, self.cols),
             Layout::ColumnMajor => (self.cols, self.rows),
         }
     }
@@ -132,7 +136,7 @@ impl DeviceMatrix {
     pub fn write(&mut self, a: ArrayView2<'_, f32>) -> Result<(), CudaError> {
         assert_eq!(a.dim(), (self.rows, self.cols), "the caller made both");
         let a = match self.layout {
-            Layout::RowMajor => a,
+            Layout::RowMajor | Layout::Dense => a,
             Layout::ColumnMajor => a.reversed_axes(),
         };
         let (lines, length) = self.lines();
@@ -182,7 +186,7 @@ impl DeviceMatrix {
     pub fn read_to(&self, elements: &mut [f32]) -> Result<(), CudaError> {
         assert_eq!(elements.len(), self.rows * self.cols, "the caller knows the shape");
         match self.dtype {
-            Dtype::F32 if self.layout == Layout::RowMajor && self.stride == self.cols => {
+            Dtype::F32 if self.layout != Layout::ColumnMajor && self.stride == self.cols => {
                 self.buffer.read(elements)?;
             }
             Dtype::F32 => self.read_widened(elements, |x: f32| x)?,
@@ -209,7 +213,7 @@ impl DeviceMatrix {
         threads::fill(threads, elements, ROW_MULTIPLE * cols, |at, part| {
             let first = at / cols;
             match self.layout {
-                Layout::RowMajor => {
+                Layout::RowMajor | Layout::Dense => {
                     for (to, from) in
                         part.chunks_mut(cols).zip(values[first * stride..].chunks(stride))
                     {

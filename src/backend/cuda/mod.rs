@@ -25,6 +25,7 @@ mod timed_call;
 mod timer;
 mod torch_normal;
 mod variants;
+mod watch;
 
 pub use compile::{Source, architecture_name, compiler_version, cubin};
 pub use cublas::{Cublas, Math, cublas_version};
@@ -43,3 +44,4 @@ pub use timed_call::{Drawing, counter};
 pub use timer::{CALLS_MAX, Timer};
 pub use torch_normal::{NormalDraw, torch_normal};
 pub use variants::{Variant, kernel_variants};
+pub use watch::Watch;

@@ -82,7 +82,7 @@ fn grid(threads: u64, what: &str) -> Result<Grid, CudaError> {
 
 fn line_of(layout: Layout) -> u32 {
     match layout {
-        Layout::RowMajor => 0,
+        Layout::RowMajor | Layout::Dense => 0,
         Layout::ColumnMajor => 1,
     }
 }

@@ -3,7 +3,7 @@
 
 use super::compile::{Cubin, Source, architecture_name, cubin};
 use super::error::CudaError;
-use super::{gemm_chain, generic, spmm, tensor_core, timed_call, timer, torch_normal};
+use super::{gemm_chain, generic, spmm, tensor_core, timed_call, timer, torch_normal, watch};
 
 /// One kernel under one set of defines.
 #[derive(Clone, Debug)]
@@ -28,6 +28,7 @@ pub fn kernel_variants() -> Vec<Variant> {
         .chain(timed_call::variants())
         .chain(timer::variants())
         .chain(torch_normal::variants())
+        .chain(watch::variants())
         .collect()
 }
 

@@ -1,0 +1,239 @@
+//! V's and Y's of timed calls on a device, from the judge's side: the process that owns them draws, keeps and reads them.
+
+use ndarray::{Array2, ArrayView2};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use super::workers::SharedA;
+use crate::backend::cuda::CALLS_MAX;
+use crate::backend::shared::{BESIDE, SharedInput, SharedOutputs};
+use crate::operator::Error;
+use crate::worker::message::{DeviceReply, DeviceRequest, Drawing, Form, Handles};
+use crate::worker::{Place, RemoteDevice, bytes_of_slots};
+
+/// Bytes of device memory that V's and Y's of a case take, at most, unless two slots take more.
+const SLOT_BYTES_MAX: usize = 4 << 30;
+/// V's of the ring, which are used again and again, at most.
+const RING_MAX: usize = 8;
+
+/// Numbers of V's, each with a Y: fresh ones, which a sample's calls have, and a ring that is used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceSlots {
+    pub fresh: usize,
+    pub ring: usize,
+    /// Of device memory.
+    pub bytes: usize,
+}
+
+impl DeviceSlots {
+    /// For timed calls of a case of shape m, k, n on a device with so much memory.
+    pub fn of(shape: [usize; 3], memory_bytes: u64) -> DeviceSlots {
+        let one = bytes_of_slots(shape, 1).max(1);
+        let most = SLOT_BYTES_MAX.min(usize::try_from(memory_bytes / 8).unwrap_or(usize::MAX));
+        let all = (most / one).clamp(2, CALLS_MAX + RING_MAX);
+        let ring = (all / 4).clamp(1, RING_MAX);
+        DeviceSlots { fresh: all - ring, ring, bytes: bytes_of_slots(shape, all) }
+    }
+
+    /// For single calls that nobody times, of A (m x k) and V's of n columns.
+    pub fn least((m, k): (usize, usize), n: usize) -> DeviceSlots {
+        DeviceSlots { fresh: 1, ring: 1, bytes: bytes_of_slots([m, k, n], 2) }
+    }
+
+    /// The most calls that a sample can have.
+    pub fn calls_max(self) -> usize {
+        self.fresh.min(CALLS_MAX)
+    }
+}
+
+pub(super) fn words(error: Error) -> String {
+    error.to_string()
+}
+
+/// The slots of one case, in the memory of a device's custodian.
+pub struct Kept<'a> {
+    pub device: &'a RemoteDevice,
+    pub shape: [usize; 3],
+    pub slots: DeviceSlots,
+    /// What another process opens the slots by.
+    pub handles: Handles,
+    /// For one V that is not drawn on the device.
+    v: SharedInput,
+    y: SharedOutputs,
+    /// The number of the next V.
+    next: u64,
+    /// What lies in each slot of the ring.
+    in_ring: Vec<Option<Form>>,
+    /// The first number of the fresh V's of now.
+    pub first: u64,
+    /// Whether the V's and the bands of the last sample are as they were; `None` before anybody looked.
+    inspected: Option<Result<(), String>>,
+    /// Fresh calls of the last sample.
+    calls: usize,
+    random: ChaCha8Rng,
+}
+
+impl<'a> Kept<'a> {
+    /// Takes memory for A (m x k) and V's of n columns, drawn from `drawing`. The order of the ring and the bits of the
+    /// bands follow from `secret`.
+    pub fn new(
+        device: &'a RemoteDevice,
+        a: &SharedA,
+        n: usize,
+        slots: DeviceSlots,
+        drawing: Drawing,
+        secret: u64,
+    ) -> Result<Kept<'a>, String> {
+        let (m, k) = a.shape();
+        let shape = [m, k, n];
+        let v = SharedInput::new(k * n).map_err(words)?;
+        // Room for whole outputs, and for elements with their columns of V.
+        let y_len = (m * n).max(1 << 16).max(32 * (k + 64));
+        let y = SharedOutputs::new(1, y_len, secret as u32).map_err(words)?;
+        let request = DeviceRequest::Load {
+            shape,
+            slots: slots.fresh + slots.ring,
+            y_len,
+            guard: (secret >> 32) as u32,
+            drawing,
+        };
+        let files = [a.file(), v.file(), y.file()];
+        let handles = match device.ask(Place::Custodian, request, &files).map_err(words)? {
+            DeviceReply::Loaded(handles) => handles,
+            other => return device.misled(Place::Custodian, &other).map_err(words),
+        };
+        Ok(Kept {
+            device,
+            shape,
+            slots,
+            handles,
+            v,
+            y,
+            // Those of the ring come first.
+            next: slots.ring as u64,
+            in_ring: vec![None; slots.ring],
+            first: 0,
+            inspected: None,
+            calls: 0,
+            random: ChaCha8Rng::seed_from_u64(secret),
+        })
+    }
+
+    pub fn order(&self, request: DeviceRequest) -> Result<(), String> {
+        self.device.order(Place::Custodian, request, &[]).map_err(words)
+    }
+
+    /// Uses every kernel once that calls of this form need, and begins again with the numbers of V's, as a new one does.
+    pub fn warm_up(&mut self, form: Form) -> Result<(), String> {
+        // A V that no call has.
+        self.next = 1 << 20;
+        self.prepare(form, 1)?;
+        self.inspect(form, &|_| false)?;
+        self.gather(form, 0, vec![0], &[0])?;
+        self.ring(form, 1)?;
+        self.next = self.slots.ring as u64;
+        Ok(())
+    }
+
+    /// So many slots of the ring, in an order that nobody could know, with V's as a contender wants them.
+    pub fn ring(&mut self, form: Form, calls: usize) -> Result<Vec<u32>, String> {
+        let DeviceSlots { fresh, ring, .. } = self.slots;
+        let chosen: Vec<usize> =
+            (0..calls).map(|_| self.random.next_u64() as usize % ring).collect();
+        for &at in &chosen {
+            // Contenders that want the same V find it there.
+            let is_there = self.in_ring[at]
+                .is_some_and(|there| (there.input, there.layout) == (form.input, form.layout));
+            if !is_there {
+                let (slots, first) = (vec![(fresh + at) as u32], at as u64);
+                self.order(DeviceRequest::Draw { form, slots, first })?;
+                self.in_ring[at] = Some(form);
+            }
+        }
+        Ok(chosen.into_iter().map(|at| (fresh + at) as u32).collect())
+    }
+
+    /// Draws a V of its own for each of the next calls, and poisons their Y's.
+    pub fn prepare(&mut self, form: Form, calls: usize) -> Result<(), String> {
+        let slots: Vec<u32> = (0..calls as u32).collect();
+        (self.first, self.calls, self.inspected) = (self.next, calls, None);
+        self.next += calls as u64;
+        self.order(DeviceRequest::Draw { form, slots: slots.clone(), first: self.first })?;
+        self.order(DeviceRequest::Poison { slots })
+    }
+
+    /// Gives a slot this V.
+    pub fn put(&mut self, form: Form, slot: u32, v: ArrayView2<'_, f32>) -> Result<(), String> {
+        self.v.write(0, v);
+        self.order(DeviceRequest::Put { form, slot })
+    }
+
+    /// The first rows of a slot's Y.
+    pub fn whole(&self, form: Form, slot: u32, rows: usize) -> Result<Array2<f32>, String> {
+        let [_, _, n] = self.shape;
+        self.y.poison_front(0, rows * n);
+        self.order(DeviceRequest::Whole { form, slot, rows })?;
+        self.y.read(0, (rows, n)).map_err(words)
+    }
+
+    /// Elements of a slot's Y where rows (`u32::MAX`: zeros) and columns meet, and these columns of its V.
+    pub fn gather(
+        &self,
+        form: Form,
+        slot: u32,
+        rows: Vec<u32>,
+        columns: &[usize],
+    ) -> Result<[Array2<f32>; 2], String> {
+        let [_, k, _] = self.shape;
+        let shapes = [(rows.len(), columns.len()), (k, columns.len())];
+        let y_len = rows.len() * columns.len();
+        let columns: Vec<u32> = columns.iter().map(|&column| column as u32).collect();
+        self.y.poison_front(0, y_len + k * columns.len());
+        let v_len = k * columns.len();
+        self.order(DeviceRequest::Gather { form, slot, rows, columns })?;
+        let [mut y, mut v] = shapes.map(Array2::zeros);
+        for (range, to) in [(0..y_len, &mut y), (y_len..y_len + v_len, &mut v)] {
+            self.y.copy(0, range, to.as_slice_mut().unwrap_or_default());
+        }
+        Ok([y, v])
+    }
+
+    /// An error unless the V's of the last sample's calls are what was drawn, but for those of the numbers in `given`, and
+    /// nothing was written beside their Y's.
+    pub fn inspect(&mut self, form: Form, given: &dyn Fn(u64) -> bool) -> Result<(), String> {
+        if let Some(known) = &self.inspected {
+            return known.clone();
+        }
+        let mut found = Ok(());
+        // Runs of slots whose V's were drawn.
+        let mut run: Vec<u32> = Vec::new();
+        for slot in 0..=self.calls as u32 {
+            if slot < self.calls as u32 && !given(self.first + u64::from(slot)) {
+                run.push(slot);
+                continue;
+            }
+            let slots = std::mem::take(&mut run);
+            let Some(&begin) = slots.first() else { continue };
+            let first = self.first + u64::from(begin);
+            let request = DeviceRequest::Inspect { form, slots, first };
+            let answer = self.device.ask(Place::Custodian, request, &[]).map_err(words)?;
+            found = found.and(match answer {
+                DeviceReply::Inspected { differing: 0, beside: false } => Ok(()),
+                DeviceReply::Inspected { beside: true, .. } => Err(BESIDE.to_owned()),
+                DeviceReply::Inspected { differing, .. } => {
+                    Err(format!("it wrote to its input: {differing} elements of V are others"))
+                }
+                other => self.device.misled(Place::Custodian, &other).map_err(words),
+            });
+        }
+        self.inspected = Some(found.clone());
+        found
+    }
+}
+
+impl Drop for Kept<'_> {
+    fn drop(&mut self) {
+        // One that is gone has nothing loaded.
+        let _ = self.order(DeviceRequest::Unload);
+    }
+}
