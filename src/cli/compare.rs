@@ -5,12 +5,13 @@ use std::path::Path;
 use super::CompareArgs;
 use crate::failure::Failure;
 use crate::files::replace;
-use crate::output::{note, print, print_table};
+use crate::output::{note, print, print_json, print_table};
 use contract::words::visible;
 use record::Record;
 use record::exit::{VERIFIED, worse};
 use record::outcome;
-use record::report::operators::{HEADS, apart, csv, lines};
+use record::report::operators::{HEADS, Line, apart, csv, lines};
+use serde_json::json;
 
 pub fn run(args: &CompareArgs) -> Result<u8, Failure> {
     let mut records: Vec<(String, Record)> = Vec::new();
@@ -27,6 +28,13 @@ pub fn run(args: &CompareArgs) -> Result<u8, Failure> {
             })?,
         }
     }
+    let apart = apart(&records);
+    let code = records.iter().map(|(_, record)| outcome::of(record).code).fold(VERIFIED, worse);
+    if args.printed.is_json() {
+        let lines: Vec<_> = lines.iter().map(document).collect();
+        print_json(&json!({"exit_code": code, "lines": lines, "apart": apart}));
+        return Ok(code);
+    }
     if args.csv.is_none() {
         let rows: Vec<[String; HEADS.len()]> = std::iter::once(HEADS.map(str::to_owned))
             .chain(lines.iter().map(|line| line.cells().map(|cell| visible(&cell).into_owned())))
@@ -39,8 +47,21 @@ pub fn run(args: &CompareArgs) -> Result<u8, Failure> {
             print_table(&format!("{}\n", cells.join("  ").trim_end()));
         }
     }
-    if let Some(why) = apart(&records) {
+    if let Some(why) = apart {
         note(&visible(&why));
     }
-    Ok(records.iter().map(|(_, record)| outcome::of(record).code).fold(VERIFIED, worse))
+    Ok(code)
+}
+
+/// A line as a document, with times in ns and sizes in bytes.
+fn document(line: &Line<'_>) -> serde_json::Value {
+    let [time, low, high] = match line.time_ns {
+        Some((mid, low, high)) => [Some(mid), Some(low), Some(high)],
+        None => [None; 3],
+    };
+    json!({
+        "manifest": line.manifest, "case": line.id, "operator": line.operator, "verdict": line.verdict,
+        "time_ns": time, "time_ns_low": low, "time_ns_high": high, "over_first": line.over_first,
+        "bytes_held": line.bytes_held, "build_ns": line.build_ns,
+    })
 }

@@ -27,7 +27,7 @@ pub fn run(args: &DoctorArgs) -> Result<u8, Failure> {
         return draw_published(args);
     }
     let report = doctor::report(args.arithmetic);
-    if args.json {
+    if args.printed.is_json() {
         print_json(&serde_json::json!(report));
     } else {
         print(&report.to_string());
@@ -41,7 +41,7 @@ fn draw_published(args: &DoctorArgs) -> Result<u8, Failure> {
     let machine =
         Machine { threads, device: Device::open(args.device).map(|device| Arc::new(device) as _) };
     let report = doctor::published(&machine).map_err(Failure::environment)?;
-    if args.json {
+    if args.printed.is_json() {
         print_json(&serde_json::json!(report));
     } else {
         print(&report.to_string());

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::EjectArgs;
+use super::schema::SCHEMAS;
 use crate::carried::FILES;
 use crate::failure::Failure;
 use crate::files;
@@ -11,8 +12,11 @@ use contract::words;
 use record::exit::VERIFIED;
 
 pub fn run(args: &EjectArgs) -> Result<u8, Failure> {
+    let schemas =
+        SCHEMAS.iter().map(|(kind, text)| (format!("schemas/{kind}.json"), text.as_bytes()));
+    let files = FILES.iter().map(|(name, bytes)| ((*name).to_owned(), *bytes)).chain(schemas);
     let places: Vec<(PathBuf, &[u8])> =
-        FILES.iter().map(|(name, bytes)| (args.folder.join(name), *bytes)).collect();
+        files.map(|(name, bytes)| (args.folder.join(name), bytes)).collect();
     let differs = |(path, bytes): &&(PathBuf, &[u8])| {
         std::fs::symlink_metadata(path).is_ok()
             && std::fs::read(path).ok().as_deref() != Some(bytes)
@@ -42,7 +46,7 @@ pub fn run(args: &EjectArgs) -> Result<u8, Failure> {
     }
     let folder = words::path(&args.folder);
     print(&format!(
-        "wrote {} files to {folder}: manifests/, expected-hashes/, operators/\n",
+        "wrote {} files to {folder}: manifests/, expected-hashes/, operators/, schemas/\n",
         places.len()
     ));
     Ok(VERIFIED)

@@ -1,7 +1,7 @@
 //! `verify explain`: why a digest in a record differs. Reads the record only.
 
 use super::ExplainArgs;
-use super::list::print;
+use super::list::{print, print_json};
 use super::near;
 use super::select::globs;
 use crate::failure::Failure;
@@ -11,6 +11,7 @@ use record::CaseRecord;
 use record::compare::difference_in_words;
 use record::outcome;
 use record::verdict::Verdict;
+use serde_json::json;
 
 pub fn run(args: &ExplainArgs) -> Result<u8, Failure> {
     let record = record::load(&args.record)?;
@@ -34,11 +35,23 @@ pub fn run(args: &ExplainArgs) -> Result<u8, Failure> {
     }
     let differing: Vec<&CaseRecord> =
         chosen.iter().copied().filter(|case| !case.verdict.satisfies()).collect();
+    let code = outcome::of(&record).code;
+    if args.printed.is_json() {
+        let cases: Vec<_> = differing.into_iter().map(document).collect();
+        print_json(&json!({"exit_code": code, "looked_at": chosen.len(), "cases": cases}));
+        return Ok(code);
+    }
     if differing.is_empty() {
         print(&format!("all {} cases hold: nothing to explain\n", chosen.len()));
     }
     differing.into_iter().for_each(|case| print(&explain(case)));
-    Ok(outcome::of(&record).code)
+    Ok(code)
+}
+
+/// One case as a document: `bits` are a record's.
+fn document(case: &CaseRecord) -> serde_json::Value {
+    let CaseRecord { manifest, id, verdict, reasons, bits, .. } = case;
+    json!({"manifest": manifest, "id": id, "verdict": verdict, "reasons": reasons, "bits": bits})
 }
 
 /// One case in full.

@@ -2,7 +2,7 @@
 
 use super::JudgeArgs;
 use super::device::Devices;
-use super::list::print_table;
+use super::list::{print_json, print_table};
 use super::run::make_published_inputs;
 use super::select::{Selected, select};
 use crate::audit::recipe_text;
@@ -16,6 +16,11 @@ use record::report::terminal::Detail;
 use record::{FORMAT, Record};
 
 pub fn run(args: &JudgeArgs) -> Result<u8, Failure> {
+    if args.printed.is_json() && args.json.as_deref().is_some_and(is_stream) {
+        return Err(Failure::bad_input(
+            "--format json and --json both write to a stream, and two documents are none\nhint: give --json a file",
+        ));
+    }
     let selected = select(&args.selection)?;
     let mut record = record::load(&args.record)?;
     let mut found = 0;
@@ -31,15 +36,22 @@ pub fn run(args: &JudgeArgs) -> Result<u8, Failure> {
     make_published_inputs(&selected, &mut auditor, &mut devices, &mut record);
     record.format = FORMAT.to_owned();
     record::derive::fill(&mut record);
-    print_table(&terminal::claims(&record, Detail::Verbose));
+    let bits = record::outcome::under(&record, record.options.strict, Require::Bits).code;
+    let code = worse(bits, record::outcome::of_claims(&record.judged));
+    match args.printed.is_json() {
+        true => {
+            let claims = &record.judged;
+            print_json(&serde_json::json!({"exit_code": code, "claims": claims}));
+        }
+        false => print_table(&terminal::claims(&record, Detail::Verbose)),
+    }
     if let Some(path) = &args.json {
         crate::records::save(&record, path)?;
         if !is_stream(path) {
             crate::output::note(&format!("wrote {}", path.display()));
         }
     }
-    let bits = record::outcome::under(&record, record.options.strict, Require::Bits).code;
-    Ok(worse(bits, record::outcome::of_claims(&record.judged)))
+    Ok(code)
 }
 
 /// Takes a manifest's sections and claims into the record of a run of it; how many of its cases are there.

@@ -15,7 +15,7 @@ pub fn run(args: &LintArgs) -> Result<u8, Failure> {
     let manifests = load(&args.paths)?;
     let manifests: Vec<&Manifest> = manifests.iter().collect();
     let linted = lint(&manifests);
-    match args.json {
+    match args.printed.is_json() {
         true => print_json(&json(&linted)),
         false => print(&text(&manifests, &linted)),
     }

@@ -54,16 +54,20 @@ fn list_carried(json: bool) -> Result<u8, Failure> {
 }
 
 pub fn run(args: &ListArgs) -> Result<u8, Failure> {
+    let is_json = args.printed.is_json();
     if args.operators {
-        print_table(&operators::list());
+        match is_json {
+            true => print_json(&operators::documents().into()),
+            false => print_table(&operators::list()),
+        }
         return Ok(VERIFIED);
     }
     if args.paths.is_empty() && args.cases.is_empty() && !args.claims {
-        return list_carried(args.json);
+        return list_carried(is_json);
     }
     let selected = choose(load(&all(&args.paths))?, &args.cases)?;
     if args.claims {
-        return list_claims(&selected, args.json);
+        return list_claims(&selected, is_json);
     }
     let mut text = String::new();
     let mut json = Vec::new();
@@ -139,7 +143,7 @@ pub fn run(args: &ListArgs) -> Result<u8, Failure> {
         text.push_str(&format!("; {titles} sections stand for {published} published cases"));
     }
     text.push('\n');
-    if args.json {
+    if is_json {
         print_json(&serde_json::Value::Array(json));
     } else {
         print(&text);

@@ -14,6 +14,7 @@ pub mod lint;
 pub mod list;
 pub mod merge;
 pub mod near;
+pub mod new;
 mod on_all;
 mod operators;
 pub mod pin;
@@ -23,12 +24,13 @@ mod repeats;
 pub mod report;
 pub mod run;
 pub mod running;
+pub mod schema;
 pub mod select;
 
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
 use crate::audit::{Auditor, HeldInputs};
@@ -81,6 +83,15 @@ pub enum Action {
     /// Without PATH the manifests that the program carries, a line each. `verify quickstart` runs one by its name in any
     /// folder; a file manifests/NAME.yaml in the current folder goes first.
     List(ListArgs),
+    /// Write a commented manifest for one layer, to begin with
+    ///
+    /// Goes to standard output, or with --out to a file, which must not be there. `verify list` shows its cases, `verify pin`
+    /// commits their digests.
+    New(NewArgs),
+    /// Print the JSON Schema (2020-12) of a kind of file
+    ///
+    /// Editors complete and check a manifest whose first line is `# yaml-language-server: $schema=FILE`.
+    Schema(SchemaArgs),
     /// Print the completions of a shell
     ///
     /// bash: verify completions bash > ~/.local/share/bash-completion/completions/verify
@@ -90,9 +101,9 @@ pub enum Action {
     ///
     /// `man -l DIR/verify.1` shows the first. They say what --help says.
     Man(ManArgs),
-    /// Write the manifests, committed digests and operators that the program carries into a folder
+    /// Write the manifests, committed digests, operators and schemas that the program carries into a folder
     ///
-    /// Writes DIR/manifests, DIR/expected-hashes and DIR/operators. Nothing that differs is written over without --force.
+    /// Writes DIR/manifests, DIR/expected-hashes, DIR/operators and DIR/schemas. Nothing that differs is written over without --force.
     Eject(EjectArgs),
     /// Check published claims against themselves: no hardware, no weights, no run
     ///
@@ -421,14 +432,80 @@ pub struct ListArgs {
     #[arg(long = "case", value_name = "GLOB")]
     pub cases: Vec<String>,
     /// Operators that can be put to the test by name, instead of cases
-    #[arg(long, conflicts_with_all = ["paths", "cases", "json", "claims"])]
+    #[arg(long, conflicts_with_all = ["paths", "cases", "claims"])]
     pub operators: bool,
-    /// One JSON document instead of a table
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub printed: Printed,
     /// Published claims instead of cases: their figures as printed, and the cases that stand for them
     #[arg(long)]
     pub claims: bool,
+}
+
+/// How data is printed.
+#[derive(Args, Debug, Clone)]
+pub struct Printed {
+    /// As text for people, or as one JSON document whose keys docs/json.md describes
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+impl Printed {
+    pub fn is_json(&self) -> bool {
+        self.format == Format::Json
+    }
+}
+
+/// Forms of printed data.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct NewArgs {
+    /// Rows and columns of A, such as 14336x4096
+    #[arg(long, value_name = "MxK", value_parser = shape)]
+    pub shape: (u64, u64),
+    /// Columns of V; several with commas
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1024")]
+    pub batch: Vec<u64>,
+    /// Share of zeros, such as 0.8; several with commas
+    #[arg(long, value_name = "S", value_delimiter = ',', default_value = "0.8")]
+    pub sparsity: Vec<String>,
+    /// Which elements become zero: uniform, row-magnitude, element-magnitude, power-law, block32, two-of-four or none
+    #[arg(long, value_name = "PATTERN", default_value = "row-magnitude")]
+    pub pattern: String,
+    /// f32, bf16 or f16; several with commas
+    #[arg(long, value_name = "DTYPE", value_delimiter = ',', default_value = "f32")]
+    pub dtype: Vec<String>,
+    /// The rule of the sums: f32-chain, exact, bounded or tensor-core-hopper (volta, turing, ampere, ada, blackwell)
+    #[arg(long, value_name = "RULE", default_value = "f32-chain")]
+    pub arithmetic: String,
+    /// Values of A: uniform, heavy-tailed, binomial or wide [default: heavy-tailed, or binomial where sums are exact]
+    #[arg(long, value_name = "VALUES")]
+    pub values: Option<String>,
+    /// What inputs are drawn from
+    #[arg(long, value_name = "SEED", default_value_t = 42)]
+    pub seed: u64,
+    /// The layer's name
+    #[arg(long, value_name = "NAME", default_value = "layer")]
+    pub layer: String,
+    /// Write to this file, which must not be there [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// `14336x4096`.
+fn shape(text: &str) -> Result<(u64, u64), String> {
+    let parts = text.split_once('x').and_then(|(m, k)| Some((m.parse().ok()?, k.parse().ok()?)));
+    parts.ok_or_else(|| "expected rows and columns, such as 14336x4096".into())
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct SchemaArgs {
+    #[arg(value_name = "KIND", value_parser = PossibleValuesParser::new(schema::SCHEMAS.map(|(kind, _)| kind)))]
+    pub kind: String,
 }
 
 #[derive(Args, Debug, Clone)]
@@ -459,9 +536,8 @@ pub struct LintArgs {
     /// Manifests, or folders of manifests; sums are of all that are given
     #[arg(value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
-    /// One JSON document instead of text
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub printed: Printed,
 }
 
 #[derive(Args, Debug, Clone)]
@@ -474,6 +550,8 @@ pub struct JudgeArgs {
     /// Write the record with its claims judged here
     #[arg(long, value_name = "PATH")]
     pub json: Option<PathBuf>,
+    #[command(flatten)]
+    pub printed: Printed,
     #[command(flatten)]
     pub resources: Resources,
 }
@@ -599,8 +677,10 @@ pub struct CompareArgs {
     #[arg(value_name = "RECORD", required = true, num_args = 2..)]
     pub records: Vec<PathBuf>,
     /// Write CSV here, with times in ns and sizes in bytes; `-` is standard output
-    #[arg(long, value_name = "OUT")]
+    #[arg(long, value_name = "OUT", conflicts_with = "format")]
     pub csv: Option<PathBuf>,
+    #[command(flatten)]
+    pub printed: Printed,
 }
 
 #[derive(Args, Debug, Clone)]
@@ -611,6 +691,8 @@ pub struct ExplainArgs {
     /// Only cases whose id matches
     #[arg(long = "case", value_name = "GLOB")]
     pub cases: Vec<String>,
+    #[command(flatten)]
+    pub printed: Printed,
 }
 
 #[derive(Args, Debug, Clone)]
@@ -621,6 +703,8 @@ pub struct RecheckArgs {
     /// Manifests, or folders of manifests, that the records are set beside
     #[arg(long, value_name = "PATH", default_value = "manifests")]
     pub manifests: Vec<PathBuf>,
+    #[command(flatten)]
+    pub printed: Printed,
 }
 
 #[derive(Args, Debug, Clone)]
@@ -633,7 +717,7 @@ pub struct DoctorArgs {
     ///
     /// Each set is computed by mma.sync, by our own operator, and by cuBLAS where it is installed. Exit code 1: an
     /// output is not that of the device's published model.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["arithmetic", "json"], group = "on_a_device")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["arithmetic", "format"], group = "on_a_device")]
     pub vectors: Option<PathBuf>,
     /// Draw published inputs whose recipe is known again, and compare their digests with the published ones;
     /// nothing else is examined
@@ -645,7 +729,6 @@ pub struct DoctorArgs {
     /// The CUDA device for --vectors and --published
     #[arg(long, value_name = "N", default_value_t = 0, requires = "on_a_device")]
     pub device: usize,
-    /// One JSON document instead of text
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub printed: Printed,
 }

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use clap::CommandFactory as _;
+use clap::error::{ContextKind, ContextValue};
 use globset::Glob;
 
 use super::Cli;
@@ -43,6 +44,17 @@ pub fn print_help(said: &clap::Error) {
     }
 }
 
+/// A hint for whoever gives a command `--json` that has `--format`.
+fn format_hint(error: &clap::Error, name: &Path) -> Option<String> {
+    let is_json =
+        error.get(ContextKind::InvalidArg) == Some(&ContextValue::String("--json".into()));
+    let command = Cli::command();
+    let command = command.find_subcommand(name.to_str()?)?;
+    let has_format = command.get_arguments().any(|known| known.get_id() == "format");
+    let hint = "`--format json` prints one JSON document; `--json FILE` writes the record of a run";
+    (is_json && has_format).then(|| hint.to_owned())
+}
+
 /// Shows an error of the command line's parser, which repeats arguments. Where those hold more than text, styles are
 /// left out, and escape sequences with them.
 pub fn print_usage_error(error: &clap::Error) {
@@ -52,7 +64,8 @@ pub fn print_usage_error(error: &clap::Error) {
         anstream::eprint!("{}", visible_lines(&error.render().to_string()));
     }
     let first = std::env::args_os().nth(1);
-    let hint = first.as_deref().and_then(|word| subcommand_hint(Path::new(word)));
+    let first = first.as_deref().map(Path::new);
+    let hint = first.and_then(|word| format_hint(error, word).or_else(|| subcommand_hint(word)));
     if let (true, Some(hint)) = (error.kind() == clap::error::ErrorKind::UnknownArgument, hint) {
         anstream::eprintln!("hint: {hint}");
     }

@@ -100,6 +100,33 @@ pub fn keep_claimed(selected: &mut [Selected], file: &OperatorFile) -> Result<()
     }
 }
 
+/// The same as documents.
+pub fn documents() -> Vec<serde_json::Value> {
+    let own = serde_json::json!({
+        "operator": "open", "version": record::tool::VERSION, "kind": "own", "device": null,
+        "arithmetics": operator::ARITHMETICS, "dtypes": null, "outputs": null, "error": null,
+    });
+    let named = names().into_iter().map(|name| match operator::load(&place(&name)) {
+        Ok(file) => {
+            let [arithmetics, dtypes, outputs] = file.claimed();
+            serde_json::json!({
+                "operator": name, "version": file.version, "kind": file.kind.name(),
+                "device": file.device.name(), "arithmetics": arithmetics, "dtypes": dtypes, "outputs": outputs, "error": null,
+            })
+        }
+        Err(errors) => serde_json::json!({
+            "operator": name, "version": null, "kind": null, "device": null,
+            "arithmetics": null, "dtypes": null, "outputs": null, "error": errors.to_string(),
+        }),
+    });
+    std::iter::once(own).chain(named).collect()
+}
+
+/// The file of an operator's name.
+fn place(name: &str) -> PathBuf {
+    carried::named(FOLDER, name).unwrap_or_else(|| Path::new(FOLDER).join(name))
+}
+
 /// `verify list --operators`: those of [`FOLDER`], a line each; of a file that is wrong, what is wrong with it.
 pub fn list() -> String {
     let names = names();
@@ -119,8 +146,7 @@ pub fn list() -> String {
         "any"
     ));
     for name in names {
-        let path = carried::named(FOLDER, &name).unwrap_or_else(|| Path::new(FOLDER).join(&name));
-        let line = match operator::load(&path) {
+        let line = match operator::load(&place(&name)) {
             Ok(file) => {
                 let [arithmetics, dtypes, outputs] = file.claimed();
                 format!(

@@ -12,9 +12,10 @@ use record::report::overview::{self, visible};
 use record::timings::Roofline;
 use record::verdict::DigestRow;
 use record::{CaseRecord, ManifestRecord, Record};
+use serde_json::json;
 
 use super::RecheckArgs;
-use super::list::print;
+use super::list::{print, print_json};
 use super::select::globs;
 use crate::audit::blank;
 use crate::carried;
@@ -28,6 +29,7 @@ const CONSISTENT: &str = "consistent: nothing was re-derived";
 pub fn run(args: &RecheckArgs) -> Result<u8, Failure> {
     let here = Here::load(args)?;
     let mut code = VERIFIED;
+    let mut documents = Vec::new();
     for path in &args.records {
         let name = path.display().to_string();
         let record = match record::load(path) {
@@ -36,11 +38,27 @@ pub fn run(args: &RecheckArgs) -> Result<u8, Failure> {
                 let failure = Failure::from(error);
                 crate::output::note(&format!("error: {}", visible(&failure.message)));
                 code = worse(code, failure.code);
+                documents.push(json!({
+                    "record": name, "exit_code": failure.code, "error": failure.message,
+                    "headline": null, "is_consistent": false, "contradictions": null,
+                    "manifests_not_here": null, "cases_committed_otherwise": null, "lines": [],
+                }));
                 continue;
             }
         };
         let found = recheck(&record, &here);
         let outcome = record::outcome::of(&record);
+        if args.printed.is_json() {
+            let own = found.code(outcome.code);
+            documents.push(json!({
+                "record": name, "exit_code": own, "error": null, "headline": outcome.headline,
+                "is_consistent": found.contradictions == 0, "contradictions": found.contradictions,
+                "manifests_not_here": found.absent, "cases_committed_otherwise": found.others,
+                "lines": found.lines,
+            }));
+            code = worse(code, own);
+            continue;
+        }
         print(&format!("{}: it says: {}\n", visible(&name), visible(&outcome.headline)));
         for line in &found.lines {
             print(&format!("  {}\n", visible(line)));
@@ -48,9 +66,7 @@ pub fn run(args: &RecheckArgs) -> Result<u8, Failure> {
         match found.contradictions {
             0 => {
                 print(&format!("{}: {CONSISTENT}{}\n", visible(&name), found.unknown()));
-                // What could not be set beside anything was not verified.
-                let own =
-                    worse(outcome.code, if found.is_all_here() { VERIFIED } else { NOT_VERIFIED });
+                let own = found.code(outcome.code);
                 let by = if own == outcome.code { " (by the record)" } else { "" };
                 print(&format!("exit code {own}: {}{by}\n", overview::meaning(own)));
                 code = worse(code, own);
@@ -58,9 +74,12 @@ pub fn run(args: &RecheckArgs) -> Result<u8, Failure> {
             count => {
                 let words = overview::count(count, "contradiction");
                 print(&format!("{}: refused: {words}\n", visible(&name)));
-                code = worse(code, BAD_INPUT);
+                code = worse(code, found.code(outcome.code));
             }
         }
+    }
+    if args.printed.is_json() {
+        print_json(&json!({"exit_code": code, "records": documents}));
     }
     Ok(code)
 }
@@ -105,8 +124,15 @@ impl Found {
         self.lines.push(format!("{place}: the record says {says}, here it is {here}"));
     }
 
-    fn is_all_here(&self) -> bool {
-        self.absent == 0 && self.others == 0
+    /// The exit code, of a record from which `own` follows.
+    fn code(&self, own: u8) -> u8 {
+        let is_all_here = self.absent == 0 && self.others == 0;
+        match (self.contradictions, is_all_here) {
+            (0, true) => own,
+            // What could not be set beside anything was not verified.
+            (0, false) => worse(own, NOT_VERIFIED),
+            (_, _) => BAD_INPUT,
+        }
     }
 
     fn unknown(&self) -> String {

@@ -144,7 +144,15 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     let is_own = auditor.stranger.is_none();
     let prediction = (!args.quiet && !to_do.is_empty() && is_own).then(|| {
         let prediction = predict(&to_do, auditor.isa, auditor.threads);
-        let measuring = if args.no_measure { "" } else { ", and measuring on top of it" };
+        let is_on_host = to_do.iter().any(|(_, is_on_device)| !is_on_device);
+        let measuring = match (args.no_measure, is_on_host) {
+            (true, _) => "",
+            (false, false) => ", and measuring on top of it",
+            (false, true) => {
+                ", and measuring on top of it: the first case that is measured also bears the seconds in which this \
+                 machine's limits are found out"
+            }
+        };
         note(&format!("predicted: {prediction}{measuring}"));
         prediction
     });

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use contract::words::quote;
 use record::derive;
 use record::exit;
 use record::report::terminal;
-use record::{CaseKey, CaseRecord, DeviceRecord, End, ManifestRecord, Record};
+use record::{CaseKey, CaseRecord, DeviceRecord, End, ManifestRecord, Record, RunOptions};
 
 use super::run::write_junit;
 use crate::failure::Failure;
@@ -277,22 +278,36 @@ fn differs(old: &Record, new: &Record) -> Option<String> {
         return Some("it was joined from shards".into());
     }
     let (a, b) = (&old.options, &new.options);
-    let text = |value: &dyn std::fmt::Debug| format!("{value:?}");
+    let said = |value: Option<&str>| match value {
+        Some(value) => format!("with {}", quote(value)),
+        None => "without it".to_owned(),
+    };
+    let globs = |globs: &[String]| match globs {
+        [] => said(None),
+        globs => {
+            let globs: Vec<String> = globs.iter().map(|glob| quote(glob)).collect();
+            format!("with {}", globs.join(", "))
+        }
+    };
+    let flag = |is_set: bool| if is_set { "with it" } else { "without it" }.to_owned();
+    let both = |of: &dyn Fn(&RunOptions) -> String| (of(a), of(b));
     let options = [
-        ("--threads", text(&a.threads), text(&b.threads)),
-        ("--isa", text(&a.isa), text(&b.isa)),
-        ("--device", text(&a.device), text(&b.device)),
-        ("--nonce", text(&a.nonce), text(&b.nonce)),
-        ("measuring", text(&a.measure), text(&b.measure)),
-        ("--any-platform", text(&a.any_platform), text(&b.any_platform)),
-        ("--shard", text(&a.shard), text(&b.shard)),
-        ("--case", text(&a.select), text(&b.select)),
-        ("--strict", text(&a.strict), text(&b.strict)),
-        ("--require", text(&a.require), text(&b.require)),
-        ("outputs made elsewhere", text(&a.outputs), text(&b.outputs)),
+        ("--threads", both(&|of| format!("with {}", of.threads))),
+        ("--isa", both(&|of| said(Some(&of.isa)))),
+        ("--device", both(&|of| said(of.device.as_deref()))),
+        ("--nonce", both(&|of| said(of.nonce.as_deref()))),
+        ("--no-measure", both(&|of| flag(!of.measure))),
+        ("--any-platform", both(&|of| flag(of.any_platform))),
+        ("--shard", both(&|of| said(of.shard.map(|shard| shard.to_string()).as_deref()))),
+        ("--case", both(&|of| globs(&of.select))),
+        ("--strict", both(&|of| flag(of.strict))),
+        ("--require", both(&|of| said(Some(of.require.name())))),
     ];
-    if let Some((name, old, new)) = options.into_iter().find(|(_, old, new)| old != new) {
-        return Some(format!("it was asked with {name} {old}, now it is {new}"));
+    if let Some((name, (old, new))) = options.into_iter().find(|(_, (old, new))| old != new) {
+        return Some(format!("{name}: it was asked {old}, now it is {new}"));
+    }
+    if a.outputs != b.outputs {
+        return Some("it is of other outputs made elsewhere".into());
     }
     let names = |record: &Record| -> Vec<String> {
         record.manifests.iter().map(|manifest| manifest.name.clone()).collect()

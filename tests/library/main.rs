@@ -17,6 +17,7 @@ mod hub;
 mod independent;
 mod invariance;
 mod out_of_bound;
+mod schemas;
 mod tensor_core_records;
 mod tensor_core_vectors;
 mod weights;

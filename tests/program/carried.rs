@@ -75,7 +75,7 @@ fn names_stand_for_what_is_carried_and_for_nothing_else() {
     assert_eq!((listed.code, listed.stdout.lines().count()), (0, 10), "{listed:?}");
     let listed = verify(&folder, &["list", "--operators"]);
     assert!(listed.stdout.contains("scipy-csr"), "{listed:?}");
-    let json = verify(&folder, &["list", "--json"]);
+    let json = verify(&folder, &["list", "--format", "json"]);
     let all: serde_json::Value = serde_json::from_str(&json.stdout).expect("JSON");
     assert_eq!(all.as_array().map(Vec::len), Some(9));
 }

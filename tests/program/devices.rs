@@ -84,6 +84,6 @@ fn a_run_is_not_resumed_on_another_device() {
     assert_eq!(run(&bench, &["--json", "record.json"]).code, 0);
     let ran = run(&bench, &["--json", "record.json", "--resume", "--device", "cpu"]);
     assert_eq!(ran.code, 2, "{ran:?}");
-    let words = "it was asked with --device None, now it is Some(\"cpu\")";
+    let words = "--device: it was asked without it, now it is with `cpu`";
     assert!(ran.stderr.contains(words), "{}", ran.stderr);
 }

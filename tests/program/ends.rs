@@ -164,7 +164,7 @@ fn printing() -> (Workbench, Vec<Vec<&'static str>>) {
         vec!["--version"],
         vec!["list", "--help"],
         vec!["list", MANIFEST],
-        vec!["list", MANIFEST, "--json"],
+        vec!["list", MANIFEST, "--format", "json"],
         vec!["list", MANIFEST, "--claims"],
         vec!["lint", MANIFEST],
         vec!["judge", MANIFEST, "--record", "record.json"],

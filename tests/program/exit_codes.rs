@@ -677,7 +677,7 @@ fn list_says_what_is_pinned() {
     assert!(bench.verify(&["list", "manifests"]).stdout.ends_with("2 cases, 0 pinned\n"));
     assert_eq!(bench.verify(&["pin", "manifests", "--yes"]).code, 0);
     assert!(bench.verify(&["list", "manifests"]).stdout.ends_with("2 cases, 2 pinned\n"));
-    let json = bench.verify(&["list", "manifests", "--json"]).stdout;
+    let json = bench.verify(&["list", "manifests", "--format", "json"]).stdout;
     let json: serde_json::Value = serde_json::from_str(&json).expect("one document");
     assert_eq!(json[0]["id"], CHAIN);
     assert_eq!(json[1]["pinned"], true);

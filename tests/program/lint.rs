@@ -60,7 +60,7 @@ fn rules(claims: &[&str]) -> Vec<String> {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("claims.yaml");
     std::fs::write(&path, with_claims(&claims)).expect("written");
-    let output = lint(&[path.to_str().expect("text"), "--json"]);
+    let output = lint(&[path.to_str().expect("text"), "--format", "json"]);
     let document: serde_json::Value = serde_json::from_str(&stdout(&output))
         .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
     let findings = document["findings"].as_array().expect("a list");

@@ -10,6 +10,7 @@ mod hub_server;
 mod carried;
 mod ci_examples;
 mod claims;
+mod data;
 mod device_records;
 mod devices;
 #[cfg(target_os = "linux")]

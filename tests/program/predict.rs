@@ -111,4 +111,8 @@ fn a_run_says_what_it_will_take_and_what_it_took() {
     let measured = stderr(&[]);
     assert_eq!(measured.lines().count(), 1, "{measured}");
     assert!(measured.contains(", and measuring on top of it"), "{measured}");
+    assert!(
+        measured.contains("the first case that is measured also bears the seconds"),
+        "{measured}"
+    );
 }

@@ -197,7 +197,7 @@ fn doctor_draws_published_inputs_again() {
         assert!(ran.stdout.contains("6 prefix-match, 1 not-run"), "{}", ran.stdout);
         assert!(ran.stdout.contains("torch-device-normal was not run: "), "{}", ran.stdout);
     }
-    let ran = bench.verify(&["doctor", "--published", "--json"]);
+    let ran = bench.verify(&["doctor", "--published", "--format", "json"]);
     assert_eq!(ran.code, i32::from(want), "{ran:?}");
     let json: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
     let first = &json["tensors"][0];

@@ -204,17 +204,35 @@ fn refused(bench: &Workbench, more: &[&str], words: &str) {
 fn a_run_with_other_options_is_not_continued() {
     let bench = half();
     let mut cases: Vec<(Vec<&str>, &str)> = vec![
-        (vec!["--case", "quick/*"], "measuring false, now it is true"),
-        (BITS.to_vec(), "--case [\"quick/*\"], now it is []"),
-        (vec!["--no-measure", "--case", "quick*"], "--case [\"quick/*\"], now it is [\"quick*\"]"),
-        ([&QUICK[..], &["--nonce", "x"]].concat(), "--nonce None, now it is Some(\"x\")"),
-        ([&QUICK[..], &["--shard", "1/2"]].concat(), "--shard None, now it is Some("),
-        ([&QUICK[..], &["--strict"]].concat(), "--strict false, now it is true"),
-        ([&QUICK[..], &["--require", "claims"]].concat(), "--require Bits, now it is Claims"),
-        ([&QUICK[..], &["--device", "cpu"]].concat(), "--device None, now it is Some(\"cpu\")"),
+        (vec!["--case", "quick/*"], "--no-measure: it was asked with it, now it is without it"),
+        (BITS.to_vec(), "--case: it was asked with `quick/*`, now it is without it"),
+        (
+            vec!["--no-measure", "--case", "quick*"],
+            "--case: it was asked with `quick/*`, now it is with `quick*`",
+        ),
+        (
+            [&QUICK[..], &["--nonce", "x"]].concat(),
+            "--nonce: it was asked without it, now it is with `x`",
+        ),
+        (
+            [&QUICK[..], &["--shard", "1/2"]].concat(),
+            "--shard: it was asked without it, now it is with `1/2`",
+        ),
+        (
+            [&QUICK[..], &["--strict"]].concat(),
+            "--strict: it was asked without it, now it is with it",
+        ),
+        (
+            [&QUICK[..], &["--require", "claims"]].concat(),
+            "--require: it was asked with `bits`, now it is with `claims`",
+        ),
+        (
+            [&QUICK[..], &["--device", "cpu"]].concat(),
+            "--device: it was asked without it, now it is with `cpu`",
+        ),
     ];
     if sparse_verify::backend::cpu::Isa::best().name() != "portable" {
-        cases.push(([&QUICK[..], &["--isa", "portable"]].concat(), "now it is \"portable\""));
+        cases.push(([&QUICK[..], &["--isa", "portable"]].concat(), "now it is with `portable`"));
     }
     for (more, words) in cases {
         refused(&bench, &more, words);
@@ -222,7 +240,7 @@ fn a_run_with_other_options_is_not_continued() {
     let mut other = bench.record("record.json");
     other.options.threads = 2;
     bench.save("record.json", &other);
-    refused(&bench, &QUICK, "it was asked with --threads 2, now it is 1");
+    refused(&bench, &QUICK, "--threads: it was asked with 2, now it is with 1");
 }
 
 #[test]

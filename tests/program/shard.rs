@@ -491,7 +491,7 @@ fn a_shard_that_was_killed_goes_on_and_is_merged() {
     let other = arguments.map(|argument| if argument == "1/1" { "1/2" } else { argument });
     let ran = bench.verify(&[&other[..], &["--resume"]].concat());
     assert_eq!(ran.code, 2, "{ran:?}");
-    assert!(ran.stderr.contains("it was asked with --shard Some("), "{}", ran.stderr);
+    assert!(ran.stderr.contains("--shard: it was asked with `"), "{}", ran.stderr);
     assert_eq!(bench.read("record-1.json"), before);
 
     let ran = bench.verify(&[&arguments[..], &["--resume"]].concat());

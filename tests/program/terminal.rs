@@ -180,7 +180,7 @@ fn a_manifest() {
     assert!(page.contains(escaped));
 
     // The document is JSON, and of the same text.
-    let (code, said) = shown(&bench, &["list", "manifests", "--json"]);
+    let (code, said) = shown(&bench, &["list", "manifests", "--format", "json"]);
     assert_eq!(code, 0, "{said}");
     let cases: Value = serde_json::from_str(&said).expect("JSON");
     assert_eq!(cases[0]["published"], format!("Table {HOSTILE_LINE}"));

@@ -2,11 +2,69 @@
 
 use std::collections::HashMap;
 
-use crate::common::{Section, Workbench, text};
+use crate::common::{Section, Workbench, repository, text};
+use record::claims::{ClaimWord, Word};
+use record::exit::{BAD_INPUT, ENVIRONMENT, NOT_VERIFIED, REFUTED, VERIFIED};
 use record::verdict::Verdict;
+use sparse_verify::manifest::operator::ARITHMETICS;
 
 fn bench() -> Workbench {
     Workbench::pinned(&[Section { sparsity: "[0.5, 0.8]", ..Section::default() }])
+}
+
+/// docs/terms.md is in order, and has every word that the program prints for a case, a figure, a claim or a wall, and every code.
+#[test]
+fn the_page_of_terms_has_the_programs_words() {
+    let page = std::fs::read_to_string(repository("docs/terms.md")).expect("the page");
+    let terms = page.lines().filter_map(|line| line.strip_prefix("- **")?.split_once("**: "));
+    let terms: Vec<String> = terms.map(|(term, _)| term.to_lowercase()).collect();
+    assert!(terms.len() > 80, "{terms:?}");
+    let key = |term: &String| term.replace(|c: char| !c.is_alphanumeric(), "");
+    for pair in terms.windows(2) {
+        assert!(key(&pair[0]) < key(&pair[1]), "{pair:?}");
+    }
+    // Lines are broken anywhere.
+    let flat = page.split_whitespace().collect::<Vec<_>>().join(" ");
+    let below = |term: &str| {
+        let (_, rest) = flat.split_once(&format!("- **{term}**: ")).expect("the term");
+        rest.split(" - **").next().unwrap_or_default().to_owned()
+    };
+    let has = |term: &str, word: &str| {
+        assert!(below(term).contains(word), "`{word}` is not below {term}");
+    };
+    use Verdict::*;
+    for verdict in [Verified, Mismatch, WithinBound, OutOfBound, Unpinned, InPart, NotRun] {
+        has("verdict", &format!("*{}*", verdict.name()));
+    }
+    use Word as W;
+    for word in [
+        W::Attained,
+        W::NotAttained,
+        W::Reproduced,
+        W::NotReproduced,
+        W::Agrees,
+        W::Differs,
+        W::Impossible,
+        W::Holds,
+        W::Lower,
+        W::Match,
+        W::PrefixMatch,
+        W::Mismatch,
+        W::Inconclusive,
+        W::NotJudged,
+    ] {
+        has("figure, word of a", &format!("*{}*", word.name()));
+    }
+    for word in ClaimWord::ALL {
+        let word = word.name().split(" (").next().expect("a word");
+        has("claim, word of a", &format!("*{word}*"));
+    }
+    for name in ARITHMETICS {
+        has("arithmetic", &format!("*{name}*"));
+    }
+    for code in [VERIFIED, REFUTED, BAD_INPUT, NOT_VERIFIED, ENVIRONMENT, 130, 143] {
+        has("exit code", &code.to_string());
+    }
 }
 
 #[test]

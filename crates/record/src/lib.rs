@@ -53,6 +53,9 @@ pub mod timings;
 pub mod tool;
 pub mod verdict;
 
+/// The JSON Schema of a record, as it is committed; [`FORMAT`] is its title.
+pub const SCHEMA: &str = include_str!("../schema/record-4-draft.json");
+
 pub use read::{RecordError, load, parse};
 pub use run::{
     BitsRecord, CaseKey, CaseRecord, DeviceRecord, End, FORMAT, ManifestRecord, OLD_FORMATS,
