@@ -7,6 +7,11 @@
 
 #![deny(unsafe_code)]
 
+#[cfg(windows)]
+compile_error!(
+    "sparse-verify does not run on Windows: its workers and their walls are those of Linux. Build it in WSL, or in a container."
+);
+
 pub mod audit;
 #[allow(unsafe_code, reason = "kernels, devices and vendor libraries")]
 pub mod backend;

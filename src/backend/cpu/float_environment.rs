@@ -29,7 +29,35 @@ mod modes {
     }
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(target_arch = "aarch64")]
+mod modes {
+    use std::arch::asm;
+
+    /// FPCR at process start: round to nearest even, no flushing, no traps.
+    pub const IEEE: u32 = 0;
+    /// Flushing of inputs (bit 0), alternate handling (bit 1), flushing of binary16 (bit 19), rounding control (bits 22
+    /// and 23), flush-to-zero (bit 24).
+    pub const MODE_BITS: u32 = 1 | 1 << 1 | 1 << 19 | 3 << 22 | 1 << 24;
+
+    pub fn read() -> u32 {
+        let fpcr: u64;
+        // SAFETY: copies FPCR to the local variable and changes nothing else.
+        unsafe { asm!("mrs {}, fpcr", out(reg) fpcr, options(nomem, nostack, preserves_flags)) }
+        fpcr as u32
+    }
+
+    pub fn write(fpcr: u32) {
+        // SAFETY: loads FPCR from the local variable. Callers pass the default modes, under
+        // which compiled code is meant to run, or a value read before.
+        unsafe { asm!("msr fpcr, {}", in(reg) u64::from(fpcr), options(nostack, preserves_flags)) }
+    }
+
+    pub fn are_ieee() -> bool {
+        read() & MODE_BITS == 0
+    }
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod modes {
     use std::hint::black_box;
 
@@ -61,7 +89,8 @@ pub fn float_environment_is_ieee() -> bool {
     modes::are_ieee()
 }
 
-/// Sets the calling thread's modes to those of a fresh process. Only x86-64 has any to set.
+/// Sets the calling thread's modes to those of a fresh process: on x86-64 and aarch64. Elsewhere they can only be
+/// looked at.
 pub fn reset_float_environment() {
     modes::write(modes::IEEE);
 }
@@ -83,14 +112,19 @@ impl Drop for IeeeScope {
     }
 }
 
-#[cfg(all(test, target_arch = "x86_64"))]
+#[cfg(all(test, any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod tests {
     use super::*;
 
     #[test]
     fn flushing_and_directed_rounding_are_noticed_and_undone() {
         assert!(float_environment_is_ieee());
-        for mode in [1 << 6, 1 << 13, 2 << 13, 3 << 13, 1 << 15] {
+        #[cfg(target_arch = "x86_64")]
+        let set = [1 << 6, 1 << 13, 2 << 13, 3 << 13, 1 << 15];
+        // Those that every processor has.
+        #[cfg(target_arch = "aarch64")]
+        let set = [1 << 22, 2 << 22, 3 << 22, 1 << 24];
+        for mode in set {
             modes::write(modes::IEEE | mode);
             let noticed = !float_environment_is_ieee();
             let inside = {

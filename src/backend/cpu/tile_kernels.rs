@@ -16,10 +16,8 @@ pub(super) fn rows_max(isa: Isa) -> usize {
     }
 }
 
-/// Values in a cache line.
-const LINE: usize = 16;
-
 /// One tile against one k-block of one panel.
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "nothing is fetched ahead"))]
 pub(super) struct TileCall<'a> {
     pub isa: Isa,
     pub height: usize,
@@ -86,7 +84,10 @@ mod x86 {
     use std::arch::x86_64::*;
     use std::ops::Range;
 
-    use super::{LINE, PANEL, TileCall};
+    use super::{PANEL, TileCall};
+
+    /// Values in a cache line.
+    const LINE: usize = 16;
 
     /// # Safety
     ///

@@ -14,6 +14,7 @@ const CHUNK: usize = 64;
 ///
 /// Panics where a row or a k is not in A, or `to` has another length; writes all of it.
 pub(super) fn interleave(
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "one path"))]
     isa: Isa,
     a: &CowArray<'_, f32, Ix2>,
     rows: &[u32],

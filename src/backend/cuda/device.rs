@@ -99,7 +99,7 @@ impl Device {
         let info = DeviceInfo {
             ordinal,
             name: context.name().call("cuDeviceGetName", asked)?,
-            uuid: uuid_text(&uuid.bytes.map(|byte| byte as u8)),
+            uuid: uuid_text(&uuid.bytes.map(|byte| byte.to_ne_bytes()[0])),
             compute_capability: format!("{major}.{minor}"),
             multiprocessors: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?
                 as usize,

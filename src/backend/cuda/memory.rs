@@ -81,7 +81,7 @@ impl Buffer {
         unsafe { sys::cuIpcGetMemHandle(&mut handle, self.pointer) }
             .result()
             .call("cuIpcGetMemHandle", || format!("{self:?}"))?;
-        Ok(Handle(handle.reserved.map(|byte| byte as u8)))
+        Ok(Handle(handle.reserved.map(|byte| byte.to_ne_bytes()[0])))
     }
 
     /// Another process's memory of so many bytes.
