@@ -147,7 +147,7 @@ pub enum Action {
     Merge(MergeArgs),
     /// Render records as one HTML page or as Markdown; several are set side by side
     ///
-    /// Reads the records only, and derives what follows from them anew. Without --html and --markdown, Markdown goes to
+    /// Reads the records only, and derives what follows from them anew. Without --html, --markdown and --csv, Markdown goes to
     /// stdout. The exit code is the worst that follows from the records; 1 also where two of them differ in a digest,
     /// in a verdict or in the word of a claim.
     Report(ReportArgs),
@@ -663,12 +663,16 @@ pub struct ReportArgs {
     /// Records written with --json
     #[arg(value_name = "RECORD", required = true)]
     pub records: Vec<PathBuf>,
-    /// Write one self-contained page here: no scripts, nothing fetched
+    /// Write one self-contained page here: nothing is fetched, and it is read without scripts as well
     #[arg(long, value_name = "OUT")]
     pub html: Option<PathBuf>,
     /// Write Markdown for a pull request or a summary here, or to stdout (`-`, or without OUT)
     #[arg(long, value_name = "OUT", num_args = 0..=1, default_missing_value = "-")]
     pub markdown: Option<PathBuf>,
+    /// Write cases.csv, times.csv, samples.csv and claims.csv into this folder, with times in ns, sizes in bytes and
+    /// energy in J; text that a spreadsheet would take for a formula has a ' before it
+    #[arg(long, value_name = "FOLDER")]
+    pub csv: Option<PathBuf>,
 }
 
 #[derive(Args, Debug, Clone)]

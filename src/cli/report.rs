@@ -1,4 +1,4 @@
-//! `verify report`: records as a page or as Markdown. Reads records only.
+//! `verify report`: records as a page, as Markdown or as CSV. Reads records only.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use record::Record;
 use record::exit::{REFUTED, VERIFIED, worse};
 use record::outcome;
 use record::report::overview::visible;
-use record::report::{compare, html, markdown};
+use record::report::{compare, csv, html, markdown};
 
 pub fn run(args: &ReportArgs) -> Result<u8, Failure> {
     let mut records: Vec<(String, Record)> = Vec::new();
@@ -21,9 +21,17 @@ pub fn run(args: &ReportArgs) -> Result<u8, Failure> {
     if let Some(path) = &args.html {
         write(path, &html::render(&records))?;
     }
+    if let Some(folder) = &args.csv {
+        std::fs::create_dir_all(folder).map_err(|error| {
+            Failure::environment(format!("failed to make the folder {}: {error}", folder.display()))
+        })?;
+        for (name, text) in csv::render(&records) {
+            write(&folder.join(name), &text)?;
+        }
+    }
     match &args.markdown {
         Some(path) if path != Path::new("-") => write(path, &markdown::render(&records))?,
-        None if args.html.is_some() => {}
+        None if args.html.is_some() || args.csv.is_some() => {}
         _ => print(&markdown::render(&records)),
     }
     let differences = compare::compare(&records).differences;

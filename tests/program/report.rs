@@ -5,12 +5,13 @@ use std::process::Command;
 
 use crate::common::records::{derived, full, golden, record};
 use crate::common::{Ran, ran};
+use base64::Engine as _;
 use contract::digest::Digest;
 use record::Record;
 use record::claims::Word;
 use record::exit::Require;
 use record::report::compare::{Agreement, compare};
-use record::report::{html, markdown, overview};
+use record::report::{csv, html, markdown, overview};
 use record::verdict::{DENSE, OPERATOR, Verdict};
 use serde_json::Value;
 
@@ -79,9 +80,17 @@ fn nothing_of_a_record_depends_on_when_it_is_rendered() {
 }
 
 #[test]
-fn the_page_fetches_nothing_and_runs_nothing() {
+fn the_page_fetches_nothing_and_runs_its_own_script_alone() {
     let page = html::render(&one(full()));
-    assert!(page.contains("default-src 'none'"));
+    let sha256 =
+        base64::engine::general_purpose::STANDARD.encode(Digest::of(html::SCRIPT.as_bytes()).0);
+    assert_eq!(html::SCRIPT_SHA256, sha256, "the policy names the script");
+    assert!(page.contains(&format!("default-src 'none'; script-src 'sha256-{sha256}'; ")));
+    assert!(!html::SCRIPT.contains('<'), "nothing in the script is taken for a tag");
+    let (before, after) = page.split_once("<script>").expect("the script");
+    let (script, after) = after.split_once("</script>").expect("its end");
+    assert_eq!(script, html::SCRIPT);
+    let page = format!("{before}{after}");
     for word in [
         "<script",
         " src=",
@@ -350,7 +359,8 @@ fn hostile_text_is_text() {
     let (harmless, hostile) = (with_texts(&record, "x"), with_texts(&record, HOSTILE));
     let (expected, page) = (html::render(&one(harmless)), html::render(&one(hostile.clone())));
     assert_eq!(tags(&page), tags(&expected));
-    for raw in ["<script", "\u{202e}", "\u{0}", "\u{1b}", "href=\"javascript"] {
+    assert_eq!(page.matches("<script").count(), 1, "the page's own");
+    for raw in ["<script>alert", "\u{202e}", "\u{0}", "\u{1b}", "href=\"javascript"] {
         assert!(!page.contains(raw), "{raw:?}");
     }
     assert!(page.contains("&lt;script&gt;alert(1)&lt;/"), "it is shown");
@@ -395,7 +405,96 @@ fn long_texts_are_shown_whole_on_the_page_and_cut_in_a_summary() {
     let case = many.cases[1].clone();
     many.cases.extend(std::iter::repeat_n(case, 5_000));
     let text = markdown::render(&one(many));
-    assert!(text.len() < 200_000 && text.contains(" more are not shown here."), "{}", text.len());
+    assert!(text.chars().count() <= markdown::LENGTH_MAX, "{}", text.len());
+    assert!(text.contains(" more are not shown here."), "{text}");
+}
+
+#[test]
+fn markdown_has_the_claims_first_and_fits_in_a_comment() {
+    let record = record::load(&h200()).expect("a record");
+    let text = markdown::render(&one(record.clone()));
+    assert!(text.chars().count() <= markdown::LENGTH_MAX, "{}", text.len());
+    let row = "| h200-llama31-8b-up-80 | **refuted** | 9.53x over cuSPARSE | 10.02x [10.01 to 10.04] cusparse-default: \
+               attained | 1.016x [1.013 to 1.018] compacted-cublas |";
+    let place = text.find(row).unwrap_or_else(|| panic!("{text}"));
+    assert!(place < text.find("<details>").expect("something folded"), "the claim comes first");
+    // However many records there are.
+    let many: Vec<(String, Record)> =
+        (0..40).map(|at| (format!("{at}.json"), record.clone())).collect();
+    let text = markdown::render(&many);
+    assert!(text.chars().count() <= markdown::LENGTH_MAX, "{}", text.len());
+    assert!(text.contains("`verify report RECORD"), "{text}");
+}
+
+#[test]
+fn the_headline_claim_is_on_the_page_by_both_rules() {
+    let page = html::render(&one(record::load(&h200()).expect("a record")));
+    let card = page.split("<div class=\"card ").nth(1).expect("a card");
+    for words in [
+        "9.53x: <span class=\"verdict\">refuted</span>",
+        "h200-llama31-8b-up-80",
+        "<strong>9.53x</strong><span class=\"why\">over cuSPARSE</span>",
+        "<strong>10.02x</strong> [10.01 to 10.04]",
+        "over cusparse-default: ",
+        "<strong>1.016x</strong> [1.013 to 1.018]",
+        "over compacted-cublas",
+        "choice of baseline",
+        "class=\"mark printed\"",
+        "class=\"interval published\"",
+    ] {
+        assert!(card.contains(words), "{words}: {card}");
+    }
+}
+
+/// The cells of a line of CSV.
+fn cells(line: &str) -> Vec<String> {
+    let (mut cells, mut is_quoted) = (vec![String::new()], false);
+    for c in line.chars() {
+        match c {
+            '"' => is_quoted = !is_quoted,
+            ',' if !is_quoted => cells.push(String::new()),
+            c => cells.last_mut().expect("there is one").push(c),
+        }
+    }
+    assert!(!is_quoted, "{line}");
+    cells
+}
+
+#[test]
+fn csv_has_every_case_every_time_and_every_figure() {
+    let record = record::load(&h200()).expect("a record");
+    let timed: usize = record
+        .cases
+        .iter()
+        .filter_map(|case| case.measurement.as_ref())
+        .map(|t| 1 + t.baselines.len())
+        .sum();
+    let figures: usize = record.judged.iter().map(|claim| claim.rows.len()).sum();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let out = folder.path().join("a/b");
+    let ran = report(&[h200().to_str().expect("text"), "--csv", out.to_str().expect("text")]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (3, ""), "{ran:?}");
+    for (name, text) in csv::render(&one(record.clone())) {
+        let written = std::fs::read_to_string(out.join(name)).expect("written");
+        assert_eq!(written.lines().count(), text.lines().count(), "{name}");
+        let widths: Vec<usize> = written.lines().map(|line| cells(line).len()).collect();
+        assert!(widths.iter().all(|width| *width == widths[0]), "{name}: ragged");
+        let rows = widths.len() - 1;
+        match name {
+            "cases.csv" => assert_eq!(rows, record.cases.len()),
+            "times.csv" => assert_eq!(rows, timed),
+            "claims.csv" => assert_eq!(rows, figures),
+            _ => assert!(rows > timed, "{rows} samples"),
+        }
+    }
+    let hostile = with_texts(&full(), HOSTILE);
+    for (name, text) in csv::render(&one(hostile)) {
+        let widths: Vec<usize> = text.lines().map(|line| cells(line).len()).collect();
+        assert!(widths.iter().all(|width| *width == widths[0]), "{name}: ragged");
+        for raw in ["\u{202e}", "\u{0}", "\u{1b}"] {
+            assert!(!text.contains(raw), "{name}: {raw:?}");
+        }
+    }
 }
 
 #[test]

@@ -17,6 +17,12 @@ use serde_json::{Value, json};
 const NARROW: u32 = 360;
 /// Of a desk.
 const WIDE: u32 = 1280;
+/// Of a large desk.
+const WIDEST: u32 = 2560;
+/// Height of the page of h200.json on a desk at most, in CSS pixels: claims and 49 cases, with the rest folded.
+const HEIGHT_MAX: u64 = 8_000;
+/// Leaves of A4 of the same page at most.
+const LEAVES_MAX: usize = 6;
 /// Between the margins of a printed A4 page.
 const PAPER: u32 = 720;
 
@@ -256,7 +262,8 @@ const AUDIT: &str = r##"
         if (!table.caption) wrong.push('table without caption');
         for (const th of table.querySelectorAll('th')) if (!th.scope) wrong.push('th without scope');
         for (const row of table.tBodies[0].rows)
-            if (row.cells.length !== table.tHead.rows[0].cells.length) wrong.push('ragged table');
+            if ([...row.cells].reduce((sum, cell) => sum + cell.colSpan, 0) !== table.tHead.rows[0].cells.length)
+                wrong.push('ragged table');
     }
     for (const svg of document.querySelectorAll('svg.plot'))
         for (const tag of ['title', 'desc'])
@@ -291,16 +298,132 @@ const AUDIT: &str = r##"
     return wrong.concat([...seen]);
 "##;
 
-/// Boxes that are wider inside than they are, on paper, and what stays folded.
+/// Boxes that are wider inside than they are, on paper, and what must be on it and is not: the verdict, each claim, each
+/// case. What is folded stays folded, and the paper says so.
 const PRINTED: &str = r#"
     const wrong = [];
     for (const box of document.querySelectorAll('.box, .commands, main'))
-        if (box.scrollWidth > box.clientWidth + 1) wrong.push(box.className + ' is cut off');
-    for (const folded of document.querySelectorAll('.folded'))
-        if (!folded.checkVisibility({contentVisibilityAuto: true}) || folded.getBoundingClientRect().height < 1)
-            wrong.push('folded: ' + folded.previousElementSibling.textContent);
+        if (box.checkVisibility() && box.scrollWidth > box.clientWidth + 1) wrong.push(box.className + ' is cut off');
+    const seen = element => element.checkVisibility() && element.getBoundingClientRect().height > 0;
+    const needed = ['.banner', '.paper', 'section:not(.record *) > .cards > .card', 'section:not(.record *) > .cases > table > tbody > tr:first-child'];
+    for (const name of needed)
+        for (const element of document.querySelectorAll(name))
+            if (!seen(element)) wrong.push(name + ' is not on paper');
+    if (!document.querySelector('.paper')) wrong.push('nothing says what is folded');
     return wrong;
 "#;
+
+/// What the first screen must show of the claim that was printed as 9.53x, and does not.
+const FIRST_SCREEN: &str = r#"
+    const card = [...document.querySelectorAll('.card')].find(card => card.textContent.includes('h200-llama31-8b-up-80'));
+    if (!card) return ['no card'];
+    const wrong = [];
+    for (const text of ['9.53x', 'refuted', '10.02x', '1.016x', 'attained', 'cuSPARSE', 'compacted-cublas']) {
+        const walker = document.createTreeWalker(card, NodeFilter.SHOW_TEXT);
+        let is_seen = false;
+        while (walker.nextNode()) {
+            if (!walker.currentNode.textContent.includes(text)) continue;
+            const range = document.createRange();
+            range.selectNode(walker.currentNode);
+            const place = range.getBoundingClientRect();
+            is_seen = is_seen || (place.height > 0 && place.top >= 0 && place.bottom <= 900);
+        }
+        if (!is_seen) wrong.push(text);
+    }
+    return wrong;
+"#;
+
+/// What goes wrong when the table of cases is filtered, sorted and linked to.
+const HANDLED: &str = r#"
+    const wrong = [];
+    const box = document.querySelector('.cases');
+    const table = box.querySelector('table');
+    const shown = () => [...table.tBodies].filter(row => row.checkVisibility());
+    const search = document.querySelector('.controls input');
+    const verdict = document.querySelector('.controls select');
+    const set = (field, value) => {
+        field.value = value;
+        field.dispatchEvent(new Event(field === search ? 'input' : 'change'));
+    };
+    const all = table.tBodies.length;
+    set(search, 'ROWS/up_proj row-magnitude-80 f32-chain');
+    if (shown().length !== 1) wrong.push('a filter shows ' + shown().length);
+    if (!document.querySelector('.controls [role=status]').textContent.startsWith('1 of ' + all)) wrong.push('no count');
+    set(search, '');
+    if (shown().length !== all) wrong.push('without a filter ' + shown().length);
+    set(verdict, 'verified');
+    if (!shown().every(row => row.querySelector('.verdict').textContent === 'verified')) wrong.push('other verdicts');
+    set(verdict, '');
+    const head = table.tHead.rows[0].cells[3];
+    for (const sign of [1, -1]) {
+        head.querySelector('button').click();
+        const keys = [...table.tBodies].map(row => row.rows[0].cells[3].dataset.sort).filter(Boolean).map(Number);
+        if (keys.length < 3 || !keys.every((key, at) => !at || sign * (key - keys[at - 1]) >= 0)) wrong.push('not sorted');
+    }
+    if (head.getAttribute('aria-sort') !== 'descending') wrong.push('the order is not told');
+    return wrong;
+"#;
+
+/// The file that a variable names, for a checker that is not part of this repository: `npm install axe-core vnu-jar`
+/// has both.
+fn checker(what: &str, variable: &str) -> Option<String> {
+    let found = std::env::var(variable).ok().filter(|path| Path::new(path).is_file());
+    if found.is_none() {
+        not_run(what, &format!("{variable} names no file"));
+    }
+    found
+}
+
+/// Rules of axe that the page breaks, each with an element.
+const AXE: &str = "axe.run(document).then(found => JSON.stringify(found.violations.map(rule => \
+                   [rule.id, rule.nodes.length, rule.nodes[0].html.slice(0, 200)])))";
+
+#[test]
+fn axe_finds_nothing() {
+    let Some(axe) = checker("axe on the report", "SPARSE_VERIFY_AXE") else { return };
+    let browser = match Browser::open() {
+        Ok(browser) => browser,
+        Err(reason) => return not_run("axe on the report", &reason),
+    };
+    let axe = std::fs::read_to_string(axe).expect("axe.min.js");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (name, text) in
+        pages().into_iter().filter(|(name, _)| ["full", "h200", "two"].contains(name))
+    {
+        let page = folder.path().join(format!("{name}.html"));
+        std::fs::write(&page, text).expect("the folder is there");
+        for (width, scheme) in [(NARROW, "dark"), (WIDE, "light")] {
+            browser.show(&page, width, scheme, "screen");
+            browser.devtools("Runtime.evaluate", json!({"expression": axe}));
+            let options = json!({"expression": AXE, "awaitPromise": true, "returnByValue": true});
+            let found = browser.devtools("Runtime.evaluate", options);
+            assert_eq!(found["result"]["value"], json!("[]"), "{name}, {width}: {found}");
+        }
+    }
+}
+
+#[test]
+fn the_nu_html_checker_finds_nothing() {
+    let Some(jar) = checker("the Nu HTML checker on the report", "SPARSE_VERIFY_VNU") else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (name, text) in
+        pages().into_iter().filter(|(name, _)| ["full", "h200", "two"].contains(name))
+    {
+        let page = folder.path().join(format!("{name}.html"));
+        std::fs::write(&page, text).expect("the folder is there");
+        let mut java = Command::new("java");
+        let java = java.args(["-Xss8m", "-jar", &jar, "--errors-only"]).arg(&page).output();
+        let Ok(ran) = java else { return not_run("the Nu HTML checker on the report", "no java") };
+        let said = String::from_utf8_lossy(&ran.stderr);
+        assert!(
+            ran.status.success() && said.is_empty(),
+            "{name}: {}",
+            said.chars().take(2000).collect::<String>()
+        );
+    }
+}
 
 #[test]
 fn the_page_in_a_browser() {
@@ -316,6 +439,9 @@ fn the_page_in_a_browser() {
         let views = [(NARROW, light), (WIDE, dark), (NARROW, dark), (WIDE, light)];
         // One page is seen in all ways, the others in each width and each scheme.
         let views = if name == "full" { &views[..] } else { &views[..2] };
+        browser.show(&page, WIDEST, "light", "screen");
+        let across = browser.script("return document.documentElement.scrollWidth");
+        assert!(across.as_u64() <= Some(u64::from(WIDEST)), "{name}: {across} across");
         for &(width, (scheme, colours)) in views {
             browser.show(&page, width, scheme, "screen");
             let what = format!("{name}, {scheme}, {width}");
@@ -324,15 +450,24 @@ fn the_page_in_a_browser() {
             assert_eq!(browser.script(AUDIT), json!([]), "{what}");
             looks_right(&browser, width, colours, &what);
         }
+        if name == "h200" {
+            browser.show(&page, WIDE, "light", "screen");
+            let height = browser.script("return document.documentElement.scrollHeight");
+            assert!(height.as_u64() <= Some(HEIGHT_MAX), "{height} high");
+            assert_eq!(browser.script(FIRST_SCREEN), json!([]), "the first screen");
+            assert_eq!(browser.script(HANDLED), json!([]), "the table of cases");
+        }
         browser.show(&page, PAPER, "dark", "print");
         assert_eq!(browser.script(PRINTED), json!([]), "{name} on paper");
         let paper = browser.picture([0.0, 0.0, 100.0, 20.0]);
         assert_eq!(paper.pixels[0], [255; 3], "paper is white in the dark as well");
         browser.devtools("Emulation.clearDeviceMetricsOverride", json!({}));
-        let printed = bytes(&browser.devtools("Page.printToPDF", json!({}))["data"]);
+        let a4 = json!({"paperWidth": 8.27, "paperHeight": 11.69});
+        let printed = bytes(&browser.devtools("Page.printToPDF", a4)["data"]);
         assert!(printed.starts_with(b"%PDF-"), "{name}");
         let leaves = printed.windows(11).filter(|bytes| bytes == b"/Type /Page").count();
-        assert!(leaves > 1, "{name}: {leaves} leaves");
+        assert!(leaves > 0, "{name}: {leaves} leaves");
+        assert!(name != "h200" || leaves <= LEAVES_MAX, "{name}: {leaves} leaves");
 
         let said: Vec<Value> = browser.log("browser");
         assert_eq!(said, [] as [Value; 0], "{name}: the console is silent");
@@ -366,9 +501,11 @@ fn looks_right(browser: &Browser, width: u32, colours: [u32; 5], what: &str) {
     assert!((0.02..0.9).contains(&share), "{what}: {share} of it is not background");
     assert!(top.count(good) + top.count(bad) > 100, "{what}: the verdict has its colour");
 
-    // Of the first plot of a speedup.
+    // Of the first plot of a speedup, which may be folded away.
     let place = browser.script(
-        "const plot = document.querySelector('svg.plot'); if (!plot) return null; \
+        "const plot = [...document.querySelectorAll('svg.plot')].find(plot => plot.querySelector('.mark.published')); \
+         if (!plot) return null; \
+         for (let at = plot; at; at = at.parentElement) if (at.tagName === 'DETAILS') at.open = true; \
          const r = plot.getBoundingClientRect(); return [r.x, r.y + scrollY, r.width, r.height]",
     );
     let Some(place) = place.as_array() else {

@@ -10,6 +10,7 @@ mod times;
 mod totals;
 
 pub use lint::{Finding, Linted, lint};
+pub use times::same_rival;
 
 use crate::claims::{
     Claim, ClaimWord, Figure, Printed, PublishedDigest, Subject, Tensor, ToleranceOf,

@@ -4,7 +4,7 @@
 use super::Judging;
 use crate::CaseRecord;
 use crate::baseline::Kind;
-use crate::claims::{Figure, Printed, Range};
+use crate::claims::{Claim, Figure, Printed, Range};
 use crate::claims::{Row, Word, attained};
 use crate::judge::rules::range;
 use crate::manifest::names_accelerator;
@@ -121,6 +121,25 @@ fn fastest<'r>(timings: &'r CaseTimings, is_wanted: impl Fn(&Timed) -> bool) -> 
     timed.min_by(|a, b| a.ms.mid.total_cmp(&b.ms.mid))
 }
 
+/// Whether a rival is what the claim names as its baseline: `cuBLAS-BF16` is cuBLAS on a bf16 case, `CPU CSR` any CSR
+/// product. Without a name, what the published rule takes.
+fn is_named(claim: &Claim, timings: &CaseTimings, timed: &Timed) -> bool {
+    let Some(name) = &claim.baseline else {
+        return timed.kind == Some(published_kind(timings.sparsity));
+    };
+    let is_plain = matches!(timed.kind, Some(Kind::Dense | Kind::Sparse));
+    let library = name.strip_suffix("-BF16").unwrap_or(name);
+    match library {
+        "CPU CSR" => timed.kind == Some(Kind::Sparse),
+        library => is_plain && timed.library == library,
+    }
+}
+
+/// The fastest of a case's rivals that are what the claim names as its baseline: the same rival as published.
+pub fn same_rival<'r>(claim: &Claim, timings: &'r CaseTimings) -> Option<&'r Timed> {
+    fastest(timings, |timed| is_named(claim, timings, timed)).map(|rival| rival.timed)
+}
+
 impl<'r> Judging<'r> {
     /// A case's timings, or why they say nothing about the claim.
     fn timings(&self, case: &'r CaseRecord) -> Result<&'r CaseTimings, String> {
@@ -147,22 +166,8 @@ impl<'r> Judging<'r> {
         }
     }
 
-    /// Whether a rival is what the claim names as its baseline: `cuBLAS-BF16` is cuBLAS on a bf16 case, `CPU CSR`
-    /// any CSR product. Without a name, what the published rule takes.
-    fn is_named(&self, timings: &CaseTimings, timed: &Timed) -> bool {
-        let Some(name) = &self.claim.baseline else {
-            return timed.kind == Some(published_kind(timings.sparsity));
-        };
-        let is_plain = matches!(timed.kind, Some(Kind::Dense | Kind::Sparse));
-        let library = name.strip_suffix("-BF16").unwrap_or(name);
-        match library {
-            "CPU CSR" => timed.kind == Some(Kind::Sparse),
-            library => is_plain && timed.library == library,
-        }
-    }
-
     fn baseline(&self, timings: &'r CaseTimings) -> Option<Rival<'r>> {
-        fastest(timings, |timed| self.is_named(timings, timed))
+        fastest(timings, |timed| is_named(self.claim, timings, timed))
     }
 
     fn baseline_name(&self) -> &'r str {
@@ -360,7 +365,8 @@ impl<'r> Judging<'r> {
         if let Some(printed) = self.figure(Figure::VendorMs) {
             let per_layer = printed.range.over(self.layers());
             // Which of its algorithms was timed is not published: any of them will do.
-            let variants = timings.baselines.iter().filter(|timed| self.is_named(timings, timed));
+            let variants =
+                timings.baselines.iter().filter(|timed| is_named(self.claim, timings, timed));
             let nearest = variants
                 .filter_map(|timed| Some(Rival { timed, ms: ms(timed)? }))
                 .min_by(|a, b| {
@@ -440,7 +446,7 @@ impl<'r> Judging<'r> {
         let measured = timings
             .baselines
             .iter()
-            .filter(|timed| self.is_named(timings, timed))
+            .filter(|timed| is_named(self.claim, timings, timed))
             .find_map(|timed| Some((&timed.name, joules(timed)?)));
         let (Some((name, theirs)), Some(ours)) = (measured, joules(&timings.operator)) else {
             let reason = timings.operator.energy_reason.as_deref();

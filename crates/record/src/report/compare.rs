@@ -47,6 +47,8 @@ pub struct Row<'a> {
     /// Id of the case.
     pub id: &'a str,
     /// In the order of the records; `None` where a record lacks the case.
+    pub cases: Vec<Option<&'a CaseRecord>>,
+    /// Their verdicts.
     pub verdicts: Vec<Option<Verdict>>,
     /// In the order of [`DIGESTS`].
     pub digests: [Agreement; 6],
@@ -136,7 +138,7 @@ pub fn compare<'a>(records: &'a [(String, Record)]) -> Compared<'a> {
             agreement
         });
         let verdicts = places.iter().map(|case| case.map(|case| case.verdict)).collect();
-        Row { manifest, id, verdicts, digests }
+        Row { manifest, id, cases: places, verdicts, digests }
     });
     let rows = rows.collect();
     differences.extend(claim_words(records));

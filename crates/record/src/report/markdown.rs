@@ -3,33 +3,59 @@
 
 use std::fmt::Write as _;
 
+use super::claimed;
 use super::compare::{Compared, DIGESTS, compare};
 use super::overview::{self, Gap, count, gaps, printed, visible};
 use crate::claims::JudgedClaim;
 use crate::numbers;
 use crate::outcome;
-use crate::timings::Rule;
+use crate::timings::{Interval, Rule};
 use crate::{CaseRecord, Record};
 
-/// Rows of a table: hosts cut long comments off, and a table that is cut off says so itself.
-const ROWS_MAX: usize = 200;
+/// Characters of all of it: a comment on a forge may have 65,536.
+pub const LENGTH_MAX: usize = 60_000;
+/// Rows of a table at most, the first number with which all of it is short enough. A table that is cut off says so.
+const ROWS_MAX: [usize; 9] = [200, 100, 50, 25, 12, 6, 3, 1, 0];
+/// Where what is left out can be seen.
+const WHERE: &str = "`verify report RECORD --html OUT` shows all of them.";
 /// Characters of a cell: a longer one says nothing more in a summary.
 const CELL_MAX: usize = 300;
 /// Subjects that are named for one reason.
 const SUBJECTS_MAX: usize = 5;
 
-/// The records, each with its name, as Markdown.
+/// The records, each with its name, as Markdown that fits in a comment.
 pub fn render(records: &[(String, Record)]) -> String {
+    let compared = (records.len() > 1).then(|| compare(records));
     let mut text = String::new();
-    if records.len() > 1 {
-        side_by_side(&mut text, records, &compare(records));
+    for rows_max in ROWS_MAX {
+        text = with_rows(records, compared.as_ref(), rows_max);
+        if text.chars().count() <= LENGTH_MAX {
+            return text;
+        }
+    }
+    // Very many records: what is said of all of them comes first.
+    const CUT: &str =
+        "\n\nThe rest is not shown here: `verify report RECORD... --html OUT` shows all of it.\n";
+    let mut text: String = text.chars().take(LENGTH_MAX - CUT.len()).collect();
+    text.truncate(text.rfind('\n').unwrap_or(0));
+    text + CUT
+}
+
+fn with_rows(
+    records: &[(String, Record)],
+    compared: Option<&Compared<'_>>,
+    rows_max: usize,
+) -> String {
+    let mut text = String::new();
+    if let Some(compared) = compared {
+        side_by_side(&mut text, records, compared, rows_max);
     }
     for (name, record) in records {
         match records.len() {
             1 => text.push_str("# sparse-verify\n\n"),
             _ => line(&mut text, &format!("## {}\n", cell(name))),
         }
-        one(&mut text, record);
+        one(&mut text, record, rows_max);
     }
     // One line break at the end.
     text.truncate(text.trim_end().len());
@@ -42,17 +68,18 @@ fn line(text: &mut String, line: &str) {
     text.push('\n');
 }
 
-fn one(text: &mut String, record: &Record) {
+fn one(text: &mut String, record: &Record, rows_max: usize) {
     line(text, &format!("**{}**\n", sentence(&cell(&overview::sentence(record)))));
     line(text, &format!("{}.\n", overview::counts_in_words(record)));
     if let Some(words) = outcome::claims_in_words(&record.judged) {
         line(text, &format!("**{}**\n", sentence(&words)));
-        for claim in record.judged.iter().take(ROWS_MAX) {
+        speedups(text, record, rows_max);
+        for claim in record.judged.iter().take(rows_max) {
             let said = cell(&outcome::claim_in_words(claim));
             line(text, &format!("- {}: {said}", cell(&claim.id)));
         }
-        if record.judged.len() > ROWS_MAX {
-            line(text, &format!("- and {} more", record.judged.len() - ROWS_MAX));
+        if record.judged.len() > rows_max {
+            line(text, &format!("- and {} more", record.judged.len() - rows_max));
         }
         text.push('\n');
     }
@@ -67,12 +94,12 @@ fn one(text: &mut String, record: &Record) {
             let reasons = case.reasons.join("\n");
             [cell(&case.id), case.verdict.name().into(), cell(&reasons)]
         });
-        table(text, ["case", "verdict", "why"], rows);
+        table(text, ["case", "verdict", "why"], rows, rows_max);
     }
-    claims(text, record);
-    measured(text, record);
-    stated(text, record);
-    not_verified(text, record);
+    claims(text, record, rows_max);
+    measured(text, record, rows_max);
+    stated(text, record, rows_max);
+    not_verified(text, record, rows_max);
     let machine = &record.environment;
     let devices: Vec<String> = record.devices.iter().map(|d| cell(&d.device.name)).collect();
     line(
@@ -89,9 +116,44 @@ fn one(text: &mut String, record: &Record) {
     if let Some(operator) = &record.operator {
         let rows = operator.facts();
         let rows = rows.iter().map(|(name, value)| [cell(name), cell(value)]);
-        table(text, ["operator under test", ""], rows);
+        table(text, ["operator under test", ""], rows, usize::MAX);
         text.push('\n');
     }
+}
+
+/// Speedups that are printed, beside those over the same rival and over the best one.
+fn speedups(text: &mut String, record: &Record, rows_max: usize) {
+    let found: Vec<_> = record
+        .judged
+        .iter()
+        .filter_map(|claim| Some((claim, claimed::speedup(record, claim)?)))
+        .collect();
+    if found.is_empty() {
+        return;
+    }
+    let ratio = |mid: f64, interval: Interval, rival: &str| {
+        let [mid, low, high] = [mid, interval.low, interval.high].map(numbers::number);
+        format!("{mid}x [{low} to {high}] {}", cell(rival))
+    };
+    let rows = found.iter().map(|(claim, speedup)| {
+        let same = match &speedup.same {
+            Some(over) => ratio(over.ratio, over.interval, over.rival),
+            None => {
+                speedup.row.here.map_or("-".into(), |here| format!("{}x", numbers::number(here)))
+            }
+        };
+        [
+            cell(&claim.id),
+            format!("**{}**", claim.word.name()),
+            format!("{} over {}", cell(&speedup.printed), cell(speedup.baseline)),
+            format!("{same}: {}", speedup.row.word.name()),
+            speedup
+                .best
+                .map_or("-".into(), |best| ratio(best.ratio, best.interval, &best.baseline)),
+        ]
+    });
+    let heads = ["claim", "word", "printed", "here, same rival", "here, best rival"];
+    table(text, heads, rows, rows_max);
 }
 
 /// First letter of a sentence.
@@ -104,16 +166,17 @@ fn table<const N: usize>(
     text: &mut String,
     heads: [&str; N],
     rows: impl ExactSizeIterator<Item = [String; N]>,
+    rows_max: usize,
 ) {
     line(text, &format!("| {} |", heads.join(" | ")));
     line(text, &format!("|{}", " --- |".repeat(N)));
-    let more = rows.len().saturating_sub(ROWS_MAX);
-    for row in rows.take(ROWS_MAX) {
+    let more = rows.len().saturating_sub(rows_max);
+    for row in rows.take(rows_max) {
         line(text, &format!("| {} |", row.join(" | ")));
     }
     text.push('\n');
     if more > 0 {
-        line(text, &format!("{more} more are not shown here.\n"));
+        line(text, &format!("{more} more are not shown here. {WHERE}\n"));
     }
 }
 
@@ -162,7 +225,7 @@ fn cell(text: &str) -> String {
     if cell.is_empty() { "-".into() } else { cell }
 }
 
-fn claims(text: &mut String, record: &Record) {
+fn claims(text: &mut String, record: &Record, rows_max: usize) {
     if record.judged.is_empty() && record.published_inputs.is_empty() {
         return;
     }
@@ -185,7 +248,7 @@ fn claims(text: &mut String, record: &Record) {
         line(text, &format!("{}: {}.\n", count(record.judged.len(), "claim"), words));
     }
     if !refuted.is_empty() {
-        table(text, HEADS, refuted.into_iter().map(|(claim, r)| row(claim, r)));
+        table(text, HEADS, refuted.into_iter().map(|(claim, r)| row(claim, r)), rows_max);
     }
     if !others.is_empty() {
         let mut inside = String::new();
@@ -193,7 +256,7 @@ fn claims(text: &mut String, record: &Record) {
             "{} that hold, are attained or not, or were not judged",
             count(others.len(), "figure")
         );
-        table(&mut inside, HEADS, others.into_iter().map(|(claim, r)| row(claim, r)));
+        table(&mut inside, HEADS, others.into_iter().map(|(claim, r)| row(claim, r)), rows_max);
         details(text, &summary, &inside);
     }
     if !record.published_inputs.is_empty() {
@@ -206,11 +269,11 @@ fn claims(text: &mut String, record: &Record) {
             };
             [cell(&input.claim), input.tensor.name().to_owned(), cell(&said)]
         });
-        table(text, ["published input of", "tensor", "made again"], rows);
+        table(text, ["published input of", "tensor", "made again"], rows, rows_max);
     }
 }
 
-fn measured(text: &mut String, record: &Record) {
+fn measured(text: &mut String, record: &Record, rows_max: usize) {
     let measured: Vec<_> = record
         .cases
         .iter()
@@ -248,11 +311,16 @@ fn measured(text: &mut String, record: &Record) {
         ]
     });
     let mut inside = String::new();
-    table(&mut inside, ["case", "median time", "over the best", "over the published rule's"], rows);
+    table(
+        &mut inside,
+        ["case", "median time", "over the best", "over the published rule's"],
+        rows,
+        rows_max,
+    );
     details(text, &format!("Times of {}", count(measured.len(), "case")), &inside);
 }
 
-fn stated(text: &mut String, record: &Record) {
+fn stated(text: &mut String, record: &Record, rows_max: usize) {
     let stated: Vec<_> =
         record.cases.iter().filter_map(|case| Some((case, case.stated.as_ref()?))).collect();
     if stated.is_empty() {
@@ -260,11 +328,16 @@ fn stated(text: &mut String, record: &Record) {
     }
     let rows = stated.iter().map(|(case, said)| [cell(&case.id), cell(&overview::stated(said))]);
     let mut inside = String::new();
-    table(&mut inside, ["case", "stated with the outputs, measured by nobody here"], rows);
+    table(
+        &mut inside,
+        ["case", "stated with the outputs, measured by nobody here"],
+        rows,
+        rows_max,
+    );
     details(text, &format!("Stated of {}", count(stated.len(), "case")), &inside);
 }
 
-fn not_verified(text: &mut String, record: &Record) {
+fn not_verified(text: &mut String, record: &Record, rows_max: usize) {
     let gaps = gaps(record);
     if gaps.is_empty() {
         return;
@@ -272,7 +345,7 @@ fn not_verified(text: &mut String, record: &Record) {
     let mut inside = String::new();
     for Gap { title, reasons } in &gaps {
         line(&mut inside, &format!("{title}:\n"));
-        for (reason, subjects) in reasons.iter().take(ROWS_MAX) {
+        for (reason, subjects) in reasons.iter().take(rows_max) {
             let named: Vec<String> = subjects.iter().take(SUBJECTS_MAX).map(|s| cell(s)).collect();
             let more = match subjects.len().saturating_sub(SUBJECTS_MAX) {
                 0 => String::new(),
@@ -280,12 +353,20 @@ fn not_verified(text: &mut String, record: &Record) {
             };
             line(&mut inside, &format!("- {}: {}{more}", cell(reason), named.join(", ")));
         }
+        if reasons.len() > rows_max {
+            line(&mut inside, &format!("- and {} more reasons", reasons.len() - rows_max));
+        }
         inside.push('\n');
     }
     details(text, "What was not verified", &inside);
 }
 
-fn side_by_side(text: &mut String, records: &[(String, Record)], compared: &Compared<'_>) {
+fn side_by_side(
+    text: &mut String,
+    records: &[(String, Record)],
+    compared: &Compared<'_>,
+    rows_max: usize,
+) {
     line(text, "# sparse-verify: records side by side\n");
     match compared.differences.len() {
         0 if compared.compared() == 0 => {
@@ -300,16 +381,19 @@ fn side_by_side(text: &mut String, records: &[(String, Record)], compared: &Comp
         }
         n => {
             line(text, &format!("**{}:**\n", count(n, "difference")));
-            for difference in compared.differences.iter().take(ROWS_MAX) {
+            for difference in compared.differences.iter().take(rows_max) {
                 line(text, &format!("- {}", cell(difference)));
             }
-            if n > ROWS_MAX {
-                line(text, &format!("- and {} more", n - ROWS_MAX));
+            if n > rows_max {
+                line(text, &format!("- and {} more", n - rows_max));
             }
             text.push('\n');
         }
     }
-    compared.notes.iter().take(ROWS_MAX).for_each(|note| line(text, &format!("- {}", cell(note))));
+    compared.notes.iter().take(rows_max).for_each(|note| line(text, &format!("- {}", cell(note))));
+    if compared.notes.len() > rows_max {
+        line(text, &format!("- and {} more notes", compared.notes.len() - rows_max));
+    }
     if !compared.notes.is_empty() {
         text.push('\n');
     }
@@ -317,16 +401,16 @@ fn side_by_side(text: &mut String, records: &[(String, Record)], compared: &Comp
     let names: Vec<String> = records.iter().map(|(name, _)| cell(name)).collect();
     line(&mut inside, &format!("| case | {} | {} |", names.join(" | "), DIGESTS.join(" | ")));
     line(&mut inside, &format!("|{}", " --- |".repeat(1 + names.len() + DIGESTS.len())));
-    for row in compared.rows.iter().take(ROWS_MAX) {
+    for row in compared.rows.iter().take(rows_max) {
         let verdicts = row.verdicts.iter().map(|v| v.map_or("-", |v| v.name()).to_owned());
         let digests = row.digests.iter().map(|agreement| agreement.name().to_owned());
         let cells: Vec<String> = verdicts.chain(digests).collect();
         line(&mut inside, &format!("| {} | {} |", cell(row.id), cells.join(" | ")));
     }
-    if compared.rows.len() > ROWS_MAX {
+    if compared.rows.len() > rows_max {
         line(
             &mut inside,
-            &format!("\n{} more are not shown here.", compared.rows.len() - ROWS_MAX),
+            &format!("\n{} more are not shown here. {WHERE}", compared.rows.len() - rows_max),
         );
     }
     details(text, &format!("All {}", count(compared.rows.len(), "case")), &inside);

@@ -202,8 +202,8 @@ impl Timed {
         });
     }
 
-    /// The samples that count: those in which the device was not throttled.
-    fn kept_ns(&self) -> Vec<u64> {
+    /// The samples that count, in ns: those in which the device was not throttled.
+    pub fn kept_ns(&self) -> Vec<u64> {
         kept_ns(&self.samples_ns, &self.device_samples)
     }
 
@@ -433,6 +433,23 @@ impl CaseTimings {
         self.compare(seed);
     }
 
+    /// Where a baseline's time over the operator's lies with a probability of 95 %; both have samples that count.
+    /// `seed` is the case's.
+    fn interval_over(&self, baseline: &Timed, seed: u64) -> Interval {
+        ratio_interval(&as_f64(&baseline.kept_ns()), &as_f64(&self.operator.kept_ns()), seed)
+    }
+
+    /// A baseline's median time over the operator's, and where the ratio lies; `None` where one of the two may not be
+    /// published. `seed` is the case's.
+    pub fn ratio_over(&self, baseline: &Timed, seed: u64) -> Option<(f64, Interval)> {
+        let is_sound = |timed: &Timed| {
+            let timing = timed.timing.as_ref()?;
+            (!timing.impossible && timing.clock_disagreement.is_none()).then(|| timed.time_ns())?
+        };
+        let ratio = is_sound(baseline)? / is_sound(&self.operator)?;
+        Some((ratio, self.interval_over(baseline, seed)))
+    }
+
     /// Rivals that a rule looks at and that were disqualified or never timed, each with the reason.
     pub fn left_out(&self, rule: Rule) -> Vec<(&str, String)> {
         let is_looked_at = |timed: &&Timed| timed.kind.is_some_and(|kind| self.is_for(rule, kind));
@@ -542,11 +559,7 @@ impl CaseTimings {
             rule,
             baseline: baseline.name.clone(),
             ratio,
-            interval: ratio_interval(
-                &as_f64(&baseline.kept_ns()),
-                &as_f64(&self.operator.kept_ns()),
-                seed,
-            ),
+            interval: self.interval_over(baseline, seed),
             energy: match measured {
                 Some(ratio) => EnergyRatio { ratio, basis: EnergyBasis::Measured },
                 None => EnergyRatio { ratio, basis: EnergyBasis::Proxy },

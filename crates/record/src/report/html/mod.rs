@@ -1,30 +1,43 @@
-//! Records as one page that needs nothing else: no script, no network, one file. Left out: anything that is not in
-//! the records.
+//! Records as one page that needs nothing else: one file, no network. One script of ours, which is run by its hash alone,
+//! sorts and filters tables; the page is read without it as well. Left out: anything that is not in the records.
+//!
+//! Claims come first, then cases, then what was not verified. What explains a line is folded behind it.
 //!
 //! Every text of a record goes through `text`: the template escapes it, and what could hide or move other text
 //! is written out.
 
+mod cards;
+mod cases;
 mod claims;
 mod environment;
 mod plot;
 mod side;
 mod table;
 mod timings;
+mod words;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use self::table::{Column, Table, number, plain, wide};
 use super::compare::compare;
 use super::overview::{self, Gap, count, gaps, visible};
 use crate::claims::ClaimWord;
-use crate::numbers;
 use crate::outcome;
 use crate::timings::{CaseTimings, Rule, Speedup};
 use crate::verdict::Verdict;
 use crate::{CaseRecord, Record};
 
-/// Nothing may be loaded or run, whatever a record holds.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
+/// Nothing may be loaded, and nothing run but the page's own script, whatever a record holds.
+fn policy() -> String {
+    format!(
+        "default-src 'none'; script-src 'sha256-{SCRIPT_SHA256}'; style-src 'unsafe-inline'; img-src data:; \
+         base-uri 'none'; form-action 'none'"
+    )
+}
+
+/// SHA-256 of the script in base64, as a policy names it; a test has it computed.
+pub const SCRIPT_SHA256: &str = "34U+eosrebz6n0oDabRx0JSOg3jSARRKYVNuVo/ptcw=";
+pub use cases::SCRIPT;
+
 /// Cases up to which tables are open from the start.
 const OPEN_MAX: usize = 60;
 /// The same for tables that say more of what a plot shows.
@@ -46,14 +59,17 @@ pub fn render(records: &[(String, Record)]) -> String {
                     h1 { "Verification of sparse operators" }
                     (side::verdict(records, compared))
                 }
+                (side::claims(records))
                 (side::table(records, compared))
                 @for (at, (name, record)) in records.iter().enumerate() {
                     @let part = Part { record, at, level: 3 };
                     section class="record" id={ "record-" (at) } {
                         h2 { (text(name)) }
                         (part.verdict())
-                        (part.contents())
-                        (part.all())
+                        details {
+                            summary { "All of " (text(name)) ": claims, cases, what was not verified, environment" }
+                            div.folded { (part.contents()) (part.all()) }
+                        }
                     }
                 }
             }
@@ -74,7 +90,7 @@ pub fn render(records: &[(String, Record)]) -> String {
         html lang="en" {
             head {
                 meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                meta http-equiv="Content-Security-Policy" content=(policy());
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 meta name="referrer" content="no-referrer";
@@ -82,7 +98,10 @@ pub fn render(records: &[(String, Record)]) -> String {
                 link rel="icon" href="data:,";
                 style { (PreEscaped(include_str!("style.css"))) }
             }
-            body { main { (body) } }
+            body {
+                main { (body) (words::legend()) p.paper { "What is folded is on paper only where it was open." } }
+                (cases::script())
+            }
         }
     };
     page.into_string() + "\n"
@@ -143,6 +162,11 @@ fn claim_class(word: ClaimWord) -> &'static str {
         | ClaimWord::Inconclusive
         | ClaimWord::NotJudged => "open",
     }
+}
+
+/// The first digits of a digest, with the rest for whoever points at it.
+fn short_digest(digest: &str) -> Markup {
+    html! { code.short title=(digest) { (digest.chars().take(DIGITS).collect::<String>()) } }
 }
 
 /// A sentence's first letter.
@@ -220,30 +244,16 @@ impl Part<'_> {
                 }
             }
             @for line in overview::about_outputs(self.record) { p.note { (line) } }
-            // Bits can be right where a claim is not: each claim has a line and a colour of its own.
-            @if let Some(words) = outcome::claims_in_words(&self.record.judged) {
-                div.headline-claims {
-                    p { strong { (first_upper(&words)) "." } }
-                    ul {
-                        @for claim in &self.record.judged {
-                            li class={ "claim " (claim_class(claim.word)) } {
-                                strong { (id(&claim.id)) } ": " (text(&outcome::claim_in_words(claim)))
-                            }
-                        }
-                    }
-                }
-            }
             (self.refuted())
-            p.what {
-                @for (at, manifest) in self.record.manifests.iter().enumerate() {
-                    @if at > 0 { br; }
-                    strong { (text(&manifest.name)) } ": " (text(&manifest.title))
-                }
-            }
             p.note {
+                @for manifest in &self.record.manifests {
+                    strong { (text(&manifest.name)) } ": " (text(&manifest.title))
+                    " (manifest " (short_digest(&manifest.sha256.to_string())) "). "
+                }
                 (text(&self.record.tool)) ", started " (text(&self.record.started)) ", on "
                 (text(&self.record.environment.cpu_model))
                 @for device in &self.record.devices { ", " (text(&device.device.name)) }
+                "."
             }
             @if let Some(operator) = &self.record.operator {
                 p.note {
@@ -281,33 +291,35 @@ impl Part<'_> {
 
     fn all(&self) -> Markup {
         let record = self.record;
+        let gaps = gaps(record);
+        let measured = record.cases.iter().any(|case| case.measurement.is_some());
         html! {
-            (self.section("cases", "Cases", self.cases()))
-            (self.section("claims", "Claim against measurement", claims::claims(self)))
-            (self.section("speedup", "Speedup", timings::speedups(self)))
-            (self.section("roofline", "Roofline", timings::rooflines(self)))
-            (self.section("energy", "Energy", timings::energy(self)))
-            (self.section("build", "Build and amortisation", timings::build(self)))
-            (self.section("again", "Run a line again", self.commands()))
+            (cards::cards(self))
+            (self.section("cases", "Cases", cases::cases(self)))
+            (self.section("not-verified", "What was not verified", self.gaps(&gaps)))
+            (self.section("claims", "Claims, figure by figure", claims::claims(self)))
+            (self.section("measured", "What was measured", html! {
+                @if measured {
+                    (folded(false, html! { "Speedup over sparsity, batch and size" }, timings::speedups(self)))
+                    (folded(false, html! { "Roofline" }, timings::rooflines(self)))
+                    (folded(false, html! { "Energy" }, timings::energy(self)))
+                    (folded(false, html! { "Build and amortisation" }, timings::build(self)))
+                } @else { (nothing("Nothing was measured.")) }
+            }))
             (self.section("environment", "Environment", environment::environment(self)))
-            (self.section("not-verified", "What was not verified", self.gaps(&gaps(record))))
         }
     }
 
     fn contents(&self) -> Markup {
-        const PARTS: [(&str, &str); 9] = [
+        const PARTS: [(&str, &str); 5] = [
             ("cases", "Cases"),
-            ("claims", "Claims"),
-            ("speedup", "Speedup"),
-            ("roofline", "Roofline"),
-            ("energy", "Energy"),
-            ("build", "Build"),
-            ("again", "Run again"),
-            ("environment", "Environment"),
             ("not-verified", "Not verified"),
+            ("claims", "Claims, figure by figure"),
+            ("measured", "Measured"),
+            ("environment", "Environment"),
         ];
         html! {
-            nav aria-label="Contents" {
+            nav aria-label={ "Contents" @if self.level > 2 { " of record " (self.at + 1) } } {
                 @for (name, title) in PARTS { a href={ "#" (self.id(name)) } { (title) } " " }
             }
         }
@@ -340,103 +352,12 @@ impl Part<'_> {
         }
     }
 
-    fn cases(&self) -> Markup {
-        let is_open = |cases: &[CaseRecord]| {
-            self.is_short() || cases.iter().any(|case| !case.verdict.satisfies())
-        };
-        const COLUMNS: [Column<'_>; 7] = [
-            wide("case"),
-            plain("verdict"),
-            number("non-zeros"),
-            plain("operator sha256"),
-            number("time"),
-            number("over the best"),
-            number("over the published rule's"),
-        ];
-        html! {
-            @if self.record.cases.is_empty() { p { "The record holds none." } }
-            @else {
-                p.note {
-                    "Non-zeros are counted, not taken from a label. Digests are the first " (DIGITS) " of 64 digits. "
-                    "Times are medians of a call in steady state; speedups are over the fastest baseline of all, and "
-                    "over the one that published comparisons take: dense below 70 % sparsity, sparse from there on."
-                }
-            }
-            (self.by_section(is_open, |cases, section| {
-                let rows = cases.iter().map(|case| self.case(case));
-                Some(Table { caption: &format!("Cases of {section}"), columns: &COLUMNS, rows: rows.collect() }.render())
-            }))
-        }
-    }
-
-    fn case(&self, case: &CaseRecord) -> Vec<Markup> {
-        let timings = case.measurement.as_ref();
-        let timing = timings.and_then(|timings| timings.operator.timing.as_ref());
-        let structure = case.bits.as_ref().map(|bits| &bits.structure);
-        vec![
-            html! {
-                (id(&case.id))
-                @if !case.verdict.refutes() { @for reason in &case.reasons { span.why { (text(reason)) } } }
-                @if timing.is_none() { @if let Some(reason) = &case.measurement_reason {
-                    span.why { (text(reason)) }
-                } }
-                @if let Some(stated) = &case.stated { span.why { (text(&overview::stated(stated))) } }
-            },
-            verdict(case.verdict),
-            html! {
-                @match structure {
-                    Some(found) => {
-                        (numbers::percent(found.nnz, found.elements))
-                        span.why { (found.nnz) }
-                    }
-                    None => "-",
-                }
-            },
-            digest(overview::operator_digest(case)),
-            html! {
-                @match timing {
-                    Some(timing) => {
-                        (numbers::time(timing.summary.time_ns_median))
-                        @if timing.impossible { span.why { "impossible on this machine" } }
-                        @if timing.summary.is_noisy { span.why { "noisy" } }
-                    }
-                    None => "-",
-                }
-            },
-            speedup(timings, Rule::Best),
-            speedup(timings, Rule::Published),
-        ]
-    }
-
-    fn commands(&self) -> Markup {
-        html! {
-            @if self.record.cases.is_empty() { p { "There is no case." } }
-            @else {
-                p.note {
-                    "Each command gives the line of one case, on this machine or on any other: digests must be the "
-                    "same, times will not be."
-                }
-            }
-            (self.by_section(|_| false, |cases, _| {
-                let commands: Vec<String> = cases
-                    .iter()
-                    .map(|case| {
-                        overview::command(self.record, case).unwrap_or_else(|| {
-                            "# no command: a name holds what no manifest allows".into()
-                        })
-                    })
-                    .collect();
-                Some(html! { pre.commands tabindex="0" { (commands.join("\n")) } })
-            }))
-        }
-    }
-
     fn gaps(&self, gaps: &[Gap]) -> Markup {
         html! {
             @if gaps.is_empty() { p { "Nothing that the record knows of." } }
             @for gap in gaps {
-                (heading(self.level + 1, None, html! { (gap.title) }))
-                ul.gaps {
+                @let about: usize = gap.reasons.iter().map(|(_, subjects)| subjects.len()).sum();
+                (folded(false, html! { (gap.title) ": " (about) }, html! { ul.gaps {
                     @for (reason, subjects) in &gap.reasons {
                         li {
                             span.reason { (text(reason)) }
@@ -451,7 +372,7 @@ impl Part<'_> {
                             }
                         }
                     }
-                }
+                } }))
             }
         }
     }
@@ -472,30 +393,6 @@ fn in_words(cases: &[CaseRecord]) -> String {
 
 fn speedup_of(timings: Option<&CaseTimings>, rule: Rule) -> Option<&Speedup> {
     timings?.speedups.iter().find(|speedup| speedup.rule == rule)
-}
-
-fn speedup(timings: Option<&CaseTimings>, rule: Rule) -> Markup {
-    html! {
-        @match speedup_of(timings, rule) {
-            Some(speedup) => {
-                (numbers::ratio(speedup.ratio))
-                span.why {
-                    "(" (numbers::ratio(speedup.interval.low)) " to " (numbers::ratio(speedup.interval.high)) ") "
-                    (text(&speedup.baseline))
-                }
-                @let left_out = timings.map(|timings| timings.left_out(rule)).unwrap_or_default();
-                @if !left_out.is_empty() {
-                    span.why {
-                        "without "
-                        @for (at, (name, why)) in left_out.iter().enumerate() {
-                            @if at > 0 { ", " } span title=(visible(why)) { (text(name)) }
-                        }
-                    }
-                }
-            }
-            None => "-",
-        }
-    }
 }
 
 /// A paragraph for a part that has nothing to show.

@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 
 use crate::numbers::three_digits;
+use crate::timings::Interval;
 
 /// Of a plot, in units of its view box, which are CSS pixels at the narrowest screen.
 const WIDTH: f64 = 320.0;
@@ -25,6 +26,8 @@ pub enum Look {
     Published,
     /// Short lines.
     Limit,
+    /// Filled diamonds.
+    Printed,
 }
 
 impl Look {
@@ -34,6 +37,7 @@ impl Look {
             Look::Best => "best",
             Look::Published => "published",
             Look::Limit => "limit",
+            Look::Printed => "printed",
         }
     }
 
@@ -46,6 +50,8 @@ impl Look {
             @match self {
                 Look::Operator => circle class="mark operator" cx=(px(x)) cy=(px(y)) r=(R) { title { (title) } },
                 Look::Limit => path class="mark limit" d={ "M" (px(x - 6.0)) " " (px(y)) "h12" } { title { (title) } },
+                Look::Printed => path class="mark printed"
+                    d={ "M" (px(x)) " " (px(y - 6.0)) "l6 6l-6 6l-6 -6z" } { title { (title) } },
                 _ => rect class={ "mark " (self.class()) } x=(left) y=(top) width=(side) height=(side) { title { (title) } },
             }
         }
@@ -55,7 +61,10 @@ impl Look {
 #[derive(Clone, Debug)]
 pub struct Point {
     pub x: f64,
-    pub y: f64,
+    /// `None` where nothing was measured: a gap, over which no line goes.
+    pub y: Option<f64>,
+    /// Where y lies with a probability of 95 %; `None` of what is exact, or not known.
+    pub interval: Option<Interval>,
     /// What it is of, for whoever points at it.
     pub title: String,
 }
@@ -252,8 +261,8 @@ impl Plot<'_> {
                 }
                 @for series in &self.series {
                     @for point in &series.points {
-                        @if self.x.shows(point.x) && self.y.shows(point.y) {
-                            @let (x, y) = self.at(point.x, point.y);
+                        @if let Some((x, y)) = self.place(point) {
+                            @if let Some(interval) = point.interval { (self.interval(series.look, x, interval)) }
                             (series.look.marker(x, y, &point.title))
                         }
                     }
@@ -283,16 +292,36 @@ impl Plot<'_> {
         }
     }
 
-    fn joined(&self, series: &Series) -> Markup {
-        let mut path = String::new();
-        for point in &series.points {
-            if self.x.shows(point.x) && self.y.shows(point.y) {
-                let (x, y) = self.at(point.x, point.y);
-                path.push_str(if path.is_empty() { "M" } else { "L" });
-                path.push_str(&format!("{} {}", px(x), px(y)));
+    /// Where a point is, if there is one and the axes show it.
+    fn place(&self, point: &Point) -> Option<(f64, f64)> {
+        let y = point.y?;
+        (self.x.shows(point.x) && self.y.shows(y)).then(|| self.at(point.x, y))
+    }
+
+    /// A line from the lower end to the upper one, with ends that show beyond a marker.
+    fn interval(&self, look: Look, x: f64, interval: Interval) -> Markup {
+        let is_shown = self.y.shows(interval.low) && self.y.shows(interval.high);
+        let [low, high] = [interval.low, interval.high].map(|end| self.at(self.x.low, end).1);
+        html! {
+            @if is_shown {
+                path class={ "interval " (look.class()) }
+                    d={ "M" (px(x - 6.0)) " " (px(low)) "h12M" (px(x)) " " (px(low)) "V" (px(high)) "m-6 0h12" } {}
             }
         }
-        html! { path class={ "line " (series.look.class()) } d=(path) {} }
+    }
+
+    fn joined(&self, series: &Series) -> Markup {
+        let mut path = String::new();
+        let mut is_joined = false;
+        for point in &series.points {
+            let place = self.place(point);
+            if let Some((x, y)) = place {
+                path.push_str(if is_joined { "L" } else { "M" });
+                path.push_str(&format!("{} {}", px(x), px(y)));
+            }
+            is_joined = place.is_some();
+        }
+        html! { @if !path.is_empty() { path class={ "line " (series.look.class()) } d=(path) {} } }
     }
 }
 
@@ -334,6 +363,36 @@ mod tests {
         }
         assert!(Axis::of("x", true, [0.0, -1.0, f64::INFINITY].into_iter()).is_none());
         assert!(Axis::of("x", false, [f64::NAN].into_iter()).is_none());
+    }
+
+    #[test]
+    fn no_line_goes_over_a_gap_and_intervals_are_drawn() {
+        let point = |x: f64, y: Option<f64>| Point {
+            x,
+            y,
+            interval: y.map(|y| Interval { low: 0.9 * y, high: 1.1 * y }),
+            title: String::new(),
+        };
+        let points = vec![
+            point(1.0, Some(1.0)),
+            point(2.0, None),
+            point(3.0, Some(2.0)),
+            point(4.0, Some(3.0)),
+        ];
+        let plot = Plot {
+            id: "p".into(),
+            title: "title",
+            description: "description",
+            x: Axis::of("x", false, [1.0, 4.0].into_iter()).expect("an axis"),
+            y: Axis::of("y", true, [0.5, 4.0].into_iter()).expect("an axis"),
+            series: vec![Series { look: Look::Best, points, is_line: true }],
+            lines: Vec::new(),
+        };
+        let svg = plot.svg().into_string();
+        let line = svg.split("class=\"line best\" d=\"").nth(1).expect("a line");
+        let line = line.split('"').next().expect("its path");
+        assert_eq!((line.matches('M').count(), line.matches('L').count()), (2, 1), "{line}");
+        assert_eq!(svg.matches("class=\"interval best\"").count(), 3, "{svg}");
     }
 
     #[test]

@@ -10,6 +10,12 @@ pub struct Column<'a> {
     class: Option<&'static str>,
 }
 
+impl Column<'_> {
+    pub const fn class(&self) -> Option<&'static str> {
+        self.class
+    }
+}
+
 /// Words.
 pub const fn plain(head: &str) -> Column<'_> {
     Column { head, class: None }
@@ -38,27 +44,26 @@ pub struct Table<'a> {
 }
 
 impl Table<'_> {
-    /// The roles say what the elements are where the style sheet makes blocks of them.
     pub fn render(&self) -> Markup {
         html! {
             div.box role="region" tabindex="0" aria-label=(visible(self.caption)) {
-                table role="table" {
+                table {
                     caption { (visible(self.caption)) }
-                    thead role="rowgroup" {
-                        tr role="row" {
+                    thead {
+                        tr {
                             @for column in self.columns {
-                                th scope="col" role="columnheader" class=[column.class] { (visible(column.head)) }
+                                th scope="col" class=[column.class] { (visible(column.head)) }
                             }
                         }
                     }
-                    tbody role="rowgroup" {
+                    tbody {
                         @for row in &self.rows {
-                            tr role="row" {
+                            tr {
                                 @for (at, (cell, column)) in row.iter().zip(self.columns).enumerate() {
                                     @if at == 0 {
-                                        th scope="row" role="rowheader" class=[column.class] { (cell) }
+                                        th scope="row" class=[column.class] { (cell) }
                                     } @else {
-                                        td role="cell" class=[column.class] data-label=(visible(column.head)) { div { (cell) } }
+                                        td class=[column.class] data-label=(visible(column.head)) { div { (cell) } }
                                     }
                                 }
                             }

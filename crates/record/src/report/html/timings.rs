@@ -7,10 +7,12 @@ use maud::{Markup, html};
 use super::plot::{Axis, Line, Look, Plot, Point, Series, legend};
 use super::table::{Column, Table, number, plain, wide};
 use super::{Part, folded, id, nothing, speedup_of, text, visible};
+use crate::claims::{Claim, Figure};
 use crate::device::DeviceInfo;
 use crate::numbers;
+use crate::report::claimed::over_same;
 use crate::report::overview::count;
-use crate::timings::{CaseTimings, EnergyBasis, Roofline, Rule, Timed, Timing};
+use crate::timings::{CaseTimings, EnergyBasis, Interval, Roofline, Rule, Timed, Timing};
 use crate::{CaseRecord, Record};
 use contract::arithmetic::tensor_core::Format;
 use contract::arithmetic::{Architecture, Arithmetic, Slices, TensorCoreModel};
@@ -73,8 +75,7 @@ impl Over {
     }
 
     /// All that the points of one plot have in common: everything but the axis, in words.
-    fn key(self, of: &Measured<'_>) -> String {
-        let case = of.case;
+    fn key(self, case: &CaseRecord) -> String {
         let layer = case.id.split('/').nth(1).unwrap_or("");
         let shape = format!("{} x {}", case.m, case.k);
         let pattern = match case.sparsity_percent.as_str() {
@@ -106,7 +107,7 @@ impl Over {
         let mut groups: Vec<(String, Vec<Measured<'a>>)> = Vec::new();
         let mut places = BTreeMap::new();
         for of in measured {
-            let key = self.key(of);
+            let key = self.key(of.case);
             let at = *places.entry((of.case.manifest.as_str(), key.clone())).or_insert_with(|| {
                 groups.push((key, Vec::new()));
                 groups.len() - 1
@@ -123,6 +124,83 @@ fn series(look: Look, mut points: Vec<Point>) -> Series {
     points.sort_by(|a, b| a.x.total_cmp(&b.x));
     let is_line = points.windows(2).all(|pair| pair[0].x < pair[1].x);
     Series { look, points, is_line }
+}
+
+/// A case's speedup over a baseline as a point; a gap where there is none.
+fn speedup_point(case: &CaseRecord, x: f64, found: Option<(f64, Interval, &str)>) -> Point {
+    let said = match found {
+        Some((ratio, interval, baseline)) => {
+            let (low, high) = (numbers::ratio(interval.low), numbers::ratio(interval.high));
+            format!("{} [{low} to {high}] over {baseline}", numbers::ratio(ratio))
+        }
+        None => "not measured".into(),
+    };
+    let title = visible(&format!("{}: {said}", case.id));
+    Point { x, y: found.map(|f| f.0), interval: found.map(|f| f.1), title }
+}
+
+/// The picture of a claimed speedup: what is printed beside what was measured, over sparsity, by both rules. `None`
+/// where no two sparsities of the claim's layer were measured. `at` is the claim's place in the record.
+pub fn of_claim(part: &Part<'_>, at: usize, claim: &Claim, case: &CaseRecord) -> Option<Markup> {
+    let printed = claim.figure(Figure::Speedup)?;
+    let key = Over::Sparsity.key(case);
+    let is_beside =
+        |other: &&CaseRecord| other.manifest == case.manifest && Over::Sparsity.key(other) == key;
+    let group: Vec<&CaseRecord> = part.record.cases.iter().filter(is_beside).collect();
+    // What was not measured has the sparsity that was asked for.
+    let x_of = |case: &CaseRecord| -> Option<f64> {
+        match &case.measurement {
+            Some(timings) => Some(100.0 * timings.sparsity_measured),
+            None => case.sparsity_percent.parse().ok(),
+        }
+    };
+    let same = group.iter().filter_map(|case| {
+        let over = over_same(claim, case);
+        let found = over.as_ref().map(|over| (over.ratio, over.interval, over.rival));
+        Some(speedup_point(case, x_of(case)?, found))
+    });
+    let best = group.iter().filter_map(|case| {
+        let speedup = speedup_of(case.measurement.as_ref(), Rule::Best);
+        let found = speedup.map(|s| (s.ratio, s.interval, s.baseline.as_str()));
+        Some(speedup_point(case, x_of(case)?, found))
+    });
+    let (same, best): (Vec<Point>, Vec<Point>) = (same.collect(), best.collect());
+    let xs = || same.iter().chain(&best).filter(|point| point.y.is_some()).map(|point| point.x);
+    let (low, high) =
+        xs().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)));
+    if low >= high {
+        return None;
+    }
+    let claimed = Point {
+        x: x_of(case)?,
+        y: Some((printed.range.low + printed.range.high) / 2.0),
+        interval: None,
+        title: visible(&format!("{}: printed {printed}x", claim.id)),
+    };
+    let ends = |point: &Point| {
+        let interval = point.interval.iter().flat_map(|interval| [interval.low, interval.high]);
+        point.y.into_iter().chain(interval).collect::<Vec<f64>>()
+    };
+    let ys = same.iter().chain(&best).chain([&claimed]).flat_map(ends).chain([1.0]);
+    let y = Axis::of("speedup, times", true, ys)?;
+    let x = Axis::of(Over::Sparsity.axis(), false, xs().chain([claimed.x]))?;
+    let parity = Line { from: (x.low, 1.0), to: (x.high, 1.0), name: "", label: "as fast".into() };
+    let title = format!("Printed {printed}x beside what was measured here");
+    let plot = Plot {
+        id: part.id(&format!("claimed-{at}")),
+        title: &visible(&title),
+        description: "Speedup over sparsity, over the same rival as published and over the best one; the card has the \
+                      numbers",
+        x,
+        y,
+        series: vec![
+            series(Look::Published, same),
+            series(Look::Best, best),
+            Series { look: Look::Printed, points: vec![claimed], is_line: false },
+        ],
+        lines: vec![parity],
+    };
+    Some(plot.svg())
 }
 
 /// Plots beside each other, the first ones open.
@@ -167,7 +245,9 @@ fn speedups_over(part: &Part<'_>, over: Over, measured: &[Measured<'_>]) -> Vec<
     let groups = over.groups(measured);
     let shown = groups.iter().flat_map(|(_, group)| group).flat_map(|of| &of.timings.speedups);
     // One axis for all, so that plots can be compared; parity is on it.
-    let ratios = shown.map(|speedup| speedup.ratio).chain([1.0]);
+    let ratios = shown
+        .flat_map(|speedup| [speedup.ratio, speedup.interval.low, speedup.interval.high])
+        .chain([1.0]);
     let Some(y) = Axis::of("speedup, times", true, ratios) else { return Vec::new() };
     groups
         .into_iter()
@@ -175,16 +255,18 @@ fn speedups_over(part: &Part<'_>, over: Over, measured: &[Measured<'_>]) -> Vec<
         .filter_map(|(at, (title, group))| {
             let points = |rule| {
                 let of = |of: &Measured<'_>| {
-                    let speedup = speedup_of(Some(of.timings), rule)?;
-                    let ratio = numbers::ratio(speedup.ratio);
-                    let title =
-                        visible(&format!("{}: {ratio} over {}", of.case.id, speedup.baseline));
-                    Some(Point { x: over.x(of), y: speedup.ratio, title })
+                    let speedup = speedup_of(Some(of.timings), rule);
+                    speedup_point(
+                        of.case,
+                        over.x(of),
+                        speedup.map(|s| (s.ratio, s.interval, s.baseline.as_str())),
+                    )
                 };
-                group.iter().filter_map(of).collect::<Vec<_>>()
+                group.iter().map(of).collect::<Vec<_>>()
             };
             let (best, published) = (points(Rule::Best), points(Rule::Published));
-            let xs = best.iter().chain(&published).map(|point| point.x);
+            let measured = best.iter().chain(&published).filter(|point| point.y.is_some());
+            let xs = measured.map(|point| point.x);
             let x = Axis::of(over.axis(), !matches!(over, Over::Sparsity), xs)?;
             let (from, to) = ((x.low, 1.0), (x.high, 1.0));
             let parity = Line { from, to, name: "", label: "as fast".into() };
@@ -269,7 +351,8 @@ pub fn rooflines(part: &Part<'_>) -> Markup {
 fn roofline(part: &Part<'_>, at: usize, title: &str, group: &[Measured<'_>]) -> Option<Markup> {
     let point = |of: &Measured<'_>, flops_per_ns: f64, what: &str| Point {
         x: of.timings.work.flops / of.timings.work.bytes,
-        y: flops_per_ns,
+        y: Some(flops_per_ns),
+        interval: None,
         title: visible(&format!(
             "{}: {what} {} GFLOP/s at {} flops a byte",
             of.case.id,
@@ -283,10 +366,11 @@ fn roofline(part: &Part<'_>, at: usize, title: &str, group: &[Measured<'_>]) -> 
         .iter()
         .map(|of| point(of, of.timings.work.flops / of.timings.minimum_time_ns, "limit"))
         .collect();
-    let all =
-        || operator.iter().chain(&limit).filter(|p| p.x.is_finite() && p.x > 0.0 && p.y > 0.0);
+    let all = || {
+        operator.iter().chain(&limit).filter(|p| p.x.is_finite() && p.x > 0.0 && p.y > Some(0.0))
+    };
     let x = Axis::of("flops a byte", true, all().map(|point| point.x))?;
-    let y = Axis::of("GFLOP/s on non-zeros", true, all().map(|point| point.y))?;
+    let y = Axis::of("GFLOP/s on non-zeros", true, all().filter_map(|point| point.y))?;
     let mut lines = Vec::new();
     if let Some(roofs) = roofs(part.record, group[0].case) {
         let peak = roofs.peak_flops_per_s / 1e9;
@@ -382,11 +466,12 @@ fn energy_over_sparsity(part: &Part<'_>, counted: &[&Measured<'_>]) -> Vec<(Stri
         .filter_map(|(at, (title, group))| {
             let points = |look| {
                 let of = |of: &Measured<'_>| {
-                    let joules = who(of, look)?;
-                    let title = visible(&format!("{}: {}", of.case.id, numbers::energy(joules)));
-                    Some(Point { x: Over::Sparsity.x(of), y: joules, title })
+                    let joules = who(of, look);
+                    let said = joules.map_or("not read".into(), numbers::energy);
+                    let title = visible(&format!("{}: {said}", of.case.id));
+                    Point { x: Over::Sparsity.x(of), y: joules, interval: None, title }
                 };
-                series(look, group.iter().filter_map(of).collect())
+                series(look, group.iter().map(of).collect())
             };
             let description =
                 format!("Joules a call over sparsity, of {}", count(group.len(), "case"));
