@@ -51,6 +51,7 @@ fn main() {
         let prediction = predict(&cases, Isa::best(), threads);
         // As a run of `verify` does it: one auditor, every case.
         let mut auditor = Auditor {
+            fetches_optional: true,
             isa: Isa::best(),
             threads,
             nonce: None,

@@ -38,6 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let case = &manifest.cases[0];
 
     let mut auditor = Auditor {
+        fetches_optional: true,
         isa: Isa::best(),
         threads: 1,
         nonce: None,

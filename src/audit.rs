@@ -55,6 +55,8 @@ pub struct Auditor<'a> {
     /// The operator under test, where it is not our own.
     pub stranger: Option<UnderTest>,
     pub weights: crate::weights::Resolver,
+    /// Whether weights of cases that are not required are downloaded as well.
+    pub fetches_optional: bool,
     pub operator: &'a OperatorFor,
     pub held: HeldInputs,
     /// Output digests seen, to find one that different weights share.
@@ -249,7 +251,7 @@ impl Auditor<'_> {
                 (source.map_err(CaseError::from)?, true)
             }
             origin @ (Origin::File { .. } | Origin::Hub { .. }) => {
-                let found = self.weights.resolve(&manifest.path, origin, case.m, case.k)?;
+                let found = self.found(manifest, case, origin)?;
                 let checkpoint = Checkpoint { tensor: found.tensor, dtype: case.dtype };
                 let read = |source: &Checkpoint| Held::read(source, shape, threads);
                 let source = self.held.source(case, checkpoint, read);
@@ -263,6 +265,19 @@ impl Auditor<'_> {
             }
         };
         Ok((weights.map_err(CaseError::from)?, is_moderate))
+    }
+
+    /// A case's tensor, downloaded where it must be.
+    fn found(
+        &self,
+        manifest: &Manifest,
+        case: &Case,
+        origin: &Origin,
+    ) -> Result<crate::weights::Source, WeightsError> {
+        match case.required || self.fetches_optional {
+            true => self.weights.resolve(&manifest.path, origin, case.m, case.k),
+            false => self.weights.resolve_here(&manifest.path, origin, case.m, case.k),
+        }
     }
 
     fn bits(

@@ -109,7 +109,7 @@ impl Auditor<'_> {
                 Ok(a.digest(published.scope, self.threads)?)
             }
             origin @ (Origin::File { .. } | Origin::Hub { .. }) => {
-                let source = self.weights.resolve(&manifest.path, origin, case.m, case.k)?;
+                let source = self.found(manifest, case, origin)?;
                 let checkpoint = Checkpoint { tensor: source.tensor, dtype: Dtype::F32 };
                 digest_of(published, case, |rows, out| checkpoint.read(rows, out))
             }

@@ -243,6 +243,7 @@ impl Resources {
             device: None,
             stranger: None,
             weights: self.resolver(quiet),
+            fetches_optional: true,
             operator: &operator::skip_operator,
             held: HeldInputs::default(),
             seen: SharedOutputs::default(),

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use contract::case::Case;
+use contract::case::{Case, Weights as Origin};
 use contract::digest::Digest;
 use contract::published::Recipe;
 use record::claims::PublishedInput;
@@ -91,6 +91,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
         nonce: args.nonce.clone(),
         measuring: (!args.no_measure).then(|| Measuring::new(args.any_platform)),
         stranger: stranger.map(UnderTest::new),
+        fetches_optional: !args.selection.cases.is_empty(),
         ..args.resources.auditor(args.quiet)
     };
     running.with(|record| {
@@ -154,6 +155,9 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
             }
         };
         note(&format!("predicted: {prediction}{measuring}"));
+        for said in beforehand(args, &auditor, &selected, &to_do, &device_of, prediction.likely_s()) {
+            note(&said);
+        }
         prediction
     });
     let mut repeats = Repeats::default();
@@ -242,6 +246,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
                     nonce: args.nonce.clone(),
                     measuring: (!args.no_measure).then(|| Measuring::new(args.any_platform)),
                     device: Some(device),
+                    fetches_optional: !args.selection.cases.is_empty(),
                     threads,
                     ..args.resources.auditor(true)
                 },
@@ -268,6 +273,52 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
         note(&format!("took: {}", prediction.beside(took_s, processor_s)));
     }
     Ok(code)
+}
+
+/// What the user would wonder about later: times that cannot be had, weights that are not downloaded, and, of a run that takes
+/// long, how to look at a part of it.
+fn beforehand(
+    args: &RunArgs,
+    auditor: &Auditor<'_>,
+    selected: &[Selected],
+    to_do: &[(&Case, bool)],
+    device_of: &[Option<Arc<RemoteDevice>>],
+    likely_s: f64,
+) -> Vec<String> {
+    const LONG_S: f64 = 60.0;
+    let mut said = Vec::new();
+    let lacking: Vec<String> = selected
+        .iter()
+        .zip(device_of)
+        .filter(|(selected, device)| !selected.chosen.is_empty() && device.is_none())
+        .filter_map(|(selected, _)| selected.manifest.platform.as_deref())
+        .filter(|platform| record::manifest::names_accelerator(platform))
+        .map(|platform| visible(platform).into_owned())
+        .collect();
+    if !lacking.is_empty()
+        && !args.no_measure
+        && !args.any_platform
+        && args.resources.device.is_none()
+    {
+        said.push(format!("note: no times: they need {}, which is not here", lacking.join(", ")));
+    }
+    let is_left = |case: &Case| !case.required && matches!(case.weights, Origin::Hub { .. });
+    let left = to_do.iter().filter(|(case, _)| is_left(case)).count();
+    if left > 0 && !auditor.fetches_optional {
+        said.push(format!(
+            "note: {left} of the cases, on models of the hub, are not required: nothing is downloaded for them, and they are run only \
+             where their weights are here"
+        ));
+    }
+    if let (true, true, Some((first, _))) =
+        (likely_s > LONG_S, args.selection.cases.is_empty(), to_do.first())
+    {
+        let section = visible(&first.section);
+        said.push(format!(
+            "hint: --case '{section}/*' runs a part; `verify list` shows the cases of a manifest"
+        ));
+    }
+    said
 }
 
 /// What stands above the cases of a manifest.

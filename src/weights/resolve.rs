@@ -76,6 +76,38 @@ impl Resolver {
         m: usize,
         k: usize,
     ) -> Result<Source, WeightsError> {
+        self.find(manifest, weights, (m, k), self.hub.as_ref())
+    }
+
+    /// The same of what is on this machine.
+    ///
+    /// # Panics
+    ///
+    /// As [`Resolver::resolve`].
+    pub fn resolve_here(
+        &self,
+        manifest: &Path,
+        weights: &Weights,
+        m: usize,
+        k: usize,
+    ) -> Result<Source, WeightsError> {
+        let found = self.find(manifest, weights, (m, k), None);
+        found.map_err(|error| match error {
+            WeightsError::NotFound { what, looked, .. } if self.hub.is_some() => {
+                let hint = "the case is not required, and nothing is downloaded for it unless `--case` asks for it";
+                WeightsError::NotFound { what, looked, hint: hint.to_owned() }
+            }
+            error => error,
+        })
+    }
+
+    fn find(
+        &self,
+        manifest: &Path,
+        weights: &Weights,
+        (m, k): (usize, usize),
+        hub: Option<&Hub>,
+    ) -> Result<Source, WeightsError> {
         let (places, wanted, what, hub_place) = match weights {
             Weights::Synthetic(_) | Weights::Drawn(_) => panic!("weights by formula have no file"),
             Weights::File { path, sha256, tensor, tensor_sha256 } => {
@@ -121,7 +153,7 @@ impl Resolver {
                 Err(error) => first_error = first_error.or(Some(error)),
             }
         }
-        match (first_error, &hub_place, &self.hub) {
+        match (first_error, &hub_place, hub) {
             (Some(error), _, _) => Err(error),
             (None, Some(place), Some(hub)) => self.fetch(hub, place, &wanted, what),
             _ => Err(self.not_found(weights, what, places)),

@@ -115,18 +115,40 @@ fn without_a_network_only_what_is_required_fails_the_run() {
     // At the same time, because each waits between its attempts.
     let runs = std::thread::scope(|scope| {
         let dead = &dead;
-        let runs: Vec<_> = [(&benches[0], 4), (&benches[1], 0)]
-            .into_iter()
-            .map(|(bench, code)| scope.spawn(move || (ran(&mut program(bench, dead, &RUN)), code)))
-            .collect();
+        let runs: Vec<_> =
+            [(&benches[0], 4, "cannot reach 127.0.0.1:"), (&benches[1], 0, "not required")]
+                .into_iter()
+                .map(|(bench, code, why)| {
+                    scope.spawn(move || (ran(&mut program(bench, dead, &RUN)), code, why))
+                })
+                .collect();
         runs.into_iter().map(|run| run.join().expect("no panic")).collect::<Vec<_>>()
     });
-    for (ran, code) in runs {
+    for (ran, code, why) in runs {
         assert_eq!(ran.code, code, "{ran:?}");
         assert!(ran.stdout.contains("2 cases: 1 verified, 1 not-run"), "{}", ran.stdout);
-        assert!(ran.stdout.contains("cannot reach 127.0.0.1:"), "{}", ran.stdout);
-        assert!(ran.stdout.contains("hint: check the network"), "{}", ran.stdout);
+        assert!(ran.stdout.contains(why), "{}", ran.stdout);
     }
+}
+
+#[test]
+fn nothing_is_downloaded_for_what_is_not_required_unless_it_is_asked_for() {
+    let servers = TwoServers::start(larger_file());
+    let bench = bench(false);
+    let verify = |arguments: &[&str]| ran(&mut program(&bench, &servers.hub.url, arguments));
+    assert_eq!(verify(&["pin", RUN[0], "--yes"]).code, 0);
+    std::fs::remove_dir_all(bench.path("cache")).expect("kept there");
+    let before = servers.hub.log().requests.len();
+    let left = verify(&RUN);
+    assert!(left.stdout.contains("nothing is downloaded for it unless `--case` asks"), "{left:?}");
+    assert!(
+        left.stderr.contains("note: 1 of the cases, on models of the hub, are not required"),
+        "{left:?}"
+    );
+    assert_eq!((left.code, servers.hub.log().requests.len()), (0, before), "{left:?}");
+    let asked = verify(&[RUN[0], RUN[1], "--case", "real/*"]);
+    assert!(asked.stdout.contains("1 case: 1 verified"), "{asked:?}");
+    assert!(servers.hub.log().requests.len() > before);
 }
 
 #[test]

@@ -1,5 +1,9 @@
 //! What a run predicts before it starts: counted exactly, said once, and of no consequence.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
 use crate::common;
 use crate::common::{Section, Workbench, manifest};
 use contract::case::Case;
@@ -103,6 +107,7 @@ fn a_run_says_what_it_will_take_and_what_it_took() {
         "{said}"
     );
     assert!(lines[1].starts_with("took: ") && lines[1].contains(" times that limit; "), "{said}");
+    assert!(lines[0].contains(", likely "), "{said}");
     // Nothing is left to be predicted.
     assert_eq!(stderr(&["--no-measure", "--json", "record.json", "--resume"]), "");
     assert_eq!(stderr(&["--no-measure", "--quiet"]), "");
@@ -115,4 +120,28 @@ fn a_run_says_what_it_will_take_and_what_it_took() {
         measured.contains("the first case that is measured also bears the seconds"),
         "{measured}"
     );
+}
+
+#[test]
+fn a_long_run_says_beforehand_what_it_lacks_and_how_to_look_at_a_part() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_verify"));
+    command.args(["b200", "--threads", "1", "--offline"]).env("CUDA_VISIBLE_DEVICES", "");
+    let folder = tempfile::tempdir().expect("a folder");
+    command.current_dir(folder.path()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let started = Instant::now();
+    let mut program = command.spawn().expect("the program was built");
+    let mut said = Vec::new();
+    for line in BufReader::new(program.stderr.take().expect("piped")).lines().take(4) {
+        said.push(line.expect("text"));
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    program.kill().expect("it runs");
+    program.wait().expect("our child");
+    let begin = |line: &str| said.iter().any(|said| said.starts_with(line));
+    assert!(begin("predicted: 487 cases, "), "{said:?}");
+    assert!(begin("note: no times: they need NVIDIA B200, which is not here"), "{said:?}");
+    assert!(begin("note: 132 of the cases, on models of the hub, are not required"), "{said:?}");
+    assert!(begin("hint: --case 'structures/*' runs a part"), "{said:?}");
+    // Two and a half on an idle machine; five are promised.
+    assert!(seconds < 30.0, "{seconds}");
 }
