@@ -11,7 +11,6 @@ use rayon::prelude::*;
 use super::timing::{Checker, Secret};
 use super::{Auditor, Measuring, timing};
 use crate::backend::cpu::with_threads;
-use crate::backend::shared::BESIDE;
 use crate::baseline::cuda::{DeviceRival, Precision};
 use crate::check::bits::Bits;
 use crate::check::tolerance::Tolerance;
@@ -25,7 +24,7 @@ use crate::operator::SKIP_DEVICE;
 use crate::panics;
 use crate::rules::Identifier;
 use crate::worker::message::DeviceContender;
-use crate::worker::{Hosted, MOVED, ON_DEVICE, Place, RemoteDevice, RemoteMonitor};
+use crate::worker::{Hosted, Place, RemoteDevice, RemoteMonitor};
 use contract::arithmetic::tensor_core::Architecture;
 use contract::case::Case;
 use contract::digest::Digest;
@@ -180,10 +179,15 @@ impl Here<'_> {
             }
             let looking = threads::spawn(scope, || self.look(&rivals, received))
                 .ok_or_else(|| failed(&"no thread to look at outputs"))?;
-            let timings = self.time(&mut platform, &monitor, &rivals, &tolerance, &jobs, &wrong);
+            let mut timings =
+                self.time(&mut platform, &monitor, &rivals, &tolerance, &jobs, &wrong);
             let Beside { device: platform, guest } = platform;
             if let Some(Err(why)) = guest.map(|mut guest| guest.inspect_a()) {
-                note(&wrong, &why);
+                // Without a look at A there is no time.
+                timings = match measure::is_finding(&why) {
+                    true => timings.inspect(|_| note(&wrong, &why)),
+                    false => Err(failed(&why)),
+                };
             }
             if let Ok(timings) = &timings {
                 self.perturb(platform, &rivals, timings, &jobs);
@@ -203,10 +207,8 @@ impl Here<'_> {
                     record.reasons.extend(timed.failure.clone());
                 }
             }
-            // These are seen where an output is read.
-            let seen = [BESIDE, MOVED, ON_DEVICE];
             let failure = timings.operator.failure.as_ref();
-            if let Some(why) = failure.filter(|why| seen.contains(&why.as_str())) {
+            if let Some(why) = failure.filter(|why| measure::is_finding(why)) {
                 note(&wrong, why);
             }
             let wrong = wrong.into_inner().unwrap_or_else(PoisonError::into_inner);

@@ -171,15 +171,19 @@ impl UnderTest {
             };
             let y = match platform.output(call, &Part::Whole) {
                 Ok(called) => called.y,
-                Err(why) => {
+                Err(why) if measure::is_finding(&why) => {
                     note(why);
                     platform.whole(call).map_err(environment)?
                 }
+                Err(why) => return Err(environment(why)),
             };
             for at in (0..calls).filter(|&at| at != call) {
                 let part = measure::block((case.m, case.n), &mut looks);
-                let called = platform.output(at, &part);
-                called.and_then(|called| checker.operator(&called)).unwrap_or_else(&mut note);
+                match platform.output(at, &part) {
+                    Ok(called) => checker.operator(&called).unwrap_or_else(&mut note),
+                    Err(why) if measure::is_finding(&why) => note(why),
+                    Err(why) => return Err(environment(why)),
+                }
             }
             Ok::<_, CaseError>(y)
         };
@@ -209,7 +213,7 @@ impl UnderTest {
                     ));
                 }
             }
-            platform.end().unwrap_or_else(|why| broken.push(format!("operator under test: {why}")));
+            broken.extend(found(platform.end())?);
             (y, v2.map(|_| shifted))
         };
         let rebuilt_y = match asked.perturbed {
@@ -230,9 +234,7 @@ impl UnderTest {
                 platform.build().map_err(operator)?;
                 let checker = Checker::new(case, a.view(), auditor.isa, auditor.threads);
                 let y = one(platform, rebuilt, &checker, &mut broken)?;
-                platform
-                    .end()
-                    .unwrap_or_else(|why| broken.push(format!("operator under test: {why}")));
+                broken.extend(found(platform.end())?);
                 Some(y)
             }
         };
@@ -242,6 +244,15 @@ impl UnderTest {
             shifted: shifted.map(Whole),
             broken,
         })
+    }
+}
+
+/// What an error says of the operator; one of the machine stops the case.
+fn found(ended: Result<(), String>) -> Result<Option<String>, CaseError> {
+    match ended {
+        Ok(()) => Ok(None),
+        Err(why) if measure::is_finding(&why) => Ok(Some(format!("operator under test: {why}"))),
+        Err(why) => Err(CaseError::Environment(why)),
     }
 }
 

@@ -7,7 +7,6 @@ use rayon::prelude::*;
 
 use super::Auditor;
 use crate::backend::cpu::{Isa, fill_synthetic, with_threads};
-use crate::backend::shared::BESIDE;
 use crate::check::bits::positive_zeros;
 use crate::check::tolerance::Tolerance;
 use crate::environment::environment;
@@ -18,8 +17,8 @@ use crate::measure::{
     Remote, SharedA, WorkerPlatform,
 };
 use crate::operator::{DenseReference, Operator, Staged};
+use crate::worker::Workers;
 use crate::worker::message::{Contender as Wanted, Drawing};
-use crate::worker::{MOVED, Workers};
 use contract::arithmetic::Arithmetic;
 use contract::arithmetic::bounded::Summation;
 use contract::case::{Activations, Case};
@@ -248,10 +247,8 @@ pub fn measure(
         .map_err(|error| failed(&format!("no thread pool: {error}")))?
         .map_err(|error| failed(&error))?;
     let wrong = wrong.into_inner().unwrap_or_else(PoisonError::into_inner);
-    // These are seen where an output is read.
-    let seen = [BESIDE, MOVED];
     let failure = timings.operator.failure.clone();
-    let wrong = wrong.or(failure.filter(|why| seen.contains(&why.as_str())));
+    let wrong = wrong.or(failure.filter(|why| measure::is_finding(why)));
     Ok(Found { timings, missing, wrong })
 }
 

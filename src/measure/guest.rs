@@ -13,7 +13,7 @@ use record::timings::Sample;
 use super::Clock;
 use super::device::{DeviceBuiltThere, DevicePlatform, OnDeviceNamed, RUN_MAX};
 use super::kept::{Kept, words};
-use super::platform::{Called, Inputs, Part, Platform};
+use super::platform::{Called, Inputs, Part, Platform, WROTE};
 use super::workers::Numbered;
 use crate::backend::cuda::Layout;
 use crate::worker::message::{Contender as Wanted, DeviceReply, DeviceRequest, Form, Lent};
@@ -175,7 +175,7 @@ impl<'a, 'k> GuestPlatform<'a, 'k> {
         match self.kept.device.ask(Place::Custodian, DeviceRequest::InspectA, &[]).map_err(words)? {
             DeviceReply::Inspected { differing: 0, .. } => Ok(()),
             DeviceReply::Inspected { differing, .. } => {
-                Err(format!("it wrote to its input: {differing} elements of A are others"))
+                Err(format!("{WROTE}: {differing} elements of A are others"))
             }
             other => self.kept.device.misled(Place::Custodian, &other).map_err(words),
         }

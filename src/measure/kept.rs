@@ -4,6 +4,7 @@ use ndarray::{Array2, ArrayView2};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use super::platform::WROTE;
 use super::workers::SharedA;
 use crate::backend::cuda::CALLS_MAX;
 use crate::backend::shared::{BESIDE, SharedInput, SharedOutputs};
@@ -221,7 +222,7 @@ impl<'a> Kept<'a> {
                 DeviceReply::Inspected { differing: 0, beside: false } => Ok(()),
                 DeviceReply::Inspected { beside: true, .. } => Err(BESIDE.to_owned()),
                 DeviceReply::Inspected { differing, .. } => {
-                    Err(format!("it wrote to its input: {differing} elements of V are others"))
+                    Err(format!("{WROTE}: {differing} elements of V are others"))
                 }
                 other => self.device.misled(Place::Custodian, &other).map_err(words),
             });

@@ -19,7 +19,7 @@ pub use device::{Calls, DevicePlatform, OnDeviceNamed, element_bytes};
 pub use energy::{EnergyCounter, MockEnergy, POWERCAP, Rapl, WINDOW_S_MIN, energy_j};
 pub use guest::{Beside, GuestBuilt, GuestPlatform, OnDevice};
 pub use kept::{DeviceSlots, Kept};
-pub use platform::{Called, Contender, Inputs, Part, Platform};
+pub use platform::{Called, Contender, Inputs, Part, Platform, WROTE, is_finding};
 pub use roofline::host_roofline;
 pub use schedule::{Case, Check, Instruments, Plan, block, measure};
 pub use workers::{Draw, Numbered, Remote, SharedA, Slots, WorkerPlatform, rivals, slots};

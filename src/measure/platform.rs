@@ -6,6 +6,17 @@ use record::timings::Sample;
 
 use record::baseline::Kind;
 
+use crate::backend::shared::BESIDE;
+use crate::worker::{MOVED, ON_DEVICE};
+
+/// How it begins that a contender wrote to A or V.
+pub const WROTE: &str = "it wrote to its input";
+
+/// Whether an error of [`Platform::output`] was found of the operator under test, and is none of the machine.
+pub fn is_finding(why: &str) -> bool {
+    [BESIDE, MOVED, ON_DEVICE].contains(&why) || why.starts_with(WROTE)
+}
+
 /// Owns A (m x k), V (k x n) and Y (m x n) of one case, in host or device memory, and the clock
 /// that times a call best. Calls are made one after the other, from one thread of the host.
 ///
