@@ -394,11 +394,9 @@ impl RunArgs {
                  hint: leave --no-measure out, or gate on bits alone with --require bits",
             ));
         }
-        if self.operator.is_some()
-            && !matches!(self.resources.device, None | Some(DeviceChoice::Cpu))
-        {
+        if self.operator.is_some() && self.resources.device == Some(DeviceChoice::All) {
             return Err(Failure::bad_input(
-                "--operator: an operator under test runs on the CPU so far\nhint: leave --device out, or give --device cpu",
+                "--device all: an operator under test runs on one device\nhint: leave --device out, or give its number",
             ));
         }
         if self.gate.require == Require::Isolation && self.operator.is_none() {

@@ -12,13 +12,13 @@ use contract::published::Recipe;
 use record::claims::PublishedInput;
 use record::manifest::Manifest;
 use record::merge::refute_shared;
+use record::operator::OperatorDevice;
 use record::report::{junit, terminal};
 use record::shard::Shard;
 use record::{
     CaseKey, CaseRecord, End, FORMAT, ManifestRecord, Record, RecordError, RunOptions, Stopped,
 };
 
-use super::RunArgs;
 use super::device::Devices;
 use super::on_all::{self, Ahead, Job, Team};
 use super::operators;
@@ -26,6 +26,7 @@ use super::progress::Progress;
 use super::repeats::Repeats;
 use super::running::{Places, Running};
 use super::select::{Selected, select};
+use super::{DeviceChoice, RunArgs};
 use crate::audit::{Auditor, Measuring, Task, UnderTest, blank};
 use crate::carried;
 use crate::environment::environment;
@@ -66,6 +67,13 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     let mut selected = select(&args.selection)?;
     let stranger = args.operator.as_deref().map(|asked| {
         let stranger = operators::open(asked, args.interpreter.as_deref(), &args.isolation_off)?;
+        let on_device = matches!(args.resources.device, Some(DeviceChoice::Cuda(_)));
+        if on_device && stranger.file().device == OperatorDevice::Cpu {
+            return Err(Failure::bad_input(
+                "--device: the operator is one of the CPU\nhint: leave --device out; `device: cuda` in its file makes it one of a \
+                 device",
+            ));
+        }
         operators::keep_claimed(&mut selected, stranger.file())?;
         Ok::<_, Failure>(stranger)
     });

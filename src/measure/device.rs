@@ -224,11 +224,7 @@ impl Platform for DevicePlatform<'_> {
             Inputs::Ring => self.kept.ring(built.form, calls)?,
         };
         let (host_ns, time_ns) = self.timed(built.place, Some(built.name.clone()), slots)?;
-        let state = match self.device.ask(Place::Custodian, DeviceRequest::State, &[]) {
-            Ok(DeviceReply::State(state)) => state,
-            Ok(other) => return self.device.misled(Place::Custodian, &other).map_err(words),
-            Err(error) => return Err(words(error)),
-        };
+        let state = self.kept.state()?;
         Ok(Sample { time_ns, host_ns: Some(host_ns), state })
     }
 

@@ -259,11 +259,7 @@ impl Platform for GuestPlatform<'_, '_> {
             Inputs::Ring => self.kept.ring(self.form, calls)?,
         };
         let host_ns = self.order(&Request::Run { id: built.id, slots })?;
-        let state = match self.kept.device.ask(Place::Custodian, DeviceRequest::State, &[]) {
-            Ok(DeviceReply::State(state)) => state,
-            Ok(other) => return self.kept.device.misled(Place::Custodian, &other).map_err(words),
-            Err(error) => return Err(words(error)),
-        };
+        let state = self.kept.state()?;
         // A call that avoids a part of the way is given it all the same: half of its time at most.
         let time_ns = (host_ns - self.overhead_ns).max(host_ns / 2.0);
         Ok(Sample { time_ns, host_ns: Some(host_ns), state })

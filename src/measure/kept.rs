@@ -3,6 +3,7 @@
 use ndarray::{Array2, ArrayView2};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use record::device::State;
 
 use super::platform::WROTE;
 use super::workers::SharedA;
@@ -134,6 +135,15 @@ impl<'a> Kept<'a> {
         self.ring(form, 1)?;
         self.next = self.slots.ring as u64;
         Ok(())
+    }
+
+    /// Clocks, power and temperature of the device now.
+    pub fn state(&self) -> Result<Option<State>, String> {
+        match self.device.ask(Place::Custodian, DeviceRequest::State, &[]) {
+            Ok(DeviceReply::State(state)) => Ok(state),
+            Ok(other) => self.device.misled(Place::Custodian, &other).map_err(words),
+            Err(error) => Err(words(error)),
+        }
     }
 
     /// So many slots of the ring, in an order that nobody could know, with V's as a contender wants them.

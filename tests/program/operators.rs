@@ -110,9 +110,22 @@ fn an_operator_of_a_device_says_where_there_is_none() {
     let ran = crate::common::ran(command.arg("--interpreter").arg(python()));
     assert_eq!(ran.code, 4, "{ran:?}");
     assert!(ran.stderr.contains("error: the operator is one of a CUDA device: "), "{ran:?}");
-    let ran = crate::common::ran(command.args(["--device", "cpu"]));
-    assert_eq!(ran.code, 2, "{ran:?}");
-    assert!(ran.stderr.contains("--device cpu: the operator is one of a CUDA device"), "{ran:?}");
+    let asked = |operator: &str, device: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_verify"));
+        command.current_dir(repository("")).env("CUDA_VISIBLE_DEVICES", "");
+        command.args(["quickstart", "--case", "exact/*", "--no-measure", "--interpreter"]);
+        command.arg(python()).args(["--operator", operator, "--device", device]);
+        crate::common::ran(&mut command)
+    };
+    for (operator, device, code, words) in [
+        ("torch-mm", "0", 4, "error: the operator is one of a CUDA device: "),
+        ("torch-mm", "cpu", 2, "--device cpu: the operator is one of a CUDA device"),
+        ("torch-mm", "all", 2, "--device all: an operator under test runs on one device"),
+        ("numpy", "0", 2, "--device: the operator is one of the CPU"),
+    ] {
+        let ran = asked(operator, device);
+        assert!(ran.code == code && ran.stderr.contains(words), "{operator} {device}: {ran:?}");
+    }
 }
 
 #[test]
@@ -195,7 +208,7 @@ fn what_is_wrong_with_an_operator_is_said_before_anything_is_run() {
     );
     refused("[exact]", "[exact]\nreads: [tmp]", "*", &[], "an absolute path");
     refused("[exact]", "[f32-sliced]", "exact/*", &[], "claims none of the 18 cases");
-    refused("[exact]", "[exact]", "*", &["--device", "0"], "runs on the CPU so far");
+    refused("[exact]", "[exact]", "*", &["--device", "0"], "the operator is one of the CPU");
     refused("name: mine", "name: csr", "*", &[], "is that of an operator or a rival of the kit");
     fs::write(&operator, &text).expect("written");
     fs::write(folder.join("mine.py"), "changed").expect("written");
