@@ -186,6 +186,20 @@ def by_batch(record):
     return table(head, rows)
 
 
+def on_cpu(record):
+    """Contenders of a sweep over uniform sparsity on a CPU."""
+    shape = {(case["m"], case["k"], case["n"]) for case in record.data["cases"]}
+    ((m, k, n),) = shape
+    head = [f"f32, {m} x {k} x {n}", "ours, ms", "gemm crate", "OpenBLAS", "oneMKL", "oneMKL, inspector-executor",
+            "best rival, with the interval of the ratio"]
+    rows = []
+    for case in record.data["cases"]:
+        of = Case(record, case["id"])
+        rows.append([f"uniform {case['sparsity_percent']} %", ms(of.ours), of.beside(names=("gemm-rs",)),
+                     of.beside(names=("openblas",)), of.beside(names=("onemkl",)), of.beside(names=("onemkl-csr",)), of.best()])
+    return table(head, rows)
+
+
 def untimed(record, prefix):
     """How many sparse rivals of a section were never timed, of how many, in each of its cases."""
     counts = set()
@@ -225,6 +239,7 @@ def shown_by_all(records):
 
 def document():
     h200, h100, cpu = Record("h200/h200.json"), Record("h100/h200.json"), Record("cpu/h200.json")
+    intel = Record("cpu/intel-cpu.json")
     out_of_bound, variants = untimed(h200, "rows-bf16/")
     sections = ("rows", "uniform", "dense", "rows-bf16", "dense-bf16")
     return f"""# Benchmarks
@@ -264,6 +279,15 @@ with dead rows, and so never timed; the honest rival there is cuBLAS on the live
 
 Of its cases {verified(h100)} are verified; the others need weights of gated models. {shown_by_all([h100, cpu])} of them have the same
 digests on a CPU ({cpu.host()}: [{cpu.path}]({cpu.path})), and {shown_by_all([h200, h100, cpu])} on the H200 as well.
+
+## On an Intel CPU
+
+{on_cpu(intel)}
+
+{intel.source()} {versions(intel)}.
+
+The host is shared, so that five samples can lie far apart: a ratio whose interval holds 1 shows no difference. No record of an AMD
+CPU is here yet.
 
 ## Outputs of benches
 
