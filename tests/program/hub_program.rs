@@ -92,7 +92,7 @@ fn the_program_fetches_once_and_then_needs_no_network() {
     let asked = servers.hub.log().requests.len();
     let offline = verify(&servers.hub.url, &[&RUN[..], &["--offline"]].concat());
     assert_eq!(offline.code, 3, "{offline:?}");
-    assert!(offline.stdout.contains("nothing is downloaded (offline)"), "{}", offline.stdout);
+    assert!(offline.stdout.contains("nothing is downloaded (--offline)"), "{}", offline.stdout);
     assert_eq!(servers.hub.log().requests.len(), asked);
     let fetched = ran(program(&bench, &servers.hub.url, &RUN).env("HF_TOKEN", SECRET));
     assert_eq!((fetched.code, fetched.stderr.as_str()), (0, ""), "{}", fetched.stdout);
