@@ -17,7 +17,7 @@ use std::path::PathBuf;
 pub(crate) use file::widen;
 pub use file::{Tensor, WeightStats, WeightsFile};
 pub use header::{Header, Matrix, parse_header};
-pub use hub::{Fault, FaultKind, Hub, Place, Setting, Settings, Token};
+pub use hub::{Fault, FaultKind, Hub, InForce, Place, Setting, Settings, Token};
 pub use resolve::{Resolver, Source};
 pub use source::{Checkpoint, is_moderate};
 

@@ -40,6 +40,8 @@ pub struct Source {
     pub stats: WeightStats,
     /// What a reader of the record should know.
     pub note: Option<String>,
+    /// Whether the manifest names the file by its digest alone, and the hub's word is all that it was compared with.
+    pub is_stated: bool,
 }
 
 /// What a manifest says of a tensor.
@@ -233,7 +235,16 @@ impl Resolver {
                 if !is_pinned && stated.is_none() {
                     return Ok(None);
                 }
-                return check(&file, stated, wanted).map(Some);
+                let source = check(&file, stated, wanted)?;
+                if is_pinned {
+                    return Ok(Some(source));
+                }
+                let note = Some(format!(
+                    "the digest of {} is stated by the hub: only the tensor was fetched, and the file's bytes were not \
+                     compared with it",
+                    quote(&place.file)
+                ));
+                return Ok(Some(Source { note, is_stated: true, ..source }));
             }
         }
         if self.hub.is_none() {
@@ -373,5 +384,5 @@ fn check(
             file.path().display()
         )
     });
-    Ok(Source { tensor, sha256, stats, note })
+    Ok(Source { tensor, sha256, stats, note, is_stated: false })
 }

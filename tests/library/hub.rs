@@ -13,7 +13,7 @@ use contract::digest::Digest;
 use sparse_verify::weights::{Hub, Resolver, Settings, Source, WeightsError};
 
 /// A model's tensor `w` as a manifest names it.
-fn weights(file: &str, sha256: Option<Digest>, tensor_sha256: Option<Digest>) -> Weights {
+pub fn weights(file: &str, sha256: Option<Digest>, tensor_sha256: Option<Digest>) -> Weights {
     Weights::Hub {
         repo: "org/name".to_owned(),
         revision: REVISION.to_owned(),
@@ -24,12 +24,12 @@ fn weights(file: &str, sha256: Option<Digest>, tensor_sha256: Option<Digest>) ->
     }
 }
 
-fn plain() -> Weights {
+pub fn plain() -> Weights {
     weights(FILE, None, None)
 }
 
 /// What variables say, without pauses between attempts; nothing is fetched whole.
-fn settings(variables: &[(&str, &str)]) -> Settings {
+pub fn settings(variables: &[(&str, &str)]) -> Settings {
     let mut settings = Settings::of(&|name| {
         variables.iter().find(|(other, _)| *other == name).map(|(_, value)| value.into())
     });
@@ -39,14 +39,14 @@ fn settings(variables: &[(&str, &str)]) -> Settings {
 }
 
 /// Asks the hub at `url`.
-fn hub(url: &str, token: Option<&str>) -> Hub {
+pub fn hub(url: &str, token: Option<&str>) -> Hub {
     let none = [("HF_ENDPOINT", url), ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")];
     let known = token.map(|token| [("HF_ENDPOINT", url), ("HF_TOKEN", token)]);
     Hub::new(settings(known.as_ref().unwrap_or(&none)))
 }
 
 /// Keeps what it fetches in `folder`, and finds nothing elsewhere.
-fn resolver(folder: &Folder, hub: Option<Hub>) -> Resolver {
+pub fn resolver(folder: &Folder, hub: Option<Hub>) -> Resolver {
     let mut resolver = Resolver::new(None, true);
     resolver.hub_cache = None;
     resolver.extracts = Some(folder.path("kept"));
@@ -54,25 +54,25 @@ fn resolver(folder: &Folder, hub: Option<Hub>) -> Resolver {
     resolver
 }
 
-fn resolve(resolver: &Resolver, weights: &Weights) -> Result<Source, WeightsError> {
+pub fn resolve(resolver: &Resolver, weights: &Weights) -> Result<Source, WeightsError> {
     resolver.resolve(Path::new("x.yaml"), weights, 2, 3)
 }
 
-fn values(source: &Source) -> Vec<f32> {
+pub fn values(source: &Source) -> Vec<f32> {
     let (m, k) = source.tensor.shape();
     let mut out = vec![0.0; m * k];
     source.tensor.rows(0..m, &mut out).expect("readable");
     out
 }
 
-const VALUES: [f32; 6] = [1.0, -2.0, 0.5, 4.0, 0.0, -0.25];
+pub const VALUES: [f32; 6] = [1.0, -2.0, 0.5, 4.0, 0.0, -0.25];
 
-fn small_file() -> Vec<u8> {
+pub fn small_file() -> Vec<u8> {
     f32_file(2, 3, &VALUES)
 }
 
 /// Everything below a folder, by path.
-fn kept(folder: &Folder) -> Vec<String> {
+pub fn kept(folder: &Folder) -> Vec<String> {
     let mut left = vec![folder.path("kept")];
     let mut found = Vec::new();
     while let Some(path) = left.pop() {
@@ -293,11 +293,8 @@ fn each_refusal_has_its_own_message() {
             "check HF_ENDPOINT",
         ),
         (
-            part_of(
-                b"x",
-                &Request { path: String::new(), range: Some((0, 0)), authorization: None },
-            )
-            .header("X-Repo-Commit", "ffff"),
+            part_of(b"x", &Request { range: Some((0, 0)), ..Request::default() })
+                .header("X-Repo-Commit", "ffff"),
             None,
             "the hub answers for another revision, `ffff`",
             "check HF_ENDPOINT",

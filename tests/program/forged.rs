@@ -341,7 +341,7 @@ fn is_in(kinds: &[&str], kind: &str) -> bool {
 
 /// Observations that nothing else in a record, and nothing that is committed, contradicts: a machine's word, which is as
 /// good as the machine. Some changes of them are found, and some are not.
-const WORDS_OF_MACHINES: [(&str, &str); 36] = [
+const WORDS_OF_MACHINES: [(&str, &str); 37] = [
     ("/arguments", "the command line is told, not used"),
     ("/started", "a time of day"),
     ("/environment", "a machine's description of itself"),
@@ -375,6 +375,7 @@ const WORDS_OF_MACHINES: [(&str, &str); 36] = [
     ("/cases/*/measurement", "what a clock, a counter or a library said"),
     ("/cases/*/bits/returned/*/file", "a path on another machine"),
     ("/cases/*/stated", "what came with outputs: it is shown as stated"),
+    ("/cases/*/weights_note", "where weights came from, in words"),
     ("/options/outputs/challenge_sha256", "a file that nobody here has"),
     ("/published_inputs/*/compared/pruned", "which tensor had the digest"),
     ("/published_inputs/*/device", "what drew it"),

@@ -5,7 +5,7 @@
 //! its redirect to the server that has the bytes, and because the token is for the hub alone.
 
 use std::io::Read as _;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use ureq::config::Config;
@@ -17,6 +17,7 @@ use super::answer::{again_after, content_range, etag, redirected, text};
 use super::fault::{Fault, Refusal, Trouble};
 use super::proxy::{Proxies, Proxy};
 use super::settings::{Setting, Settings, Token};
+use super::trust::Trust;
 use super::{Place, State};
 use contract::digest::Digest;
 use contract::words::quote;
@@ -40,7 +41,9 @@ pub(super) struct Client {
     /// Whether the token may go over a connection that everybody can read.
     token_in_clear: bool,
     proxies: Proxies,
-    roots: Result<RootCerts, Fault>,
+    trust: Trust,
+    /// Read when the first secure connection is made.
+    roots: OnceLock<Result<RootCerts, Fault>>,
     /// Variables that cannot be used.
     faults: Vec<Fault>,
     /// By whom and by what scheme, and the connections kept open so.
@@ -80,7 +83,8 @@ struct Answer {
 impl Client {
     pub fn new(settings: Settings) -> Client {
         Client {
-            roots: settings.trust.roots(),
+            trust: settings.trust,
+            roots: OnceLock::new(),
             endpoint: settings.endpoint,
             token: settings.token,
             token_in_clear: settings.token_in_clear.is_some(),
@@ -184,17 +188,19 @@ impl Client {
         if let Some((_, _, agent)) = known {
             return Ok((agent.clone(), proxy));
         }
+        let roots = match is_secure || proxy.is_some() {
+            true => self.roots.get_or_init(|| self.trust.roots()).clone()?,
+            false => RootCerts::WebPki,
+        };
         let agent = match &proxy {
-            Some(proxy) => proxy.agent(uri, |proxy| self.config(proxy)),
-            None => Agent::new_with_config(self.config(None)),
+            Some(proxy) => proxy.agent(uri, |proxy| self.config(proxy, roots.clone())),
+            None => Agent::new_with_config(self.config(None, roots)),
         };
         agents.push((proxy.clone(), is_secure, agent.clone()));
         Ok((agent, proxy))
     }
 
-    fn config(&self, proxy: Option<ureq::Proxy>) -> Config {
-        // Without roots no secure connection is asked for.
-        let roots = self.roots.clone().unwrap_or(RootCerts::WebPki);
+    fn config(&self, proxy: Option<ureq::Proxy>, roots: RootCerts) -> Config {
         Agent::config_builder()
             .proxy(proxy)
             .tls_config(TlsConfig::builder().root_certs(roots).build())
@@ -221,9 +227,6 @@ impl Client {
         for _ in 0..=REDIRECTS_MAX {
             let is_hub = origin(&uri) == origin(&hub);
             let (agent, proxy) = self.agent(&uri)?;
-            if let (Some("https"), Err(fault)) = (uri.scheme_str(), &self.roots) {
-                return Err(fault.clone().into());
-            }
             let mut request = agent
                 .get(&uri)
                 .header("Range", format!("bytes={at}-{}", end.saturating_sub(1)))

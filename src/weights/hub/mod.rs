@@ -26,7 +26,7 @@ use contract::words::quote;
 use extract::{Part, Subject};
 
 pub use fault::{Fault, FaultKind};
-pub use settings::{Setting, Settings, Token};
+pub use settings::{InForce, Setting, Settings, Token};
 
 pub(super) use extract::{FILE_SHA256, TENSOR_SHA256, matches, path};
 pub(super) use shared::path as shared_path;
@@ -117,14 +117,26 @@ impl Hub {
             head.extend_from_slice(more);
             Ok(())
         })?;
-        if (state.file_len <= self.whole_max || (reading.is_whole && self.whole_max > 0))
-            && let Some(cache) = &self.cache
+        let is_small = state.file_len <= self.whole_max;
+        let is_fetched_whole = is_small || (reading.is_whole && self.whole_max > 0);
+        let subject = self.subject(place, &shard, &mut head, &state, wanted)?;
+        reading.at = head.len() as u64;
+        if let Some(cache) = self.cache.as_ref().filter(|_| is_fetched_whole)
             && let Some(whole) = self.whole(cache, reading, &head, &state)?
         {
             let index = || shared::path(cache, &place.repo, &place.revision, &place.file);
             return Ok(Fetched::Whole(if is_index { index() } else { whole }));
         }
-        let subject = self.subject(place, &shard, head, state, wanted)?;
+        // Of what is fetched whole the digest is compared with the bytes.
+        if let (false, Some(expected), None) = (is_index, wanted.sha256, wanted.tensor_sha256) {
+            match state.file_sha256 {
+                Some(got) if got != expected => {
+                    return Err(Fault::other_bytes("the file that it has", expected, got));
+                }
+                Some(_) => {}
+                None => return Err(Fault::no_stated_digest()),
+            }
+        }
         self.extract(folder, place, wanted, &subject).map(|()| Fetched::Extract)
     }
 
@@ -207,17 +219,17 @@ impl Hub {
         part.finish(got)
     }
 
-    /// Finds out where the tensor is in a file whose beginning is `head`, and whether that is the file that is wanted.
+    /// Finds out where the tensor is in a file whose beginning is `head`, which becomes as long as the header.
     fn subject(
         &self,
         place: &Place,
         shard: &str,
-        mut head: Vec<u8>,
-        state: State,
+        head: &mut Vec<u8>,
+        state: &State,
         wanted: &Wanted<'_>,
     ) -> Result<Subject, Fault> {
         let bad = |message| Fault::malformed((message, None));
-        let header_len = header::header_len(&head, state.file_len).map_err(bad)?;
+        let header_len = header::header_len(head, state.file_len).map_err(bad)?;
         let at = head.len() as u64;
         if at < header::PREFIX_LEN + header_len {
             let end = header::PREFIX_LEN + header_len;
@@ -228,18 +240,8 @@ impl Hub {
                 Ok(())
             })?;
         }
-        let header = header::parse_header(&head, state.file_len).map_err(bad)?;
+        let header = header::parse_header(head, state.file_len).map_err(bad)?;
         let matrix = header.matrix(wanted.tensor, wanted.m, wanted.k).map_err(Fault::malformed)?;
-        let is_index = index::is_index(&place.file);
-        if let (false, Some(expected), None) = (is_index, wanted.sha256, wanted.tensor_sha256) {
-            match state.file_sha256 {
-                Some(got) if got != expected => {
-                    return Err(Fault::other_bytes("the file that it has", expected, got));
-                }
-                Some(_) => {}
-                None => return Err(Fault::no_stated_digest()),
-            }
-        }
         Ok(Subject {
             place: place.clone(),
             shard: shard.to_owned(),
@@ -247,7 +249,7 @@ impl Hub {
             shape: [wanted.m, wanted.k],
             start: matrix.bytes.start,
             len: matrix.bytes.end - matrix.bytes.start,
-            state,
+            state: state.clone(),
         })
     }
 

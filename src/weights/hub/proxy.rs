@@ -110,7 +110,8 @@ impl Proxies {
 
     /// What is in force: a name, what it is set to without user and password, and the variable.
     pub(super) fn shown(&self) -> Vec<(&'static str, String, String)> {
-        let named = [("http", &self.http), ("https", &self.https), ("all", &self.all)];
+        let named =
+            [("http proxy", &self.http), ("https proxy", &self.https), ("proxy", &self.all)];
         let mut shown: Vec<_> = named
             .into_iter()
             .filter_map(|(name, setting)| {
@@ -124,7 +125,7 @@ impl Proxies {
             .collect();
         if let Some(origin) = &self.direct_origin {
             let count = self.direct.len();
-            shown.push(("none", format!("{count} addresses without a proxy"), origin.clone()));
+            shown.push(("no proxy", format!("for {count} kinds of address"), origin.clone()));
         }
         shown
     }
@@ -345,5 +346,91 @@ impl fmt::Display for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = self.address.uri().scheme_str().unwrap_or("http");
         write!(f, "{scheme}://{}:{}", self.address.host(), self.address.port())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn covers(entry: &str, address: &str) -> bool {
+        direct(entry).is_some_and(|direct| direct.covers(&address.parse().unwrap()))
+    }
+
+    #[test]
+    fn who_is_asked_without_a_proxy_is_named_as_httpx_reads_it() {
+        for (entry, inside, outside) in [
+            (
+                "example.com",
+                &["https://example.com", "http://a.EXAMPLE.com:8"][..],
+                &["https://wwwexample.com"][..],
+            ),
+            (".example.com", &["https://a.example.com"], &["https://example.com"]),
+            ("*.example.com", &["https://a.b.example.com"], &["https://example.com"]),
+            ("*example.com", &["https://example.com"], &["https://xexample.com"]),
+            ("example.com:8443", &["https://example.com:8443"], &["https://example.com"]),
+            ("example.com:443", &["https://example.com"], &["http://example.com"]),
+            (
+                "https://example.com",
+                &["https://example.com"],
+                &["http://example.com", "https://a.example.com"],
+            ),
+            ("all://example.com:80", &["http://example.com"], &["https://example.com"]),
+            ("localhost", &["http://localhost:1"], &["http://a.localhost"]),
+            ("::1", &["http://[::1]:9/"], &["http://[::2]/", "http://127.0.0.1/"]),
+            ("[::1]:9", &["http://[::1]:9/"], &["http://[::1]/"]),
+            ("fd00::/8", &["http://[fd12::5]/"], &["http://[fe00::1]/", "http://fd12.example/"]),
+            ("10.0.0.0/8", &["https://10.9.8.7"], &["https://11.0.0.1", "https://10.example"]),
+            ("*", &["https://anything"], &[]),
+        ] {
+            for address in inside {
+                assert!(covers(entry, address), "{entry} {address}");
+            }
+            for address in outside {
+                assert!(!covers(entry, address), "{entry} {address}");
+            }
+        }
+        for nothing in
+            ["", "10.0.0.0/33", "10.0.0.0/x", "a/b", "[::1", "[a]", "a:b", ":80", "http://"]
+        {
+            assert_eq!(direct(nothing), None, "{nothing}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn networks_cover_what_begins_with_their_bits(
+            network: u32, address: u32, near in 0u32..4, prefix in 0u32..=32,
+        ) {
+            for address in [address, network ^ near] {
+                let same = u64::from(network ^ address) >> (32 - prefix) == 0;
+                let (network, address) =
+                    (std::net::Ipv4Addr::from(network), std::net::Ipv4Addr::from(address));
+                let got = covers(&format!("{network}/{prefix}"), &format!("http://{address}:1/x"));
+                prop_assert_eq!(got, same);
+            }
+        }
+
+        #[test]
+        fn names_cover_themselves_and_what_is_below(name in "[a-z]{1,5}(\\.[a-z]{2,3})?", before in "[a-z.]{0,4}") {
+            let host = format!("{before}{name}");
+            let below = before.is_empty() || before.ends_with('.');
+            if let Ok(uri) = format!("https://{host}/").parse::<Uri>() {
+                let direct = direct(&name).expect("a name");
+                prop_assert_eq!(direct.covers(&uri), below && (name != "localhost" || before.is_empty()));
+            }
+        }
+
+        #[test]
+        fn no_value_is_a_panic(value in "\\PC{0,30}", entry in "\\PC{0,30}") {
+            let setting = Setting { value: value.clone(), origin: "X".to_owned() };
+            if let Ok(proxy) = proxy(&setting) {
+                prop_assert!(!proxy.to_string().contains('@'));
+            }
+            let _ = direct(&entry).map(|direct| direct.covers(&Uri::from_static("http://a.b/")));
+        }
     }
 }

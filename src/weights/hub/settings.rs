@@ -10,6 +10,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::fault::Fault;
 use super::proxy::Proxies;
 use super::trust::Trust;
@@ -68,6 +70,16 @@ pub struct Settings {
     pub whole_max: u64,
     /// Variables that cannot be used.
     pub faults: Vec<Fault>,
+}
+
+/// One setting that is in force, for people and for other programs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InForce {
+    pub name: String,
+    /// Never a token or a password.
+    pub value: String,
+    /// The variable that says so, or `default`.
+    pub origin: String,
 }
 
 impl Settings {
@@ -136,6 +148,52 @@ impl Settings {
             whole_max: WHOLE_MAX,
             faults,
         }
+    }
+}
+
+impl Settings {
+    /// All that is in force, and from which variable.
+    pub fn in_force(&self) -> Vec<InForce> {
+        let mut rows = Vec::new();
+        let mut say = |name: &str, value: String, origin: &str| {
+            rows.push(InForce { name: name.to_owned(), value, origin: origin.to_owned() });
+        };
+        let Setting { value, origin } = &self.endpoint;
+        // An address with a user and a password is refused, and not shown.
+        let shown = if value.contains('@') { "not a hub's address" } else { value };
+        say("hub", shown.to_owned(), origin);
+        match &self.offline {
+            Some(origin) => say("network", "not used".to_owned(), origin),
+            None => say("network", "used".to_owned(), "default"),
+        }
+        match &self.cache {
+            Some(cache) => say("cache", cache.value.display().to_string(), &cache.origin),
+            None => say("cache", "none: no home folder is set".to_owned(), "default"),
+        }
+        match (&self.token, &self.token_disabled) {
+            (_, Some(origin)) => say("token", "not used".to_owned(), origin),
+            (Some(token), None) => say("token", "used".to_owned(), &token.origin),
+            (None, None) => say("token", "none".to_owned(), "default"),
+        }
+        if let Some(origin) = &self.token_in_clear {
+            say("token", "sent over http too".to_owned(), origin);
+        }
+        for (name, value, origin) in self.proxies.shown() {
+            say(name, value, &origin);
+        }
+        match &self.trust {
+            Trust::Machine => say("authorities", "this machine's".to_owned(), "default"),
+            Trust::Named(path) => {
+                say("authorities", path.value.display().to_string(), &path.origin);
+            }
+        }
+        for (name, limit) in [("first byte", &self.beginning), ("silence", &self.silence)] {
+            say(name, format!("{} s", limit.value.as_secs()), &limit.origin);
+        }
+        for fault in &self.faults {
+            say("fault", fault.message.clone(), "the environment");
+        }
+        rows
     }
 }
 
