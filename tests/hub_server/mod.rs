@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -231,7 +232,10 @@ impl Certificate {
     pub fn new(name: &str, years: std::ops::Range<i32>) -> Certificate {
         let mut authority = CertificateParams::new(Vec::new()).expect("no names");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        authority.distinguished_name.push(rcgen::DnType::CommonName, "a test's authority");
+        // Each has its own name: of two with one name the other's signature would be wrong, not unknown.
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let own_name = format!("a test's authority {}", COUNT.fetch_add(1, Ordering::Relaxed));
+        authority.distinguished_name.push(rcgen::DnType::CommonName, own_name);
         let authority_key = KeyPair::generate().expect("a key");
         let pem = authority.self_signed(&authority_key).expect("its own certificate").pem();
         let authority = Issuer::new(authority, authority_key);

@@ -131,7 +131,8 @@ fn a_proxy_that_cannot_be_used_is_never_gone_around() {
             ]));
         }
     }
-    for other in ["127.0.0.2", "10.0.0.0/8", "127.0.0.1:1", "https://127.0.0.1", "0.0.1", "", ","] {
+    for other in ["127.0.0.2", "10.0.0.0/8", "127.0.0.1:1", "https://127.0.0.1", "7.0.0.1", "", ","]
+    {
         let got = refused(reach(&[
             ("HF_ENDPOINT", &server.url),
             ("HTTP_PROXY", &dead),

@@ -197,7 +197,7 @@ fn a_digest_that_only_the_hub_states_is_said_so_and_is_not_pinned() {
     let verify = |arguments: &[&str]| ran(&mut program(&bench, &servers.hub.url, arguments));
     let tensor = contract::digest::Digest::of(&file[file.len() - 96 * 64 * 4..]);
     let refused = verify(&["pin", RUN[0], "--yes"]);
-    assert_eq!(refused.code, 3, "{refused:?}");
+    assert_eq!(refused.code, 1, "{refused:?}");
     assert!(refused.stdout.contains("compared with nothing but the hub's word"), "{refused:?}");
     assert!(refused.stdout.contains(&format!("it is {tensor}")), "{refused:?}");
     let run = verify(&[&RUN[..], &["--case", "real/*", "--json", "record.json"]].concat());
