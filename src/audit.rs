@@ -190,6 +190,7 @@ impl Auditor<'_> {
                 record.reasons.extend(shared.clone());
                 record.bits = Some(BitsRecord { operator: prepared.operator_name.clone(), ..bits });
                 record.stopped = None;
+                record.weights_note = prepared.note.clone();
                 record.verdict = record::derive::verdict(&record, shared.is_some());
                 record.exit_code = exit::of_verdict(record.verdict, None);
                 let made = make(case, &prepared, shared);
@@ -222,8 +223,8 @@ impl Auditor<'_> {
         }
     }
 
-    /// A and whether it is moderate (VERIFY.md section 6).
-    pub fn weights(&mut self, manifest: &Manifest, case: &Case) -> Result<(Weights, bool), Stop> {
+    /// A, and what is known of it.
+    pub fn weights(&mut self, manifest: &Manifest, case: &Case) -> Result<Made, Stop> {
         let mut ranking = self.held.ranking(case);
         let weights = self.weights_by(manifest, case, &mut ranking);
         self.held.keep_ranking(case, ranking);
@@ -235,8 +236,9 @@ impl Auditor<'_> {
         manifest: &Manifest,
         case: &Case,
         ranking: &mut Option<RowRanking>,
-    ) -> Result<(Weights, bool), Stop> {
+    ) -> Result<Made, Stop> {
         let recipe = case.recipe();
+        let (mut note, mut only_stated) = (None, None);
         let (shape, threads) = ((case.m, case.k), self.threads);
         let (source, is_moderate) = match &case.weights {
             Origin::Drawn(hardware) => {
@@ -252,6 +254,8 @@ impl Auditor<'_> {
             }
             origin @ (Origin::File { .. } | Origin::Hub { .. }) => {
                 let found = self.found(manifest, case, origin)?;
+                note = found.note;
+                only_stated = found.is_stated.then_some(found.sha256);
                 let checkpoint = Checkpoint { tensor: found.tensor, dtype: case.dtype };
                 let read = |source: &Checkpoint| Held::read(source, shape, threads);
                 let source = self.held.source(case, checkpoint, read);
@@ -264,7 +268,8 @@ impl Auditor<'_> {
                 recipe.prune(source, ranking, threads)
             }
         };
-        Ok((weights.map_err(CaseError::from)?, is_moderate))
+        let weights = weights.map_err(CaseError::from)?;
+        Ok(Made { weights, is_moderate, note, only_stated })
     }
 
     /// A case's tensor, downloaded where it must be.
@@ -293,7 +298,7 @@ impl Auditor<'_> {
             device.revive(Place::Custodian);
         }
         let known = self.held.take_activations(case);
-        let (weights, weights_are_moderate) = self.weights(manifest, case)?;
+        let Made { weights, is_moderate, note, only_stated } = self.weights(manifest, case)?;
         let v = match known {
             Some(v) => v,
             None => activations(case, self.threads)?,
@@ -308,7 +313,7 @@ impl Auditor<'_> {
         let subject = Subject {
             case,
             weights: &weights,
-            weights_are_moderate,
+            weights_are_moderate: is_moderate,
             v,
             maker: match (returned, &self.stranger) {
                 (Some(returned), _) => Maker::Elsewhere(returned.outputs),
@@ -329,7 +334,7 @@ impl Auditor<'_> {
             (None, Some(under_test)) => under_test.name().to_owned(),
             (None, None) => operator.name(),
         };
-        Ok(Prepared { weights, v, operator_name, bits })
+        Ok(Prepared { weights, v, operator_name, bits, note, only_stated })
     }
 
     /// Measures what was verified; else says why not.
@@ -410,6 +415,13 @@ fn entry(case: &Case, prepared: &Prepared, shared: Option<String>) -> Result<Ent
         shared.into_iter().chain(bits.disagreement()).chain(broken).collect();
     if !reasons.is_empty() {
         return Err(reasons.join("\n"));
+    }
+    if let Some(tensor) = prepared.only_stated {
+        return Err(format!(
+            "the manifest's `sha256` of the file was compared with nothing but the hub's word: any bytes would pass\n\
+             hint: give the tensor's own `sha256` in the manifest (of the bytes that the hub sends it is {tensor}), or name \
+             a folder that has the whole file with `--weights DIR`"
+        ));
     }
     match case.arithmetic {
         Arithmetic::TensorCore(model) => {
@@ -492,6 +504,20 @@ struct Prepared {
     v: Array2<f32>,
     operator_name: String,
     bits: Bits,
+    /// As [`Made`] has them.
+    note: Option<String>,
+    only_stated: Option<contract::digest::Digest>,
+}
+
+/// A, and what is known of it.
+pub struct Made {
+    pub weights: Weights,
+    /// Whether it is moderate (VERIFY.md section 6).
+    pub is_moderate: bool,
+    /// What a reader of the record should know of where it comes from.
+    pub note: Option<String>,
+    /// The tensor's digest, where the manifest names its file alone and that was compared with nothing but the hub's word.
+    pub only_stated: Option<contract::digest::Digest>,
 }
 
 /// V, k x n.
@@ -557,6 +583,7 @@ pub fn blank(manifest: &Manifest, case: &Case) -> CaseRecord {
         baselines: Vec::new(),
         baselines_missing: Vec::new(),
         stated: None,
+        weights_note: None,
         seconds: 0.0,
     }
 }

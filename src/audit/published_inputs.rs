@@ -82,7 +82,7 @@ impl Auditor<'_> {
         }
         // Then it may be of a pruned one.
         for case in cases {
-            let (weights, _) = self.weights(manifest, case)?;
+            let weights = self.weights(manifest, case)?.weights;
             let got = digest_of(published, case, |rows, out| {
                 let values = weights.rows(rows)?;
                 out.copy_from_slice(values.as_slice().unwrap_or_else(|| unreachable!("row-major")));

@@ -12,7 +12,7 @@ use super::InputsArgs;
 use super::list::print;
 use super::select::{Selected, select};
 use crate::audit;
-use crate::audit::{Auditor, Stop};
+use crate::audit::{Auditor, Made, Stop};
 use crate::challenge::{case_folder, output_layout};
 use crate::check::bits::{CaseError, positive_zeros};
 use crate::check::memory::needed_bytes;
@@ -101,10 +101,10 @@ impl<'c> Inputs<'c> {
     ) -> Result<Inputs<'c>, Failure> {
         machine::require(needed_bytes(case, auditor.threads, false))
             .map_err(|why| Failure::environment(format!("case `{}`: {why}", case.id)))?;
-        let weights = auditor.weights(&selected.manifest, case);
-        let (weights, weights_are_moderate) = weights.map_err(|stop| stopped(case, stop))?;
+        let made = auditor.weights(&selected.manifest, case).map_err(|stop| stopped(case, stop))?;
         let v = audit::activations(case, auditor.threads).map_err(|stop| stopped(case, stop))?;
-        Ok(Inputs { case, weights, weights_are_moderate, v })
+        let Made { weights, is_moderate, .. } = made;
+        Ok(Inputs { case, weights, weights_are_moderate: is_moderate, v })
     }
 
     pub fn a(&self, rows: Range<usize>) -> Result<Array2<f32>, Failure> {

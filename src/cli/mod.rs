@@ -38,6 +38,7 @@ use crate::audit::{Auditor, HeldInputs};
 use crate::backend::cpu::Isa;
 use crate::failure::Failure;
 use crate::operator;
+use crate::output::note;
 use crate::weights::Resolver;
 use contract::words::quote;
 use record::exit::Require;
@@ -195,7 +196,7 @@ pub struct Resources {
     /// Folder with weights files, looked at before the Hugging Face cache and the hub
     #[arg(long, value_name = "DIR")]
     pub weights: Option<PathBuf>,
-    /// Never use the network: weights of models must be on this machine
+    /// Never use the network: weights of models must be on this machine [also: HF_HUB_OFFLINE=1]
     #[arg(long)]
     pub offline: bool,
     /// Threads to use [default: all cores]
@@ -231,6 +232,10 @@ impl Resources {
         if let Some(hub) = resolver.hub.as_mut().filter(|_| !quiet) {
             // Draws nothing where stderr is no terminal.
             hub.bar = bytes_bar;
+            hub.say = say_note;
+        }
+        if !quiet {
+            resolver.say = say_note;
         }
         resolver
     }
@@ -256,6 +261,10 @@ impl Resources {
             seen: SharedOutputs::default(),
         }
     }
+}
+
+fn say_note(what: &str) {
+    note(&format!("note: {what}"));
 }
 
 /// A bar for so many bytes of a tensor, gone when it is dropped.
@@ -378,6 +387,9 @@ pub struct RunArgs {
     pub gate: Gate,
     #[command(flatten)]
     pub resources: Resources,
+    /// Download weights of cases that are not required too
+    #[arg(long, conflicts_with = "offline")]
+    pub fetch: bool,
     /// Verify bits only
     #[arg(long)]
     pub no_measure: bool,

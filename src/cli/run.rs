@@ -107,7 +107,7 @@ pub(super) fn run_with(
         nonce: args.nonce.clone(),
         measuring: (!args.no_measure).then(|| Measuring::new(args.any_platform)),
         stranger: stranger.map(UnderTest::new),
-        fetches_optional: !args.selection.cases.is_empty(),
+        fetches_optional: args.fetch,
         ..args.resources.auditor(args.quiet)
     };
     running.with(|record| {
@@ -262,7 +262,7 @@ pub(super) fn run_with(
                     nonce: args.nonce.clone(),
                     measuring: (!args.no_measure).then(|| Measuring::new(args.any_platform)),
                     device: Some(device),
-                    fetches_optional: !args.selection.cases.is_empty(),
+                    fetches_optional: args.fetch,
                     threads,
                     ..args.resources.auditor(true)
                 },
@@ -322,8 +322,8 @@ fn beforehand(
     let left = to_do.iter().filter(|(case, _)| is_left(case)).count();
     if left > 0 && !auditor.fetches_optional {
         said.push(format!(
-            "note: {left} of the cases, on models of the hub, are not required: nothing is downloaded for them, and they are run only \
-             where their weights are here"
+            "note: {left} of the cases, on models of the hub, are not required: nothing is downloaded for them without --fetch, and \
+             they are run only where their weights are here"
         ));
     }
     if let (true, true, Some((first, _))) =

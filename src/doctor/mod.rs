@@ -4,9 +4,8 @@ mod cuda;
 mod published;
 
 use record::environment::Environment;
-use std::env;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +18,7 @@ use crate::environment::environment;
 use crate::measure::{EnergyCounter, POWERCAP, Rapl};
 use crate::rules::probe;
 use crate::rules::probe::{Followed, Setting, Shape};
+use crate::weights::{InForce, Settings};
 use crate::worker::{Distant, Workers};
 use record::baseline::{Kind, Missing};
 
@@ -32,6 +32,8 @@ pub struct DoctorReport {
     pub energy: Availability,
     /// Where pinned revisions of models are looked for.
     pub weights: Availability,
+    /// How the hub is asked, and which variable says so.
+    pub hub: Vec<InForce>,
     pub can: Vec<String>,
     pub cannot: Vec<String>,
     /// What libraries were seen to follow; empty unless asked for.
@@ -65,8 +67,8 @@ pub fn report(arithmetic: bool) -> DoctorReport {
         Ok(rapl) => Availability { available: true, detail: rapl.name() },
         Err(reason) => Availability { available: false, detail: reason },
     };
-    let folder = model_cache_folder(|name| env::var_os(name).map(PathBuf::from));
-    let weights = match folder {
+    let settings = Settings::from_environment();
+    let weights = match settings.cache.as_ref().map(|cache| &cache.value) {
         Some(folder) => {
             let available = folder.is_dir();
             let absent = if available { "" } else { "no folder " };
@@ -123,6 +125,7 @@ pub fn report(arithmetic: bool) -> DoctorReport {
         environment,
         energy,
         weights,
+        hub: settings.in_force(),
         can,
         cannot,
     }
@@ -175,16 +178,6 @@ fn not_probed(operator: &str, shape: Shape, threads: usize, error: &dyn fmt::Dis
     }
 }
 
-/// The Hugging Face cache, found as its own tools find it: `HF_HUB_CACHE`, else `hub` below
-/// `HF_HOME`, else below the user's cache folder.
-fn model_cache_folder(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
-    let set = |name: &str| variable(name).filter(|path| !path.as_os_str().is_empty());
-    set("HF_HUB_CACHE")
-        .or_else(|| set("HF_HOME").map(|home| home.join("hub")))
-        .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("huggingface/hub")))
-        .or_else(|| set("HOME").map(|home| home.join(".cache/huggingface/hub")))
-}
-
 /// The report as short text.
 impl fmt::Display for DoctorReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -208,6 +201,11 @@ impl fmt::Display for DoctorReport {
         for (what, it) in [("energy", &self.energy), ("weights", &self.weights)] {
             let absent = if it.available { "" } else { "not available: " };
             writeln!(f, "  {what:10}  {absent}{}", it.detail)?;
+        }
+        writeln!(f, "hub of models")?;
+        for InForce { name, value, origin } in &self.hub {
+            let origin = if origin == "default" { String::new() } else { format!(" ({origin})") };
+            writeln!(f, "  {name:11} {value}{origin}")?;
         }
         writeln!(f, "CUDA")?;
         for (name, text) in self.cuda.lines() {
@@ -252,7 +250,7 @@ mod tests {
         let report = report(false);
         let text = report.to_string();
         println!("{text}");
-        for line in ["machine", "CUDA", "baselines", "can", "cannot"] {
+        for line in ["machine", "hub of models", "CUDA", "baselines", "can", "cannot"] {
             assert!(text.contains(line), "{line} in {text}");
         }
         for missing in &report.baselines_missing {
@@ -260,19 +258,5 @@ mod tests {
         }
         let json = serde_json::to_string(&report).unwrap();
         assert_eq!(serde_json::from_str::<DoctorReport>(&json).unwrap(), report);
-    }
-
-    #[test]
-    fn the_model_cache_is_found_as_its_own_tools_find_it() {
-        let with = |set: &'static [(&str, &str)]| {
-            model_cache_folder(|name| {
-                set.iter().find(|(other, _)| *other == name).map(|(_, value)| value.into())
-            })
-        };
-        assert_eq!(with(&[]), None);
-        assert_eq!(with(&[("HOME", "/h")]), Some("/h/.cache/huggingface/hub".into()));
-        assert_eq!(with(&[("HOME", "/h"), ("HF_HOME", "/f")]), Some("/f/hub".into()));
-        assert_eq!(with(&[("HF_HUB_CACHE", "/c"), ("HF_HOME", "/f")]), Some("/c".into()));
-        assert_eq!(with(&[("HOME", "/h"), ("HF_HOME", "")]), with(&[("HOME", "/h")]));
     }
 }

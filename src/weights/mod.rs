@@ -19,7 +19,7 @@ pub use checkpoint::{Found, Origin};
 pub(crate) use file::widen;
 pub use file::{Tensor, WeightStats, WeightsFile};
 pub use header::{Header, Matrix, parse_header};
-pub use hub::{Fault, FaultKind, Hub, Place, Token};
+pub use hub::{Fault, FaultKind, Hub, InForce, Place, Setting, Settings, Token};
 pub use resolve::{Resolver, Source};
 pub use source::{Checkpoint, is_moderate};
 

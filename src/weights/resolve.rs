@@ -5,16 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hf_hub::{Cache, Repo};
-
 use super::WeightsError;
 use super::file::{Tensor, WeightStats, WeightsFile};
-use super::hub::{self, Hub, Place};
+use super::hub::{self, Fetched, Hub, Place, Settings};
 use super::index::is_index;
 use crate::cache;
 use contract::case::Weights;
 use contract::digest::Digest;
-use contract::words::quote;
+use contract::words::{self, quote};
 
 /// Where weights are looked for. Files stay open, and what was hashed is not hashed again.
 pub struct Resolver {
@@ -26,6 +24,10 @@ pub struct Resolver {
     pub extracts: Option<PathBuf>,
     /// Where tensors of models are fetched that are nowhere here; `None`: nowhere.
     pub hub: Option<Hub>,
+    /// What says that nothing is fetched: a flag or a variable.
+    pub offline: Option<String>,
+    /// Tells of files that are damaged and that the hub is asked for again.
+    pub say: fn(&str),
     files: Mutex<BTreeMap<PathBuf, Arc<WeightsFile>>>,
 }
 
@@ -38,6 +40,8 @@ pub struct Source {
     pub stats: WeightStats,
     /// What a reader of the record should know.
     pub note: Option<String>,
+    /// Whether the manifest names the file by its digest alone, and the hub's word is all that it was compared with.
+    pub is_stated: bool,
 }
 
 /// What a manifest says of a tensor.
@@ -51,14 +55,16 @@ pub(super) struct Wanted<'a> {
 }
 
 impl Resolver {
-    /// Hugging Face's cache is where HF_HUB_CACHE, HF_HOME or XDG_CACHE_HOME say, or in the home
-    /// folder.
+    /// Looks and asks where the environment says ([`Settings`]).
     pub fn new(weights_dir: Option<PathBuf>, offline: bool) -> Resolver {
-        let hub_cache = std::env::var_os("HF_HUB_CACHE").filter(|value| !value.is_empty());
-        let hub_cache = hub_cache.map(PathBuf::from).or_else(|| Some(hub::home()?.join("hub")));
+        let settings = Settings::from_environment();
+        let hub_cache = settings.cache.as_ref().map(|cache| cache.value.clone());
         let extracts = cache::folder().map(|folder| folder.join("weights"));
-        let hub = (!offline).then(Hub::from_environment);
-        Resolver { weights_dir, hub_cache, extracts, hub, files: Mutex::default() }
+        let flag = offline.then(|| "--offline".to_owned());
+        let offline = flag.or_else(|| settings.offline.clone());
+        let hub = offline.is_none().then(|| Hub::new(settings));
+        let files = Mutex::default();
+        Resolver { weights_dir, hub_cache, extracts, hub, offline, say: |_| {}, files }
     }
 
     /// Finds and checks a tensor of m x k; `manifest` is the path of the manifest's file.
@@ -94,7 +100,7 @@ impl Resolver {
         let found = self.find(manifest, weights, (m, k), None);
         found.map_err(|error| match error {
             WeightsError::NotFound { what, looked, .. } if self.hub.is_some() => {
-                let hint = "the case is not required, and nothing is downloaded for it unless `--case` asks for it";
+                let hint = "the case is not required, and nothing is downloaded for it: `--fetch` downloads it";
                 WeightsError::NotFound { what, looked, hint: hint.to_owned() }
             }
             error => error,
@@ -130,6 +136,7 @@ impl Resolver {
             }
         };
         let mut first_error = None;
+        let mut damaged = None;
         // What cannot even be looked at is reported when it is opened.
         let is_there = |path: &&PathBuf| {
             std::fs::metadata(path).map_or_else(
@@ -143,6 +150,9 @@ impl Resolver {
         for path in places.iter().filter(is_there) {
             match self.open(path).and_then(|file| check_file(&file, &wanted)) {
                 Ok(source) => return Ok(source),
+                Err(error) if hub_place.is_some() && self.is_fetched_anew(path, &error) => {
+                    damaged = damaged.or(Some(error));
+                }
                 Err(error) => first_error = first_error.or(Some(error)),
             }
         }
@@ -153,10 +163,47 @@ impl Resolver {
                 Err(error) => first_error = first_error.or(Some(error)),
             }
         }
-        match (first_error, &hub_place, hub) {
-            (Some(error), _, _) => Err(error),
-            (None, Some(place), Some(hub)) => self.fetch(hub, place, &wanted, what),
+        match (first_error, &hub_place, hub, damaged) {
+            (Some(error), _, _, _) => Err(error),
+            (None, Some(place), Some(hub), damaged) => {
+                if let Some(WeightsError::Malformed { path, message, .. }) = damaged {
+                    let path = words::path(&path);
+                    (self.say)(&format!("{path}: {message}; the hub is asked for it"));
+                }
+                self.fetch(hub, place, &wanted, what)
+            }
+            (None, _, None, Some(error)) => Err(self.damaged(error)),
             _ => Err(self.not_found(weights, what, places)),
+        }
+    }
+
+    /// Whether a fault of a file in Hugging Face's cache is that it is not all there: cut off, or an index without its
+    /// shard.
+    fn is_fetched_anew(&self, path: &Path, error: &WeightsError) -> bool {
+        if !self.hub_cache.as_ref().is_some_and(|cache| path.starts_with(cache)) {
+            return false;
+        }
+        match error {
+            // The file itself, or a shard beside it.
+            WeightsError::Malformed { path, .. } => WeightsFile::open(path).is_err(),
+            WeightsError::NotFound { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// What is wrong with a file in the cache that cannot be fetched now.
+    fn damaged(&self, error: WeightsError) -> WeightsError {
+        let Some(offline) = &self.offline else { return error };
+        let hint = format!("without {offline} it is fetched again");
+        match error {
+            WeightsError::Malformed { path, message, .. } => {
+                WeightsError::Malformed { path, message, hint: Some(hint) }
+            }
+            WeightsError::NotFound { what, looked, .. } => {
+                let hint = hint.replace(" again", "");
+                WeightsError::NotFound { what, looked, hint }
+            }
+            error => error,
         }
     }
 
@@ -188,12 +235,22 @@ impl Resolver {
                 if !is_pinned && stated.is_none() {
                     return Ok(None);
                 }
-                return check(&file, stated, wanted).map(Some);
+                let source = check(&file, stated, wanted)?;
+                if is_pinned {
+                    return Ok(Some(source));
+                }
+                let note = Some(format!(
+                    "the digest of {} is stated by the hub: only the tensor was fetched, and the file's bytes were not \
+                     compared with it",
+                    quote(&place.file)
+                ));
+                return Ok(Some(Source { note, is_stated: true, ..source }));
             }
         }
         if self.hub.is_none() {
             let message = "damaged since it was fetched".to_owned();
-            let hint = Some("without --offline it is fetched again".to_owned());
+            let offline = self.offline.as_deref().unwrap_or("--offline");
+            let hint = Some(format!("without {offline} it is fetched again"));
             return Err(WeightsError::Malformed { path, message, hint });
         }
         self.files().remove(&path);
@@ -212,11 +269,16 @@ impl Resolver {
         let folder = self.extracts.as_deref();
         let fetched = folder
             .ok_or_else(hub::Fault::no_folder)
-            .and_then(|folder| hub.fetch(folder, place, wanted).map(|_| folder));
-        match fetched.map(|folder| self.extract(folder, place, wanted)) {
-            Ok(Ok(Some(source))) => Ok(source),
-            Ok(Err(error)) => Err(error),
-            Ok(Ok(None)) => Err(WeightsError::Hub { what, fault: hub::Fault::changed() }),
+            .and_then(|folder| Ok((hub.fetch(folder, place, wanted)?, folder)));
+        match fetched {
+            Ok((Fetched::Whole(path), _)) => {
+                // What is open was there before.
+                self.files().remove(&path);
+                self.open(&path).and_then(|file| check_file(&file, wanted))
+            }
+            Ok((Fetched::Extract, folder)) => self
+                .extract(folder, place, wanted)?
+                .ok_or(WeightsError::Hub { what, fault: hub::Fault::changed() }),
             Err(fault) => Err(WeightsError::Hub { what, fault }),
         }
     }
@@ -245,8 +307,7 @@ impl Resolver {
             places.extend(Path::new(file).file_name().map(|name| dir.join(name)));
         }
         if let Some(cache) = &self.hub_cache {
-            let model = Cache::new(cache.clone()).repo(Repo::model(repo.to_owned()));
-            places.push(model.pointer_path(revision).join(file));
+            places.push(hub::shared_path(cache, repo, revision, file));
         }
         distinct(places)
     }
@@ -254,12 +315,15 @@ impl Resolver {
     fn not_found(&self, weights: &Weights, what: String, looked: Vec<PathBuf>) -> WeightsError {
         let hint = match (weights, &self.weights_dir) {
             (Weights::Hub { .. }, _) => {
-                "nothing is downloaded (offline); `--weights DIR` names a folder that has it"
+                let offline = self.offline.as_deref().unwrap_or("offline");
+                format!(
+                    "nothing is downloaded ({offline}); `--weights DIR` names a folder that has it"
+                )
             }
-            (_, None) => "name a folder that has it with `--weights DIR`",
-            (_, Some(_)) => "put it into the folder of `--weights`",
+            (_, None) => "name a folder that has it with `--weights DIR`".to_owned(),
+            (_, Some(_)) => "put it into the folder of `--weights`".to_owned(),
         };
-        WeightsError::NotFound { what, looked, hint: hint.to_owned() }
+        WeightsError::NotFound { what, looked, hint }
     }
 
     fn open(&self, path: &Path) -> Result<Arc<WeightsFile>, WeightsError> {
@@ -320,5 +384,5 @@ fn check(
             file.path().display()
         )
     });
-    Ok(Source { tensor, sha256, stats, note })
+    Ok(Source { tensor, sha256, stats, note, is_stated: false })
 }

@@ -10,10 +10,10 @@ use crate::hub_server::{
 };
 use contract::case::Weights;
 use contract::digest::Digest;
-use sparse_verify::weights::{Hub, Resolver, Source, Token, WeightsError};
+use sparse_verify::weights::{Hub, Resolver, Settings, Source, WeightsError};
 
 /// A model's tensor `w` as a manifest names it.
-fn weights(file: &str, sha256: Option<Digest>, tensor_sha256: Option<Digest>) -> Weights {
+pub fn weights(file: &str, sha256: Option<Digest>, tensor_sha256: Option<Digest>) -> Weights {
     Weights::Hub {
         repo: "org/name".to_owned(),
         revision: REVISION.to_owned(),
@@ -24,18 +24,29 @@ fn weights(file: &str, sha256: Option<Digest>, tensor_sha256: Option<Digest>) ->
     }
 }
 
-fn plain() -> Weights {
+pub fn plain() -> Weights {
     weights(FILE, None, None)
 }
 
-/// Asks the hub at `url`, without pauses between attempts.
-fn hub(url: &str, token: Option<&str>) -> Hub {
-    let token = token.map(|text| Token { text: text.to_owned(), origin: "HF_TOKEN".to_owned() });
-    Hub::new(url, token, None, Duration::from_secs(10), Duration::ZERO)
+/// What variables say, without pauses between attempts; nothing is fetched whole.
+pub fn settings(variables: &[(&str, &str)]) -> Settings {
+    let mut settings = Settings::of(&|name| {
+        variables.iter().find(|(other, _)| *other == name).map(|(_, value)| value.into())
+    });
+    settings.pause = Duration::ZERO;
+    settings.whole_max = 0;
+    settings
+}
+
+/// Asks the hub at `url`.
+pub fn hub(url: &str, token: Option<&str>) -> Hub {
+    let none = [("HF_ENDPOINT", url), ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")];
+    let known = token.map(|token| [("HF_ENDPOINT", url), ("HF_TOKEN", token)]);
+    Hub::new(settings(known.as_ref().unwrap_or(&none)))
 }
 
 /// Keeps what it fetches in `folder`, and finds nothing elsewhere.
-fn resolver(folder: &Folder, hub: Option<Hub>) -> Resolver {
+pub fn resolver(folder: &Folder, hub: Option<Hub>) -> Resolver {
     let mut resolver = Resolver::new(None, true);
     resolver.hub_cache = None;
     resolver.extracts = Some(folder.path("kept"));
@@ -43,25 +54,25 @@ fn resolver(folder: &Folder, hub: Option<Hub>) -> Resolver {
     resolver
 }
 
-fn resolve(resolver: &Resolver, weights: &Weights) -> Result<Source, WeightsError> {
+pub fn resolve(resolver: &Resolver, weights: &Weights) -> Result<Source, WeightsError> {
     resolver.resolve(Path::new("x.yaml"), weights, 2, 3)
 }
 
-fn values(source: &Source) -> Vec<f32> {
+pub fn values(source: &Source) -> Vec<f32> {
     let (m, k) = source.tensor.shape();
     let mut out = vec![0.0; m * k];
     source.tensor.rows(0..m, &mut out).expect("readable");
     out
 }
 
-const VALUES: [f32; 6] = [1.0, -2.0, 0.5, 4.0, 0.0, -0.25];
+pub const VALUES: [f32; 6] = [1.0, -2.0, 0.5, 4.0, 0.0, -0.25];
 
-fn small_file() -> Vec<u8> {
+pub fn small_file() -> Vec<u8> {
     f32_file(2, 3, &VALUES)
 }
 
 /// Everything below a folder, by path.
-fn kept(folder: &Folder) -> Vec<String> {
+pub fn kept(folder: &Folder) -> Vec<String> {
     let mut left = vec![folder.path("kept")];
     let mut found = Vec::new();
     while let Some(path) = left.pop() {
@@ -229,7 +240,7 @@ fn each_refusal_has_its_own_message() {
         (
             Reply::new(429).header("Retry-After", 3600),
             None,
-            "HOST asks to come back later, in 3600 s (we wait 60 s at most)",
+            "HOST asks to come back later, in 3600 s (we wait 300 s at most)",
             "run it again later: what was fetched is kept",
         ),
         (
@@ -251,9 +262,16 @@ fn each_refusal_has_its_own_message() {
             "check HF_ENDPOINT, download the file with Hugging Face's client",
         ),
         (
-            Reply { body: b"<html>".to_vec(), ..Reply::new(200) },
+            Reply { body: b"<html>".to_vec(), ..Reply::new(200) }
+                .header("Content-Type", "text/html; charset=utf-8"),
             None,
-            "HOST does not answer with the range that it is asked for",
+            "HOST answers with a web page, not with the file",
+            "check HF_ENDPOINT, download the file with Hugging Face's client",
+        ),
+        (
+            Reply { body: b"x".to_vec(), ..Reply::new(200) }.header("Content-Encoding", "gzip"),
+            None,
+            "HOST answers with `gzip` in place of the file's bytes",
             "check HF_ENDPOINT, download the file with Hugging Face's client",
         ),
         (
@@ -275,11 +293,8 @@ fn each_refusal_has_its_own_message() {
             "check HF_ENDPOINT",
         ),
         (
-            part_of(
-                b"x",
-                &Request { path: String::new(), range: Some((0, 0)), authorization: None },
-            )
-            .header("X-Repo-Commit", "ffff"),
+            part_of(b"x", &Request { range: Some((0, 0)), ..Request::default() })
+                .header("X-Repo-Commit", "ffff"),
             None,
             "the hub answers for another revision, `ffff`",
             "check HF_ENDPOINT",
@@ -384,7 +399,9 @@ fn what_never_comes_is_given_up() {
     let file = small_file();
     let minute = Duration::from_secs(60);
     let silent = Server::start(move |request| part_of(&file, request).cut(0).stall(minute));
-    let hub = Hub::new(&silent.url, None, None, Duration::from_millis(200), Duration::ZERO);
+    let mut settings = settings(&[("HF_ENDPOINT", &silent.url)]);
+    settings.silence.value = Duration::from_millis(200);
+    let hub = Hub::new(settings);
     let started = Instant::now();
     let error = resolve(&resolver(&Folder::new(), Some(hub)), &plain()).expect_err("silent");
     assert!(error.to_string().contains("timeout"), "{error}");
@@ -541,9 +558,7 @@ fn two_at_once_fetch_once() {
     std::thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(|| {
-                let second = Duration::from_secs(10);
-                let hub = Hub::new(&server.url, None, None, second, second);
-                let found = resolve(&resolver(&folder, Some(hub)), &plain());
+                let found = resolve(&resolver(&folder, Some(hub(&server.url, None))), &plain());
                 assert_eq!(values(&found.unwrap_or_else(|e| panic!("{e}"))), VALUES);
             });
         }
@@ -558,22 +573,34 @@ fn unreachable_hubs_and_proxies_are_told_apart() {
         resolve(&resolver(&folder, Some(hub)), &plain()).expect_err("unreachable").to_string()
     };
     let through = |proxy: &str| {
-        let proxy = ureq::Proxy::new(proxy).expect("an address");
-        let silence = Duration::from_secs(10);
-        failure(Hub::new("http://hub.invalid", None, Some(proxy), silence, Duration::ZERO))
+        failure(Hub::new(settings(&[
+            ("HF_ENDPOINT", "https://hub.invalid"),
+            ("HTTPS_PROXY", proxy),
+            ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1"),
+        ])))
     };
     let dead = nobody();
     let got = failure(hub(&format!("http://{dead}"), None));
     assert!(got.contains(&format!("cannot reach {dead}: ")), "{got}");
     assert!(got.contains("refused") && got.contains("hint: check the network"), "{got}");
     let got = through(&format!("http://user:{SECRET}@{dead}"));
-    assert!(got.contains(&format!("cannot reach hub.invalid by the proxy {dead}: ")), "{got}");
-    assert!(got.contains("hint: correct or unset ALL_PROXY, HTTPS_PROXY and HTTP_PROXY"), "{got}");
+    assert!(
+        got.contains(&format!("cannot reach hub.invalid by the proxy http://{dead}: ")),
+        "{got}"
+    );
+    assert!(
+        got.contains("hint: correct or unset HTTPS_PROXY, or name hub.invalid in NO_PROXY"),
+        "{got}"
+    );
     assert!(!got.contains(SECRET), "{got}");
     // A proxy that refuses.
     let server = Server::start(|_| Reply::new(407));
     let got = through(&server.url);
-    assert!(got.contains("by the proxy") && got.contains("407"), "{got}");
+    assert!(
+        got.contains(" (HTTPS_PROXY) wants to know its user: ") && got.contains("407"),
+        "{got}"
+    );
+    assert_eq!(server.log().requests.len(), 1, "a second attempt fares no better");
     for bad in ["hub", "ftp://hub", "http://", &format!("https://user:{SECRET}@hub")] {
         let got = failure(hub(bad, None));
         assert!(got.contains("HF_ENDPOINT is not a hub's address"), "{got}");

@@ -14,6 +14,7 @@ mod bad_weights;
 mod broken_operators;
 mod direction;
 mod hub;
+mod hub_reach;
 mod independent;
 mod invariance;
 mod out_of_bound;

@@ -176,7 +176,7 @@ fn what_is_not_found_lists_where_it_was_looked_for() {
              looked at weights/name.safetensors\n  \
              looked at weights/model.safetensors\n  \
              looked at cache/models--org--name/snapshots/{REVISION}/model.safetensors\n\
-             hint: nothing is downloaded (offline); `--weights DIR` names a folder that has it"
+             hint: nothing is downloaded (--offline); `--weights DIR` names a folder that has it"
         )
     );
 }

@@ -376,6 +376,7 @@ const WORDS_OF_MACHINES: [(&str, &str); 37] = [
     ("/cases/*/measurement", "what a clock, a counter or a library said"),
     ("/cases/*/bits/returned/*/file", "a path on another machine"),
     ("/cases/*/stated", "what came with outputs: it is shown as stated"),
+    ("/cases/*/weights_note", "where weights came from, in words"),
     ("/options/outputs/challenge_sha256", "a file that nobody here has"),
     ("/published_inputs/*/compared/pruned", "which tensor had the digest"),
     ("/published_inputs/*/device", "what drew it"),

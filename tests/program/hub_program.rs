@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::common::{Workbench, ran};
-use crate::files::f32_file;
+use crate::files::{bytes_of, entry, f32_file};
 use crate::hub_server::{
     FILE, REVISION, Reply, Request, SECRET, Server, TwoServers, nobody, part_of,
 };
@@ -39,16 +39,44 @@ sections:
     )
 }
 
+/// A file of which only the tensor is fetched: 5 MB of others come before it.
 fn larger_file() -> Vec<u8> {
-    f32_file(96, 64, &(0..96 * 64).map(|i| (i % 251) as f32 - 125.5).collect::<Vec<_>>())
+    let (before, len) = (5_000_000, 96 * 64 * 4);
+    let header = format!(
+        "{{{},{}}}",
+        entry("before", "F32", &[before / 4], 0, before),
+        entry("w", "F32", &[96, 64], before, before + len)
+    );
+    let values = (0..96 * 64).flat_map(|i| ((i % 251) as f32 - 125.5).to_le_bytes());
+    bytes_of(&header, &std::iter::repeat_n(0, before).chain(values).collect::<Vec<u8>>())
+}
+
+/// What is said before its tensor is fetched.
+fn announced() -> String {
+    let len = larger_file().len();
+    format!("note: fetching tensor `w` of org/name, 24576 bytes of {len} in `{FILE}`\n")
+}
+
+/// Takes away whatever this environment says of hubs.
+pub fn without_hub_variables(command: &mut Command) -> &mut Command {
+    let is_ours = |name: &str| {
+        let capitals = name.to_ascii_uppercase();
+        ["HF_", "HUGGING", "TRANSFORMERS_", "SSL_CERT_", "XDG_CACHE"]
+            .iter()
+            .any(|start| capitals.starts_with(start))
+            || ["_PROXY", "_CA_BUNDLE"].iter().any(|end| capitals.ends_with(end))
+    };
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(is_ours) {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 /// The program in a folder of its own, with the hub at `url` and nothing else from outside.
 fn set_up(command: &mut Command, bench: &Workbench, url: &str) {
-    for name in ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"] {
-        command.env_remove(name).env_remove(name.to_ascii_lowercase());
-    }
-    command.env_remove("HF_TOKEN").env_remove("HF_HUB_CACHE").env("HF_ENDPOINT", url);
+    without_hub_variables(command).env("HF_ENDPOINT", url);
     command.env("HF_HOME", bench.path("hf")).env("SPARSE_VERIFY_CACHE", bench.path("cache"));
 }
 
@@ -75,7 +103,7 @@ fn the_program_fetches_once_and_then_needs_no_network() {
     std::fs::create_dir(bench.path("hf")).expect("writable");
     bench.write("hf/token", "hf_of_the_file\n");
     let pinned = verify(&servers.hub.url, &["pin", "manifests/real.yaml", "--yes"]);
-    assert_eq!((pinned.code, pinned.stderr.as_str()), (0, ""), "{}", pinned.stdout);
+    assert_eq!((pinned.code, &pinned.stderr), (0, &announced()), "{}", pinned.stdout);
     let token = |server: &Server| server.log().requests[0].authorization.clone();
     assert_eq!(token(&servers.hub).as_deref(), Some("Bearer hf_of_the_file"));
     let dead = format!("http://{}", nobody());
@@ -92,10 +120,10 @@ fn the_program_fetches_once_and_then_needs_no_network() {
     let asked = servers.hub.log().requests.len();
     let offline = verify(&servers.hub.url, &[&RUN[..], &["--offline"]].concat());
     assert_eq!(offline.code, 3, "{offline:?}");
-    assert!(offline.stdout.contains("nothing is downloaded (offline)"), "{}", offline.stdout);
+    assert!(offline.stdout.contains("nothing is downloaded (--offline)"), "{}", offline.stdout);
     assert_eq!(servers.hub.log().requests.len(), asked);
     let fetched = ran(program(&bench, &servers.hub.url, &RUN).env("HF_TOKEN", SECRET));
-    assert_eq!((fetched.code, fetched.stderr.as_str()), (0, ""), "{}", fetched.stdout);
+    assert_eq!((fetched.code, &fetched.stderr), (0, &announced()), "{}", fetched.stdout);
     let last = servers.hub.log().requests[asked].authorization.clone();
     assert_eq!(last, Some(format!("Bearer {SECRET}")));
     let cases = bench.read("record.json");
@@ -140,15 +168,77 @@ fn nothing_is_downloaded_for_what_is_not_required_unless_it_is_asked_for() {
     std::fs::remove_dir_all(bench.path("cache")).expect("kept there");
     let before = servers.hub.log().requests.len();
     let left = verify(&RUN);
-    assert!(left.stdout.contains("nothing is downloaded for it unless `--case` asks"), "{left:?}");
+    assert!(left.stdout.contains("nothing is downloaded for it: `--fetch` downloads"), "{left:?}");
     assert!(
         left.stderr.contains("note: 1 of the cases, on models of the hub, are not required"),
         "{left:?}"
     );
     assert_eq!((left.code, servers.hub.log().requests.len()), (0, before), "{left:?}");
-    let asked = verify(&[RUN[0], RUN[1], "--case", "real/*"]);
+    // A part of the manifest is asked for with nothing more.
+    let part = verify(&[RUN[0], RUN[1], "--case", "real/*"]);
+    assert!(part.stdout.contains("1 case: 1 not-run"), "{part:?}");
+    assert_eq!(servers.hub.log().requests.len(), before);
+    let both = verify(&[RUN[0], "--fetch", "--offline"]);
+    assert_eq!(both.code, 2, "{both:?}");
+    let asked = verify(&[RUN[0], RUN[1], "--case", "real/*", "--fetch"]);
     assert!(asked.stdout.contains("1 case: 1 verified"), "{asked:?}");
     assert!(servers.hub.log().requests.len() > before);
+}
+
+#[test]
+fn a_digest_that_only_the_hub_states_is_said_so_and_is_not_pinned() {
+    let file = larger_file();
+    let digest = contract::digest::Digest::of(&file);
+    let servers = TwoServers::start(file.clone());
+    let bench = bench(true);
+    let of_file = format!("file: {FILE}, sha256: {digest}");
+    let manifest = manifest(true).replace(&format!("file: {FILE}"), &of_file);
+    bench.write("manifests/real.yaml", &manifest);
+    let verify = |arguments: &[&str]| ran(&mut program(&bench, &servers.hub.url, arguments));
+    let tensor = contract::digest::Digest::of(&file[file.len() - 96 * 64 * 4..]);
+    let refused = verify(&["pin", RUN[0], "--yes"]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.stdout.contains("compared with nothing but the hub's word"), "{refused:?}");
+    assert!(refused.stdout.contains(&format!("it is {tensor}")), "{refused:?}");
+    let run = verify(&[&RUN[..], &["--case", "real/*", "--json", "record.json"]].concat());
+    let note = format!("the digest of `{FILE}` is stated by the hub: only the tensor was fetched");
+    assert!(run.stdout.contains(&format!("    note: {note}")), "{run:?}");
+    assert!(bench.read("record.json").contains(&format!("\"weights_note\":\"{note}")));
+    let report = verify(&["report", "record.json", "--html", "page.html", "--markdown", "page.md"]);
+    assert_eq!(report.code, run.code, "{report:?}");
+    for page in ["page.html", "page.md"] {
+        assert!(bench.read(page).contains("is stated by the hub"), "{page}");
+    }
+    // With the tensor's own digest it is pinned.
+    let own = format!("tensor: w, sha256: {tensor}");
+    bench.write("manifests/real.yaml", &manifest.replace("tensor: w", &own));
+    let pinned = verify(&["pin", RUN[0], "--yes"]);
+    assert_eq!(pinned.code, 0, "{pinned:?}");
+    let run = verify(&[&RUN[..], &["--case", "real/*"]].concat());
+    assert!(run.code == 0 && !run.stdout.contains("stated by the hub"), "{run:?}");
+}
+
+#[test]
+fn doctor_says_what_is_in_force_and_why() {
+    let bench = bench(true);
+    let mut command = program(&bench, "http://hub.example/", &["doctor"]);
+    command.env("HF_HUB_OFFLINE", "yes").env("HF_TOKEN", SECRET).env("no_proxy", "a,b");
+    command.env("HTTPS_PROXY", format!("http://user:{SECRET}@proxy.example:8080"));
+    command.env("HF_HUB_CACHE", "~/models").env("HOME", "/home/somebody");
+    let said = ran(&mut command);
+    assert_eq!(said.code, 0, "{said:?}");
+    for line in [
+        "  hub         http://hub.example (HF_ENDPOINT)",
+        "  network     not used (HF_HUB_OFFLINE)",
+        "  cache       /home/somebody/models (HF_HUB_CACHE)",
+        "  token       used (HF_TOKEN)",
+        "  https proxy http://proxy.example:8080 (HTTPS_PROXY)",
+        "  no proxy    for 2 kinds of address (no_proxy)",
+        "  authorities this machine's",
+    ] {
+        assert!(said.stdout.contains(&format!("{line}\n")), "{line} in {}", said.stdout);
+    }
+    assert!(!said.stdout.contains(SECRET), "{}", said.stdout);
 }
 
 #[test]
@@ -170,7 +260,7 @@ fn gated_models_and_bad_files_have_their_codes() {
 /// All of a file, to whoever asks for its beginning.
 fn part_of_whole(file: &[u8]) -> Reply {
     let range = Some((0, file.len() as u64));
-    part_of(file, &Request { path: String::new(), range, authorization: None })
+    part_of(file, &Request { range, ..Request::default() })
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod ends;
 mod exit_codes;
 mod forged;
 mod hub_program;
+mod hub_python;
 #[cfg(target_os = "linux")]
 mod interrupted;
 mod junit;

@@ -349,6 +349,10 @@ pub struct CaseRecord {
     /// A timing that came back with outputs made elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stated: Option<Stated>,
+    /// What a reader should know of where the weights come from: that a digest was stated by the hub and not compared
+    /// with bytes, or that a tensor comes from another file than the manifest's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights_note: Option<String>,
     /// Seconds that the case took.
     pub seconds: f64,
 }

@@ -7,17 +7,21 @@
 //!
 //! A download in progress is the same file under another name, `.part`, with zeros for the
 //! tensor's digest. So it carries all that is needed to go on with it: other bytes of another
-//! state of the file have another header. Whoever writes it holds its lock.
+//! state of the file have another header. Whoever writes it holds its lock. Where there are no locks, as on some network
+//! file systems, each process has a part of its own, which ends with it: a lock file in place of the lock could outlive
+//! its holder, and from another machine nobody can tell.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
+use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
+use tempfile::TempPath;
 
 use super::fault::Fault;
 use super::{Place, State};
@@ -120,10 +124,15 @@ pub(in super::super) fn matches<'a>(place: &Place, text: impl Fn(&str) -> Option
     .all(|&(key, value)| text(key) == Some(value))
 }
 
-/// A download in progress. Locked as long as it lives.
+/// Takes a file's lock unless another process has it.
+type TryLock = fn(&File) -> Result<(), TryLockError>;
+
+/// A download in progress. Locked as long as it lives, or this process' own.
 pub(super) struct Part {
     file: File,
     path: PathBuf,
+    /// Removes the file where it is this process' own.
+    own: Option<TempPath>,
     target: PathBuf,
     subject: Subject,
     header_len: u64,
@@ -140,16 +149,17 @@ impl Part {
         subject: &Subject,
         patience: Duration,
         bar: &ProgressBar,
+        try_lock: TryLock,
     ) -> Result<Option<Part>, Fault> {
-        let path = target.with_extension("safetensors.part");
+        let mut path = target.with_extension("safetensors.part");
+        let mut own = None;
         let header = subject.header(None);
         let fault = |path: &Path, action: &'static str| {
             let path = path.to_owned();
             move |error| Fault::disk(&path, action, &error, subject.len)
         };
-        if let Some(folder) = target.parent() {
-            fs::create_dir_all(folder).map_err(fault(folder, "make the folder"))?;
-        }
+        let folder = target.parent().unwrap_or(Path::new(""));
+        fs::create_dir_all(folder).map_err(fault(folder, "make the folder"))?;
         let file = loop {
             if target.exists() {
                 return Ok(None);
@@ -161,7 +171,22 @@ impl Part {
                 .truncate(false)
                 .open(&path)
                 .map_err(fault(&path, "open the download"))?;
-            lock(&file, &path, subject, patience, bar)?;
+            if !lock(&file, &path, subject, patience, bar, try_lock)? {
+                // What was only made to be locked.
+                if file.metadata().is_ok_and(|metadata| metadata.len() == 0) {
+                    let _ = fs::remove_file(&path);
+                }
+                let made = tempfile::Builder::new()
+                    .prefix("own-")
+                    .suffix(".part")
+                    .permissions(fs::Permissions::from_mode(0o666))
+                    .tempfile_in(folder)
+                    .map_err(fault(folder, "make a download"))?;
+                let (file, made) = made.into_parts();
+                path = made.to_path_buf();
+                own = Some(made);
+                break file;
+            }
             if target.exists() {
                 return Ok(None);
             }
@@ -187,12 +212,17 @@ impl Part {
         }
         let have = if goes_on { len - header_len } else { 0 };
         let target = target.to_owned();
-        Ok(Some(Part { file, path, target, subject: subject.clone(), header_len, have }))
+        Ok(Some(Part { file, path, own, target, subject: subject.clone(), header_len, have }))
     }
 
     /// Bytes of the tensor that are there.
     pub fn have(&self) -> u64 {
         self.have
+    }
+
+    /// Whether there is no lock, and other processes may be at the same.
+    pub fn is_own(&self) -> bool {
+        self.own.is_some()
     }
 
     pub fn append(&mut self, bytes: &[u8]) -> Result<(), Fault> {
@@ -241,19 +271,21 @@ impl Part {
     }
 }
 
-/// Waits for the lock as long as its holder gets on.
+/// Waits for the lock as long as its holder gets on; whether there are locks at all.
 fn lock(
     file: &File,
     path: &Path,
     subject: &Subject,
     patience: Duration,
     bar: &ProgressBar,
-) -> Result<(), Fault> {
+    try_lock: TryLock,
+) -> Result<bool, Fault> {
     let (mut since, mut len) = (Instant::now(), 0);
     loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(()),
+        match try_lock(file) {
+            Ok(()) => return Ok(true),
             Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) if has_no_locks(&error) => return Ok(false),
             Err(TryLockError::Error(error)) => {
                 return Err(Fault::disk(path, "lock the download", &error, subject.len));
             }
@@ -275,6 +307,15 @@ fn lock(
         bar.set_position(len.min(subject.len));
         std::thread::sleep(POLL);
     }
+}
+
+/// Whether a file system knows no locks, or its server keeps none.
+fn has_no_locks(error: &io::Error) -> bool {
+    let number = error.raw_os_error();
+    error.kind() == io::ErrorKind::Unsupported
+        || [Errno::NOLCK, Errno::OPNOTSUPP, Errno::NOSYS]
+            .iter()
+            .any(|known| number == Some(known.raw_os_error()))
 }
 
 #[cfg(test)]
@@ -339,7 +380,8 @@ mod tests {
         let target = folder.path().join("a/w.safetensors");
         let bar = ProgressBar::hidden();
         let open = |subject: &Subject| {
-            Part::open(&target, subject, Duration::ZERO, &bar).unwrap_or_else(|f| panic!("{f:?}"))
+            Part::open(&target, subject, Duration::ZERO, &bar, File::try_lock)
+                .unwrap_or_else(|f| panic!("{f:?}"))
         };
         let first = subject("w");
         let mut part = open(&first).expect("not complete");
@@ -349,7 +391,9 @@ mod tests {
         assert_eq!(part.have(), 10);
         part.append(&[2; 20]).expect("writable");
         // Held by one at a time.
-        let error = Part::open(&target, &first, Duration::ZERO, &bar).err().expect("locked");
+        let error = Part::open(&target, &first, Duration::ZERO, &bar, File::try_lock)
+            .err()
+            .expect("locked");
         assert!(error.message.contains("another process"), "{error:?}");
         let digest = part.digest().expect("readable");
         part.finish(digest).expect("writable");
@@ -368,5 +412,44 @@ mod tests {
         let mut changed = first;
         changed.state.etag = "f".into();
         assert_eq!(open(&changed).expect("not complete").have(), 0);
+    }
+
+    #[test]
+    fn without_locks_each_has_a_part_of_its_own_and_all_end_at_the_same_file() {
+        let no_locks: [TryLock; 3] = [
+            |_| Err(TryLockError::Error(Errno::NOLCK.into())),
+            |_| Err(TryLockError::Error(Errno::OPNOTSUPP.into())),
+            |_| Err(TryLockError::Error(Errno::NOSYS.into())),
+        ];
+        let bar = ProgressBar::hidden();
+        for try_lock in no_locks {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            let target = folder.path().join("w.safetensors");
+            let subject = subject("w");
+            let open = || {
+                let part = Part::open(&target, &subject, Duration::ZERO, &bar, try_lock);
+                part.unwrap_or_else(|f| panic!("{f:?}")).expect("not complete")
+            };
+            let (mut first, mut second, broken) = (open(), open(), open());
+            assert!(first.is_own());
+            drop(broken);
+            for part in [&mut first, &mut second] {
+                part.append(&[3; 30]).expect("writable");
+            }
+            for part in [first, second] {
+                let digest = part.digest().expect("readable");
+                part.finish(digest).expect("writable");
+                let bytes = fs::read(&target).expect("written");
+                assert!(parse_header(&bytes, bytes.len() as u64).is_ok());
+                assert_eq!(bytes[bytes.len() - 30..], [3; 30]);
+            }
+            assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
+        }
+        // Another error of the file system is no lack of locks.
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let refused: TryLock = |_| Err(TryLockError::Error(Errno::IO.into()));
+        let path = folder.path().join("w.safetensors");
+        let part = Part::open(&path, &subject("w"), Duration::ZERO, &bar, refused);
+        assert!(part.err().expect("an error").message.contains("failed to lock"));
     }
 }

@@ -98,6 +98,27 @@ impl Fault {
         Fault { kind: FaultKind::Environment, message, hint, host_is_down: false }
     }
 
+    /// Writing to Hugging Face's cache failed; `len` bytes were wanted there.
+    pub(super) fn shared_disk(path: &Path, action: &str, error: &io::Error, len: u64) -> Fault {
+        let message = format!("{}: failed to {action}: {error}", path.display());
+        let hint = format!(
+            "the file takes {len} bytes: free some, or name another folder with HF_HUB_CACHE"
+        );
+        let hint = Some(hint);
+        Fault { kind: FaultKind::Environment, message, hint, host_is_down: false }
+    }
+
+    /// The bytes of a whole file have another digest than the hub's headers say.
+    pub(super) fn not_as_stated(file: &str, stated: Digest, got: Digest) -> Fault {
+        Fault::environment(
+            format!(
+                "the bytes of {} are not those that the hub states\n  stated {stated}\n  got    {got}",
+                quote(file)
+            ),
+            "run it again, check HF_ENDPOINT",
+        )
+    }
+
     /// The host gives no usable answer at all.
     pub(super) fn down(message: impl Into<String>, hint: &str) -> Fault {
         Fault { host_is_down: true, ..Fault::environment(message, hint) }
@@ -134,28 +155,45 @@ pub(super) struct Refusal<'a> {
     pub host: &'a str,
     /// Whether that is the hub itself, and no server that it redirects to.
     pub is_hub: bool,
-    /// `Retry-After`.
+    /// After what time it wants to be asked again.
     pub after: Option<Duration>,
+    /// Where the token comes from that is for who answered, and whether it was sent.
+    pub token: Option<(&'a str, bool)>,
 }
 
-/// Longest that a server may keep us waiting.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+/// Longest that a server may keep us waiting: Hugging Face counts requests over five minutes.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 
 impl Refusal<'_> {
-    /// What it means. `file` was asked for; `token` says where the token that was sent comes from.
-    pub fn trouble(
-        &self,
-        place: &Place,
-        file: &str,
-        endpoint: &str,
-        token: Option<&str>,
-    ) -> Trouble {
+    /// What it means. `file` was asked for.
+    pub fn trouble(&self, place: &Place, file: &str, endpoint: &str) -> Trouble {
+        match (self.meaning(place, file, endpoint), self.token) {
+            // Whoever is known may be let in.
+            (Trouble::Lasting(mut fault), Some((token, false)))
+                if matches!(self.status, 401 | 403 | 404) =>
+            {
+                fault.message += &format!(
+                    "; the token ({token}) was not sent, because anybody on the way to {} could read it",
+                    self.host
+                );
+                let hint = fault.hint.as_deref().unwrap_or_default();
+                fault.hint = Some(format!(
+                    "name the hub by https://, set SPARSE_VERIFY_TOKEN_OVER_HTTP=1, {hint}"
+                ));
+                Trouble::Lasting(fault)
+            }
+            (trouble, _) => trouble,
+        }
+    }
+
+    fn meaning(&self, place: &Place, file: &str, endpoint: &str) -> Trouble {
+        let token = self.token.filter(|(_, was_sent)| *was_sent).map(|(token, _)| token);
         let Place { repo, revision, .. } = place;
         let refused =
             |message: String, hint: &str| Trouble::Lasting(Fault::unavailable(message, hint));
         match (self.status, self.code) {
             (429, _) => self.later("asks to come back later"),
-            (500.., _) => self.later(&format!("answers {}", self.shown())),
+            (408 | 500.., _) => self.later(&format!("answers {}", self.shown())),
             _ if !self.is_hub => Fault::environment(
                 format!("{}, to which the hub redirects, answers {}", self.host, self.shown()),
                 "run it again: such addresses are valid for some minutes",

@@ -98,6 +98,7 @@ fn one(text: &mut String, record: &Record, rows_max: usize) {
     }
     claims(text, record, rows_max);
     measured(text, record, rows_max);
+    weights_notes(text, record, rows_max);
     stated(text, record, rows_max);
     not_verified(text, record, rows_max);
     let machine = &record.environment;
@@ -318,6 +319,18 @@ fn measured(text: &mut String, record: &Record, rows_max: usize) {
         rows_max,
     );
     details(text, &format!("Times of {}", count(measured.len(), "case")), &inside);
+}
+
+fn weights_notes(text: &mut String, record: &Record, rows_max: usize) {
+    let noted: Vec<_> =
+        record.cases.iter().filter_map(|case| Some((case, case.weights_note.as_ref()?))).collect();
+    if noted.is_empty() {
+        return;
+    }
+    let rows = noted.iter().map(|(case, note)| [cell(&case.id), cell(note)]);
+    let mut inside = String::new();
+    table(&mut inside, ["case", "note on its weights"], rows, rows_max);
+    details(text, &format!("Weights of {}", count(noted.len(), "case")), &inside);
 }
 
 fn stated(text: &mut String, record: &Record, rows_max: usize) {

@@ -74,6 +74,9 @@ pub fn case(case: &CaseRecord, width: usize, detail: Detail) -> String {
             let _ = writeln!(text, "    {}", visible(line));
         }
     }
+    if let Some(note) = &case.weights_note {
+        let _ = writeln!(text, "    note: {}", visible(note));
+    }
     if let Some(bits) = bits.filter(|_| detail == Detail::Verbose) {
         for row in &bits.digests {
             if let Some(got) = row.got {

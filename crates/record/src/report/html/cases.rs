@@ -113,6 +113,7 @@ fn one(part: &Part<'_>, case: &CaseRecord, anchors: &mut Anchors) -> Markup {
                     a href={ "#" (anchor) } { (id(&case.id)) }
                     @if part.record.manifests.len() > 1 { span.why { "manifest " (text(&case.manifest)) } }
                     @if !case.verdict.refutes() { @for reason in &case.reasons { span.why { (text(reason)) } } }
+                    @if let Some(note) = &case.weights_note { span.why { "note: " (text(note)) } }
                     @if let Some(stated) = &case.stated { span.why { (text(&overview::stated(stated))) } }
                 }
                 (cell(1, Some(rank), verdict(case.verdict)))
