@@ -14,7 +14,7 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 
 use super::resolve::Wanted;
-use super::{header, index};
+use super::{header, index, tensor};
 use client::{Client, Reading};
 use contract::digest::Digest;
 use extract::{Part, Subject};
@@ -150,7 +150,11 @@ impl Hub {
             Ok(())
         })?;
         let got = part.digest()?;
-        if let Some(expected) = wanted.tensor_sha256.filter(|expected| *expected != got) {
+        let expected = match &wanted.stored.scales {
+            Some(scales) if scales.tensor == place.tensor => scales.sha256,
+            _ => wanted.tensor_sha256,
+        };
+        if let Some(expected) = expected.filter(|expected| *expected != got) {
             part.discard()?;
             return Err(Fault::other_bytes("the tensor that it has", expected, got));
         }
@@ -160,7 +164,7 @@ impl Hub {
     /// Finds out where the tensor is, and whether it is in the file that is wanted.
     fn subject(&self, place: &Place, wanted: &Wanted<'_>) -> Result<Subject, Fault> {
         let is_index = index::is_index(&place.file);
-        let shard = if is_index { self.shard(place, wanted)? } else { place.file.clone() };
+        let shard = if is_index { self.shard(place)? } else { place.file.clone() };
         let mut bytes = Vec::new();
         let mut reading = Reading { place, file: &shard, at: 0, end: HEAD_LEN, state: None };
         let mut keep = |more: &[u8]| {
@@ -168,8 +172,7 @@ impl Hub {
             Ok(())
         };
         let state = self.client.read(&mut reading, &mut keep)?;
-        let bad = |message| Fault::malformed((message, None));
-        let header_len = header::header_len(&bytes, state.file_len).map_err(bad)?;
+        let header_len = header::header_len(&bytes, state.file_len).map_err(Fault::malformed)?;
         if reading.at < header::PREFIX_LEN + header_len {
             reading.end = header::PREFIX_LEN + header_len;
             let mut keep = |more: &[u8]| {
@@ -178,8 +181,14 @@ impl Hub {
             };
             self.client.read(&mut reading, &mut keep)?;
         }
-        let header = header::parse_header(&bytes, state.file_len).map_err(bad)?;
-        let matrix = header.matrix(wanted.tensor, wanted.m, wanted.k).map_err(Fault::malformed)?;
+        let header = header::parse_header(&bytes, state.file_len).map_err(Fault::malformed)?;
+        let entry = header.entry(&place.tensor).map_err(Fault::malformed)?;
+        // Before it is fetched. Scales are small, and looked at with their tensor.
+        if place.tensor == wanted.tensor {
+            let names = header.tensor_names();
+            tensor::check(&place.tensor, &entry, wanted.stored, (wanted.m, wanted.k), names)
+                .map_err(Fault::malformed)?;
+        }
         if let (false, Some(expected), None) = (is_index, wanted.sha256, wanted.tensor_sha256) {
             match state.file_sha256 {
                 Some(got) if got != expected => {
@@ -192,16 +201,16 @@ impl Hub {
         Ok(Subject {
             place: place.clone(),
             shard,
-            dtype: matrix.dtype,
-            shape: [wanted.m, wanted.k],
-            start: matrix.bytes.start,
-            len: matrix.bytes.end - matrix.bytes.start,
+            dtype: entry.dtype,
+            shape: entry.shape,
+            start: entry.bytes.start,
+            len: entry.bytes.end - entry.bytes.start,
             state,
         })
     }
 
     /// The file beside an index that has the tensor.
-    fn shard(&self, place: &Place, wanted: &Wanted<'_>) -> Result<String, Fault> {
+    fn shard(&self, place: &Place) -> Result<String, Fault> {
         let bad = |message| Fault::malformed((message, None));
         let mut bytes = Vec::new();
         let end = index::INDEX_LEN_MAX;
@@ -211,11 +220,8 @@ impl Hub {
             Ok(())
         })?;
         index::check_len(state.file_len).map_err(bad)?;
-        let shards = index::parse(&bytes).map_err(bad)?;
-        let Some(shard) = shards.get(wanted.tensor) else {
-            let names = shards.keys().map(String::as_str);
-            return Err(Fault::malformed(header::missing_tensor(wanted.tensor, names)));
-        };
+        let index = index::parse_index(&bytes).map_err(Fault::malformed)?;
+        let shard = index.shard(&place.tensor).map_err(Fault::malformed)?;
         // Both are plain paths inside the model: the manifest and the index were checked.
         let folder = place.file.rsplit_once('/').map(|(folder, _)| format!("{folder}/"));
         Ok(folder.unwrap_or_default() + shard)
