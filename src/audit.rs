@@ -485,7 +485,7 @@ impl From<WeightsError> for Stop {
         let fault = match error {
             WeightsError::DigestMismatch { .. } => FaultKind::Refuted,
             WeightsError::NotFound { .. } => FaultKind::Unavailable,
-            WeightsError::Malformed { .. } => FaultKind::Malformed,
+            WeightsError::Malformed { .. } | WeightsError::Pointer { .. } => FaultKind::Malformed,
             WeightsError::Io { .. } => FaultKind::Environment,
             WeightsError::Hub { fault, .. } => fault.kind,
         };

@@ -34,6 +34,7 @@ pub fn run(args: &TryArgs) -> Result<u8, Failure> {
         interpreter: args.interpreter.clone(),
         isolation_off: Vec::new(),
         nonce: None,
+        fetch: false,
         resume: false,
         force: args.force,
         gate: Gate { require: Require::Bits, strict: false },

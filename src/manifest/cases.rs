@@ -125,6 +125,7 @@ fn weights(source: &Source, layer: &Layer) -> Option<Weights> {
             sha256: *sha256,
             tensor: layer.tensor.clone()?,
             tensor_sha256: layer.sha256,
+            stored: layer.stored.clone(),
         },
         Source::Hub { repo, revision, file, sha256 } => Weights::Hub {
             repo: repo.clone(),
@@ -133,6 +134,7 @@ fn weights(source: &Source, layer: &Layer) -> Option<Weights> {
             sha256: *sha256,
             tensor: layer.tensor.clone()?,
             tensor_sha256: layer.sha256,
+            stored: layer.stored.clone(),
         },
     })
 }

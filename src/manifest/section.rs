@@ -1,13 +1,14 @@
 //! One section: its keys read, each by itself. What the values mean together is checked in
 //! [`super::cases`].
 
+use std::ops::Range;
 use std::path::{Component, Path};
 
 use super::claims;
 use super::tree::{Node, Value};
 use super::walk::{Fields, Walk};
 use contract::arithmetic::{Architecture, Arithmetic, Slices};
-use contract::case::Activations;
+use contract::case::{Activations, Scales, Stored, Weights};
 use contract::digest::Digest;
 use contract::dtype::Dtype;
 use contract::inputs::spec::{Pattern, Sparsity, Values};
@@ -63,6 +64,7 @@ pub(super) struct Layer {
     pub k: u64,
     pub tensor: Option<String>,
     pub sha256: Option<Digest>,
+    pub stored: Stored,
 }
 
 /// An arithmetic as written: a tensor core's model also depends on the dtype.
@@ -337,10 +339,23 @@ fn file_path(walk: &mut Walk, node: &Node) -> Option<String> {
         let hint = "files elsewhere are found with `--weights DIR`";
         return walk.expected(node, what, hint);
     }
-    if !text.ends_with(".safetensors") && !text.ends_with(".safetensors.index.json") {
-        return walk.expected(node, "a .safetensors or .safetensors.index.json file", "");
+    if !text.ends_with(".safetensors") && !Weights::is_index(text) {
+        let what = "a .safetensors or .safetensors.index.json file";
+        return walk.expected(node, what, elsewhere(text));
     }
     Some(text.to_owned())
+}
+
+/// Where there may be a safetensors file of what another kind of file has; empty if nobody knows.
+fn elsewhere(file: &str) -> &'static str {
+    let extension = file.rsplit('.').next().unwrap_or_default();
+    match extension {
+        "bin" | "pt" | "pth" | "ckpt" | "pkl" | "h5" | "msgpack" => {
+            "many models have the same tensors as model.safetensors; else write them anew with a safetensors library"
+        }
+        "gguf" | "ggml" | "onnx" => "the checkpoint that it was made from has the weights",
+        _ => "",
+    }
 }
 
 fn layers(walk: &mut Walk, node: &Node, weights: Option<&Source>) -> Vec<Layer> {
@@ -357,8 +372,13 @@ fn layers(walk: &mut Walk, node: &Node, weights: Option<&Source>) -> Vec<Layer> 
     layers
 }
 
+const LAYER_KEYS: [&str; 8] =
+    ["name", "shape", "tensor", "sha256", "scales", "expert", "transposed", "rows"];
+/// Keys of a layer that are about a tensor.
+const TENSOR_KEYS: [&str; 6] = ["tensor", "sha256", "scales", "expert", "transposed", "rows"];
+
 fn layer(walk: &mut Walk, node: &Node, weights: Option<&Source>) -> Option<Layer> {
-    let fields = walk.fields(node, "a layer", &["name", "shape", "tensor", "sha256"])?;
+    let fields = walk.fields(node, "a layer", &LAYER_KEYS)?;
     let name = fields.require(walk, "name").and_then(|node| {
         walk.name(node, "a layer's name", "A-Z, a-z, 0-9, `.`, `_`, `-`", name_char)
     });
@@ -370,9 +390,10 @@ fn layer(walk: &mut Walk, node: &Node, weights: Option<&Source>) -> Option<Layer
         None => Some(None),
     };
     let sha256 = optional_digest(walk, &fields);
+    let stored = stored(walk, &fields, shape.map(|((m, _), _)| m));
     match weights {
         Some(Source::Synthetic(_) | Source::Drawn(_)) => {
-            for key in ["tensor", "sha256"] {
+            for key in TENSOR_KEYS {
                 if let Some(node) = fields.get(key) {
                     walk.fail(node.place, format!("`{key}` given for synthetic weights"), "");
                 }
@@ -382,7 +403,7 @@ fn layer(walk: &mut Walk, node: &Node, weights: Option<&Source>) -> Option<Layer
             weights @ (Source::File { path: file, sha256 } | Source::Hub { file, sha256, .. }),
         ) => {
             let _ = fields.require(walk, "tensor");
-            let pinned_by_file = sha256.is_some() && !file.ends_with(".index.json");
+            let pinned_by_file = sha256.is_some() && !Weights::is_index(file);
             // A commit names its files' digests: the hub serves no other bytes under it.
             let pinned_by_commit = sha256.is_none() && matches!(weights, Source::Hub { .. });
             if !fields.has("sha256") && !pinned_by_file && !pinned_by_commit {
@@ -398,6 +419,13 @@ fn layer(walk: &mut Walk, node: &Node, weights: Option<&Source>) -> Option<Layer
                 };
                 walk.fail(fields.place, message, hint);
             }
+            let scales = stored.as_ref().and_then(|stored| stored.scales.as_ref());
+            let is_unpinned = !pinned_by_file && !pinned_by_commit;
+            let is_bare = is_unpinned && scales.is_some_and(|scales| scales.sha256.is_none());
+            if let Some(node) = fields.get("scales").filter(|_| is_bare) {
+                let message = "the scales have no `sha256`, and no digest of a file pins them";
+                walk.fail(node.place, message, "write `scales: {tensor: NAME, sha256: DIGEST}`");
+            }
         }
         None => {}
     }
@@ -410,7 +438,62 @@ fn layer(walk: &mut Walk, node: &Node, weights: Option<&Source>) -> Option<Layer
         k,
         tensor: tensor?,
         sha256: sha256?,
+        stored: stored?,
     })
+}
+
+/// How A lies in the layer's tensor; `m` are A's rows.
+fn stored(walk: &mut Walk, fields: &Fields<'_>, m: Option<u64>) -> Option<Stored> {
+    let scales = fields.get("scales").map_or(Some(None), |node| scales(walk, node).map(Some));
+    let expert = fields
+        .get("expert")
+        .map_or(Some(None), |node| walk.integer(node, "`expert`", 0, DIMENSION_MAX - 1).map(Some));
+    let transposed =
+        fields.get("transposed").map_or(Some(false), |node| walk.boolean(node, "`transposed`"));
+    let rows = fields.get("rows").map_or(Some(None), |node| rows(walk, node, m).map(Some));
+    Some(Stored {
+        scales: scales?,
+        expert: expert?.map(|expert| expert as usize),
+        transposed: transposed?,
+        rows: rows?,
+    })
+}
+
+fn scales(walk: &mut Walk, node: &Node) -> Option<Scales> {
+    if !matches!(node.value, Value::Map(_)) {
+        let tensor = walk.text(node, "the tensor of scales, or {tensor: NAME, sha256: DIGEST}")?;
+        return Some(Scales { tensor: tensor.to_owned(), sha256: None });
+    }
+    let fields = walk.fields(node, "scales", &["tensor", "sha256"])?;
+    let tensor = fields
+        .require(walk, "tensor")
+        .and_then(|node| walk.text(node, "a tensor's name").map(str::to_owned));
+    let sha256 = optional_digest(walk, &fields);
+    Some(Scales { tensor: tensor?, sha256: sha256? })
+}
+
+/// Rows of a larger matrix, the last one not among them.
+fn rows(walk: &mut Walk, node: &Node, m: Option<u64>) -> Option<Range<usize>> {
+    const FORM: &str = "rows: [first, end], the end is not among them";
+    let Value::List(items) = &node.value else { return walk.expected(node, FORM, "") };
+    let [first, end] = items.as_slice() else {
+        let message = format!("expected {FORM}, found a list of {}", items.len());
+        walk.fail(node.place, message, "");
+        return None;
+    };
+    let first = walk.integer(first, "the first row", 0, DIMENSION_MAX);
+    let end = walk.integer(end, "the end of the rows", 0, DIMENSION_MAX);
+    let (first, end) = (first?, end?);
+    if first > end {
+        walk.fail(node.place, format!("rows [{first}, {end}] run backwards"), "");
+        return None;
+    }
+    if let Some(m) = m.filter(|m| end - first != *m) {
+        let message = format!("rows [{first}, {end}] are {}, `shape` has {m}", end - first);
+        walk.fail(node.place, message, "`shape` is that of A: the rows that are taken");
+        return None;
+    }
+    Some(first as usize..end as usize)
 }
 
 pub(super) fn shape(walk: &mut Walk, node: &Node) -> Option<(u64, u64)> {

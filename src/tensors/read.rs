@@ -218,7 +218,7 @@ fn safetensors_start(
     layout: Layout,
     known: &[&str],
 ) -> Result<Option<u64>, Fault> {
-    let header = parse_header(header, len).map_err(|message| {
+    let header = parse_header(header, len).map_err(|(message, _)| {
         (message, "the file was not written to its end, or not by a safetensors library".into())
     })?;
     let names: Vec<&str> = header.tensor_names().collect();
@@ -243,10 +243,9 @@ fn safetensors_start(
         let message = format!("another dtype: expected {wanted}, found {found}");
         (message, format!("convert it to {} before it is written", layout.dtype))
     };
-    let matrix = header.matrix(own, layout.rows, layout.columns);
-    let matrix = matrix.map_err(|(message, _)| other(&message))?;
-    if matrix.dtype != layout.dtype {
-        return Err(other(&Layout { dtype: matrix.dtype, ..layout }.safetensors_dtype()));
+    let entry = header.entry(own).map_err(|(message, _)| other(&message))?;
+    if entry.dtype != wanted {
+        return Err(other(&entry.dtype));
     }
-    Ok(Some(matrix.bytes.start))
+    Ok(Some(entry.bytes.start))
 }

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use hf_hub::{Cache, Repo};
 
+use super::encoding::Encoding;
 use super::file::WeightsFile;
 use super::index::is_index;
 use super::{Resolver, WeightsError};
+use contract::case::Stored;
 use contract::digest::Digest;
 use contract::dtype::Dtype;
 use contract::words::quote;
@@ -18,7 +20,7 @@ pub struct Found {
     pub tensor: String,
     pub m: usize,
     pub k: usize,
-    /// As stored.
+    /// In which its values are exact.
     pub dtype: Dtype,
     /// Of the tensor's bytes as stored.
     pub sha256: Digest,
@@ -59,9 +61,14 @@ impl Resolver {
             None => self.model(named, tensor)?,
         };
         let (m, k) = file.shape(tensor)?;
-        let matrix = file.tensor(tensor, m, k)?;
+        let matrix = file.tensor(tensor, &Stored::default(), m, k)?;
         let (sha256, _) = file.pass(&matrix)?;
-        Ok(Found { origin, tensor: tensor.to_owned(), m, k, dtype: matrix.dtype(), sha256 })
+        let dtype = match matrix.encoding() {
+            Encoding::Plain(dtype) => dtype,
+            // Their values are numbers of bf16.
+            Encoding::F8E4m3 | Encoding::F8E5m2 | Encoding::F4E2m1 => Dtype::Bf16,
+        };
+        Ok(Found { origin, tensor: tensor.to_owned(), m, k, dtype, sha256 })
     }
 
     /// The file of a cached model that has the tensor.

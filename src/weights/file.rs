@@ -1,9 +1,8 @@
 //! Safetensors files, single or sharded, read by rows.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -12,14 +11,14 @@ use half::{bf16, f16};
 use sha2::{Digest as _, Sha256};
 
 use super::WeightsError;
-use super::header::{self, Header};
-use super::index;
+use super::foreign::{self, Expected};
+use super::header::{self, Fault, Header};
+use super::index::{self, Index};
+use super::tensor::{self, CHUNK_LEN, Raw, Tensor};
+use contract::case::Stored;
 use contract::digest::Digest;
 use contract::dtype::Dtype;
 use contract::words::quote;
-
-/// Bytes read at once. Large enough that system calls do not show, small enough for the cache.
-const CHUNK_LEN: usize = 1 << 20;
 
 /// A safetensors file, or the index of a sharded one. Its header has been checked.
 pub struct WeightsFile {
@@ -27,14 +26,20 @@ pub struct WeightsFile {
     file: Arc<File>,
     content: Content,
     digest: OnceLock<Digest>,
-    /// What passes over its tensors have found, by name.
-    passes: Mutex<BTreeMap<String, (Digest, WeightStats)>>,
+    /// What passes over its tensors have found.
+    passes: Mutex<Passes>,
+}
+
+#[derive(Default)]
+struct Passes {
+    /// Of whole tensors, by name.
+    digests: HashMap<String, Digest>,
+    stats: HashMap<(String, Stored), WeightStats>,
 }
 
 enum Content {
     Tensors(Header),
-    /// The shard's file name of each tensor.
-    Index(BTreeMap<String, String>),
+    Index(Index),
 }
 
 /// Magnitudes in a tensor, of which every value is finite.
@@ -53,21 +58,26 @@ impl WeightsFile {
         let io = |action| move |source| WeightsError::Io { path: path.to_owned(), action, source };
         let metadata = std::fs::metadata(path).map_err(io("look at the file"))?;
         if metadata.is_dir() {
-            return Err(malformed(path, "expected a safetensors file, found a folder"));
+            let message = "expected a safetensors file, found a folder".to_owned();
+            return Err(malformed(path, (message, None)));
         }
         // Opening a pipe would wait for its writer.
         if !metadata.is_file() {
-            return Err(malformed(path, "expected a regular file"));
+            return Err(malformed(path, ("expected a regular file".to_owned(), None)));
         }
         let file = File::open(path).map_err(io("open the file"))?;
+        let len = metadata.len();
+        let head = read_head(&file, len).map_err(io("read the file"))?;
         let content = if index::is_index(&path.to_string_lossy()) {
-            let shards = read_index(&file, metadata.len()).map_err(io("read the file"))?;
-            Content::Index(shards.map_err(|message| malformed(path, message))?)
+            read_index(&file, &head, len).map_err(io("read the file"))?.map(Content::Index)
         } else {
-            let bytes = read_header(&file, metadata.len()).map_err(io("read the header"))?;
-            let header = bytes.and_then(|bytes| header::parse_header(&bytes, metadata.len()));
-            Content::Tensors(header.map_err(|message| malformed(path, message))?)
+            let header = read_header(&file, &head, len).map_err(io("read the header"))?;
+            header.map(Content::Tensors)
         };
+        let content = content.map_err(|fault| match foreign::parse_pointer(&head) {
+            Some(pointer) => WeightsError::Pointer { path: path.to_owned(), pointer, wanted: None },
+            None => malformed(path, fault),
+        })?;
         Ok(WeightsFile {
             path: path.to_owned(),
             file: Arc::new(file),
@@ -116,210 +126,108 @@ impl WeightsFile {
 
     /// Rows and columns of the tensor `name`, which must be a matrix.
     pub fn shape(&self, name: &str) -> Result<(usize, usize), WeightsError> {
-        let malformed = |(message, hint)| {
-            Err(WeightsError::Malformed { path: self.path.clone(), message, hint })
-        };
-        let header = match &self.content {
-            Content::Tensors(header) => header,
-            Content::Index(_) => return self.shard_of(name)?.shape(name),
-        };
-        match header.shape(name) {
-            Some(&[m, k]) => Ok((m, k)),
-            Some(shape) => {
+        let raw = self.raw(name)?;
+        match raw.entry.shape[..] {
+            [m, k] => Ok((m, k)),
+            ref shape => {
                 let message =
                     format!("tensor {}: expected a matrix, found shape {shape:?}", quote(name));
-                malformed((message, None))
+                Err(malformed(&raw.path, (message, None)))
             }
-            None => malformed(header::missing_tensor(name, header.tensor_names())),
         }
     }
 
-    /// The tensor `name`, which must be a matrix of m x k.
-    pub fn tensor(&self, name: &str, m: usize, k: usize) -> Result<Tensor, WeightsError> {
-        let malformed = |(message, hint)| {
-            Err(WeightsError::Malformed { path: self.path.clone(), message, hint })
-        };
+    /// The tensor `name` as it is stored: here, or in the shard that the index names.
+    pub(super) fn raw(&self, name: &str) -> Result<Raw, WeightsError> {
         let header = match &self.content {
             Content::Tensors(header) => header,
-            Content::Index(_) => return self.shard_of(name)?.tensor(name, m, k),
+            Content::Index(index) => {
+                let shard = index.shard(name).map_err(|fault| malformed(&self.path, fault))?;
+                // Plain names, and no index: checked when the index was read.
+                let path = self.path.with_file_name(shard);
+                if !path.exists() {
+                    return Err(WeightsError::NotFound {
+                        what: format!("the shard that holds tensor {}", quote(name)),
+                        looked: vec![path],
+                        hint: format!("{} lists it; copy it there", self.path.display()),
+                    });
+                }
+                return WeightsFile::open(&path)?.raw(name);
+            }
         };
-        let matrix = match header.matrix(name, m, k) {
-            Ok(matrix) => matrix,
-            Err(fault) => return malformed(fault),
-        };
-        Ok(Tensor {
-            path: self.path.clone(),
-            file: Arc::clone(&self.file),
-            name: name.to_owned(),
-            offset: matrix.bytes.start,
-            dtype: matrix.dtype,
-            m,
-            k,
-        })
+        let entry = header.entry(name).map_err(|fault| malformed(&self.path, fault))?;
+        let (path, file) = (self.path.clone(), Arc::clone(&self.file));
+        Ok(Raw { path, file, name: name.to_owned(), entry })
     }
 
-    /// The shard that an index names for a tensor.
-    fn shard_of(&self, name: &str) -> Result<WeightsFile, WeightsError> {
-        let Content::Index(shards) = &self.content else { unreachable!("asked of indexes alone") };
-        let Some(shard) = shards.get(name) else {
-            let names = shards.keys().map(String::as_str);
-            let (message, hint) = header::missing_tensor(name, names);
-            return Err(WeightsError::Malformed { path: self.path.clone(), message, hint });
+    /// A of m x k in the tensor `name`, which is stored so.
+    pub fn tensor(
+        &self,
+        name: &str,
+        stored: &Stored,
+        m: usize,
+        k: usize,
+    ) -> Result<Tensor, WeightsError> {
+        let raw = self.raw(name)?;
+        let names: Vec<&str> = match &self.content {
+            Content::Tensors(header) => header.tensor_names().collect(),
+            Content::Index(index) => index.tensor_names().collect(),
         };
-        // Checked when the index was read: a plain name, and no index.
-        let path = self.path.with_file_name(shard);
-        if !path.exists() {
-            return Err(WeightsError::NotFound {
-                what: format!("the shard that holds tensor {}", quote(name)),
-                looked: vec![path],
-                hint: format!("{} lists it; copy it there", self.path.display()),
-            });
-        }
-        WeightsFile::open(&path)
+        tensor::check(name, &raw.entry, stored, (m, k), names.into_iter())
+            .map_err(|fault| malformed(&raw.path, fault))?;
+        let scales = stored.scales.as_ref().map(|scales| self.raw(&scales.tensor)).transpose()?;
+        Tensor::new(raw, scales.as_ref(), stored, (m, k))
     }
 
     /// [`Tensor::pass`], remembered.
     pub(super) fn pass(&self, tensor: &Tensor) -> Result<(Digest, WeightStats), WeightsError> {
-        // The map is valid whatever happened to another thread.
+        // The maps are valid whatever happened to another thread.
         let passes = || self.passes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pass) = passes().get(&tensor.name) {
-            return Ok(*pass);
+        let name = tensor.name().to_owned();
+        let of = (name.clone(), tensor.stored().clone());
+        let known = passes().digests.get(&name).copied();
+        if let Some((digest, stats)) = known.zip(passes().stats.get(&of).copied()) {
+            return Ok((digest, stats));
         }
-        let pass = tensor.pass()?;
-        passes().insert(tensor.name.clone(), pass);
-        Ok(pass)
+        let (digest, stats) = tensor.pass(known)?;
+        passes().digests.insert(name, digest);
+        passes().stats.insert(of, stats);
+        Ok((digest, stats))
     }
 }
 
-fn malformed(path: &Path, message: impl Into<String>) -> WeightsError {
-    WeightsError::Malformed { path: path.to_owned(), message: message.into(), hint: None }
+fn malformed(path: &Path, (message, hint): Fault) -> WeightsError {
+    WeightsError::Malformed { path: path.to_owned(), message, hint }
 }
 
-/// The length and the JSON of the header; the inner error is the file's fault.
-fn read_header(file: &File, file_len: u64) -> io::Result<Result<Vec<u8>, String>> {
-    let mut bytes = vec![0; file_len.min(header::PREFIX_LEN) as usize];
+/// The first bytes of a file.
+fn read_head(file: &File, len: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; len.min(foreign::HEAD_LEN as u64) as usize];
     file.read_exact_at(&mut bytes, 0)?;
-    let len = match header::header_len(&bytes, file_len) {
+    Ok(bytes)
+}
+
+/// The header; the inner error is the file's fault.
+fn read_header(file: &File, head: &[u8], file_len: u64) -> io::Result<Result<Header, Fault>> {
+    let len = match header::header_len(head, file_len) {
         Ok(len) => len,
-        Err(message) => return Ok(Err(message)),
+        Err(fault) => return Ok(Err(fault)),
     };
     // At most 100 MB.
-    let prefix_len = bytes.len();
-    bytes.resize(prefix_len + len as usize, 0);
-    file.read_exact_at(&mut bytes[prefix_len..], header::PREFIX_LEN)?;
-    Ok(Ok(bytes))
+    let mut bytes = vec![0; (header::PREFIX_LEN + len) as usize];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(header::parse_header(&bytes, file_len))
 }
 
-/// The shard of each tensor; the inner error is the file's fault.
-fn read_index(file: &File, len: u64) -> io::Result<Result<BTreeMap<String, String>, String>> {
+/// The index; the inner error is the file's fault.
+fn read_index(file: &File, head: &[u8], len: u64) -> io::Result<Result<Index, Fault>> {
     if let Err(message) = index::check_len(len) {
-        return Ok(Err(message));
+        return Ok(Err(foreign::fault(head, Expected::Index).unwrap_or((message, None))));
     }
     let mut bytes = Vec::new();
     let mut file = file;
     file.read_to_end(&mut bytes)?;
-    Ok(index::parse(&bytes))
-}
-
-/// A matrix in a file: m x k, row-major, F32, F16 or BF16.
-#[derive(Debug)]
-pub struct Tensor {
-    path: PathBuf,
-    file: Arc<File>,
-    name: String,
-    /// Of its first byte in the file.
-    offset: u64,
-    dtype: Dtype,
-    m: usize,
-    k: usize,
-}
-
-impl Tensor {
-    /// The file that holds it.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// As stored.
-    pub fn dtype(&self) -> Dtype {
-        self.dtype
-    }
-
-    /// m and k.
-    pub fn shape(&self) -> (usize, usize) {
-        (self.m, self.k)
-    }
-
-    /// Reads rows, widened exactly to binary32. `out` holds `rows.len() * k` values.
-    ///
-    /// Values that are not finite are refused.
-    pub fn rows(&self, rows: Range<usize>, out: &mut [f32]) -> Result<(), WeightsError> {
-        assert!(rows.start <= rows.end && rows.end <= self.m, "rows {rows:?} of {}", self.m);
-        assert_eq!(out.len(), rows.len() * self.k, "elements of rows {rows:?}");
-        let mut at = 0;
-        self.chunks(rows, |_, values| {
-            out[at..at + values.len()].copy_from_slice(values);
-            at += values.len();
-        })
-    }
-
-    /// Reads everything once: SHA-256 of the bytes as stored, and the magnitudes.
-    ///
-    /// Values that are not finite are refused.
-    pub fn pass(&self) -> Result<(Digest, WeightStats), WeightsError> {
-        let mut hasher = Sha256::new();
-        // Magnitudes of finite numbers are ordered as their bits are.
-        let (mut min, mut max) = (u32::MAX, 0);
-        self.chunks(0..self.m, |bytes, values| {
-            hasher.update(bytes);
-            for value in values {
-                let bits = value.abs().to_bits();
-                // Zero becomes the largest, so that it is never the smallest.
-                min = min.min(bits.wrapping_sub(1));
-                max = max.max(bits);
-            }
-        })?;
-        let min_nonzero = if max == 0 { 0.0 } else { f32::from_bits(min + 1) };
-        Ok((Digest::finish(hasher), WeightStats { min_nonzero, max: f32::from_bits(max) }))
-    }
-
-    /// Reads rows in pieces: their bytes as stored, and their values.
-    fn chunks(
-        &self,
-        rows: Range<usize>,
-        mut use_chunk: impl FnMut(&[u8], &[f32]),
-    ) -> Result<(), WeightsError> {
-        let size = self.dtype.size();
-        let (mut at, end) = (rows.start * self.k, rows.end * self.k);
-        let chunk = (CHUNK_LEN / size).min(end - at);
-        let (mut bytes, mut values) = (vec![0u8; chunk * size], vec![0f32; chunk]);
-        while at < end {
-            let len = chunk.min(end - at);
-            let (bytes, values) = (&mut bytes[..len * size], &mut values[..len]);
-            let offset = self.offset + (at * size) as u64;
-            self.file.read_exact_at(bytes, offset).map_err(|source| {
-                let action = "read the tensor (has the file been cut since it was opened?)";
-                WeightsError::Io { path: self.path.clone(), action, source }
-            })?;
-            widen(self.dtype, bytes, values);
-            if let Some(i) = values.iter().position(|x| !x.is_finite()) {
-                let (row, column) = ((at + i) / self.k, (at + i) % self.k);
-                let message = format!(
-                    "tensor {}: {} at (row {row}, column {column}), must be finite",
-                    quote(&self.name),
-                    values[i]
-                );
-                return Err(malformed(&self.path, message));
-            }
-            use_chunk(bytes, values);
-            at += len;
-        }
-        Ok(())
-    }
+    Ok(index::parse_index(&bytes))
 }
 
 /// The values of little-endian elements, exactly.

@@ -10,7 +10,7 @@ use std::ops::Range;
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
-use contract::dtype::Dtype;
+use super::foreign::{self, Expected};
 use contract::words::{nearest, quote};
 
 /// Bytes of the length that a file begins with.
@@ -28,44 +28,30 @@ pub struct Header {
     metadata: BTreeMap<String, String>,
 }
 
-/// A tensor that is a matrix of floating-point numbers.
-pub struct Matrix {
-    pub dtype: Dtype,
+/// A message and a hint.
+pub type Fault = (String, Option<String>);
+
+/// How a PyTorch file becomes a safetensors file.
+pub(super) const SAVE_ANEW: &str = "write it anew: `model.save_pretrained(DIR, safe_serialization=True)`, or `from safetensors.torch import save_file; save_file(torch.load(FILE, weights_only=True), \"w.safetensors\")`";
+
+/// A tensor's elements in a file.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub dtype: safetensors::Dtype,
+    pub shape: Vec<usize>,
     /// In the file.
     pub bytes: Range<u64>,
 }
 
 impl Header {
-    /// The tensor `name`, which must be a matrix of m x k in F32, F16 or BF16; else message and
-    /// hint.
-    pub fn matrix(
-        &self,
-        name: &str,
-        m: usize,
-        k: usize,
-    ) -> Result<Matrix, (String, Option<String>)> {
+    /// The tensor `name`; else message and hint.
+    pub fn entry(&self, name: &str) -> Result<Entry, Fault> {
         let Some(info) = self.tensors.get(name) else {
             return Err(missing_tensor(name, self.tensor_names()));
         };
-        let shown = quote(name);
-        if info.shape != [m, k] {
-            let message =
-                format!("tensor {shown}: expected shape [{m}, {k}], found {:?}", info.shape);
-            let hint = (info.shape == [k, m]).then(|| "it is stored transposed".to_owned());
-            return Err((message, hint));
-        }
-        let dtype = match info.dtype {
-            safetensors::Dtype::F32 => Dtype::F32,
-            safetensors::Dtype::F16 => Dtype::F16,
-            safetensors::Dtype::BF16 => Dtype::Bf16,
-            other => {
-                let message = format!("tensor {shown}: expected F32, F16 or BF16, found {other}");
-                return Err((message, None));
-            }
-        };
         let (start, end) = info.data_offsets;
         let bytes = self.data_start + start as u64..self.data_start + end as u64;
-        Ok(Matrix { dtype, bytes })
+        Ok(Entry { dtype: info.dtype, shape: info.shape.clone(), bytes })
     }
 
     pub(super) fn metadata(&self, key: &str) -> Option<&str> {
@@ -83,11 +69,33 @@ impl Header {
     }
 }
 
+/// Names of a model's last matrix, which is often the one of its embeddings and then stored once.
+const HEADS: [&str; 3] = ["lm_head.weight", "output.weight", "embed_out.weight"];
+/// Names of a model's embeddings.
+const EMBEDDINGS: [&str; 5] = [
+    "embed_tokens.weight",
+    "wte.weight",
+    "word_embeddings.weight",
+    "tok_embeddings.weight",
+    "embed_in.weight",
+];
+
 /// Message and hint for a tensor that is not among `names`.
 pub(super) fn missing_tensor<'a>(
     name: &str,
     names: impl Iterator<Item = &'a str> + Clone,
-) -> (String, Option<String>) {
+) -> Fault {
+    let message = format!("no tensor {}", quote(name));
+    let ends = |name: &str, ends: &[&str]| ends.iter().any(|end| name.ends_with(end));
+    if ends(name, &HEADS)
+        && let Some(tied) = names.clone().find(|name| ends(name, &EMBEDDINGS))
+    {
+        let hint = format!(
+            "a model whose last matrix is that of its embeddings stores it once: name {}",
+            quote(tied)
+        );
+        return (message, Some(hint));
+    }
     // The same name under another prefix is a more likely slip than another spelling.
     let tail = |name: &str| name.rsplit('.').take(3).map(str::to_owned).collect::<Vec<_>>();
     let wanted = tail(name);
@@ -103,11 +111,21 @@ pub(super) fn missing_tensor<'a>(
         }
     };
     let any = names.clone().next().is_some();
-    (format!("no tensor {}", quote(name)), any.then_some(hint))
+    (message, any.then_some(hint))
 }
 
-/// Length of the JSON, from the first bytes of a file of `file_len` bytes.
-pub(super) fn header_len(prefix: &[u8], file_len: u64) -> Result<u64, String> {
+/// Length of the JSON, from the first bytes of a file of `file_len` bytes. Else message and hint, by what the file is
+/// where that is known.
+pub(super) fn header_len(first: &[u8], file_len: u64) -> Result<u64, Fault> {
+    json_len(first, file_len).map_err(|message| foreign(first, message))
+}
+
+/// What a file is in place of a safetensors file; `message` if nobody knows.
+fn foreign(first: &[u8], message: String) -> Fault {
+    foreign::fault(first, Expected::Safetensors).unwrap_or((message, None))
+}
+
+fn json_len(prefix: &[u8], file_len: u64) -> Result<u64, String> {
     if file_len == 0 {
         return Err("expected a safetensors file, found an empty file".to_owned());
     }
@@ -131,9 +149,13 @@ pub(super) fn header_len(prefix: &[u8], file_len: u64) -> Result<u64, String> {
 }
 
 /// Checks the header of a file of `file_len` bytes, of which `bytes` are the first ones: at
-/// least the whole header.
-pub fn parse_header(bytes: &[u8], file_len: u64) -> Result<Header, String> {
-    let len = header_len(bytes, file_len)?;
+/// least the whole header. Else message and hint, by what the file is where that is known.
+pub fn parse_header(bytes: &[u8], file_len: u64) -> Result<Header, Fault> {
+    parse(bytes, file_len).map_err(|message| foreign(bytes, message))
+}
+
+fn parse(bytes: &[u8], file_len: u64) -> Result<Header, String> {
+    let len = json_len(bytes, file_len)?;
     let json = bytes
         .get(PREFIX_LEN as usize..(PREFIX_LEN + len) as usize)
         .ok_or_else(|| "truncated header".to_owned())?;
@@ -142,7 +164,11 @@ pub fn parse_header(bytes: &[u8], file_len: u64) -> Result<Header, String> {
     let data_start = PREFIX_LEN + len;
     check(&mut entries, file_len - data_start)?;
     Metadata::new(None, entries.clone()).map_err(|e| format!("bad header: {e}"))?;
-    Ok(Header { data_start, tensors: entries.into_iter().collect(), metadata })
+    Ok(Header {
+        data_start,
+        tensors: entries.into_iter().collect(),
+        metadata: metadata.unwrap_or_default(),
+    })
 }
 
 /// Sorts the tensors by their place and checks that they fill `data_len` bytes.
@@ -204,7 +230,7 @@ fn check(entries: &mut [(String, TensorInfo)], data_len: u64) -> Result<(), Stri
 /// The entries of the header, repeats included.
 struct Entries {
     tensors: Vec<(String, TensorInfo)>,
-    metadata: BTreeMap<String, String>,
+    metadata: Option<BTreeMap<String, String>>,
 }
 
 impl<'de> Deserialize<'de> for Entries {
@@ -220,10 +246,14 @@ impl<'de> Deserialize<'de> for Entries {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
                 let mut tensors = Vec::new();
-                let mut metadata = BTreeMap::new();
+                let (mut metadata, mut has_metadata) = (None, false);
                 while let Some(name) = map.next_key::<String>()? {
                     if name == "__metadata__" {
-                        metadata.extend(map.next_value::<BTreeMap<String, String>>()?);
+                        if std::mem::replace(&mut has_metadata, true) {
+                            return Err(A::Error::custom("`__metadata__` given twice"));
+                        }
+                        // Some writers have null where there is none.
+                        metadata = map.next_value()?;
                         continue;
                     }
                     let info = map.next_value().map_err(|e| {

@@ -1,10 +1,13 @@
-//! The index of a sharded model: which safetensors file beside it holds which tensor.
+//! The index of a sharded model: which file beside it holds which tensor.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path};
 
 use serde::Deserialize;
 
+use super::foreign::{self, Expected};
+use super::header::{self, Fault};
+use contract::case::Weights;
 use contract::words::quote;
 
 /// Bytes of an index; the largest models' have a few hundred thousand.
@@ -12,7 +15,7 @@ pub(super) const INDEX_LEN_MAX: u64 = 64 << 20;
 
 /// Whether a path is an index's.
 pub(super) fn is_index(path: &str) -> bool {
-    path.ends_with(".index.json")
+    Weights::is_index(path)
 }
 
 /// Refuses a length that no index has.
@@ -23,27 +26,70 @@ pub(super) fn check_len(len: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// The shard's file name of each tensor: plain names, none of them an index's.
-pub(super) fn parse(bytes: &[u8]) -> Result<BTreeMap<String, String>, String> {
+/// A checked index: every file that it names is in its own folder, or below it.
+#[derive(Debug)]
+pub struct Index {
+    /// File of each tensor: a path of plain names.
+    files: BTreeMap<String, String>,
+}
+
+impl Index {
+    /// The tensors, by name.
+    pub fn tensor_names(&self) -> impl Iterator<Item = &str> + Clone {
+        self.files.keys().map(String::as_str)
+    }
+
+    /// The safetensors file, relative to the index, that holds a tensor; else message and hint.
+    pub fn shard(&self, tensor: &str) -> Result<&str, Fault> {
+        let Some(file) = self.files.get(tensor) else {
+            return Err(header::missing_tensor(tensor, self.tensor_names()));
+        };
+        if !file.ends_with(".safetensors") {
+            let message = format!(
+                "tensor {}: expected a .safetensors file, found {}",
+                quote(tensor),
+                quote(file)
+            );
+            return Err((message, Some(header::SAVE_ANEW.to_owned())));
+        }
+        Ok(file)
+    }
+}
+
+/// Reads an index; else message and hint.
+pub fn parse_index(bytes: &[u8]) -> Result<Index, Fault> {
     #[derive(Deserialize)]
-    struct Index {
+    struct Written {
         weight_map: BTreeMap<String, String>,
     }
 
-    let index: Index = serde_json::from_slice(bytes).map_err(|e| format!("bad index: {e}"))?;
-    for (tensor, shard) in &index.weight_map {
-        let mut components = Path::new(shard).components();
-        let plain = matches!(
-            (components.next(), components.next()),
-            (Some(Component::Normal(name)), None) if name == shard.as_str()
-        );
-        if !plain || !shard.ends_with(".safetensors") || shard.contains('\0') {
-            return Err(format!(
-                "tensor {}: expected a .safetensors file beside the index, found {}",
-                quote(tensor),
-                quote(shard)
-            ));
+    let written: Written = serde_json::from_slice(bytes).map_err(|error| {
+        let message = || (format!("bad index: {error}"), None);
+        foreign::fault(bytes, Expected::Index).unwrap_or_else(message)
+    })?;
+    let mut files = written.weight_map;
+    for (tensor, file) in &mut files {
+        let Some(path) = inside(file) else {
+            let (tensor, file) = (quote(tensor), quote(file));
+            let message =
+                format!("tensor {tensor}: expected a file beside the index, found {file}");
+            return Err((message, None));
+        };
+        *file = path;
+    }
+    Ok(Index { files })
+}
+
+/// A path as plain names; `None` if it is none that stays inside its folder.
+fn inside(file: &str) -> Option<String> {
+    let mut names = Vec::new();
+    for component in Path::new(file).components() {
+        match component {
+            Component::Normal(name) => names.push(name.to_str()?),
+            Component::CurDir => {}
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return None,
         }
     }
-    Ok(index.weight_map)
+    let is_file = !names.is_empty() && !file.ends_with('/') && !file.contains('\0');
+    is_file.then(|| names.join("/"))
 }

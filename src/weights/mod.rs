@@ -4,24 +4,31 @@
 //! manifest's; then rows are read as they are needed. No file is ever held whole.
 
 mod checkpoint;
+mod encoding;
 mod file;
+mod foreign;
 mod header;
 mod hub;
 mod index;
 mod resolve;
 mod source;
+mod tensor;
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
 pub use checkpoint::{Found, Origin};
+pub use encoding::Encoding;
 pub(crate) use file::widen;
-pub use file::{Tensor, WeightStats, WeightsFile};
-pub use header::{Header, Matrix, parse_header};
+pub use file::{WeightStats, WeightsFile};
+pub use foreign::{Pointer, parse_pointer};
+pub use header::{Entry, Header, parse_header};
 pub use hub::{Fault, FaultKind, Hub, InForce, Place, Setting, Settings, Token};
+pub use index::{Index, parse_index};
 pub use resolve::{Resolver, Source};
 pub use source::{Checkpoint, is_moderate};
+pub use tensor::Tensor;
 
 use contract::digest::Digest;
 use contract::words::quote;
@@ -39,6 +46,13 @@ pub enum WeightsError {
         tensor: Option<String>,
         expected: Digest,
         got: Digest,
+    },
+    /// In place of the file there is what Git has for one that was not fetched: bad input.
+    Pointer {
+        path: PathBuf,
+        pointer: Pointer,
+        /// The digest of the file that is wanted, if the manifest says it.
+        wanted: Option<Digest>,
     },
     /// The file is not what it should be: bad input.
     Malformed { path: PathBuf, message: String, hint: Option<String> },
@@ -65,6 +79,19 @@ impl fmt::Display for WeightsError {
                     None => write!(f, "digest mismatch of the file")?,
                 }
                 write!(f, "\n  expected {expected}\n  got      {got}")
+            }
+            WeightsError::Pointer { path, pointer: Pointer { oid, size }, wanted } => {
+                write!(
+                    f,
+                    "{}: expected a safetensors file, found a Git LFS pointer to a file of {size} bytes with digest {oid}",
+                    words::path(path)
+                )?;
+                match wanted {
+                    Some(wanted) if wanted == oid => write!(f, ", the one that is wanted")?,
+                    Some(wanted) => write!(f, "\n  wanted is digest {wanted}: another file")?,
+                    None => {}
+                }
+                write!(f, "\nhint: `git lfs pull` fetches the file itself")
             }
             WeightsError::Malformed { path, message, hint } => {
                 write!(f, "{}: {}", words::path(path), visible_lines(message))?;

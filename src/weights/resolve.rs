@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::WeightsError;
-use super::file::{Tensor, WeightStats, WeightsFile};
+use super::file::{WeightStats, WeightsFile};
 use super::hub::{self, Fetched, Hub, Place, Settings};
 use super::index::is_index;
+use super::tensor::{Raw, Tensor};
 use crate::cache;
-use contract::case::Weights;
+use contract::case::{Stored, Weights};
 use contract::digest::Digest;
 use contract::words::{self, quote};
 
@@ -50,8 +51,18 @@ pub(super) struct Wanted<'a> {
     pub sha256: Option<Digest>,
     pub tensor: &'a str,
     pub tensor_sha256: Option<Digest>,
+    /// How A lies in it.
+    pub stored: &'a Stored,
     pub m: usize,
     pub k: usize,
+}
+
+impl Wanted<'_> {
+    /// Whether the tensor's digest, and that of its scales, say which bytes are meant.
+    fn is_pinned(&self) -> bool {
+        self.tensor_sha256.is_some()
+            && self.stored.scales.as_ref().is_none_or(|scales| scales.sha256.is_some())
+    }
 }
 
 impl Resolver {
@@ -116,15 +127,15 @@ impl Resolver {
     ) -> Result<Source, WeightsError> {
         let (places, wanted, what, hub_place) = match weights {
             Weights::Synthetic(_) | Weights::Drawn(_) => panic!("weights by formula have no file"),
-            Weights::File { path, sha256, tensor, tensor_sha256 } => {
-                let wanted =
-                    Wanted { sha256: *sha256, tensor, tensor_sha256: *tensor_sha256, m, k };
+            Weights::File { path, sha256, tensor, tensor_sha256, stored } => {
+                let (sha256, tensor_sha256) = (*sha256, *tensor_sha256);
+                let wanted = Wanted { sha256, tensor, tensor_sha256, stored, m, k };
                 let what = format!("weights {}", quote(&path.to_string_lossy()));
                 (self.places_of_file(manifest, path), wanted, what, None)
             }
-            Weights::Hub { repo, revision, file, sha256, tensor, tensor_sha256 } => {
-                let wanted =
-                    Wanted { sha256: *sha256, tensor, tensor_sha256: *tensor_sha256, m, k };
+            Weights::Hub { repo, revision, file, sha256, tensor, tensor_sha256, stored } => {
+                let (sha256, tensor_sha256) = (*sha256, *tensor_sha256);
+                let wanted = Wanted { sha256, tensor, tensor_sha256, stored, m, k };
                 let what = format!("`{file}` of {repo} at revision {revision}");
                 let place = Place {
                     repo: repo.clone(),
@@ -153,7 +164,7 @@ impl Resolver {
                 Err(error) if hub_place.is_some() && self.is_fetched_anew(path, &error) => {
                     damaged = damaged.or(Some(error));
                 }
-                Err(error) => first_error = first_error.or(Some(error)),
+                Err(error) => first_error = first_error.or(Some(of_file(error, wanted.sha256))),
             }
         }
         if let (Some(place), Some(folder)) = (&hub_place, &self.extracts) {
@@ -215,38 +226,67 @@ impl Resolver {
         place: &Place,
         wanted: &Wanted<'_>,
     ) -> Result<Option<Source>, WeightsError> {
+        let Some((file, raw)) = self.extracted(folder, place)? else { return Ok(None) };
+        let scales = match scales_place(place, wanted) {
+            None => None,
+            Some(place) => match self.extracted(folder, &place)? {
+                Some((file, raw)) => Some((place, file, raw)),
+                None => return Ok(None),
+            },
+        };
+        let scales_raw = scales.as_ref().map(|(_, _, raw)| raw);
+        let shape = (wanted.m, wanted.k);
+        let tensor = Tensor::new(raw, scales_raw, wanted.stored, shape)?;
+        let (sha256, _) = file.pass(&tensor)?;
+        if file.metadata(hub::TENSOR_SHA256) != Some(&*sha256.to_string()) {
+            return self.remove_damaged(hub::path(folder, place));
+        }
+        if let Some((place, file, raw)) = &scales
+            && file.metadata(hub::TENSOR_SHA256) != Some(&*raw.digest()?.to_string())
+        {
+            return self.remove_damaged(hub::path(folder, place));
+        }
+        // What the hub said of the file; of an index it would be of a shard.
+        let stated = file.metadata(hub::FILE_SHA256).filter(|_| !is_index(&place.file));
+        let stated = stated.and_then(|digest| digest.parse().ok());
+        if wanted.sha256.is_some() && !wanted.is_pinned() && stated.is_none() {
+            return Ok(None);
+        }
+        let source = check(&file, tensor, scales_raw, stated, wanted)?;
+        if wanted.sha256.is_none() || wanted.is_pinned() {
+            return Ok(Some(source));
+        }
+        let note = Some(format!(
+            "the digest of {} is stated by the hub: only the tensor was fetched, and the file's bytes were not compared with it",
+            quote(&place.file)
+        ));
+        Ok(Some(Source { note, is_stated: true, ..source }))
+    }
+
+    /// What was fetched of a place, if it says that it is of that.
+    fn extracted(
+        &self,
+        folder: &Path,
+        place: &Place,
+    ) -> Result<Option<(Arc<WeightsFile>, Raw)>, WeightsError> {
         let path = hub::path(folder, place);
         if !path.exists() {
             return Ok(None);
         }
-        let file = match self.open(&path) {
-            Ok(file) => Some(file).filter(|file| hub::matches(place, |key| file.metadata(key))),
-            Err(WeightsError::Malformed { .. }) => None,
-            Err(error) => return Err(error),
-        };
-        if let Some(file) = file {
-            let tensor = file.tensor(wanted.tensor, wanted.m, wanted.k)?;
-            let (sha256, _) = file.pass(&tensor)?;
-            if file.metadata(hub::TENSOR_SHA256) == Some(&*sha256.to_string()) {
-                // What the hub said of the file; of an index it would be of a shard.
-                let stated = file.metadata(hub::FILE_SHA256).filter(|_| !is_index(&place.file));
-                let stated = stated.and_then(|digest| digest.parse().ok());
-                let is_pinned = wanted.sha256.is_none() || wanted.tensor_sha256.is_some();
-                if !is_pinned && stated.is_none() {
-                    return Ok(None);
-                }
-                let source = check(&file, stated, wanted)?;
-                if is_pinned {
-                    return Ok(Some(source));
-                }
-                let note = Some(format!(
-                    "the digest of {} is stated by the hub: only the tensor was fetched, and the file's bytes were not \
-                     compared with it",
-                    quote(&place.file)
-                ));
-                return Ok(Some(Source { note, is_stated: true, ..source }));
+        match self.open(&path) {
+            Ok(file) if hub::matches(place, |key| file.metadata(key)) => {
+                let raw = file.raw(&place.tensor)?;
+                Ok(Some((file, raw)))
             }
+            Ok(_) | Err(WeightsError::Malformed { .. } | WeightsError::Pointer { .. }) => {
+                self.remove_damaged(path)
+            }
+            Err(error) => Err(error),
         }
+    }
+
+    /// Removes what is damaged, so that it is fetched again: nothing is there then.
+    fn remove_damaged<T>(&self, path: PathBuf) -> Result<Option<T>, WeightsError> {
         if self.hub.is_none() {
             let message = "damaged since it was fetched".to_owned();
             let offline = self.offline.as_deref().unwrap_or("--offline");
@@ -267,9 +307,14 @@ impl Resolver {
         what: String,
     ) -> Result<Source, WeightsError> {
         let folder = self.extracts.as_deref();
-        let fetched = folder
-            .ok_or_else(hub::Fault::no_folder)
-            .and_then(|folder| Ok((hub.fetch(folder, place, wanted)?, folder)));
+        let fetched = folder.ok_or_else(hub::Fault::no_folder).and_then(|folder| {
+            let fetched = hub.fetch(folder, place, wanted)?;
+            // What is fetched whole has the scales too, unless they are in another shard.
+            if let Some(place) = scales_place(place, wanted) {
+                hub.fetch(folder, &place, wanted)?;
+            }
+            Ok((fetched, folder))
+        });
         match fetched {
             Ok((Fetched::Whole(path), _)) => {
                 // What is open was there before.
@@ -351,9 +396,45 @@ fn distinct(places: Vec<PathBuf>) -> Vec<PathBuf> {
     kept
 }
 
+/// The place of the scales of a tensor, if it has any.
+fn scales_place(place: &Place, wanted: &Wanted<'_>) -> Option<Place> {
+    let scales = wanted.stored.scales.as_ref()?;
+    Some(Place { tensor: scales.tensor.clone(), ..place.clone() })
+}
+
+/// An error that says which file a pointer should be.
+fn of_file(error: WeightsError, wanted: Option<Digest>) -> WeightsError {
+    match error {
+        WeightsError::Pointer { path, pointer, .. } => {
+            WeightsError::Pointer { path, pointer, wanted }
+        }
+        error => error,
+    }
+}
+
 fn check_file(file: &WeightsFile, wanted: &Wanted<'_>) -> Result<Source, WeightsError> {
     let file_digest = wanted.sha256.map(|_| file.digest()).transpose()?;
-    check(file, file_digest, wanted)
+    other_file(file, file_digest, wanted)?;
+    let tensor = file.tensor(wanted.tensor, wanted.stored, wanted.m, wanted.k)?;
+    let scales = wanted.stored.scales.as_ref();
+    let scales = scales.map(|scales| file.raw(&scales.tensor)).transpose()?;
+    check(file, tensor, scales.as_ref(), file_digest, wanted)
+}
+
+/// The digests wanted and found, if the file is another one and its tensors' own digests do not decide.
+fn other_file(
+    file: &WeightsFile,
+    file_digest: Option<Digest>,
+    wanted: &Wanted<'_>,
+) -> Result<Option<(Digest, Digest)>, WeightsError> {
+    let other = wanted.sha256.zip(file_digest).filter(|(expected, got)| expected != got);
+    match other {
+        Some((expected, got)) if !wanted.is_pinned() => {
+            let path = file.path().to_owned();
+            Err(WeightsError::DigestMismatch { path, tensor: None, expected, got })
+        }
+        other => Ok(other),
+    }
 }
 
 /// The tensor, if the digests that are given are its own.
@@ -361,21 +442,26 @@ fn check_file(file: &WeightsFile, wanted: &Wanted<'_>) -> Result<Source, Weights
 /// Where both are given the tensor's decides: an extract of a checkpoint serves as well.
 fn check(
     file: &WeightsFile,
+    tensor: Tensor,
+    scales: Option<&Raw>,
     file_digest: Option<Digest>,
     wanted: &Wanted<'_>,
 ) -> Result<Source, WeightsError> {
-    let mismatch = |path: &Path, tensor: Option<&str>, expected, got| {
-        let tensor = tensor.map(str::to_owned);
+    let mismatch = |path: &Path, tensor: &str, expected, got| {
+        let tensor = Some(tensor.to_owned());
         Err(WeightsError::DigestMismatch { path: path.to_owned(), tensor, expected, got })
     };
-    let other_file = wanted.sha256.zip(file_digest).filter(|(expected, got)| expected != got);
-    if let (Some((expected, got)), None) = (other_file, wanted.tensor_sha256) {
-        return mismatch(file.path(), None, expected, got);
-    }
-    let tensor = file.tensor(wanted.tensor, wanted.m, wanted.k)?;
+    let other_file = other_file(file, file_digest, wanted)?;
     let (sha256, stats) = file.pass(&tensor)?;
     if let Some(expected) = wanted.tensor_sha256.filter(|expected| *expected != sha256) {
-        return mismatch(tensor.path(), Some(wanted.tensor), expected, sha256);
+        return mismatch(tensor.path(), wanted.tensor, expected, sha256);
+    }
+    let expected = wanted.stored.scales.as_ref().and_then(|scales| scales.sha256);
+    if let Some((expected, raw)) = expected.zip(scales) {
+        let got = raw.digest()?;
+        if got != expected {
+            return mismatch(&raw.path, &raw.name, expected, got);
+        }
     }
     let note = other_file.map(|(expected, got)| {
         format!(

@@ -733,6 +733,80 @@ def check_safetensors():
             pass
 
 
+def check_stored_matrices():
+    """Each element by its own rule, spelt out: formats from their definitions, layouts from their indices."""
+    def number(code, exponent_bits, mantissa_bits, bias):
+        sign, rest = divmod(code, 1 << (exponent_bits + mantissa_bits))
+        exponent, mantissa = divmod(rest, 1 << mantissa_bits)
+        value = Fraction(mantissa, 1 << mantissa_bits) + (1 if exponent else 0)
+        value *= Fraction(2) ** (max(exponent, 1) - bias)
+        return -value if sign else value
+
+    def write(folder, **tensors):
+        header, data = {}, b""
+        for name, (kind, shape, raw) in tensors.items():
+            header[name] = {"dtype": kind, "shape": shape, "data_offsets": [len(data), len(data) + len(raw)]}
+            data += raw
+        head = json.dumps(header).encode()
+        path = os.path.join(folder, "w.safetensors")
+        with open(path, "wb") as f:
+            f.write(len(head).to_bytes(8, "little") + head + data)
+        return path
+
+    def refused(*words):
+        try:
+            weights.read(*words)
+        except inputs.Refused:
+            return True
+        return False
+
+    with tempfile.TemporaryDirectory() as folder:
+        for kind, bits, nan in (("F8_E4M3", (4, 3, 7), lambda c: c % 128 == 127),
+                                ("F8_E5M2", (5, 2, 15), lambda c: c % 128 >= 124)):
+            good = [c for c in range(256) if not nan(c)]
+            path = write(folder, w=(kind, [1, len(good)], bytes(good)))
+            got = weights.read(path, "w")[0]
+            assert [Fraction(float(x)) for x in got] == [number(c, *bits) for c in good]
+            for code in set(range(256)) - set(good):
+                assert refused(write(folder, w=(kind, [1, 1], bytes([code]))), "w")
+        # Two matrices of 3 x 64 in blocks.
+        codes = [(7 * i + i // 5) % 16 for i in range(2 * 3 * 64)]
+        raw = bytes(codes[i] + 16 * codes[i + 1] for i in range(0, len(codes), 2))
+        powers = [120 + i for i in range(12)]
+        path = write(folder, w=("U8", [2, 3, 2, 16], raw), s=("U8", [2, 3, 2], bytes(powers)))
+        for expert in (0, 1):
+            for transposed in ("false", "true"):
+                layer = {"scales": "s", "expert": str(expert), "transposed": transposed, "rows": ["1", "3"]}
+                got = weights.read(path, "w", None, layer)
+                assert got.shape == ((2, 3) if transposed == "true" else (2, 64))
+                for i, j in np.ndindex(got.shape):
+                    row, column = (j, i + 1) if transposed == "true" else (i + 1, j)
+                    at = (expert * 3 + row) * 64 + column
+                    want = number(codes[at], 2, 1, 1) * Fraction(2) ** (powers[at // 32] - 127)
+                    assert Fraction(float(got[i, j])) == want
+        assert refused(path, "w") and refused(path, "w", None, {"scales": "s"})
+        assert refused(path, "w", None, {"scales": "s", "expert": "2"})
+        assert refused(path, "w", None, {"scales": "s", "expert": "0", "rows": ["1", "4"]})
+        digest = hashlib.sha256(bytes(powers)).hexdigest()
+        layer = {"scales": {"tensor": "s", "sha256": digest}, "expert": "0"}
+        assert weights.read(path, "w", hashlib.sha256(raw).hexdigest(), layer).shape == (3, 64)
+        assert refused(path, "w", None, {"scales": {"tensor": "s", "sha256": "0" * 64}, "expert": "0"})
+        # Blocks of 128 x 128, the last ones begun; rows; one.
+        ones = bytes([0x38]) * (130 * 260)
+        for shape, want in (([2, 3], lambda i, j: 1 + i // 128 * 3 + j // 128), ([130, 1], lambda i, j: 1 + i),
+                            ([130], lambda i, j: 1 + i), ([1], lambda i, j: 1), ([], lambda i, j: 1)):
+            scales = np.arange(1, 1 + int(np.prod(shape)), dtype="<f4").tobytes()
+            path = write(folder, w=("F8_E4M3", [130, 260], ones), s=("F32", shape, scales))
+            got = weights.read(path, "w", None, {"scales": "s"})
+            assert all(got[i, j] == want(i, j) for i, j in np.ndindex(got.shape))
+        scale = np.float32(1.0000001).tobytes()
+        assert refused(write(folder, w=("F8_E4M3", [1, 1], b"\x3a"), s=("F32", [], scale)), "w", None, {"scales": "s"})
+    for name in ("m.safetensors.index.json", "a/m.safetensors.fp16.index.json", "m.safetensors.index.fp16.json"):
+        assert weights.is_index(name)
+    for name in ("m.safetensors", "m.index.json", "m.safetensors.json", "m.safetensors.a.b.index.json"):
+        assert not weights.is_index(name)
+
+
 def check_end_to_end():
     """The command itself, on real weights: a good file passes, a changed digit is named."""
     import contextlib

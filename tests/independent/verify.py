@@ -43,12 +43,15 @@ class Maker:
         if key not in self.files:
             self.files[key] = weights.find(spec, self.folder, self.given)
         x = weights.read(self.files[key], case.layer.get("tensor", case.layer["name"]),
-                         case.layer.get("sha256"))
+                         case.layer.get("sha256"), case.layer)
         if x.shape != (case.m, case.k):
             raise Refused("the tensor's shape is %s" % (x.shape,))
         size = np.abs(x[x != 0])
         moderate = bool(((size >= 2.0 ** -60) & (size <= 2.0 ** 60)).all())
-        return round_to(x, DTYPES[case.dtype]), moderate
+        rounded = round_to(x, DTYPES[case.dtype])
+        if "scales" in case.layer and (rounded != x).any():
+            raise Refused("a product with its scale is no %s number" % case.dtype)
+        return rounded, moderate
 
     def _a(self, case):
         if isinstance(case.weights, dict):

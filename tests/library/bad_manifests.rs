@@ -63,6 +63,25 @@ fn all_forms_are_accepted() {
     assert!(!manifest.cases.iter().find(|c| c.section == "integers").expect("present").required);
 }
 
+/// How a matrix lies in its tensor is told from the layer's keys, and no id says it.
+#[test]
+fn keys_of_stored_tensors_are_accepted() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/good/manifests/checkpoints.yaml");
+    let manifest = manifest::load(&path).unwrap_or_else(|e| panic!("{e}"));
+    let cases = manifest.cases.iter().map(|case| format!("{} {}", case.id, case.weights));
+    let hub = "org/name@0123456789012345678901234567890123456789";
+    assert_eq!(
+        cases.collect::<Vec<_>>(),
+        [
+            "part/all/none/b1/f32/f32-chain a/w.safetensors: t (scales s, expert 3, transposed, rows 10..255)".to_owned(),
+            "part/rows/none/b1/f32/f32-chain a/w.safetensors: t (rows 7..7)".to_owned(),
+            "part/plain/none/b1/f32/f32-chain a/w.safetensors: t (scales s)".to_owned(),
+            format!("index/pinned/none/b1/f32/f32-chain {hub}/a/m.safetensors.fp16.index.json: t (scales s, expert 0)"),
+            format!("commit/by-commit/none/b1/f32/f32-chain {hub}/m.safetensors.index.fp16.json: t (scales s)"),
+        ]
+    );
+}
+
 #[test]
 fn ids_do_not_depend_on_the_other_entries() {
     let text = std::fs::read_to_string(

@@ -5,6 +5,8 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 
+use contract::case::Stored;
+
 use crate::files::{Folder, bytes_of, entry, f32_file};
 use proptest::prelude::*;
 use sparse_verify::weights::{WeightsError, WeightsFile, parse_header};
@@ -14,7 +16,7 @@ fn refusal(bytes: &[u8]) -> String {
     let folder = Folder::new();
     let path = folder.write("w.safetensors", bytes);
     let result = WeightsFile::open(&path)
-        .and_then(|file| file.tensor("w", 2, 2))
+        .and_then(|file| file.tensor("w", &Stored::default(), 2, 2))
         .and_then(|tensor| tensor.rows(0..2, &mut [0.0; 4]));
     let error = result.expect_err("the file is bad");
     assert!(matches!(error, WeightsError::Malformed { .. }), "{error:?}");
@@ -127,7 +129,7 @@ fn malformed_files_are_refused() {
         (
             "dtype that is no weight",
             bytes_of(&object(&[entry("w", "I32", &[2, 2], 0, 16)]), &[0; 16]),
-            "tensor `w`: expected F32, F16 or BF16, found I32",
+            "tensor `w`: expected F32, F16, BF16 or F8, found I32",
         ),
         (
             "another shape",
@@ -137,7 +139,42 @@ fn malformed_files_are_refused() {
         (
             "three dimensions",
             bytes_of(&object(&[entry("w", "F32", &[1, 2, 2], 0, 16)]), &[0; 16]),
-            "tensor `w`: expected shape [2, 2], found [1, 2, 2]",
+            "tensor `w`: expected shape [2, 2], found [1, 2, 2]\n\
+             hint: it is a stack of 1 matrices: `expert: I` takes one of them",
+        ),
+        (
+            "four dimensions",
+            bytes_of(&object(&[entry("w", "F32", &[1, 1, 2, 2], 0, 16)]), &[0; 16]),
+            "tensor `w`: expected shape [2, 2], found [1, 1, 2, 2]",
+        ),
+        (
+            "more rows",
+            bytes_of(&object(&[entry("w", "F16", &[4, 2], 0, 16)]), &[0; 16]),
+            "tensor `w`: expected shape [2, 2], found [4, 2]\n\
+             hint: `rows: [first, end]` takes a part of its rows",
+        ),
+        (
+            "packed without scales",
+            bytes_of(&object(&[entry("w", "U8", &[1, 16], 0, 16)]), &[0; 16]),
+            "tensor `w`: expected F32, F16, BF16 or F8, found U8\n\
+             hint: packed MXFP4 blocks? `scales: NAME` names their scales",
+        ),
+        (
+            "metadata that is no text",
+            bytes_of(&object(&["\"__metadata__\":{\"a\":null}".to_owned(), w.clone()]), &[0; 16]),
+            "bad header: invalid type: null, expected a string at line 1 column 25",
+        ),
+        (
+            "metadata given twice",
+            bytes_of(
+                &object(&[
+                    "\"__metadata__\":{}".to_owned(),
+                    "\"__metadata__\":null".to_owned(),
+                    w.clone(),
+                ]),
+                &[0; 16],
+            ),
+            "bad header: `__metadata__` given twice at line 1 column 33",
         ),
         (
             "missing tensor",
@@ -183,7 +220,7 @@ fn near_names_are_offered() {
     let folder = Folder::new();
     let bytes = bytes_of(&format!("{{{}}}", entries.join(",")), &[0; 8]);
     let file = WeightsFile::open(&folder.write("w.safetensors", &bytes)).expect("well-formed");
-    let hint = |name: &str| match file.tensor(name, 1, 1) {
+    let hint = |name: &str| match file.tensor(name, &Stored::default(), 1, 1) {
         Err(WeightsError::Malformed { hint: Some(hint), .. }) => hint,
         other => panic!("{other:?}"),
     };
@@ -231,7 +268,9 @@ fn folders_and_unreadable_files_are_named() {
 fn a_file_cut_after_opening_is_an_error_of_the_environment() {
     let folder = Folder::new();
     let path = folder.write("w.safetensors", &f32_file(2, 2, &[1.0; 4]));
-    let tensor = WeightsFile::open(&path).and_then(|f| f.tensor("w", 2, 2)).expect("well-formed");
+    let tensor = WeightsFile::open(&path)
+        .and_then(|f| f.tensor("w", &Stored::default(), 2, 2))
+        .expect("well-formed");
     fs::OpenOptions::new().write(true).open(&path).and_then(|f| f.set_len(70)).expect("writable");
     let error = tensor.rows(0..2, &mut [0.0; 4]).expect_err("the file is short");
     assert!(matches!(error, WeightsError::Io { .. }), "{error:?}");
@@ -244,7 +283,7 @@ fn shards_are_found_beside_their_index_and_nowhere_else() {
     let index = |shard: &str| {
         let text = format!(r#"{{"metadata":{{"total_size":16}},"weight_map":{{"w":"{shard}"}}}}"#);
         let path = folder.write("m/model.safetensors.index.json", text.as_bytes());
-        WeightsFile::open(&path).and_then(|file| file.tensor("w", 2, 2))
+        WeightsFile::open(&path).and_then(|file| file.tensor("w", &Stored::default(), 2, 2))
     };
     let mut out = [0.0; 2];
     index("part-1.safetensors").and_then(|t| t.rows(1..2, &mut out)).expect("well-formed");
@@ -260,16 +299,17 @@ fn shards_are_found_beside_their_index_and_nowhere_else() {
     for shard in [
         "../outside.safetensors",
         "/outside.safetensors",
-        "./part-1.safetensors",
-        "x/y.safetensors",
+        "x/../../outside.safetensors",
         "..",
+        ".",
+        "",
     ] {
         let error = index(shard).expect_err(shard);
         assert_eq!(
             folder.message(&error),
             format!(
-                "m/model.safetensors.index.json: tensor `w`: expected a .safetensors file beside \
-                 the index, found `{shard}`"
+                "m/model.safetensors.index.json: tensor `w`: expected a file beside the index, \
+                 found `{shard}`"
             )
         );
     }

@@ -8,7 +8,7 @@ use crate::files::{Folder, bytes_of, entry, f32_file};
 use crate::hub_server::{
     FILE, REVISION, Reply, Request, SECRET, Server, TwoServers, nobody, part_of,
 };
-use contract::case::Weights;
+use contract::case::{Stored, Weights};
 use contract::digest::Digest;
 use sparse_verify::weights::{Hub, Resolver, Settings, Source, WeightsError};
 
@@ -21,6 +21,7 @@ pub fn weights(file: &str, sha256: Option<Digest>, tensor_sha256: Option<Digest>
         sha256,
         tensor: "w".to_owned(),
         tensor_sha256,
+        stored: Stored::default(),
     }
 }
 
@@ -333,7 +334,7 @@ fn a_bad_file_on_the_hub_is_named() {
         (vec![], "empty file"),
         (
             b"<html>not found</html>".to_vec(),
-            "header of 8029423821061908540 bytes: must be at most 100000000; not a safetensors file",
+            "expected a safetensors file, found a web page\nhint: the download went wrong: fetch the file again, with a token where the model asks for one",
         ),
         (cut, "tensor `w` ends at byte 24 of the data, the file holds 20"),
         (
@@ -342,11 +343,11 @@ fn a_bad_file_on_the_hub_is_named() {
         ),
         (
             zeros(&object(entry("w", "F32", &[3, 2], 0, 24))),
-            "tensor `w`: expected shape [2, 3], found [3, 2]\nhint: it is stored transposed",
+            "tensor `w`: expected shape [2, 3], found [3, 2]\nhint: it is stored transposed: say `transposed: true`",
         ),
         (
             zeros(&object(entry("w", "I32", &[2, 3], 0, 24))),
-            "tensor `w`: expected F32, F16 or BF16, found I32",
+            "tensor `w`: expected F32, F16, BF16 or F8, found I32",
         ),
     ] {
         let server = Server::start(move |request| part_of(&file, request));

@@ -12,6 +12,7 @@ mod hub_server;
 mod bad_manifests;
 mod bad_weights;
 mod broken_operators;
+mod checkpoints;
 mod direction;
 mod hub;
 mod hub_reach;

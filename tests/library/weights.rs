@@ -4,11 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::files::{Folder, bytes_of, entry, f32_file};
-use contract::case::Weights;
+use contract::case::{Stored, Weights};
 use contract::digest::Digest;
 use contract::dtype::Dtype;
 use half::{bf16, f16};
-use sparse_verify::weights::{Resolver, WeightsError, WeightsFile};
+use sparse_verify::weights::{Encoding, Resolver, WeightsError, WeightsFile};
 
 #[test]
 fn all_dtypes_widen_exactly() {
@@ -24,15 +24,15 @@ fn all_dtypes_widen_exactly() {
         let header = format!("{{{}}}", entry("w", name, &[m, k], 0, data.len()));
         let path = folder.write("w.safetensors", &bytes_of(&header, &data));
         let file = WeightsFile::open(&path).unwrap_or_else(|e| panic!("{e}"));
-        let tensor = file.tensor("w", m, k).unwrap_or_else(|e| panic!("{e}"));
-        assert_eq!(tensor.dtype(), dtype);
+        let tensor = file.tensor("w", &Stored::default(), m, k).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(tensor.encoding(), Encoding::Plain(dtype));
         for rows in [0..m, 3..5, m - 1..m, 7..7] {
             let mut out = vec![0.0; rows.len() * k];
             tensor.rows(rows.clone(), &mut out).unwrap_or_else(|e| panic!("{e}"));
             let expected = patterns[rows.start * k..rows.end * k].iter().map(|&b| widen(b));
             assert!(out.iter().map(|x| x.to_bits()).eq(expected.map(f32::to_bits)));
         }
-        let (digest, stats) = tensor.pass().unwrap_or_else(|e| panic!("{e}"));
+        let (digest, stats) = tensor.pass(None).unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(digest, Digest::of(&data));
         assert_eq!(stats.min_nonzero, widen(1));
         assert_eq!(stats.max, patterns.iter().map(|&b| widen(b)).fold(0.0, f32::max));
@@ -46,15 +46,19 @@ fn large_tensors_are_read_in_pieces() {
     let values: Vec<f32> = (0..m * k).map(|i| i as f32 - 1000.0).collect();
     let folder = Folder::new();
     let path = folder.write("w.safetensors", &f32_file(m, k, &values));
-    let tensor = WeightsFile::open(&path).and_then(|f| f.tensor("w", m, k)).expect("well-formed");
+    let tensor = WeightsFile::open(&path)
+        .and_then(|f| f.tensor("w", &Stored::default(), m, k))
+        .expect("well-formed");
     let mut out = vec![0.0; 5 * k];
     tensor.rows(1..6, &mut out).expect("well-formed");
     assert_eq!(out, values[k..6 * k]);
-    let (_, stats) = tensor.pass().expect("well-formed");
+    let (_, stats) = tensor.pass(None).expect("well-formed");
     assert_eq!((stats.min_nonzero, stats.max), (1.0, (m * k - 1001) as f32));
     let zero = folder.write("zero.safetensors", &f32_file(2, 2, &[0.0, -0.0, 0.0, 0.0]));
-    let tensor = WeightsFile::open(&zero).and_then(|f| f.tensor("w", 2, 2)).expect("well-formed");
-    let (_, stats) = tensor.pass().expect("well-formed");
+    let tensor = WeightsFile::open(&zero)
+        .and_then(|f| f.tensor("w", &Stored::default(), 2, 2))
+        .expect("well-formed");
+    let (_, stats) = tensor.pass(None).expect("well-formed");
     assert_eq!((stats.min_nonzero, stats.max), (0.0, 0.0));
 }
 
@@ -74,6 +78,7 @@ fn hub(sha256: Option<Digest>, tensor_sha256: Option<Digest>) -> Weights {
         sha256,
         tensor: "w".to_owned(),
         tensor_sha256,
+        stored: Stored::default(),
     }
 }
 
@@ -88,7 +93,8 @@ fn digests_decide_and_an_extract_serves_as_well() {
     let resolve = |sha256, tensor_sha256| {
         let path = PathBuf::from("models/w.safetensors");
         let tensor = "w".to_owned();
-        let weights = Weights::File { path, sha256, tensor, tensor_sha256 };
+        let weights =
+            Weights::File { path, sha256, tensor, tensor_sha256, stored: Stored::default() };
         resolver(None, None).resolve(&manifest, &weights, 1, 2)
     };
     for (sha256, tensor_sha256) in

@@ -341,7 +341,7 @@ fn is_in(kinds: &[&str], kind: &str) -> bool {
 
 /// Observations that nothing else in a record, and nothing that is committed, contradicts: a machine's word, which is as
 /// good as the machine. Some changes of them are found, and some are not.
-const WORDS_OF_MACHINES: [(&str, &str); 37] = [
+const WORDS_OF_MACHINES: [(&str, &str); 38] = [
     ("/arguments", "the command line is told, not used"),
     ("/started", "a time of day"),
     ("/environment", "a machine's description of itself"),

@@ -8,6 +8,7 @@ mod files;
 mod hub_server;
 
 mod carried;
+mod checkpoints;
 mod ci_examples;
 mod claims;
 mod data;

@@ -1,6 +1,7 @@
 //! One case: what is computed, from what, and under which rule. Who computes it is not in it.
 
 use std::fmt;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use crate::arithmetic::Arithmetic;
@@ -87,8 +88,10 @@ pub enum Weights {
         sha256: Option<Digest>,
         /// The tensor's name in the file.
         tensor: String,
-        /// Digest of the tensor's bytes.
+        /// Digest of the bytes of the whole tensor as it is stored.
         tensor_sha256: Option<Digest>,
+        /// How A lies in the tensor.
+        stored: Stored,
     },
     /// A tensor of a safetensors file of a Hugging Face model.
     Hub {
@@ -102,9 +105,54 @@ pub enum Weights {
         sha256: Option<Digest>,
         /// The tensor's name in the file.
         tensor: String,
-        /// Digest of the tensor's bytes.
+        /// Digest of the bytes of the whole tensor as it is stored.
         tensor_sha256: Option<Digest>,
+        /// How A lies in the tensor.
+        stored: Stored,
     },
+}
+
+impl Weights {
+    /// Whether a file of this name is the index of a sharded model: `x.safetensors.index.json`, with a variant's name
+    /// before or behind `index` where libraries put one.
+    pub fn is_index(file: &str) -> bool {
+        let mut parts = file.rsplit('/').next().unwrap_or(file).rsplit('.');
+        if parts.next() != Some("json") {
+            return false;
+        }
+        let parts: [Option<&str>; 4] = std::array::from_fn(|_| parts.next());
+        matches!(
+            parts,
+            [Some("index"), Some("safetensors"), Some(_), _]
+                | [Some("index"), Some(_), Some("safetensors"), Some(_)]
+                | [Some(_), Some("index"), Some("safetensors"), Some(_)]
+        )
+    }
+}
+
+/// How A lies in the tensor that a checkpoint stores: first the values are scaled, then a matrix is taken out of the
+/// stack, then it is transposed, then rows of it are taken (VERIFY.md section 2).
+///
+/// The default is a tensor that is A.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Stored {
+    /// The scales of a quantised tensor.
+    pub scales: Option<Scales>,
+    /// The matrix that is meant of a stack of matrices.
+    pub expert: Option<usize>,
+    /// Whether the matrix is stored as its transpose, k x m.
+    pub transposed: bool,
+    /// The rows that are A, of a matrix that has others as well.
+    pub rows: Option<Range<usize>>,
+}
+
+/// A tensor beside a quantised one, whose values its values are multiplied by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Scales {
+    /// The name in the file.
+    pub tensor: String,
+    /// Digest of the tensor's bytes.
+    pub sha256: Option<Digest>,
 }
 
 impl Case {
@@ -126,10 +174,27 @@ impl fmt::Display for Weights {
         match self {
             Weights::Synthetic(values) => write!(f, "synthetic {}", values.name()),
             Weights::Drawn(hardware) => write!(f, "torch-device-uniform of {hardware}"),
-            Weights::File { path, tensor, .. } => write!(f, "{}: {tensor}", path.display()),
-            Weights::Hub { repo, revision, file, tensor, .. } => {
-                write!(f, "{repo}@{revision}/{file}: {tensor}")
+            Weights::File { path, tensor, stored, .. } => {
+                write!(f, "{}: {tensor}{stored}", path.display())
+            }
+            Weights::Hub { repo, revision, file, tensor, stored, .. } => {
+                write!(f, "{repo}@{revision}/{file}: {tensor}{stored}")
             }
         }
+    }
+}
+
+/// What follows a tensor's name in a line of a record; nothing where the tensor is A.
+impl fmt::Display for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Stored { scales, expert, transposed, rows } = self;
+        let parts = [
+            scales.as_ref().map(|scales| format!("scales {}", scales.tensor)),
+            expert.map(|expert| format!("expert {expert}")),
+            transposed.then(|| "transposed".to_owned()),
+            rows.as_ref().map(|rows| format!("rows {}..{}", rows.start, rows.end)),
+        ];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        if parts.is_empty() { Ok(()) } else { write!(f, " ({})", parts.join(", ")) }
     }
 }

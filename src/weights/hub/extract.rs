@@ -26,7 +26,6 @@ use tempfile::TempPath;
 use super::fault::Fault;
 use super::{Place, State};
 use contract::digest::Digest;
-use contract::dtype::Dtype;
 
 /// Of the header's layout and of what its texts mean.
 const FORMAT: &str = "sparse-verify-extract/1";
@@ -66,8 +65,8 @@ pub(super) struct Subject {
     pub place: Place,
     /// The file that has the tensor: the place's, or a shard of it.
     pub shard: String,
-    pub dtype: Dtype,
-    pub shape: [usize; 2],
+    pub dtype: safetensors::Dtype,
+    pub shape: Vec<usize>,
     /// Where the tensor's bytes are in that file.
     pub start: u64,
     pub len: u64,
@@ -93,11 +92,7 @@ impl Subject {
             ),
             (TENSOR_SHA256, text(digest)),
         ]);
-        let dtype = match self.dtype {
-            Dtype::F32 => "F32",
-            Dtype::F16 => "F16",
-            Dtype::Bf16 => "BF16",
-        };
+        let dtype = self.dtype.to_string();
         let mut object = serde_json::Map::new();
         object.insert("__metadata__".into(), serde_json::json!(metadata));
         object.insert(
@@ -332,8 +327,8 @@ mod tests {
                 tensor: tensor.into(),
             },
             shard: "sub/model-2.safetensors".into(),
-            dtype: Dtype::Bf16,
-            shape: [3, 5],
+            dtype: safetensors::Dtype::BF16,
+            shape: vec![3, 5],
             start: 1000,
             len: 30,
             state: State { file_len: 5000, etag: "e".into(), file_sha256: None },
@@ -366,7 +361,9 @@ mod tests {
             assert_eq!(before.len(), after.len());
             assert_eq!(before.len() % 8, 0);
             let header = parse_header(&after, after.len() as u64 + 30).expect("well-formed");
-            assert!(header.matrix(tensor, 3, 5).is_ok_and(|m| m.dtype == Dtype::Bf16));
+            assert!(header.entry(tensor).is_ok_and(|entry| {
+                entry.dtype == subject.dtype && entry.shape == subject.shape
+            }));
             assert!(matches(&subject.place, |key| header.metadata(key)));
             assert_eq!(header.metadata(TENSOR_SHA256), Some(&*digest.to_string()));
             let other = Place { tensor: "other".into(), ..subject.place.clone() };

@@ -18,8 +18,9 @@ use std::sync::{Mutex, PoisonError};
 
 use indicatif::ProgressBar;
 
+use super::index::Index;
 use super::resolve::Wanted;
-use super::{header, index};
+use super::{header, index, tensor};
 use client::{Client, Reading};
 use contract::digest::Digest;
 use contract::words::quote;
@@ -109,7 +110,7 @@ impl Hub {
         wanted: &Wanted<'_>,
     ) -> Result<Fetched, Fault> {
         let is_index = index::is_index(&place.file);
-        let shard = if is_index { self.shard(place, wanted)? } else { place.file.clone() };
+        let shard = if is_index { self.shard(place)? } else { place.file.clone() };
         let mut head = Vec::new();
         let mut reading =
             Reading { place, file: &shard, at: 0, end: HEAD_LEN, state: None, is_whole: false };
@@ -212,7 +213,11 @@ impl Hub {
             Ok(())
         })?;
         let got = part.digest()?;
-        if let Some(expected) = wanted.tensor_sha256.filter(|expected| *expected != got) {
+        let expected = match &wanted.stored.scales {
+            Some(scales) if scales.tensor == place.tensor => scales.sha256,
+            _ => wanted.tensor_sha256,
+        };
+        if let Some(expected) = expected.filter(|expected| *expected != got) {
             part.discard()?;
             return Err(Fault::other_bytes("the tensor that it has", expected, got));
         }
@@ -228,8 +233,7 @@ impl Hub {
         state: &State,
         wanted: &Wanted<'_>,
     ) -> Result<Subject, Fault> {
-        let bad = |message| Fault::malformed((message, None));
-        let header_len = header::header_len(head, state.file_len).map_err(bad)?;
+        let header_len = header::header_len(head, state.file_len).map_err(Fault::malformed)?;
         let at = head.len() as u64;
         if at < header::PREFIX_LEN + header_len {
             let end = header::PREFIX_LEN + header_len;
@@ -240,42 +244,44 @@ impl Hub {
                 Ok(())
             })?;
         }
-        let header = header::parse_header(head, state.file_len).map_err(bad)?;
-        let matrix = header.matrix(wanted.tensor, wanted.m, wanted.k).map_err(Fault::malformed)?;
+        let header = header::parse_header(head, state.file_len).map_err(Fault::malformed)?;
+        let entry = header.entry(&place.tensor).map_err(Fault::malformed)?;
+        // Before it is fetched. Scales are small, and looked at with their tensor.
+        if place.tensor == wanted.tensor {
+            let names = header.tensor_names();
+            tensor::check(&place.tensor, &entry, wanted.stored, (wanted.m, wanted.k), names)
+                .map_err(Fault::malformed)?;
+        }
         Ok(Subject {
             place: place.clone(),
             shard: shard.to_owned(),
-            dtype: matrix.dtype,
-            shape: [wanted.m, wanted.k],
-            start: matrix.bytes.start,
-            len: matrix.bytes.end - matrix.bytes.start,
+            dtype: entry.dtype,
+            shape: entry.shape,
+            start: entry.bytes.start,
+            len: entry.bytes.end - entry.bytes.start,
             state: state.clone(),
         })
     }
 
     /// The file beside an index that has the tensor.
-    fn shard(&self, place: &Place, wanted: &Wanted<'_>) -> Result<String, Fault> {
-        let bad = |message| Fault::malformed((message, None));
+    fn shard(&self, place: &Place) -> Result<String, Fault> {
         let here = self
             .cache
             .as_ref()
             .map(|cache| shared::path(cache, &place.repo, &place.revision, &place.file))
             .and_then(|path| index_here(&path));
-        let shards = match here {
-            Some(shards) => shards,
-            None => index::parse(&self.index(place)?).map_err(bad)?,
+        let index = match here {
+            Some(index) => index,
+            None => self.index(place)?,
         };
-        let Some(shard) = shards.get(wanted.tensor) else {
-            let names = shards.keys().map(String::as_str);
-            return Err(Fault::malformed(header::missing_tensor(wanted.tensor, names)));
-        };
+        let shard = index.shard(&place.tensor).map_err(Fault::malformed)?;
         // Both are plain paths inside the model: the manifest and the index were checked.
         let folder = place.file.rsplit_once('/').map(|(folder, _)| format!("{folder}/"));
         Ok(folder.unwrap_or_default() + shard)
     }
 
-    /// The bytes of an index, which is kept in Hugging Face's cache where that can be written to.
-    fn index(&self, place: &Place) -> Result<Vec<u8>, Fault> {
+    /// An index, which is kept in Hugging Face's cache where that can be written to.
+    fn index(&self, place: &Place) -> Result<Index, Fault> {
         let mut bytes = Vec::new();
         let end = index::INDEX_LEN_MAX;
         let file = &place.file;
@@ -286,19 +292,19 @@ impl Hub {
         })?;
         let bad = |message| Fault::malformed((message, None));
         index::check_len(state.file_len).map_err(bad)?;
-        index::parse(&bytes).map_err(bad)?;
+        let index = index::parse_index(&bytes).map_err(Fault::malformed)?;
         if let Some(cache) = self.cache.as_ref().filter(|_| self.whole_max > 0) {
             self.whole(cache, reading, &bytes, &state)?;
         }
-        Ok(bytes)
+        Ok(index)
     }
 }
 
-/// The shard of each tensor, by an index on this machine that can be read.
-fn index_here(path: &Path) -> Option<BTreeMap<String, String>> {
+/// An index on this machine that can be read.
+fn index_here(path: &Path) -> Option<Index> {
     let len = std::fs::metadata(path).ok().filter(|metadata| metadata.is_file())?.len();
     index::check_len(len).ok()?;
-    index::parse(&std::fs::read(path).ok()?).ok()
+    index::parse_index(&std::fs::read(path).ok()?).ok()
 }
 
 /// What tells one state of a file from another.
