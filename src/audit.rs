@@ -29,10 +29,11 @@ use contract::arithmetic::Arithmetic;
 use contract::case::{Activations, Case, Weights as Origin};
 use contract::digest::{Digest, TensorHasher};
 use contract::inputs;
-use contract::inputs::source::{Held, Synthetic};
-use contract::inputs::{RowRanking, Weights};
+use contract::inputs::source::{Held, Source, Synthetic};
+use contract::inputs::spec::Pattern;
+use contract::inputs::{Recipe, RowRanking, Weights};
 use contract::perturbation::Perturbation;
-use contract::published::{Drawn, Hardware};
+use contract::published::{Drawn, Hardware, NumpyUniform, NumpyValues};
 use record::exit;
 use record::expected::{Entry, Expected, Tensors};
 use record::manifest::Manifest;
@@ -247,6 +248,14 @@ impl Auditor<'_> {
                 let whole = |a: &Drawn| Held::filled(shape, |values| a.fill(0, values, threads));
                 (self.held.source(case, a, whole)?, true)
             }
+            Origin::Numpy => {
+                let generator = NumpyUniform { seed: case.seed };
+                let read = |source: &NumpyValues| Held::read(source, shape, threads);
+                let values = self.held.source(case, generator.values(case.k), read);
+                let values = values.map_err(CaseError::from)?;
+                let masked = generator.masked(values, shape, case.sparsity);
+                (Box::new(masked) as Box<dyn Source>, true)
+            }
             Origin::Synthetic(values) => {
                 let read = |source: &Synthetic| Held::read(source, shape, threads);
                 let source = self.held.source(case, recipe.values(*values, fill_synthetic), read);
@@ -264,6 +273,11 @@ impl Auditor<'_> {
         };
         let weights = match case.weights {
             Origin::Synthetic(values) => recipe.synthetic(values, source, ranking, threads),
+            // The mask is the generator's own.
+            Origin::Numpy => {
+                let recipe = Recipe { pattern: Pattern::None, ..recipe };
+                recipe.prune(source, ranking, threads)
+            }
             Origin::Drawn(_) | Origin::File { .. } | Origin::Hub { .. } => {
                 recipe.prune(source, ranking, threads)
             }
@@ -530,6 +544,15 @@ pub fn activations(case: &Case, threads: usize) -> Result<Array2<f32>, Stop> {
         (Activations::Drawn, Origin::Drawn(hardware)) => {
             let (_, v) = drawn(case, *hardware)?;
             v.rows(0..case.k, |first, out| Ok(v.fill(first, out, threads)?))
+        }
+        (Activations::Numpy, _) => {
+            let generator = NumpyUniform { seed: case.seed };
+            let mut elements = vec![0.0; case.k * case.n];
+            contract::threads::fill(threads, &mut elements, 1 << 18, |first, part| {
+                generator.fill(first as u64, part);
+            });
+            let v = Array2::from_shape_vec(shape, elements);
+            Ok(v.unwrap_or_else(|_| unreachable!("sized above")))
         }
         (Activations::Drawn, _) => unreachable!("V is drawn only where A is"),
     }

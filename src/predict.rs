@@ -40,7 +40,7 @@ impl Work {
         let (m, k, n) = (case.m as u64, case.k as u64, case.n as u64);
         let real = match case.weights {
             Weights::File { .. } | Weights::Hub { .. } => 4 * m * k,
-            Weights::Synthetic(_) | Weights::Drawn(_) => 0,
+            Weights::Synthetic(_) | Weights::Drawn(_) | Weights::Numpy => 0,
         };
         let live = match case.pattern {
             Pattern::None => m * k,
@@ -327,7 +327,7 @@ impl Slabs {
         }
         let values = match case.weights {
             Weights::Synthetic(values) => values,
-            Weights::Drawn(_) => Values::Uniform,
+            Weights::Drawn(_) | Weights::Numpy => Values::Uniform,
             Weights::File { .. } | Weights::Hub { .. } => Values::HeavyTailed,
         };
         let recipe = Recipe { m, ..case.recipe() };
@@ -336,7 +336,7 @@ impl Slabs {
         let a = weights.rows(0..m).ok()?;
         let of_v = match case.activations {
             Activations::Synthetic(values) => values,
-            Activations::Drawn => Values::Uniform,
+            Activations::Drawn | Activations::Numpy => Values::Uniform,
         };
         let key = (k, n, case.dtype, of_v);
         let (_, v) = match self.activations.take() {

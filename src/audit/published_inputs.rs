@@ -10,13 +10,13 @@ use contract::case::{Case, Weights as Origin};
 use contract::digest::Digest;
 use contract::dtype::Dtype;
 use contract::inputs::source::{Source, SourceError};
-use contract::published::{Comparison, Generator, Recipe};
-use record::claims::{Claim, PublishedDigest, PublishedInput, Tensor};
+use contract::published::{Comparison, Generator, NumpyUniform, Recipe, Scope};
+use record::claims::{Claim, PublishedDigest, PublishedInput, Tensor, VRecipe};
 use record::manifest::Manifest;
 
 impl Auditor<'_> {
     /// The digests of A and V that a claim publishes, beside those of what its cases say they are. `machine` draws
-    /// what needs a device. `cases` are the claim's; with none there is nothing to make.
+    /// what needs a device. `cases` are the claim's; with none there is nothing to make, unless the claim says how.
     pub fn published_inputs(
         &mut self,
         manifest: &Manifest,
@@ -24,7 +24,9 @@ impl Auditor<'_> {
         cases: &[&Case],
         machine: &Machine,
     ) -> Vec<PublishedInput> {
-        let Some(&first) = cases.first() else { return Vec::new() };
+        if cases.is_empty() && !claim.has_own_inputs() {
+            return Vec::new();
+        }
         let inputs = claim
             .digests
             .iter()
@@ -32,14 +34,17 @@ impl Auditor<'_> {
         let mut made = Vec::new();
         for published in inputs {
             let compared = match published.tensor {
-                Tensor::V => v(claim, first, published, machine),
-                _ => self.a(manifest, cases, published),
+                Tensor::V => v(claim, cases.first().copied(), published, machine),
+                _ => match claim.a_recipe {
+                    Some(generator) => numpy_a(claim, generator, published),
+                    None => self.a(manifest, cases, published),
+                },
             };
             let (compared, reason) = match compared {
                 Ok(compared) => (Some(compared), None),
                 Err(Stop { reason, .. }) => (None, Some(reason)),
             };
-            let needs_device = matches!(claim.v_recipe, Some((Recipe::Normal, _)));
+            let needs_device = matches!(claim.v_recipe, Some(VRecipe::Device(Recipe::Normal, _)));
             let device = match (&machine.device, published.tensor) {
                 (Ok(device), Tensor::V) if needs_device => Some(device.name()),
                 _ => None,
@@ -56,7 +61,7 @@ impl Auditor<'_> {
         made
     }
 
-    /// A as it was before it was pruned, or else as one of the cases has it. `cases` are not empty.
+    /// A as it was before it was pruned, or else as one of the cases has it.
     fn a(
         &mut self,
         manifest: &Manifest,
@@ -103,7 +108,8 @@ impl Auditor<'_> {
         published: &PublishedDigest,
     ) -> Result<Digest, Stop> {
         match &case.weights {
-            Origin::Synthetic(_) => Err(not_published("A")),
+            // Drawn with its mask: there is no other.
+            Origin::Synthetic(_) | Origin::Numpy => Err(not_published("A")),
             Origin::Drawn(hardware) => {
                 let (a, _) = drawn(case, *hardware)?;
                 Ok(a.digest(published.scope, self.threads)?)
@@ -120,24 +126,74 @@ impl Auditor<'_> {
 /// V as the claim says that it was drawn, or as the case draws it.
 fn v(
     claim: &Claim,
-    case: &Case,
+    case: Option<&Case>,
     published: &PublishedDigest,
     machine: &Machine,
 ) -> Result<Comparison, Stop> {
-    let drawn = match (claim.v_recipe, &case.weights) {
-        (Some((recipe, hardware)), _) => {
+    let drawn = match (claim.v_recipe, case) {
+        (Some(VRecipe::Numpy(generator)), _) => return numpy_v(claim, generator, published),
+        (Some(VRecipe::Device(recipe, hardware)), Some(case)) => {
             Generator::new(case.seed, hardware).draw(recipe, (case.k, case.n))?
         }
-        (None, Origin::Drawn(hardware)) => drawn(case, *hardware)?.1,
-        (None, _) => return Err(not_published("V")),
+        (None, Some(case)) => match case.weights {
+            Origin::Drawn(hardware) => drawn(case, hardware)?.1,
+            _ => return Err(not_published("V")),
+        },
+        (_, None) => return Err(not_published("V")),
     };
     let got = machine.digest(&drawn, published.scope)?;
     Ok(Comparison::new(published.scope, drawn.elements(), false, got, published.digits.as_str()))
 }
 
+/// A as the claim says that it was drawn.
+fn numpy_a(
+    claim: &Claim,
+    generator: NumpyUniform,
+    published: &PublishedDigest,
+) -> Result<Comparison, Stop> {
+    let (Some((m, k)), Some(sparsity)) = (claim.subject.shape, claim.subject.sparsity) else {
+        return Err(unavailable("the shape and the sparsity of A are not published"));
+    };
+    let elements = drawable(claim.elements(Tensor::A))?;
+    let got = generator.digest_a((m as usize, k as usize), sparsity, published.scope);
+    // Drawn with its mask, and hashed with it.
+    Ok(Comparison::new(published.scope, elements, true, got, published.digits.as_str()))
+}
+
+/// V as the claim says that it was drawn. Of how many columns a prefix says nothing.
+fn numpy_v(
+    claim: &Claim,
+    generator: NumpyUniform,
+    published: &PublishedDigest,
+) -> Result<Comparison, Stop> {
+    let (elements, covered) = match (claim.elements(Tensor::V), published.scope) {
+        (None, Scope::Prefix) => (None, Scope::Prefix.covered(usize::MAX)),
+        (None, Scope::WholeTensor) => {
+            return Err(unavailable("the shape of V is not published"));
+        }
+        (known, _) => {
+            let elements = drawable(known)?;
+            (Some(elements), elements)
+        }
+    };
+    let got = generator.digest_v((1, covered), published.scope);
+    Ok(Comparison::new(published.scope, elements, false, got, published.digits.as_str()))
+}
+
+/// Elements of a tensor that can be drawn here in minutes.
+fn drawable(elements: Option<u64>) -> Result<usize, Stop> {
+    const MOST: u64 = 1 << 36;
+    let fits = elements.filter(|&elements| elements <= MOST);
+    fits.map(|elements| elements as usize)
+        .ok_or_else(|| unavailable("it has more than 2^36 elements"))
+}
+
 fn not_published(tensor: &str) -> Stop {
-    let reason = format!("how {tensor} was made is not published");
-    Stop { kind: record::Stopped::Unavailable, reason }
+    unavailable(&format!("how {tensor} was made is not published"))
+}
+
+fn unavailable(reason: &str) -> Stop {
+    Stop { kind: record::Stopped::Unavailable, reason: reason.to_owned() }
 }
 
 /// The digest of what is covered of a case's A, some whole rows at a time: `read` fills a buffer with rows.

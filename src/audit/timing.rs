@@ -306,8 +306,8 @@ fn own(case: &Case, isa: Isa) -> Wanted {
 fn stream(case: &Case, secret: &str) -> (Values, Stream) {
     let values = match case.activations {
         Activations::Synthetic(values) => values,
-        // `torch-device-uniform`, the only generator of a manifest's inputs, draws V uniformly.
-        Activations::Drawn => Values::Uniform,
+        // All generators of a manifest's inputs draw V uniformly.
+        Activations::Drawn | Activations::Numpy => Values::Uniform,
     };
     let shape = [case.k, case.n];
     (values, Stream::new(case.seed, "V.timed", &shape, case.dtype, Some(secret)))

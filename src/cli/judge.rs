@@ -78,7 +78,8 @@ fn adopt(record: &mut Record, selected: &Selected) -> Result<usize, Failure> {
     record.published_inputs.retain(|input| {
         let of = |claims: &[Claim]| {
             let claim = claims.iter().find(|claim| input.is_of(&manifest.name, claim))?;
-            Some((claim.digests.clone(), claim.v_recipe, claim.cases.clone()))
+            let Claim { digests, subject, a_recipe, v_recipe, cases, .. } = claim;
+            Some((digests.clone(), *subject, *a_recipe, *v_recipe, cases.clone()))
         };
         input.manifest != manifest.name || of(&known) == of(&manifest.claims)
     });

@@ -9,7 +9,7 @@ use std::time::Instant;
 use contract::case::{Case, Weights as Origin};
 use contract::digest::Digest;
 use contract::published::Recipe;
-use record::claims::PublishedInput;
+use record::claims::{PublishedInput, VRecipe};
 use record::manifest::Manifest;
 use record::merge::refute_shared;
 use record::operator::OperatorDevice;
@@ -376,7 +376,9 @@ pub(super) fn make_published_inputs(
                 selected.cases().filter(|case| claim.cases.contains(&case.id)).collect();
             let threads = auditor.threads;
             let machine = match claim.v_recipe {
-                Some((Recipe::Normal, _)) => Machine { threads, device: devices.any() },
+                Some(VRecipe::Device(Recipe::Normal, _)) => {
+                    Machine { threads, device: devices.any() }
+                }
                 _ => Machine::cpu(threads),
             };
             record

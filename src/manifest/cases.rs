@@ -9,7 +9,7 @@ use contract::arithmetic::{Arithmetic, Slices, TensorCoreModel};
 use contract::case::{Activations, Case, Weights};
 use contract::dtype::Dtype;
 use contract::inputs::spec::{Pattern, Sparsity, Values};
-use contract::published::Drawn;
+use contract::published::{Drawn, NUMPY_UNIFORM};
 
 /// Elements of A, V or Y; indices and byte counts stay far from overflow.
 const ELEMENTS_MAX: u64 = 1 << 40;
@@ -120,6 +120,7 @@ fn weights(source: &Source, layer: &Layer) -> Option<Weights> {
     Some(match source {
         Source::Synthetic(values) => Weights::Synthetic(*values),
         Source::Drawn(hardware) => Weights::Drawn(*hardware),
+        Source::Numpy => Weights::Numpy,
         Source::File { path, sha256 } => Weights::File {
             path: PathBuf::from(path),
             sha256: *sha256,
@@ -165,6 +166,22 @@ fn check_sizes(walk: &mut Walk, section: &Section) {
 
 /// Whether weights, activations and dtypes go together.
 fn check_values(walk: &mut Walk, section: &Section) {
+    if let Source::Numpy = section.weights {
+        for &(dtype, place) in &section.dtype {
+            if dtype != Dtype::F32 {
+                let message = format!("drawn weights need dtype f32, found {dtype}");
+                walk.fail(place, message, "the generator's recipe is one of f32");
+            }
+        }
+        for &(pattern, place) in &section.patterns {
+            if pattern != Pattern::Uniform {
+                let message = format!(
+                    "weights of {NUMPY_UNIFORM} need the pattern `uniform`, found `{pattern}`"
+                );
+                walk.fail(place, message, "the generator draws the mask too");
+            }
+        }
+    }
     if let Source::Drawn(_) = section.weights {
         for &(dtype, place) in &section.dtype {
             if dtype != Dtype::F32 {
@@ -279,7 +296,7 @@ fn check_exact(walk: &mut Walk, section: &Section, place: (u32, u32)) {
     let weights = match section.weights {
         Source::Synthetic(values) if values.is_integer() => None,
         Source::Synthetic(values) => Some(format!("`{}`", values.name())),
-        Source::Drawn(_) => Some("drawn ones".to_owned()),
+        Source::Drawn(_) | Source::Numpy => Some("drawn ones".to_owned()),
         Source::File { .. } => Some("a file".to_owned()),
         Source::Hub { .. } => Some("a model".to_owned()),
     };

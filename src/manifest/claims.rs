@@ -5,10 +5,10 @@ use super::tree::{Node, Value};
 use super::walk::{Fields, Walk};
 use contract::case::Case;
 use contract::inputs::spec::Pattern;
-use contract::published::{Hardware, Recipe, Scope};
+use contract::published::{NUMPY_UNIFORM, NumpyUniform, Recipe, Scope};
 use record::claims::{
     Claim, Digits, EnergyMethod, Figure, ModelConfig, Printed, Published, PublishedDigest, Subject,
-    Tensor, ToleranceOf,
+    Tensor, ToleranceOf, VRecipe,
 };
 
 /// Largest count of anything.
@@ -84,8 +84,9 @@ fn list(walk: &mut Walk, node: &Node, about: &About<'_>) -> Vec<Claim> {
     walk.list(node, "claim").iter().filter_map(|item| claim(walk, item, about)).collect()
 }
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 15] = [
     "id",
+    "platform",
     "factors",
     "case",
     "sources",
@@ -95,6 +96,8 @@ const KEYS: [&str; 12] = [
     "tolerance_of",
     "digests",
     "scope",
+    "output_digests",
+    "a_recipe",
     "v_recipe",
     "operator",
 ];
@@ -106,6 +109,7 @@ fn claim(walk: &mut Walk, node: &Node, about: &About<'_>) -> Option<Claim> {
         walk.name(node, "a claim's id", "A-Z, a-z, 0-9, `.`, `_`, `-`", section::name_char)
     });
     let (subject, cases) = subject(walk, &fields, about);
+    let platform = fields.get("platform").and_then(|node| walk.text(node, "a platform"));
     let sources = texts(walk, &fields, "sources", "source");
     fields.require(walk, "sources");
     let baseline = fields.get("baseline").and_then(|node| walk.text(node, "a baseline's name"));
@@ -130,6 +134,10 @@ fn claim(walk: &mut Walk, node: &Node, about: &About<'_>) -> Option<Claim> {
         [("output", ToleranceOf::Output), ("normalised-columns", ToleranceOf::NormalisedColumns)];
     let tolerance_of =
         fields.get("tolerance_of").and_then(|node| walk.choice(node, "`tolerance_of`", &compared));
+    let outputs = [("output", false), ("normalised-f64", true)];
+    let normalised_outputs = fields
+        .get("output_digests")
+        .and_then(|node| walk.choice(node, "`output_digests`", &outputs));
     let (section, line) = match about {
         About::Section { name, .. } => (Some((*name).to_owned()), node.place.0),
         About::Everything => (None, node.place.0),
@@ -139,6 +147,7 @@ fn claim(walk: &mut Walk, node: &Node, about: &About<'_>) -> Option<Claim> {
         section,
         subject,
         cases,
+        platform: platform.map(str::to_owned),
         sources,
         baseline: baseline.map(str::to_owned),
         figures,
@@ -147,6 +156,8 @@ fn claim(walk: &mut Walk, node: &Node, about: &About<'_>) -> Option<Claim> {
         energy_method,
         tolerance_of,
         digests: digests(walk, &fields),
+        normalised_outputs: normalised_outputs.unwrap_or(false),
+        a_recipe: fields.get("a_recipe").and_then(|node| a_recipe(walk, node)),
         v_recipe: fields.get("v_recipe").and_then(|node| v_recipe(walk, node)),
         operator: fields.get("operator").and_then(|node| walk.digest(node)),
         line,
@@ -215,24 +226,44 @@ fn digests(walk: &mut Walk, fields: &Fields<'_>) -> Vec<PublishedDigest> {
     all
 }
 
+/// How a published A was drawn.
+fn a_recipe(walk: &mut Walk, node: &Node) -> Option<NumpyUniform> {
+    let fields = walk.fields(node, "`a_recipe`", &[NUMPY_UNIFORM])?;
+    fields.require(walk, NUMPY_UNIFORM).and_then(|node| numpy(walk, node))
+}
+
+/// A generator of NumPy.
+fn numpy(walk: &mut Walk, node: &Node) -> Option<NumpyUniform> {
+    let fields = walk.fields(node, "NumPy's default generator", &["seed"])?;
+    let seed = fields.require(walk, "seed")?;
+    Some(NumpyUniform { seed: walk.integer(seed, "`seed`", 0, u64::MAX)? })
+}
+
 /// How a published V was drawn.
-fn v_recipe(walk: &mut Walk, node: &Node) -> Option<(Recipe, Hardware)> {
-    let recipes =
-        [("torch-device-uniform", Recipe::Uniform), ("torch-device-normal", Recipe::Normal)];
+fn v_recipe(walk: &mut Walk, node: &Node) -> Option<VRecipe> {
+    let recipes = [
+        ("torch-device-uniform", Some(Recipe::Uniform)),
+        ("torch-device-normal", Some(Recipe::Normal)),
+        (NUMPY_UNIFORM, None),
+    ];
     let fields = walk.fields(node, "`v_recipe`", &recipes.map(|(name, _)| name))?;
     let mut given = recipes.into_iter().filter(|(name, _)| fields.has(name));
     let Some((name, recipe)) = given.next() else {
         return walk.expected(
             node,
             "a recipe of V",
-            "write {torch-device-normal: {platform: cuda, multiprocessors: N}}",
+            "write {torch-device-normal: {platform: cuda, multiprocessors: N}} or {numpy-pcg64-uniform: {seed: N}}",
         );
     };
     if given.next().is_some() {
         walk.fail(node.place, "one V has one recipe", "");
         return None;
     }
-    Some((recipe, section::hardware(walk, fields.get(name)?)?))
+    let node = fields.get(name)?;
+    match recipe {
+        Some(recipe) => Some(VRecipe::Device(recipe, section::hardware(walk, node)?)),
+        None => numpy(walk, node).map(VRecipe::Numpy),
+    }
 }
 
 /// What a claim's figures are of, and the section's cases that stand for it.

@@ -12,7 +12,7 @@ use contract::case::{Activations, Scales, Stored, Weights};
 use contract::digest::Digest;
 use contract::dtype::Dtype;
 use contract::inputs::spec::{Pattern, Sparsity, Values};
-use contract::published::{Hardware, Platform};
+use contract::published::{Hardware, NUMPY_UNIFORM, Platform};
 use contract::strategy::Strategy;
 use contract::words::quote;
 use record::claims::{ModelConfig, Published};
@@ -52,6 +52,7 @@ pub(super) struct Section {
 pub(super) enum Source {
     Synthetic(Values),
     Drawn(Hardware),
+    Numpy,
     File { path: String, sha256: Option<Digest> },
     Hub { repo: String, revision: String, file: String, sha256: Option<Digest> },
 }
@@ -160,6 +161,11 @@ pub(super) fn read(walk: &mut Walk, node: &Node) -> Option<Section> {
     };
     let output = fields.get("output").map_or(Some(Dtype::F32), |node| self::dtype(walk, node));
     let activations = match (fields.get("activations"), &weights) {
+        (Some(node), Some(Source::Numpy)) => {
+            let hint = "V is drawn first by a generator of its own";
+            walk.fail(node.place, "`activations` given for drawn weights", hint);
+            None
+        }
         (Some(node), Some(Source::Drawn(_))) => {
             walk.fail(node.place, "`activations` given for drawn weights", "V is drawn after A");
             None
@@ -233,7 +239,7 @@ pub(super) fn dtype(walk: &mut Walk, node: &Node) -> Option<Dtype> {
 
 fn source(walk: &mut Walk, node: &Node) -> Option<Source> {
     const FORMS: &str = "write {synthetic: uniform}, {file: PATH, sha256: DIGEST}, \
-                         {torch-device-uniform: {platform: cuda, multiprocessors: N}} or {hub: ORG/NAME, revision: COMMIT, file: PATH, sha256: DIGEST}";
+                         {torch-device-uniform: {platform: cuda, multiprocessors: N}}, {generator: numpy-pcg64-uniform} or {hub: ORG/NAME, revision: COMMIT, file: PATH, sha256: DIGEST}";
     let Value::Map(entries) = &node.value else {
         return walk.expected(node, "`weights`: a mapping", FORMS);
     };
@@ -248,6 +254,13 @@ fn source(walk: &mut Walk, node: &Node) -> Option<Source> {
     if has("torch-device-uniform") {
         let fields = walk.fields(node, "drawn weights", &["torch-device-uniform"])?;
         return hardware(walk, fields.get("torch-device-uniform")?).map(Source::Drawn);
+    }
+    if has("generator") {
+        let fields = walk.fields(node, "weights of a generator", &["generator"])?;
+        let known = [(NUMPY_UNIFORM, ())];
+        return walk
+            .choice(fields.get("generator")?, "a generator", &known)
+            .map(|()| Source::Numpy);
     }
     if has("hub") {
         let keys = ["hub", "revision", "file", "sha256"];
@@ -392,7 +405,7 @@ fn layer(walk: &mut Walk, node: &Node, weights: Option<&Source>) -> Option<Layer
     let sha256 = optional_digest(walk, &fields);
     let stored = stored(walk, &fields, shape.map(|((m, _), _)| m));
     match weights {
-        Some(Source::Synthetic(_) | Source::Drawn(_)) => {
+        Some(Source::Synthetic(_) | Source::Drawn(_) | Source::Numpy) => {
             for key in TENSOR_KEYS {
                 if let Some(node) = fields.get(key) {
                     walk.fail(node.place, format!("`{key}` given for synthetic weights"), "");
@@ -560,6 +573,7 @@ fn default_activations(weights: &Source) -> Activations {
         Source::Synthetic(Values::Wide) => Values::Ternary,
         Source::Synthetic(values) => *values,
         Source::Drawn(_) => return Activations::Drawn,
+        Source::Numpy => return Activations::Numpy,
         Source::File { .. } | Source::Hub { .. } => Values::Uniform,
     })
 }

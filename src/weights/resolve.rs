@@ -126,7 +126,9 @@ impl Resolver {
         hub: Option<&Hub>,
     ) -> Result<Source, WeightsError> {
         let (places, wanted, what, hub_place) = match weights {
-            Weights::Synthetic(_) | Weights::Drawn(_) => panic!("weights by formula have no file"),
+            Weights::Synthetic(_) | Weights::Drawn(_) | Weights::Numpy => {
+                panic!("weights by formula have no file")
+            }
             Weights::File { path, sha256, tensor, tensor_sha256, stored } => {
                 let (sha256, tensor_sha256) = (*sha256, *tensor_sha256);
                 let wanted = Wanted { sha256, tensor, tensor_sha256, stored, m, k };

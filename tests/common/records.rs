@@ -387,6 +387,9 @@ fn model() -> ModelConfig {
 
 fn claim(id: &str) -> Claim {
     Claim {
+        platform: None,
+        normalised_outputs: false,
+        a_recipe: None,
         v_recipe: None,
         id: id.into(),
         section: Some("sweep".into()),

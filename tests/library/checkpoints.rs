@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -12,8 +11,7 @@ use contract::digest::Digest;
 use contract::dtype::Dtype;
 use contract::inputs::source::Source as _;
 use sparse_verify::weights::{
-    Checkpoint, Hub, Pointer, Resolver, Tensor, WeightsError, WeightsFile, parse_index,
-    parse_pointer,
+    Checkpoint, Pointer, Resolver, Tensor, WeightsError, WeightsFile, parse_index, parse_pointer,
 };
 
 use crate::files::{Folder, bytes_of, entry, f32_file};
@@ -877,9 +875,7 @@ fn a_hubs_quantised_tensor_comes_with_its_scales() {
         let mut resolver = Resolver::new(None, true);
         resolver.hub_cache = None;
         resolver.extracts = Some(folder.path("kept"));
-        let pause = Duration::ZERO;
-        resolver.hub =
-            online.then(|| Hub::new(&server.url, None, None, Duration::from_secs(10), pause));
+        resolver.hub = online.then(|| super::hub::hub(&server.url, None));
         resolver
     };
     let weights = |expert, scales_sha256| Weights::Hub {

@@ -13,6 +13,7 @@ use crate::hub_server::{
     Certificate, FILE, Opening, REVISION, RealHub, Reply, SECRET, Server, Tunnel, nobody, part_of,
     whole,
 };
+use contract::case::Stored;
 use contract::digest::Digest;
 use proptest::prelude::*;
 use sparse_verify::weights::{Hub, Settings, Source, WeightsError, WeightsFile};
@@ -492,7 +493,7 @@ proptest! {
             text[at] = byte;
         }
         let path = folder.write(&format!("m/{INDEX}"), &text);
-        if let Ok(tensor) = WeightsFile::open(&path).and_then(|file| file.tensor("w", 2, 3)) {
+        if let Ok(tensor) = WeightsFile::open(&path).and_then(|file| file.tensor("w", &Stored::default(), 2, 3)) {
             let holder = std::fs::canonicalize(tensor.path()).expect("open");
             let inside = std::fs::canonicalize(folder.path("m")).expect("there");
             prop_assert!(holder.starts_with(inside), "{}", String::from_utf8_lossy(&text));

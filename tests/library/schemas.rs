@@ -105,7 +105,7 @@ sections:
     plan: auto
     config: {source: s, dtype: f32, hidden_size: 1, intermediate_size: 1, attention_heads: 1, key_value_heads: 1, vocabulary: 1}
     published: {title: t, cases: 1}
-    claims: [{id: c, sources: s, energy_method: counter, tolerance_of: output, case: {layer: l}, digests: {a: 01234567}, scope: whole, v_recipe: {torch-device-normal: {platform: cuda, multiprocessors: 1}}}]
+    claims: [{id: c, sources: s, energy_method: counter, tolerance_of: output, case: {layer: l}, digests: {a: 01234567}, scope: whole, output_digests: output, a_recipe: {numpy-pcg64-uniform: {seed: 3}}, v_recipe: {torch-device-normal: {platform: cuda, multiprocessors: 1}}}]
 claims: [{id: e, sources: s, case: {batch: 1}}]
 ";
 
@@ -165,6 +165,14 @@ fn keys_are_those_that_are_known() {
         ),
         ("manifest", "/$defs/weights/oneOf/2", "synthetic: uniform", "file: a, zz: 1"),
         ("manifest", "/$defs/weights/oneOf/3", "synthetic: uniform", "hub: a/b, zz: 1"),
+        (
+            "manifest",
+            "/$defs/weights/oneOf/4",
+            "synthetic: uniform",
+            "generator: numpy-pcg64-uniform, zz: 1",
+        ),
+        ("manifest", "/$defs/numpy_generator", "{seed: 3}", "{seed: 3, zz: 1}"),
+        ("manifest", "/$defs/claim/properties/a_recipe", "a_recipe: {", "a_recipe: {zz: 1, "),
         ("manifest", "/$defs/device", "platform: cuda", "platform: cuda, zz: 1"),
         ("manifest", "/$defs/pattern/anyOf/1", "patterns: uniform", "patterns: {zz: 1}"),
         (
@@ -268,6 +276,20 @@ fn names_are_those_that_are_known() {
             "`tolerance_of`",
         ),
         ("manifest", "/$defs/claim/properties/scope", "scope: whole", "scope: zz", "`scope`"),
+        (
+            "manifest",
+            "/$defs/claim/properties/output_digests",
+            "output_digests: output",
+            "output_digests: zz",
+            "`output_digests`",
+        ),
+        (
+            "manifest",
+            "/$defs/weights/oneOf/4/properties/generator",
+            "synthetic: uniform",
+            "generator: zz",
+            "a generator",
+        ),
         ("operator", "/properties/kind", "kind: python", "kind: zz", "kind"),
         ("operator", "/$defs/dtype", "dtypes: [f32]", "dtypes: [zz]", "a dtype"),
         (

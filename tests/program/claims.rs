@@ -294,7 +294,7 @@ fn digests_of_inputs_are_compared_in_a_run_and_claims_can_be_required() {
     let words: Vec<Word> = record.judged.iter().flat_map(|c| &c.rows).map(|row| row.word).collect();
     assert_eq!(words, [Word::PrefixMatch, Word::Match]);
     let compared = record.published_inputs[0].compared.expect("made");
-    assert_eq!((compared.pruned, compared.digits, compared.share), (false, 8, 1.0));
+    assert_eq!((compared.pruned, compared.digits, compared.share), (false, 8, Some(1.0)));
 
     // The digest of the pruned A, which is the one that is multiplied.
     let pruned = record.cases[0].bits.as_ref().expect("run").digests[0].got.expect("made");

@@ -9,7 +9,7 @@ use crate::digest::Digest;
 use crate::dtype::Dtype;
 use crate::inputs::Recipe;
 use crate::inputs::spec::{Pattern, Sparsity, Values};
-use crate::published::Hardware;
+use crate::published::{Hardware, NUMPY_UNIFORM};
 use crate::strategy::Strategy;
 
 /// One thing to verify: `Y = A V` with A m x k and V k x n.
@@ -59,6 +59,8 @@ pub enum Activations {
     Synthetic(Values),
     /// Drawn after A by the generator of [`Weights::Drawn`].
     Drawn,
+    /// Drawn first by a generator of its own, with the seed of that of [`Weights::Numpy`].
+    Numpy,
 }
 
 impl Activations {
@@ -67,6 +69,7 @@ impl Activations {
         match self {
             Activations::Synthetic(values) => values.name(),
             Activations::Drawn => "torch-device-uniform",
+            Activations::Numpy => NUMPY_UNIFORM,
         }
     }
 }
@@ -80,6 +83,9 @@ pub enum Weights {
     Synthetic(Values),
     /// What PyTorch's `rand` draws first on a device, once its generator has the case's seed.
     Drawn(Hardware),
+    /// What NumPy's default generator draws first once it has the case's seed, and masked by what it draws next: the
+    /// pattern is `uniform`, and the mask this one.
+    Numpy,
     /// A tensor of a local safetensors file, relative to the manifest or to `--weights`.
     File {
         /// The file.
@@ -174,6 +180,7 @@ impl fmt::Display for Weights {
         match self {
             Weights::Synthetic(values) => write!(f, "synthetic {}", values.name()),
             Weights::Drawn(hardware) => write!(f, "torch-device-uniform of {hardware}"),
+            Weights::Numpy => f.write_str(NUMPY_UNIFORM),
             Weights::File { path, tensor, stored, .. } => {
                 write!(f, "{}: {tensor}{stored}", path.display())
             }

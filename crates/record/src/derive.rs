@@ -456,13 +456,17 @@ fn published_facts(record: &Record) -> Result {
             Tensor::V => case.k.checked_mul(case.n),
             Tensor::Dense | Tensor::Operator => case.m.checked_mul(case.n),
         };
-        let mut shares = cases.iter().filter_map(|case| elements(case));
-        if !cases.is_empty() && !shares.any(|n| compared.scope.share(n) == compared.share) {
-            return refuse(
-                format!("the share of {place}"),
-                compared.share,
-                "its cases have other shapes",
-            );
+        let mut sizes: Vec<Option<usize>> = cases.iter().map(|case| elements(case)).collect();
+        let mut whose = "its cases have";
+        if let Some(claim) = claim.filter(|claim| sizes.is_empty() && claim.has_own_inputs()) {
+            // By what the claim says of itself.
+            sizes.push(claim.elements(input.tensor).and_then(|n| usize::try_from(n).ok()));
+            whose = "the claim has";
+        }
+        let share = |n: &Option<usize>| n.map(|n| compared.scope.share(n)) == compared.share;
+        if !sizes.is_empty() && !sizes.iter().any(share) {
+            let says = short(&compared.share);
+            return refuse(format!("the share of {place}"), says, format!("{whose} other shapes"));
         }
         let is_a = |case: &&&CaseRecord| {
             let digests = case.bits.iter().flat_map(|bits| &bits.digests);

@@ -49,6 +49,13 @@ pub enum Platform {
 #[derive(JsonSchema)]
 pub struct Hardware(Platform, u32);
 
+/// NumPy's default generator, by its seed.
+#[derive(JsonSchema)]
+pub struct NumpyUniform {
+    #[schemars(rename = "numpy-pcg64-uniform")]
+    seed: u64,
+}
+
 /// The part of a tensor that a digest covers.
 #[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -62,8 +69,8 @@ pub enum Scope {
 #[derive(JsonSchema)]
 pub struct Comparison {
     scope: Scope,
-    /// The part of the tensor that the digest covers, from 0 to 1.
-    share: f64,
+    /// The part of the tensor that the digest covers, from 0 to 1; null where the tensor's size is not published.
+    share: Option<f64>,
     /// Whether the tensor here was pruned before it was hashed.
     pruned: bool,
     /// Hexadecimal digits that were published, of 64: as many are compared.

@@ -1,6 +1,6 @@
 //! Recipes of published inputs that are not ours: what PyTorch's generators draw on a device of which
-//! only a few numbers matter. They show whether a published digest is that of the inputs it is said
-//! to be of.
+//! only a few numbers matter, and what NumPy's draws anywhere. They show whether a published digest is that of the inputs
+//! it is said to be of.
 //!
 //! Uniform ones are weights and activations of cases as well. Left out: dtypes other than f32, tensors
 //! that PyTorch draws in parts, normal draws of ROCm, and the elements of normal draws, whose sine and cosine are a
@@ -8,12 +8,14 @@
 
 mod generator;
 mod known;
+mod numpy;
 mod philox;
 mod scope;
 mod uniform;
 
 pub use generator::{Drawn, Generator, Hardware, Platform, Recipe};
 pub use known::{KNOWN, Known, KnownTensor};
+pub use numpy::{NUMPY_UNIFORM, NumpyMasked, NumpyUniform, NumpyValues};
 pub use scope::{Comparison, PREFIX_BYTES, Scope};
 
 /// Why there are no elements.

@@ -88,8 +88,8 @@ impl Drawn {
 pub struct Comparison {
     /// The part of the tensor that the digest covers.
     pub scope: Scope,
-    /// The part of the tensor that the digest covers, from 0 to 1.
-    pub share: f64,
+    /// The part of the tensor that the digest covers, from 0 to 1; `None` where the tensor's size is not published.
+    pub share: Option<f64>,
     /// Whether the tensor here was pruned before it was hashed.
     pub pruned: bool,
     /// Hexadecimal digits that were published, of 64: as many are compared.
@@ -102,10 +102,17 @@ pub struct Comparison {
 
 impl Comparison {
     /// `published` holds the digest's first hexadecimal digits, or all of them, in lower case. None
-    /// match nothing.
-    pub fn new(scope: Scope, elements: usize, pruned: bool, got: Digest, published: &str) -> Self {
+    /// match nothing. Without `elements` nobody knows how many the tensor has.
+    pub fn new(
+        scope: Scope,
+        elements: impl Into<Option<usize>>,
+        pruned: bool,
+        got: Digest,
+        published: &str,
+    ) -> Self {
         let matches = !published.is_empty() && got.to_string().starts_with(published);
-        let (share, digits) = (scope.share(elements), published.len());
+        let share = elements.into().map(|elements| scope.share(elements));
+        let digits = published.len();
         Comparison { scope, share, pruned, digits, got, matches }
     }
 }
@@ -119,8 +126,11 @@ impl fmt::Display for Comparison {
             (Scope::Prefix, false) => "prefix mismatch",
         };
         let pruned = if self.pruned { "pruned" } else { "not pruned" };
-        let (percent, digits) = (100.0 * self.share, self.digits);
-        write!(f, "{what}: {digits} of 64 digits; {percent:.2} % of the tensor, {pruned}")
+        let covered = match self.share {
+            Some(share) => format!("{:.2} % of the tensor", 100.0 * share),
+            None => "of a tensor whose size is not published".to_owned(),
+        };
+        write!(f, "{what}: {} of 64 digits; {covered}, {pruned}", self.digits)
     }
 }
 
@@ -169,6 +179,10 @@ mod tests {
         assert_eq!(
             compare(Scope::WholeTensor, false, &got.to_string()),
             "match: 64 of 64 digits; 100.00 % of the tensor, not pruned"
+        );
+        assert_eq!(
+            Comparison::new(Scope::Prefix, None, false, got, "e3b0c442").to_string(),
+            "prefix match: 8 of 64 digits; of a tensor whose size is not published, not pruned"
         );
         assert!(!Comparison::new(Scope::Prefix, 1, false, got, "").matches);
         assert!(!Comparison::new(Scope::Prefix, 1, false, got, &format!("{got}0")).matches);

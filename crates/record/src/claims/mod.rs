@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use contract::digest::Digest;
 use contract::dtype::Dtype;
 use contract::inputs::spec::Sparsity;
-use contract::published::{Hardware, Recipe, Scope};
+use contract::published::{Hardware, NumpyUniform, Recipe, Scope};
 
 /// A claim: something published, of some cases of a section or of all there is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +30,9 @@ pub struct Claim {
     pub subject: Subject,
     /// Ids of the manifest's cases that stand for it; empty where there is no section.
     pub cases: Vec<String>,
+    /// The hardware that its times are about, where it is not the manifest's platform.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
     /// Where it can be read.
     pub sources: Vec<String>,
     /// The baseline's name, as published.
@@ -48,13 +51,15 @@ pub struct Claim {
     pub tolerance_of: Option<ToleranceOf>,
     /// Published digests.
     pub digests: Vec<PublishedDigest>,
-    /// How the V of the published digest was drawn, first of a generator with the case's seed; `None` where it is the
-    /// case's own V, or not known.
-    #[cfg_attr(
-        feature = "schema",
-        schemars(with = "Option<(crate::stand_in::Recipe, crate::stand_in::Hardware)>")
-    )]
-    pub v_recipe: Option<(Recipe, Hardware)>,
+    /// Whether the digests of outputs are those of f64, each column divided by its norm.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub normalised_outputs: bool,
+    /// How the A of the published digest was drawn; `None` where it is the case's own A, or not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::stand_in::NumpyUniform>"))]
+    pub a_recipe: Option<NumpyUniform>,
+    /// How the V of the published digest was drawn; `None` where it is the case's own V, or not known.
+    pub v_recipe: Option<VRecipe>,
     /// Digest of the publisher's own operator file; `None` where none was published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<crate::stand_in::Digest>"))]
@@ -63,7 +68,47 @@ pub struct Claim {
     pub line: u32,
 }
 
+/// How a published V was drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(untagged)]
+pub enum VRecipe {
+    /// First of a generator of PyTorch on a device, with the case's seed.
+    Device(
+        #[cfg_attr(feature = "schema", schemars(with = "crate::stand_in::Recipe"))] Recipe,
+        #[cfg_attr(feature = "schema", schemars(with = "crate::stand_in::Hardware"))] Hardware,
+    ),
+    /// First of NumPy's default generator, with a seed of its own.
+    Numpy(
+        #[cfg_attr(feature = "schema", schemars(with = "crate::stand_in::NumpyUniform"))]
+        NumpyUniform,
+    ),
+}
+
 impl Claim {
+    /// Whether it says of A or V how they were drawn, so that they can be made without a case.
+    pub fn has_own_inputs(&self) -> bool {
+        self.a_recipe.is_some() || matches!(self.v_recipe, Some(VRecipe::Numpy(_)))
+    }
+
+    /// Bytes of an element of a tensor, as it was hashed.
+    pub fn hashed_size(&self, tensor: Tensor) -> u64 {
+        match tensor {
+            Tensor::Dense | Tensor::Operator if self.normalised_outputs => 8,
+            _ => 4,
+        }
+    }
+
+    /// Elements of a tensor of what the claim is about, as far as that says them.
+    pub fn elements(&self, tensor: Tensor) -> Option<u64> {
+        let ((m, k), n) = (self.subject.shape?, self.subject.batch);
+        match tensor {
+            Tensor::A => m.checked_mul(k),
+            Tensor::V => k.checked_mul(n?),
+            Tensor::Dense | Tensor::Operator => m.checked_mul(n?),
+        }
+    }
+
     /// The figure as it is printed, if the claim has it.
     pub fn figure(&self, figure: Figure) -> Option<&Printed> {
         self.figures.iter().find(|(known, _)| *known == figure).map(|(_, printed)| printed)

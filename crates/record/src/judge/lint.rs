@@ -39,7 +39,7 @@ pub fn lint(manifests: &[&Manifest]) -> Linted {
             let section = claim.section.as_ref();
             let section = manifest.sections.iter().find(|known| Some(&known.name) == section);
             let context = Context {
-                platform: manifest.platform.as_deref(),
+                platform: claim.platform.as_deref().or(manifest.platform.as_deref()),
                 ships: section.and_then(|section| Some(section.config.as_ref()?.dtype)),
             };
             let checked = rules::of_claim(claim, &context);

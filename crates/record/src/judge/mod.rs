@@ -54,7 +54,7 @@ fn judge_one(record: &Record, manifest: &ManifestRecord, claim: &Claim) -> Optio
         let section = manifest.sections.iter().find(|section| section.name == *name)?;
         Some(section.config.as_ref()?.dtype)
     });
-    let platform = manifest.platform.as_deref();
+    let platform = claim.platform.as_deref().or(manifest.platform.as_deref());
     let who = record.operator.as_ref().map_or("open operator", |operator| operator.name.as_str());
     let subject = Judging { record, claim, cases: &cases, platform, ships, who };
     let mut rows: Vec<Row> = rules::of_claim(claim, &Context { platform, ships })
@@ -75,6 +75,10 @@ fn judge_one(record: &Record, manifest: &ManifestRecord, claim: &Claim) -> Optio
             line: checked.line,
         })
         .collect();
+    rows.extend(
+        totals::same_time(&manifest.claims, claim)
+            .map(|(rule, line)| Row { word: Word::Differs, ..Row::not_judged(rule, line) }),
+    );
     rows.extend(subject.structure());
     rows.extend(subject.errors());
     rows.extend(subject.tolerance());

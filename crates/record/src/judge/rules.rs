@@ -1,10 +1,14 @@
 //! Rules that look at one claim.
 
-use crate::claims::{Claim, EnergyMethod, Figure, Printed, Range, Subject, Tensor, ToleranceOf};
+use std::sync::LazyLock;
+
+use crate::claims::{
+    Claim, EnergyMethod, Figure, Printed, Range, Subject, Tensor, ToleranceOf, VRecipe,
+};
 use crate::numbers::number;
 use contract::digest::Digest;
 use contract::dtype::Dtype;
-use contract::published::{PREFIX_BYTES, Scope};
+use contract::published::{NumpyUniform, PREFIX_BYTES, Scope};
 
 /// A rule's name and what it found, in one line with its arithmetic.
 pub type Found = (&'static str, String);
@@ -26,7 +30,7 @@ impl Checked {
 
 /// What the rules need beyond the claim.
 pub struct Context<'a> {
-    /// The manifest's platform.
+    /// The hardware that the claim's times are about.
     pub platform: Option<&'a str>,
     /// The dtype that the model's checkpoint ships in.
     pub ships: Option<Dtype>,
@@ -45,6 +49,7 @@ pub fn of_claim(claim: &Claim, context: &Context<'_>) -> Vec<Checked> {
     found.extend(memory(claim, context.ships));
     found.extend(tolerance(claim));
     found.extend(vacuous(claim));
+    found.extend(true_element(claim));
     found.extend(coverage(claim));
     found.extend(factors(claim));
     found
@@ -92,7 +97,7 @@ fn tokens(claim: &Claim) -> Vec<Checked> {
 const NNZ_SLACK: f64 = 0.005;
 
 /// Nominal non-zeros of A, and how they are written.
-fn nnz(subject: &Subject) -> Option<(Range, f64)> {
+pub fn nnz(subject: &Subject) -> Option<(Range, f64)> {
     let ((m, k), sparsity) = (subject.shape?, subject.sparsity?);
     let nnz = m as f64 * k as f64 * (1.0 - sparsity.as_f64());
     Some((Range { low: nnz * (1.0 - NNZ_SLACK), high: nnz * (1.0 + NNZ_SLACK) }, nnz))
@@ -161,6 +166,21 @@ const PEAKS: [(&str, f64, f64, f64); 4] = [
 
 /// What breaks it cannot be.
 pub const ROOFLINE: &str = "roofline";
+
+/// Names what a time cannot be held against the roofline without, where anything is missing.
+pub fn roofline_lacks(claim: &Claim, platform: Option<&str>) -> Option<String> {
+    let mut lacking = Vec::new();
+    if claim.subject.sparsity.is_none() {
+        lacking.push("the number of non-zeros");
+    }
+    if claim.subject.batch.is_none() {
+        lacking.push("the batch");
+    }
+    if !PEAKS.iter().any(|(name, ..)| Some(*name) == platform) {
+        lacking.push("the device's peak");
+    }
+    (!lacking.is_empty()).then(|| lacking.join(", "))
+}
 
 /// No time is shorter than the operations at the device's peak, or than its non-zeros, V and the rows of
 /// Y that live, moved once.
@@ -275,11 +295,16 @@ fn tolerance(claim: &Claim) -> Option<Checked> {
     Some(Checked::new("tolerance", holds, line))
 }
 
+/// The digest of a prefix of zeros.
+fn of_zeros() -> Digest {
+    static OF_ZEROS: LazyLock<Digest> = LazyLock::new(|| Digest::of(&vec![0; PREFIX_BYTES]));
+    *OF_ZEROS
+}
+
 /// Digests of nothing: no bytes, or zeros.
 fn vacuous(claim: &Claim) -> Vec<Checked> {
-    let zeros = |bytes: u64| Digest::of(&vec![0; bytes as usize]);
     let empty = Digest::of(b"");
-    let prefix = zeros(PREFIX_BYTES as u64);
+    let prefix = of_zeros();
     let mut found = Vec::new();
     for published in &claim.digests {
         let name = published.tensor.name();
@@ -297,20 +322,68 @@ fn vacuous(claim: &Claim) -> Vec<Checked> {
     found
 }
 
+/// Rows of A that are searched for a non-zero, and the most columns and elements that it may have: beyond them nothing is
+/// said.
+const SEARCHED_ROWS: u64 = 64;
+const SEARCHED_COLUMNS: u64 = 1 << 20;
+const SEARCHED_ELEMENTS: u64 = 1 << 40;
+
+/// A digest of zeros beside an output whose first elements are not: one of them, where A and V can be drawn again. No
+/// number of A or V is negative, so that the sum is at least its largest product in any order and with any rounding,
+/// and a column with it has a norm that leaves it other than zero.
+fn true_element(claim: &Claim) -> Option<Checked> {
+    let (a, Some(VRecipe::Numpy(v))) = (claim.a_recipe?, claim.v_recipe) else { return None };
+    let ((m, k), n, sparsity) =
+        (claim.subject.shape?, claim.subject.batch?, claim.subject.sparsity?);
+    let digests = claim.digests.iter();
+    let mut of_zeros = digests.filter(|published| {
+        matches!(published.tensor, Tensor::Dense | Tensor::Operator)
+            && published.matches(&of_zeros())
+    });
+    let published = of_zeros.next()?;
+    let elements = claim.elements(Tensor::A)?;
+    let most = elements.max(claim.elements(Tensor::V)?);
+    if k > SEARCHED_COLUMNS || most > SEARCHED_ELEMENTS {
+        return None;
+    }
+    let column: Vec<f32> = (0..k).map(|i| drawn(v, i * n)).collect();
+    let mut row = vec![0.0; k as usize];
+    let covered = PREFIX_BYTES as u64 / claim.hashed_size(published.tensor);
+    let covered = covered.div_ceil(n.max(1));
+    for i in 0..m.min(covered).min(SEARCHED_ROWS) {
+        a.fill_a(elements, sparsity, i * k, &mut row);
+        let products = row.iter().zip(&column).map(|(a, v)| f64::from(*a) * f64::from(*v));
+        let positive: Vec<f64> = products.filter(|product| *product > 0.0).collect();
+        if !positive.is_empty() {
+            let line = format!(
+                "{}... of {} is that of zeros; element ({i}, 0) of A V is {}, of {} products, none of them negative",
+                published.digits.short(),
+                published.tensor.name(),
+                number(positive.iter().sum()),
+                positive.len()
+            );
+            return Some(Checked::new("true element", false, line));
+        }
+    }
+    None
+}
+
+/// One number of a generator.
+fn drawn(generator: NumpyUniform, index: u64) -> f32 {
+    let mut one = [0.0];
+    generator.fill(index, &mut one);
+    one[0]
+}
+
 pub const COVERAGE: &str = "prefix coverage";
 
 /// How much of each tensor its prefix covers.
 fn coverage(claim: &Claim) -> Option<Checked> {
-    let Subject { shape: Some((m, k)), batch, .. } = claim.subject else { return None };
-    let elements = |tensor| match tensor {
-        Tensor::A => Some(m.saturating_mul(k)),
-        Tensor::V => batch.map(|n| k.saturating_mul(n)),
-        Tensor::Dense | Tensor::Operator => batch.map(|n| m.saturating_mul(n)),
-    };
     let partial = claim.digests.iter().filter(|published| published.scope == Scope::Prefix);
     let shares: Vec<String> = partial
         .filter_map(|published| {
-            let bytes = elements(published.tensor)?.saturating_mul(4);
+            let size = claim.hashed_size(published.tensor);
+            let bytes = claim.elements(published.tensor)?.saturating_mul(size);
             (bytes > PREFIX_BYTES as u64).then(|| {
                 let percent = number(100.0 * PREFIX_BYTES as f64 / bytes as f64);
                 format!("{} ({percent} % of {bytes})", published.tensor.name())

@@ -6,7 +6,7 @@ use crate::CaseRecord;
 use crate::baseline::Kind;
 use crate::claims::{Claim, Figure, Printed, Range};
 use crate::claims::{Row, Word, attained};
-use crate::judge::rules::range;
+use crate::judge::rules::{range, roofline_lacks};
 use crate::manifest::names_accelerator;
 use crate::numbers::number;
 use crate::timings::{CaseTimings, Rule, Timed, published_kind};
@@ -177,12 +177,21 @@ impl<'r> Judging<'r> {
     /// Figures that need a clock, in the order in which they are printed.
     pub(super) fn times(&self) -> Vec<Row> {
         let printed = self.printed_of(&TIMED);
-        if printed.is_empty() || self.claim.section.is_none() {
+        if printed.is_empty() {
             return Vec::new();
         }
         let refused = |reason: &str| {
             vec![Row::not_judged("times", format!("{}: {reason}", printed.join(", ")))]
         };
+        if self.claim.section.is_none() {
+            return match roofline_lacks(self.claim, self.platform) {
+                Some(lacking) if self.figure(Figure::OperatorMs).is_some() => {
+                    let line = format!("no case stands for it, and not known here: {lacking}");
+                    refused(&line)
+                }
+                _ => Vec::new(),
+            };
+        }
         match self.cases {
             [] => refused("no case that stands for it was verified"),
             [case] => match self.timings(case) {

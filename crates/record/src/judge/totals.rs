@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::rules::{Found, range};
-use crate::claims::{Claim, Figure, Printed, Range, Tensor};
+use super::rules::{Found, nnz, range};
+use crate::claims::{Claim, Figure, Printed, Range, Subject, Tensor};
 use crate::manifest::Manifest;
 use crate::numbers::number;
 use contract::case::{Case, Weights};
@@ -30,6 +30,10 @@ pub fn of_all(manifests: &[&Manifest]) -> Vec<Placed> {
         one_digest_for_several_levels(index, manifest, &mut found);
         unpruned(index, manifest, &mut found);
         peaks(index, manifest, &mut found);
+        for claim in &manifest.claims {
+            let same = same_time(&manifest.claims, claim);
+            found.extend(same.map(|found| at_claim(index, claim, found)));
+        }
         shapes(index, manifest, &mut found);
     }
     shared_digests(manifests, &mut found);
@@ -167,6 +171,49 @@ fn peaks(index: usize, manifest: &Manifest, found: &mut Vec<Placed>) {
             found.push(at_claim(index, claim, ("peak", line)));
         }
     }
+}
+
+/// Times are the same up to this ratio, and non-zeros others from that one on.
+const SAME_TIME: f64 = 1.05;
+const OTHER_NNZ: f64 = 10.0;
+
+/// What the times of one shape on one device say, at the claim with the fewest non-zeros: that they are those of all
+/// levels, of which the densest has many times the products. It is assumed that a time that is independent of the
+/// non-zeros is not that of their products.
+pub fn same_time(claims: &[Claim], claim: &Claim) -> Option<Found> {
+    let of = |claim: &Claim| {
+        let (_, nnz) = nnz(&claim.subject)?;
+        Some((nnz, claim.figure(Figure::OperatorMs)?.range))
+    };
+    let key = |claim: &Claim| {
+        let Subject { shape, batch, dtype, .. } = claim.subject;
+        (claim.section.clone(), claim.platform.clone(), shape, batch, dtype)
+    };
+    let (least, _) = of(claim)?;
+    let own = key(claim);
+    let alike: Vec<(&Claim, f64, Range)> = claims
+        .iter()
+        .filter(|other| key(other) == own)
+        .filter_map(|other| of(other).map(|(nnz, ms)| (other, nnz, ms)))
+        .collect();
+    let (sparsest, ..) = alike.iter().min_by(|a, b| a.1.total_cmp(&b.1))?;
+    let (densest, most, _) = alike.iter().max_by(|a, b| a.1.total_cmp(&b.1))?;
+    let low = alike.iter().map(|(.., ms)| ms.low).fold(f64::INFINITY, f64::min);
+    let high = alike.iter().map(|(.., ms)| ms.high).fold(0.0, f64::max);
+    let is_placed_here = std::ptr::eq(*sparsest, claim);
+    if !is_placed_here || least <= 0.0 || *most < OTHER_NNZ * least || high > SAME_TIME * low {
+        return None;
+    }
+    let (ours, theirs) = (claim.figure(Figure::OperatorMs)?, densest.figure(Figure::OperatorMs)?);
+    let line = format!(
+        "{ours} ms for {} non-zeros, {theirs} ms for {} in `{}`: {} times the products in the same time ({} claims)",
+        number(least),
+        number(*most),
+        densest.id,
+        number(most / least),
+        alike.len()
+    );
+    Some(("time and non-zeros", line))
 }
 
 /// Shapes that the model's configuration does not have.

@@ -118,7 +118,7 @@ fn inputs(inputs: &[PublishedInput]) -> Markup {
                 cells.extend([
                     html! { span.word { (word) } },
                     html! { (compared.digits) " of 64" },
-                    html! { (numbers::percent_of(compared.share)) },
+                    html! { (compared.share.map_or("not known".into(), numbers::percent_of)) },
                     html! { (if compared.pruned { "yes" } else { "no" }) },
                     super::digest(Some(compared.got.to_string())),
                 ]);
