@@ -30,10 +30,12 @@ pub fn of_all(manifests: &[&Manifest]) -> Vec<Placed> {
         one_digest_for_several_levels(index, manifest, &mut found);
         unpruned(index, manifest, &mut found);
         peaks(index, manifest, &mut found);
+        spans(index, manifest, &mut found);
+        counts(index, manifest, &mut found);
         shapes(index, manifest, &mut found);
     }
     shared_digests(manifests, &mut found);
-    statements_about_all(manifests, &mut found);
+    statements_about_sections(manifests, &mut found);
     found
 }
 
@@ -139,9 +141,8 @@ fn unpruned(index: usize, manifest: &Manifest, found: &mut Vec<Placed>) {
                 && published.matches(&digest)
             {
                 let line = format!(
-                    "{}... is the digest of A as it was drawn, before {} % of it were pruned",
-                    published.digits.short(),
-                    pruned.sparsity
+                    "{}... is the digest of A as it was drawn, before any of it was pruned",
+                    published.digits.short()
                 );
                 found.push(at_claim(index, claim, ("unpruned digest", line)));
             }
@@ -159,12 +160,41 @@ fn peaks(index: usize, manifest: &Manifest, found: &mut Vec<Placed>) {
             .claims
             .iter()
             .filter(|member| member.section.as_ref() == Some(section))
-            .filter(|member| member.cases.iter().all(|id| claim.cases.contains(id)))
-            .filter_map(|member| Some((member, member.figure(Figure::Speedup)?)));
-        let above: Vec<_> = speedups.filter(|(_, s)| peak.range.is_below(s.range)).collect();
-        if let Some((member, speedup)) = above.first() {
-            let line = format!("at most {peak}x, and {speedup}x in `{}`", member.id);
-            found.push(at_claim(index, claim, ("peak", line)));
+            .filter(|member| member.cases.iter().all(|id| claim.cases.contains(id)));
+        found.extend(above_peak(claim, peak, speedups).map(|it| at_claim(index, claim, it)));
+    }
+}
+
+/// The largest of the members' speedups that are above the claim's peak. Where it names a baseline, only speedups over
+/// that one are compared with it.
+fn above_peak<'c>(
+    claim: &Claim,
+    peak: &Printed,
+    members: impl Iterator<Item = &'c Claim>,
+) -> Option<Found> {
+    let is_alike = |member: &&Claim| claim.baseline.is_none() || member.baseline == claim.baseline;
+    let (member, speedup) = members
+        .filter(is_alike)
+        .filter_map(|member| Some((member, member.figure(Figure::Speedup)?)))
+        .filter(|(_, speedup)| peak.range.is_below(speedup.range))
+        .max_by(|(_, a), (_, b)| a.range.low.total_cmp(&b.range.low))?;
+    Some(("peak", format!("at most {peak}x, and {speedup}x in `{}`", member.id)))
+}
+
+/// A range of times or speedups over several cases, and a claim about one of them that lies outside of it.
+fn spans(index: usize, manifest: &Manifest, found: &mut Vec<Placed>) {
+    for claim in manifest.claims.iter().filter(|claim| claim.cases.len() > 1) {
+        for (figure, name) in FIGURES {
+            let Some(span) = claim.figure(figure).filter(|span| span.is_span()) else { continue };
+            let outside = manifest.claims.iter().find_map(|member| {
+                let printed = member.figure(figure)?;
+                let is_member = member.cases.len() == 1
+                    && claim.cases.contains(&member.cases[0])
+                    && (claim.baseline.is_none() || claim.baseline == member.baseline);
+                let is_outside = is_member && !printed.range.meets(span.range);
+                is_outside.then(|| format!("{name} {span}, and {printed} in `{}`", member.id))
+            });
+            found.extend(outside.map(|line| at_claim(index, claim, ("range", line))));
         }
     }
 }
@@ -234,68 +264,130 @@ fn shared_digests(manifests: &[&Manifest], found: &mut Vec<Placed>) {
     }
 }
 
-/// What is said of everything, against each claim and the sum of sections.
-fn statements_about_all(manifests: &[&Manifest], found: &mut Vec<Placed>) {
-    let members = || {
-        manifests
-            .iter()
-            .flat_map(|manifest| &manifest.claims)
-            .filter(|claim| claim.section.is_some())
-    };
-    let published = manifests
-        .iter()
-        .flat_map(|manifest| &manifest.sections)
-        .filter_map(|section| section.published.as_ref());
-    let (mut sections, mut itemised) = (0, 0);
-    for section in published {
-        sections += 1;
-        itemised += section.cases;
+/// A count of all cases of a section, and the cases that are published of it.
+fn counts(index: usize, manifest: &Manifest, found: &mut Vec<Placed>) {
+    for claim in &manifest.claims {
+        let section =
+            manifest.sections.iter().find(|known| Some(&known.name) == claim.section.as_ref());
+        let Some(published) = section.and_then(|section| section.published.as_ref()) else {
+            continue;
+        };
+        let Some(cases) = claim.figure(Figure::Cases) else { continue };
+        let is_of_all = claim.cases.len() as u64 == published.cases;
+        if is_of_all && !cases.range.contains(published.cases as f64) {
+            let line = format!("{cases} cases, and the section has {}", published.cases);
+            found.push(at_claim(index, claim, ("totals", line)));
+        }
     }
+}
+
+/// What is said of everything or of sections of any manifest, against each claim and the sum of the sections that it is
+/// about.
+fn statements_about_sections(manifests: &[&Manifest], found: &mut Vec<Placed>) {
     for (index, manifest) in manifests.iter().enumerate() {
         for claim in manifest.claims.iter().filter(|claim| claim.section.is_none()) {
-            let mut push = |rule, line| found.push(at_claim(index, claim, (rule, line)));
-            let cases = claim.figure(Figure::Cases);
-            if let Some(cases) = cases
-                && sections > 0
-                && !cases.range.contains(itemised as f64)
-            {
-                let rest = cases.range.low.max(cases.range.high - 0.5) - itemised as f64;
-                push(
-                    "totals",
-                    format!(
-                        "{cases} cases, {itemised} of them in the {sections} sections that are named: {} are not",
-                        number(rest)
-                    ),
-                );
+            let mut push = |found_here: Found| found.push(at_claim(index, claim, found_here));
+            for name in claim.about.iter().filter(|name| is_missing(manifests, name)) {
+                push(("about", format!("no section is named `{name}`")));
             }
-            if let Some(error) = claim.figure(Figure::MaxAbsError) {
-                let of_member = |member: &'_ Claim| {
-                    Some((member.id.clone(), member.figure(Figure::MaxAbsError)?.clone()))
+            // Sums and peaks of a part would say less than they seem to.
+            if !not_given(manifests, claim).is_empty() {
+                continue;
+            }
+            let mut members: Vec<&Claim> = Vec::new();
+            for other in manifests {
+                let is_about = |member: &&Claim| {
+                    let section = member.section.as_ref();
+                    section.is_some_and(|section| claim.is_about(&other.name, section))
                 };
-                let above = members()
-                    .filter_map(of_member)
-                    .filter(|(_, larger)| error.range.is_below(larger.range))
-                    .max_by(|(_, a), (_, b)| a.range.low.total_cmp(&b.range.low));
-                if let Some((id, larger)) = above {
-                    push(
-                        "maximum",
-                        format!("error of all at most {error}, and {larger} in `{id}`"),
-                    );
-                }
+                members.extend(other.claims.iter().filter(is_about));
             }
-            let all_passed =
-                claim.figure(Figure::CasesPassed).zip(cases).is_some_and(|(p, c)| p == c);
-            let failed = members().find_map(|member| {
-                let (passed, of) =
-                    member.figure(Figure::CasesPassed).zip(member.figure(Figure::Cases))?;
-                passed
-                    .range
-                    .is_below(of.range)
-                    .then(|| (member.id.clone(), passed.clone(), of.clone()))
-            });
-            if let (true, Some((id, passed, of))) = (all_passed, failed) {
-                push("totals", format!("all passed, and {passed} of {of} in `{id}`"));
+            [
+                sections_and_cases(manifests, claim),
+                above_error(claim, &members),
+                claim
+                    .figure(Figure::SpeedupMax)
+                    .and_then(|peak| above_peak(claim, peak, members.iter().copied())),
+                not_all_passed(claim, &members),
+            ]
+            .into_iter()
+            .flatten()
+            .for_each(push);
+        }
+    }
+}
+
+/// The manifests that a claim is about and that were not given.
+pub fn not_given<'c>(manifests: &[&Manifest], claim: &'c Claim) -> Vec<&'c str> {
+    let mut missing: Vec<&str> = claim
+        .about
+        .iter()
+        .map(|name| name.split_once('/').map_or(name.as_str(), |(manifest, _)| manifest))
+        .filter(|named| !manifests.iter().any(|manifest| manifest.name == *named))
+        .collect();
+    missing.dedup();
+    missing
+}
+
+/// Whether a manifest that was given has no section of this name.
+fn is_missing(manifests: &[&Manifest], name: &str) -> bool {
+    let Some((named, section)) = name.split_once('/') else { return false };
+    let mut given = manifests.iter().filter(|manifest| manifest.name == named);
+    given.any(|manifest| manifest.sections.iter().all(|known| known.name != section))
+}
+
+/// Cases that are claimed, and those of the published sections that the claim is about.
+fn sections_and_cases(manifests: &[&Manifest], claim: &Claim) -> Option<Found> {
+    let cases = claim.figure(Figure::Cases)?;
+    let (mut sections, mut itemised) = (0, 0);
+    for manifest in manifests {
+        for section in &manifest.sections {
+            let published = section.published.as_ref();
+            if let Some(published) =
+                published.filter(|_| claim.is_about(&manifest.name, &section.name))
+            {
+                sections += 1;
+                itemised += published.cases;
             }
         }
     }
+    if sections == 0 || cases.range.contains(itemised as f64) {
+        return None;
+    }
+    let line = match itemised as f64 > cases.range.high {
+        true => format!("{cases} cases, and the {sections} sections have {itemised}"),
+        false => {
+            let rest = number(cases.range.low - itemised as f64);
+            let which = if claim.about.is_empty() { "of all editions " } else { "" };
+            format!(
+                "{cases} cases, {itemised} of them in the {sections} sections {which}that are named: {rest} are not"
+            )
+        }
+    };
+    Some(("totals", line))
+}
+
+/// A member's error above the largest of all.
+fn above_error(claim: &Claim, members: &[&Claim]) -> Option<Found> {
+    let error = claim.figure(Figure::MaxAbsError)?;
+    let (member, larger) = members
+        .iter()
+        .filter_map(|member| Some((member, member.figure(Figure::MaxAbsError)?)))
+        .filter(|(_, larger)| error.range.is_below(larger.range))
+        .max_by(|(_, a), (_, b)| a.range.low.total_cmp(&b.range.low))?;
+    Some(("maximum", format!("error of all at most {error}, and {larger} in `{}`", member.id)))
+}
+
+/// All passed, and not all of a member.
+fn not_all_passed(claim: &Claim, members: &[&Claim]) -> Option<Found> {
+    let (passed, cases) = (claim.figure(Figure::CasesPassed)?, claim.figure(Figure::Cases)?);
+    let (member, passed, of) = members
+        .iter()
+        .filter(|_| passed.range == cases.range)
+        .filter_map(|member| {
+            let (passed, of) = (member.figure(Figure::CasesPassed)?, member.figure(Figure::Cases)?);
+            Some((member, passed, of))
+        })
+        .find(|(_, passed, of)| passed.range.is_below(of.range))?;
+    Some(("totals", format!("all passed, and {passed} of {of} in `{}`", member.id)))
 }
