@@ -11,7 +11,6 @@ use record::claims::Claim;
 use record::exit::{REFUTED, VERIFIED};
 use record::judge::{Explained, Finding, Linted, explain, lint};
 use record::manifest::Manifest;
-use record::numbers::number;
 
 pub fn run(args: &LintArgs) -> Result<u8, Failure> {
     let manifests = load(&args.paths)?;
@@ -120,6 +119,12 @@ fn explain_one(manifests: &[&Manifest], id: &str, is_json: bool) -> Result<u8, F
     Ok(if holds { VERIFIED } else { REFUTED })
 }
 
+/// The end of an interval with all of its digits: one more than the figure has, none of which is of the doubles' rounding.
+fn digits(value: f64) -> String {
+    let text = format!("{value:.12}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 /// A claim's sources and figures, and each rule that looked at it.
 fn explanation(manifest: &Manifest, claim: &Claim, rules: &[Explained]) -> String {
     let path = words::path(&manifest.path);
@@ -128,7 +133,7 @@ fn explanation(manifest: &Manifest, claim: &Claim, rules: &[Explained]) -> Strin
         claim.sources.iter().map(|source| visible(source).to_string()).collect();
     text.push_str(&format!("  sources: {}\n", sources.join(", ")));
     for (figure, printed) in &claim.figures {
-        let (low, high) = (number(printed.range.low), number(printed.range.high));
+        let (low, high) = (digits(printed.range.low), digits(printed.range.high));
         let values = match (low == high, printed.range.high.is_finite()) {
             (true, _) => "no other value".to_owned(),
             (false, true) => format!("{low} to {high}"),

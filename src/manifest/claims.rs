@@ -202,7 +202,8 @@ fn sections(walk: &mut Walk, fields: &Fields<'_>) -> Vec<String> {
 /// A figure as it is printed.
 fn printed(walk: &mut Walk, node: &Node, figure: Figure) -> Option<Printed> {
     let text = walk.text(node, "a figure")?;
-    if matches!(node.value, Value::Number(_)) && !is_number_everywhere(text) {
+    let is_number = matches!(node.value, Value::Number(_)) && !figure.is_count();
+    if is_number && !is_number_everywhere(text) {
         let hint = format!("quote it: '{text}', or write it as it is printed: 19.3M");
         return walk.expected(node, "a figure that every reader of YAML takes for a number", &hint);
     }

@@ -354,14 +354,13 @@ fn sections_and_cases(manifests: &[&Manifest], claim: &Claim) -> Option<Found> {
     if sections == 0 || cases.range.contains(itemised as f64) {
         return None;
     }
+    let which = if claim.about.is_empty() { ", of all editions" } else { "" };
+    let named = format!("{itemised} of named sections ({sections}{which})");
     let line = match itemised as f64 > cases.range.high {
-        true => format!("{cases} cases, and the {sections} sections have {itemised}"),
+        true => format!("{cases} cases, and {named}"),
         false => {
             let rest = number(cases.range.low - itemised as f64);
-            let which = if claim.about.is_empty() { "of all editions " } else { "" };
-            format!(
-                "{cases} cases, {itemised} of them in the {sections} sections {which}that are named: {rest} are not"
-            )
+            format!("{cases} cases, {named}: {rest} are of none")
         }
     };
     Some(("totals", line))
