@@ -249,6 +249,79 @@ fn a_range_over_levels_holds_each_of_them() {
     }
 }
 
+/// 4.82 ms is printed beside 70 %, and 30.33 ms of the same library at 80 %.
+#[test]
+fn a_sparse_library_is_no_faster_with_more_to_do() {
+    let at = |level: &str, baseline: &str, ms: &str| {
+        format!(
+            "      - {{id: at-{level}-{ms}, case: {{sparsity: 0.{level}}}, sources: [s], baseline: {baseline}, vendor_ms: {ms}}}\n"
+        )
+    };
+    let none: [&str; 0] = [];
+    for (claims, want) in [
+        ([at("8", "cuSPARSE", "5.90"), at("9", "cuSPARSE", "3.01")], &none[..]),
+        // Of a dense one they may be alike, and in any order.
+        ([at("8", "cuBLAS", "2.48"), at("9", "cuBLAS", "2.49")], &none),
+        ([at("8", "cuSPARSE", "2.90"), at("9", "rocSPARSE", "3.01")], &none),
+        (
+            [at("8", "cuSPARSE", "2.90"), at("9", "cuSPARSE", "3.01")],
+            &[
+                "at-8-2.90: sparse time: 2.90 ms at 80 %, and 3.01 ms at 90 % in `at-9-3.01`, where there is less to do",
+            ],
+        ),
+    ] {
+        assert_eq!(findings(&[("a.yaml", &with_claims(&claims.concat()))]), want);
+    }
+}
+
+/// The published counts are nominal to a digit; as many operations more as a random mask has by chance are no finding.
+#[test]
+fn non_zeros_of_a_random_mask_scatter() {
+    let text = std::fs::read_to_string(root().join("manifests/mi300x.yaml")).expect("text");
+    let is_found = |text: &str| {
+        let found = findings(&[("mi300x.yaml", text)]);
+        found.iter().filter(|line| line.starts_with("mi300x-sweep-99: non-zeros: ")).count()
+    };
+    assert_eq!(is_found(&text), 1);
+    let scattered: Vec<String> = text
+        .lines()
+        .map(|line| match line.strip_prefix("        gflops: ") {
+            Some(gflops) => {
+                let gflops: f64 = gflops.parse().expect("a number");
+                format!("        gflops: {:.0}", gflops * 1.0002)
+            }
+            None => line.to_owned(),
+        })
+        .collect();
+    assert_eq!(is_found(&scattered.join("\n")), 0);
+    // At too few levels it may be chance.
+    let few: Vec<&str> = text.lines().collect();
+    let at = few.iter().position(|line| line.contains("id: mi300x-sweep-85")).expect("it");
+    assert_eq!(is_found(&few[..at].join("\n")), 0);
+}
+
+#[test]
+fn one_figure_of_five_digits_is_of_one_device() {
+    let on = |platform: &str, gflops: &str| {
+        let claim = format!(
+            "      - {{id: rate, case: {{sparsity: 0.8}}, sources: [s], gflops: {gflops}}}\n"
+        );
+        with_claims(&claim).replace("platform: NVIDIA H200", &format!("platform: {platform}"))
+    };
+    let none: [&str; 0] = [];
+    let want = ["rate: shared figure: gflops 44987 on NVIDIA B200, and on NVIDIA H200 in `rate`"];
+    for (platform, gflops, want) in [
+        ("NVIDIA B200", "44987", &want[..]),
+        ("NVIDIA B200", "44988", &none),
+        ("NVIDIA H200", "44987", &none),
+    ] {
+        let (a, b) = (on("NVIDIA H200", "44987"), on(platform, gflops));
+        assert_eq!(findings(&[("a.yaml", &a), ("b.yaml", &b)]), want, "{platform}");
+    }
+    let (a, b) = (on("NVIDIA H200", "4498"), on("NVIDIA B200", "4498"));
+    assert_eq!(findings(&[("a.yaml", &a), ("b.yaml", &b)]), none, "four digits");
+}
+
 #[test]
 fn one_claim_is_explained() {
     let claims = "      - {id: one, case: {sparsity: 0.8}, sources: [a page, 'a kit'], vendor_ms: 5.90, operator_ms: 0.619, \

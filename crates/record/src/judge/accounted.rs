@@ -1,7 +1,7 @@
 //! Figures of a claim, what looks at each, and how a finding could be none.
 
 use super::rules::{self, Context};
-use crate::claims::{Claim, Figure, Tensor, ToleranceOf};
+use crate::claims::{Claim, Figure, Printed, Tensor, ToleranceOf};
 use crate::manifest::Manifest;
 
 /// A figure, a count or a digest of a claim, and what looks at it.
@@ -110,8 +110,8 @@ fn across(manifest: &Manifest, claim: &Claim, figure: Figure) -> Vec<&'static st
     let is_compared = claim.cases.len() == 1 && manifest.claims.iter().any(is_alike);
     match figure {
         Figure::VendorMs | Figure::OperatorMs | Figure::Speedup => {
-            let is_span = claim.cases.len() > 1
-                && claim.figure(figure).is_some_and(crate::claims::Printed::is_span);
+            let is_span =
+                claim.cases.len() > 1 && claim.figure(figure).is_some_and(Printed::is_span);
             let same_case = is_compared.then_some("same case");
             same_case.into_iter().chain(is_span.then_some("range")).collect()
         }
@@ -188,6 +188,11 @@ pub fn reading(rule: &str) -> &'static str {
         }
         "totals" => {
             "cases are counted that no section names, or passing means less than every test that is said to belong to it"
+        }
+        "sparse time" => "the two times are of different matrices or versions of the library",
+        "non-zeros" => "the mask leaves exactly the nominal count, and GFLOP/s is counted",
+        "shared figure" => {
+            "the two figures are one measurement, printed beside another device by mistake"
         }
         "gain" => "the gain is of other cases than the speedups",
         "margin" => "the tolerance is rounded as well",

@@ -7,7 +7,7 @@ use crate::claims::{Claim, Figure, Printed, Range, Tensor};
 use crate::manifest::Manifest;
 use crate::numbers::number;
 use contract::case::{Case, Weights};
-use contract::inputs::spec::Sparsity;
+use contract::inputs::spec::{Pattern, Sparsity};
 use contract::published::Scope;
 
 /// A finding at a line of a manifest.
@@ -31,10 +31,13 @@ pub fn of_all(manifests: &[&Manifest]) -> Vec<Placed> {
         unpruned(index, manifest, &mut found);
         peaks(index, manifest, &mut found);
         spans(index, manifest, &mut found);
+        sparse_times(index, manifest, &mut found);
+        masks(index, manifest, &mut found);
         counts(index, manifest, &mut found);
         shapes(index, manifest, &mut found);
     }
     shared_digests(manifests, &mut found);
+    shared_figures(manifests, &mut found);
     statements_about_sections(manifests, &mut found);
     found
 }
@@ -199,6 +202,87 @@ fn spans(index: usize, manifest: &Manifest, found: &mut Vec<Placed>) {
     }
 }
 
+/// Whether two cases differ in nothing but their sparsity.
+fn differ_in_level(a: &Case, b: &Case) -> bool {
+    let key = |case: &Case| (case.m, case.k, case.n, case.dtype, case.pattern);
+    a.section == b.section && a.layer == b.layer && key(a) == key(b)
+}
+
+/// A sparse library that takes less time for a matrix of more non-zeros. Assumed: its work does not fall as non-zeros are
+/// added to one shape and pattern.
+fn sparse_times(index: usize, manifest: &Manifest, found: &mut Vec<Placed>) {
+    let is_sparse = |claim: &&Claim| {
+        claim.baseline.as_ref().is_some_and(|name| name.contains("SPARSE") || name.contains("CSR"))
+    };
+    let timed = |claim| {
+        let [case] = cases(manifest, claim)[..] else { return None };
+        Some((claim, case, claim.figure(Figure::VendorMs)?, per_layer(claim, Figure::VendorMs)?))
+    };
+    let timed: Vec<_> = manifest.claims.iter().filter(is_sparse).filter_map(timed).collect();
+    for &(claim, case, printed, ms) in &timed {
+        let above = timed.iter().find(|&&(other, sparser, _, less)| {
+            other.baseline == claim.baseline
+                && differ_in_level(case, sparser)
+                && sparser.sparsity.as_f64() > case.sparsity.as_f64()
+                && ms.is_below(less)
+        });
+        if let Some((other, sparser, longer, _)) = above {
+            let line = format!(
+                "{printed} ms at {} %, and {longer} ms at {} % in `{}`, where there is less to do",
+                case.sparsity, sparser.sparsity, other.id
+            );
+            found.push(at_claim(index, claim, ("sparse time", line)));
+        }
+    }
+}
+
+/// Chance below which a count of non-zeros is not taken for that of a mask drawn at random.
+const CHANCE_MIN: f64 = 1e-6;
+
+/// Non-zeros at several levels that are the nominal ones. A mask that draws each of N elements alone with probability p
+/// has a count with the standard deviation sqrt(N p (1 - p)); that the count is within d of the nominal one has at most
+/// the chance 2 d / (sd sqrt(2 pi)), the largest value of the normal density times the width. Levels are drawn alone.
+fn masks(index: usize, manifest: &Manifest, found: &mut Vec<Placed>) {
+    for section in &manifest.sections {
+        let mut chance = 1.0f64;
+        let mut levels = Vec::new();
+        for claim in
+            manifest.claims.iter().filter(|claim| claim.section.as_ref() == Some(&section.name))
+        {
+            let [case] = cases(manifest, claim)[..] else { continue };
+            let (Some(gflops), Some(tokens)) =
+                (claim.figure(Figure::Gflops), claim.figure(Figure::TokensPerS))
+            else {
+                continue;
+            };
+            let is_random = case.pattern == Pattern::Uniform && case.sparsity != Sparsity::ZERO;
+            if !is_random || levels.iter().any(|(level, _)| *level == case.sparsity) {
+                continue;
+            }
+            let elements = case.m as f64 * case.k as f64;
+            let density = 1.0 - case.sparsity.as_f64();
+            // 2 non-zeros tokens operations.
+            let count = gflops.range.times(Range::exact(0.5e9)).over(tokens.range);
+            let nominal = elements * density;
+            let away = (count.low - nominal).abs().max((count.high - nominal).abs());
+            let deviation = (elements * density * (1.0 - density)).sqrt();
+            let peak = 2.0 / (2.0 * std::f64::consts::PI).sqrt();
+            chance *= (peak * away / deviation).min(1.0);
+            levels.push((case.sparsity, claim));
+        }
+        let Some((_, last)) = levels.last() else { continue };
+        if chance < CHANCE_MIN {
+            let line = format!(
+                "GFLOP/s / tokens/s / 2 are the nominal non-zeros at {} levels: by chance {} at most for a mask drawn element \
+                 by element",
+                levels.len(),
+                number(chance)
+            );
+            found.push(at_claim(index, last, ("non-zeros", line)));
+        }
+    }
+}
+
 /// Shapes that the model's configuration does not have.
 fn shapes(index: usize, manifest: &Manifest, found: &mut Vec<Placed>) {
     for section in &manifest.sections {
@@ -261,6 +345,44 @@ fn shared_digests(manifests: &[&Manifest], found: &mut Vec<Placed>) {
             last.id
         );
         found.push(at_claim(*index, last, ("shared digest", line)));
+    }
+}
+
+/// Digits from which on two devices do not give one figure by chance.
+const DIGITS_MIN: usize = 5;
+
+/// One measured figure of five digits or more under two platforms. Assumed: the last digits of two measurements are
+/// independent, so that they agree by chance once in 10^4 or less.
+fn shared_figures(manifests: &[&Manifest], found: &mut Vec<Placed>) {
+    let mut seen: Vec<(Figure, String, &str, &Claim)> = Vec::new();
+    for (index, manifest) in manifests.iter().enumerate() {
+        for claim in &manifest.claims {
+            // A claim about sections is of their platform, where they have one.
+            let named = |name: &String| {
+                let named = name.split_once('/').map_or(name.as_str(), |(manifest, _)| manifest);
+                manifests.iter().find(|known| known.name == named)?.platform.as_deref()
+            };
+            let own = manifest.platform.as_deref().filter(|_| claim.section.is_some());
+            let Some(platform) = own.or_else(|| named(claim.about.first()?)) else { continue };
+            for (figure, printed) in &claim.figures {
+                let text = printed.to_string();
+                let digits = text.bytes().filter(u8::is_ascii_digit);
+                let digits = digits.skip_while(|&digit| digit == b'0').count();
+                if figure.is_count() || !printed.is_one() || digits < DIGITS_MIN {
+                    continue;
+                }
+                let same = seen.iter().find(|(known, other, on, _)| {
+                    known == figure && *other == text && *on != platform
+                });
+                if let Some((_, _, on, earlier)) = same {
+                    let key = figure.key();
+                    let line =
+                        format!("{key} {text} on {platform}, and on {on} in `{}`", earlier.id);
+                    found.push(at_claim(index, claim, ("shared figure", line)));
+                }
+                seen.push((*figure, text, platform, claim));
+            }
+        }
     }
 }
 
