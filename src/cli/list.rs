@@ -7,8 +7,9 @@ use super::operators;
 use super::select::{Selected, choose, load};
 use crate::carried;
 use crate::failure::Failure;
-use record::claims::Claim;
+use record::claims::{Claim, NotJudged, Page};
 use record::exit::VERIFIED;
+use record::judge::accounted;
 use record::manifest::Manifest;
 use record::numbers::bytes;
 
@@ -61,6 +62,9 @@ pub fn run(args: &ListArgs) -> Result<u8, Failure> {
             false => print_table(&operators::list()),
         }
         return Ok(VERIFIED);
+    }
+    if args.page {
+        return list_pages(&load(&all(&args.paths))?, is_json);
     }
     if args.paths.is_empty() && args.cases.is_empty() && !args.claims {
         return list_carried(is_json);
@@ -197,4 +201,79 @@ fn list_claims(selected: &[Selected], json: bool) -> Result<u8, Failure> {
     }
     print(&text);
     Ok(VERIFIED)
+}
+
+/// Numbers of each page: those of claims that name it as a source, and those that no claim has.
+fn list_pages(manifests: &[Manifest], json: bool) -> Result<u8, Failure> {
+    let pages: Vec<(&Manifest, &Page)> =
+        manifests.iter().filter_map(|manifest| Some((manifest, manifest.page.as_ref()?))).collect();
+    if pages.is_empty() {
+        let message =
+            "no manifest of these has a page\nhint: `verify list manifests/ --page` has one";
+        return Err(Failure::bad_input(message));
+    }
+    let (mut text, mut documents) = (String::new(), Vec::new());
+    for (manifest, page) in pages {
+        let (mut figures, mut lines) = (Vec::new(), Vec::new());
+        for (of, claim) in claims_of(manifests, &page.source) {
+            for figure in accounted(of, claim) {
+                let because = figure.because(claim);
+                let by = figure.lint.iter().copied().chain(figure.record).collect::<Vec<_>>();
+                let by = because.map_or_else(|| by.join(", "), |why| format!("not judged: {why}"));
+                let id = format!("{}/{}", of.name, claim.id);
+                lines.push((id, figure.figure.clone(), figure.printed.clone(), by));
+                figures.push(serde_json::json!({
+                    "manifest": of.name, "claim": claim.id, "figure": figure.figure,
+                    "printed": figure.printed, "lint": figure.lint, "record": figure.record,
+                    "because": because,
+                }));
+            }
+        }
+        let not_judged: Vec<serde_json::Value> = page
+            .not_judged
+            .iter()
+            .map(|NotJudged { line, printed, because }| {
+                serde_json::json!({"line": line, "printed": printed, "because": because})
+            })
+            .collect();
+        let width = lines.iter().map(|(id, ..)| id.len()).max().unwrap_or(5);
+        text.push_str(&format!(
+            "{:<width$}  {:<22}  {:<16}  judged by\n",
+            "claim", "figure", "printed"
+        ));
+        for (id, figure, printed, by) in &lines {
+            let printed: String = printed.chars().take(16).collect();
+            text.push_str(&format!("{:<width$}  {figure:<22}  {printed:<16}  {by}\n", visible(id)));
+        }
+        text.push_str(&format!("\n{:<5}  {:<16}  not judged, because\n", "line", "printed"));
+        for NotJudged { line, printed, because } in &page.not_judged {
+            text.push_str(&format!("{line:<5}  {:<16}  {}\n", visible(printed), visible(because)));
+        }
+        text.push_str(&format!(
+            "\n{} ({}): {} figures of claims, {} numbers that no claim has\n",
+            visible(&page.source),
+            visible(&manifest.name),
+            lines.len(),
+            not_judged.len()
+        ));
+        documents.push(serde_json::json!({
+            "manifest": manifest.name, "source": page.source, "figures": figures,
+            "not_judged": not_judged,
+        }));
+    }
+    match json {
+        true => print_json(&documents.into()),
+        false => print(&text),
+    }
+    Ok(VERIFIED)
+}
+
+/// Claims that name the source, with their manifests.
+fn claims_of<'m>(
+    manifests: &'m [Manifest],
+    source: &'m str,
+) -> impl Iterator<Item = (&'m Manifest, &'m Claim)> {
+    let all =
+        manifests.iter().flat_map(|manifest| manifest.claims.iter().map(move |it| (manifest, it)));
+    all.filter(move |(_, claim)| claim.sources.iter().any(|known| known == source))
 }

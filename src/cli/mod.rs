@@ -457,6 +457,9 @@ pub struct ListArgs {
     /// Published claims instead of cases: their figures as printed, and the cases that stand for them
     #[arg(long)]
     pub claims: bool,
+    /// Every number of the pages that the manifests account for: by which claim and rule it is judged, or why not
+    #[arg(long, conflicts_with_all = ["cases", "claims", "operators"])]
+    pub page: bool,
 }
 
 /// How data is printed.
@@ -604,6 +607,10 @@ pub struct LintArgs {
     /// Manifests, or folders of manifests; sums are of all that are given
     #[arg(value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
+    /// One claim alone: its sources and figures, every rule that looks at it, and the strongest reading in the publisher's
+    /// favour of each finding
+    #[arg(long, value_name = "ID")]
+    pub explain: Option<String>,
     #[command(flatten)]
     pub printed: Printed,
 }

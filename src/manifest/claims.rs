@@ -4,15 +4,17 @@ use super::section;
 use super::tree::{Node, Value};
 use super::walk::{Fields, Walk};
 use contract::case::Case;
-use contract::inputs::spec::Pattern;
+use contract::inputs::spec::{Pattern, Sparsity};
 use contract::published::{NUMPY_UNIFORM, NumpyUniform, Recipe, Scope};
 use record::claims::{
-    Claim, Digits, EnergyMethod, Figure, ModelConfig, Printed, Published, PublishedDigest, Subject,
-    Tensor, ToleranceOf, VRecipe,
+    Claim, Digits, EnergyMethod, Figure, ModelConfig, NotJudged, Page, Printed, Published,
+    PublishedDigest, Subject, Tensor, ToleranceOf, VRecipe,
 };
 
 /// Largest count of anything.
 const COUNT_MAX: u64 = 1 << 40;
+/// Largest line of a page.
+const LINE_MAX: u64 = 1_000_000;
 
 /// `published` of a section.
 pub(super) fn published(walk: &mut Walk, node: &Node) -> Option<Published> {
@@ -60,6 +62,32 @@ pub(super) fn config(walk: &mut Walk, node: &Node) -> Option<ModelConfig> {
     })
 }
 
+/// `page` of a manifest.
+pub(super) fn page(walk: &mut Walk, node: &Node) -> Option<Page> {
+    let fields = walk.fields(node, "a page", &["source", "not_judged"])?;
+    let source = fields.require(walk, "source").and_then(|node| walk.text(node, "a source"));
+    let mut not_judged = Vec::new();
+    let reasons = fields.require(walk, "not_judged").map(|node| walk.list(node, "reason"));
+    for reason in reasons.unwrap_or_default() {
+        let keys = ["because", "numbers"];
+        let Some(fields) = walk.fields(reason, "a reason", &keys) else { continue };
+        let because = fields.require(walk, "because").and_then(|node| walk.text(node, "a reason"));
+        let numbers = fields.require(walk, "numbers").map(|node| walk.list(node, "line"));
+        for number in numbers.unwrap_or_default() {
+            let keys = ["line", "printed"];
+            let Some(fields) = walk.fields(number, "numbers of a line", &keys) else { continue };
+            let line = fields.require(walk, "line");
+            let line = line.and_then(|node| walk.integer(node, "a line", 1, LINE_MAX));
+            fields.require(walk, "printed");
+            let printed = texts(walk, &fields, "printed", "number");
+            let (Some(line), Some(because)) = (line, because) else { continue };
+            let entry = |printed| NotJudged { line, printed, because: because.to_owned() };
+            not_judged.extend(printed.into_iter().map(entry));
+        }
+    }
+    Some(Page { source: source?.to_owned(), not_judged })
+}
+
 /// What a claim is about.
 enum About<'a> {
     /// Cases of a section, which stand in `cases`.
@@ -103,7 +131,9 @@ const KEYS: [&str; 15] = [
 ];
 
 fn claim(walk: &mut Walk, node: &Node, about: &About<'_>) -> Option<Claim> {
-    let keys: Vec<&str> = KEYS.into_iter().chain(Figure::ALL.iter().map(|(key, _)| *key)).collect();
+    // A claim of a section is about that section.
+    let keys = KEYS.into_iter().chain(matches!(about, About::Everything).then_some("about"));
+    let keys: Vec<&str> = keys.chain(Figure::ALL.iter().map(|(key, _)| *key)).collect();
     let fields = walk.fields(node, "a claim", &keys)?;
     let id = fields.require(walk, "id").and_then(|node| {
         walk.name(node, "a claim's id", "A-Z, a-z, 0-9, `.`, `_`, `-`", section::name_char)
@@ -145,6 +175,7 @@ fn claim(walk: &mut Walk, node: &Node, about: &About<'_>) -> Option<Claim> {
     Some(Claim {
         id: id?.to_owned(),
         section,
+        about: sections(walk, &fields),
         subject,
         cases,
         platform: platform.map(str::to_owned),
@@ -164,9 +195,29 @@ fn claim(walk: &mut Walk, node: &Node, about: &About<'_>) -> Option<Claim> {
     })
 }
 
+/// `about`: sections by their manifests.
+fn sections(walk: &mut Walk, fields: &Fields<'_>) -> Vec<String> {
+    let Some(node) = fields.get("about") else { return Vec::new() };
+    let read = |walk: &mut Walk, node: &Node| {
+        let text = walk.text(node, "a section")?;
+        let mut parts = text.split('/');
+        let is_name = |part: &str| !part.is_empty() && part.chars().all(section::name_char);
+        if parts.clone().count() > 2 || !parts.all(is_name) {
+            return walk.expected(node, "a section", "write MANIFEST/SECTION, or MANIFEST");
+        }
+        Some(text.to_owned())
+    };
+    walk.distinct(node, "section", read).into_iter().map(|(name, _)| name).collect()
+}
+
 /// A figure as it is printed.
 fn printed(walk: &mut Walk, node: &Node, figure: Figure) -> Option<Printed> {
     let text = walk.text(node, "a figure")?;
+    let is_number = matches!(node.value, Value::Number(_)) && !figure.is_count();
+    if is_number && !is_number_everywhere(text) {
+        let hint = format!("quote it: '{text}', or write it as it is printed: 19.3M");
+        return walk.expected(node, "a figure that every reader of YAML takes for a number", &hint);
+    }
     match figure.read(text) {
         Some(printed) => Some(printed),
         None if figure.is_count() => walk.expected(node, "a count", ""),
@@ -174,6 +225,14 @@ fn printed(walk: &mut Walk, node: &Node, figure: Figure) -> Option<Printed> {
             let hint = "write it as it is printed: 9.53, 3.9e-6, 7.6 to 9.2 or over 100";
             walk.expected(node, "a figure", hint)
         }
+    }
+}
+
+/// Whether a reader of YAML 1.1 takes a number for one as well: with an exponent it needs a point and the exponent's sign.
+fn is_number_everywhere(number: &str) -> bool {
+    match number.split_once(['e', 'E']) {
+        Some((digits, exponent)) => digits.contains('.') && exponent.starts_with(['+', '-']),
+        None => true,
     }
 }
 
@@ -302,6 +361,8 @@ fn common<T: PartialEq>(cases: &[&Case], of: impl Fn(&Case) -> T) -> Option<T> {
 struct Selector {
     layer: Option<String>,
     pattern: Option<Pattern>,
+    /// Empty for every level.
+    levels: Vec<Sparsity>,
     subject: Subject,
 }
 
@@ -310,12 +371,12 @@ impl Selector {
         fn fits<T: PartialEq>(wanted: &Option<T>, got: T) -> bool {
             wanted.as_ref().is_none_or(|wanted| *wanted == got)
         }
-        let Subject { shape, batch, sparsity, dtype } = self.subject;
+        let Subject { shape, batch, dtype, .. } = self.subject;
         self.layer.as_ref().is_none_or(|layer| *layer == case.layer)
             && fits(&self.pattern, case.pattern)
             && fits(&shape, (case.m as u64, case.k as u64))
             && fits(&batch, case.n as u64)
-            && fits(&sparsity, case.sparsity)
+            && (self.levels.is_empty() || self.levels.contains(&case.sparsity))
             && fits(&dtype, case.dtype)
     }
 }
@@ -333,13 +394,25 @@ fn selector(walk: &mut Walk, node: &Node, about: &About<'_>) -> Option<Selector>
     let layer = fields.get("layer").and_then(|node| walk.text(node, "a layer's name"));
     let batch =
         fields.get("batch").and_then(|node| walk.integer(node, "a batch size", 1, COUNT_MAX));
+    let levels: Vec<Sparsity> = match fields.get("sparsity") {
+        Some(node) => walk.distinct(node, "level", section::sparsity),
+        None => Vec::new(),
+    }
+    .into_iter()
+    .map(|(level, _)| level)
+    .collect();
+    let one = match levels[..] {
+        [level] => Some(level),
+        _ => None,
+    };
     Some(Selector {
         layer: layer.map(str::to_owned),
         pattern: fields.get("pattern").and_then(|node| section::pattern(walk, node)),
+        levels,
         subject: Subject {
             shape: fields.get("shape").and_then(|node| section::shape(walk, node)),
             batch,
-            sparsity: fields.get("sparsity").and_then(|node| section::sparsity(walk, node)),
+            sparsity: one,
             dtype: fields.get("dtype").and_then(|node| section::dtype(walk, node)),
         },
     })

@@ -22,7 +22,7 @@ pub use errors::{ManifestError, ManifestErrors};
 use crate::carried;
 use contract::digest::Digest;
 use contract::words::{nearest, quote};
-use record::claims::Claim;
+use record::claims::{Claim, Page};
 use tree::{Node, Value};
 use walk::{Fields, Walk};
 
@@ -70,6 +70,7 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<Manifest, ManifestErrors> {
             sections: content.sections,
             cases: content.cases,
             claims: content.claims,
+            page: content.page,
         }),
         _ => {
             let mut errors = walk.errors;
@@ -208,6 +209,7 @@ struct Content {
     sections: Vec<SectionInfo>,
     cases: Vec<Case>,
     claims: Vec<Claim>,
+    page: Option<Page>,
 }
 
 fn read(walk: &mut Walk, root: &Node) -> Option<Content> {
@@ -216,7 +218,7 @@ fn read(walk: &mut Walk, root: &Node) -> Option<Content> {
         walk.fail(root.place, message, &format!("its first line is `format: {FORMAT}`"));
         return None;
     }
-    let keys = ["format", "title", "platform", "sections", "claims"];
+    let keys = ["format", "title", "platform", "sections", "claims", "page"];
     let fields = walk.fields(root, "a manifest", &keys)?;
     if !format_is_known(walk, &fields) {
         // Other versions have other keys: more messages would only mislead.
@@ -265,6 +267,7 @@ fn read(walk: &mut Walk, root: &Node) -> Option<Content> {
     if let Some(node) = fields.get("claims") {
         all_claims.extend(claims::of_everything(walk, node));
     }
+    let page = fields.get("page").and_then(|node| claims::page(walk, node));
     if walk.errors.is_empty() {
         check_ids(walk, &cases, &all_claims);
     }
@@ -274,6 +277,7 @@ fn read(walk: &mut Walk, root: &Node) -> Option<Content> {
         sections,
         cases,
         claims: all_claims,
+        page,
     })
 }
 

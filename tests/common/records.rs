@@ -393,6 +393,7 @@ fn claim(id: &str) -> Claim {
         v_recipe: None,
         id: id.into(),
         section: Some("sweep".into()),
+        about: Vec::new(),
         subject: Subject::default(),
         cases: Vec::new(),
         sources: vec!["https://example.com/paper".into(), "javascript:alert(1)".into()],

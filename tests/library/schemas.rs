@@ -107,6 +107,7 @@ sections:
     published: {title: t, cases: 1}
     claims: [{id: c, sources: s, energy_method: counter, tolerance_of: output, case: {layer: l}, digests: {a: 01234567}, scope: whole, output_digests: output, a_recipe: {numpy-pcg64-uniform: {seed: 3}}, v_recipe: {torch-device-normal: {platform: cuda, multiprocessors: 1}}}]
 claims: [{id: e, sources: s, case: {batch: 1}}]
+page: {source: s, not_judged: [{because: b, numbers: [{line: 1, printed: 4}]}]}
 ";
 
 const OPERATOR: &str = "format: sparse-verify-operator/1-draft
@@ -194,6 +195,14 @@ fn keys_are_those_that_are_known() {
         ),
         ("manifest", "/$defs/claim_of_everything", "{id: e,", "{id: e, zz: 1,"),
         ("manifest", "/$defs/claim_of_everything/properties/case", "{batch: 1}", "{zz: 1}"),
+        ("manifest", "/$defs/page", "{source: s, not", "{zz: 1, source: s, not"),
+        ("manifest", "/$defs/page/properties/not_judged/items", "{because:", "{zz: 1, because:"),
+        (
+            "manifest",
+            "/$defs/page/properties/not_judged/items/properties/numbers/items",
+            "{line: 1,",
+            "{zz: 1, line: 1,",
+        ),
         ("operator", "", "name: mine", "name: mine\nzz: 1"),
     ] {
         let mut known = listed(&errors(kind, &changed(kind, from, to)), "(known keys: ", ")");

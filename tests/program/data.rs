@@ -87,6 +87,11 @@ fn every_command_prints_what_is_documented() {
     document(&bench, &operators, "verify list --operators", 0);
     let of_h200 = ["list", "h200", "--claims"];
     document(&bench, &of_h200, "verify list PATH --claims", 0);
+    let pages = document(&bench, &["list", "page", "--page"], "verify list PATH --page", 0);
+    assert!(pages[0]["not_judged"].as_array().map(Vec::len) > Some(10));
+    let explained = ["lint", "h200", "--explain", "h200-sweep-80"];
+    let explained = document(&bench, &explained, "verify lint PATH --explain ID", 1);
+    assert_eq!(explained[0]["manifest"], "h200");
     let linted = document(&bench, &["lint", "h200"], "verify lint PATH", 1);
     assert!(linted["claims"].as_u64() > Some(5));
 

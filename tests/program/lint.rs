@@ -81,9 +81,16 @@ fn claims_that_agree_with_themselves_give_no_finding() {
         "live_rows: 2867",
         "speedup: 4.01, baseline: cuBLAS, over: {cuSPARSE: 9.53}",
         "memory_mb: 47, dense_memory_mb: 235, memory_reduction: 2.5",
-        "tolerance: 1e-3, tolerance_of: output",
+        "tolerance: 1.0e-3, tolerance_of: output",
         "cases: 24, factors: [4, 6]",
         "operator_ms: 0.36",
+        // 750 % is the low end of 8.45 and more.
+        "speedup: 8.5 to 9.2, gain_percent: 750",
+        // 0.001 / 3.9e-6 is 253 to 260.
+        "tolerance: 0.001, max_abs_error: 3.9e-6, tolerance_over_error: 256",
+        "tolerance: 0.001, max_abs_error: 3.9e-6, tolerance_over_error: 250",
+        "cases: 4, cases_passed: 4, perturbations_passed: 4",
+        "cases: 4, cases_passed: 3, perturbations_passed: 3",
     ] {
         assert_eq!(rules(&[claim]), none, "{claim}");
     }
@@ -117,7 +124,245 @@ fn each_rule_finds_what_it_is_for() {
             "vacuous digest",
         ),
         (&["digests: {v: 00112233}, scope: prefix"], "prefix coverage"),
+        (&["speedup: 8.5 to 9.2, gain_percent: 730"], "gain"),
+        (&["tolerance: 0.001, max_abs_error: 3.9e-6, tolerance_over_error: 300"], "margin"),
+        (&["cases: 60, cases_passed: 60, perturbations_passed: 59"], "totals"),
     ] {
         assert_eq!(rules(claims), [rule], "{claims:?}");
     }
+}
+
+/// Findings of these manifests, files of one folder, as `about: rule: text`.
+fn findings(manifests: &[(&str, &str)]) -> Vec<String> {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, text) in manifests {
+        std::fs::write(folder.path().join(name), text).expect("written");
+    }
+    let output = lint(&[folder.path().to_str().expect("text"), "--format", "json"]);
+    let document: serde_json::Value = serde_json::from_str(&stdout(&output))
+        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    let findings = document["findings"].as_array().expect("a list").iter();
+    let text = |value: &serde_json::Value| value.as_str().expect("text").to_owned();
+    findings
+        .map(|one| {
+            format!("{}: {}: {}", text(&one["about"]), text(&one["rule"]), text(&one["finding"]))
+        })
+        .collect()
+}
+
+/// The members: 8.53x and 4.01x on the case at 80 %, in the section `claims/up` of two published cases.
+const MEMBERS: &str =
+    "      - {id: sparse, case: {sparsity: 0.8}, sources: [s], baseline: cuSPARSE, speedup: 9.53}
+      - {id: dense, case: {sparsity: 0.8}, sources: [s], baseline: cuBLAS, speedup: 4.01}
+      - {id: count, sources: [s], cases: 2, cases_passed: 1, max_abs_error: 3.9e-6}
+";
+
+#[test]
+fn a_claim_about_sections_is_held_against_theirs_alone() {
+    let published = "    published: {title: Two, cases: 2}\n    seed: 1\n";
+    let members = with_claims(MEMBERS).replacen("    seed: 1\n", published, 1);
+    let other = members.replace("9.53", "25.00");
+    let about = |claim: &str| {
+        format!(
+            "format: sparse-verify/2-draft\ntitle: All\nclaims:\n  - {{id: all, sources: [s], {claim}}}\n"
+        )
+    };
+    let none: [&str; 0] = [];
+    for (claim, want) in [
+        ("about: a/up, speedup_max: 9.53", &none[..]),
+        ("about: a/up, speedup_max: 9.50", &["all: peak: at most 9.50x, and 9.53x in `sparse`"]),
+        ("about: a/up, speedup_max: 4.0, baseline: cuBLAS", &none),
+        (
+            "about: a/up, speedup_max: 3.9, baseline: cuBLAS",
+            &["all: peak: at most 3.9x, and 4.01x in `dense`"],
+        ),
+        (
+            "about: [a, b/up], speedup_max: 9.53",
+            &["all: peak: at most 9.53x, and 25.00x in `sparse`"],
+        ),
+        ("speedup_max: 9.53", &["all: peak: at most 9.53x, and 25.00x in `sparse`"]),
+        ("about: a, cases: 2", &none),
+        ("about: a, cases: 3", &["all: totals: 3 cases, 2 of named sections (1): 1 are of none"]),
+        ("about: [a, b], cases: 3", &["all: totals: 3 cases, and 4 of named sections (2)"]),
+        (
+            "about: [a, b], cases: 4, cases_passed: 4",
+            &["all: totals: all passed, and 1 of 2 in `count`"],
+        ),
+        (
+            "about: b, max_abs_error: 3.7e-6",
+            &["all: maximum: error of all at most 3.7e-6, and 3.9e-6 in `count`"],
+        ),
+        ("about: a/down, cases: 2", &["all: about: no section is named `a/down`"]),
+    ] {
+        let found =
+            findings(&[("a.yaml", &members), ("b.yaml", &other), ("c.yaml", &about(claim))]);
+        assert_eq!(found, want, "{claim}");
+    }
+}
+
+/// What is about another manifest and was not given it is compared with nothing, and says so.
+#[test]
+fn a_claim_about_a_manifest_that_is_not_given_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("c.yaml");
+    let text = "format: sparse-verify/2-draft\ntitle: All\nclaims:\n  - {id: all, about: [a/up, b], sources: [s], cases: 3}\n";
+    std::fs::write(&path, text).expect("written");
+    let path = path.to_str().expect("text");
+    let output = lint(&[path]);
+    let note = "all: not compared: it is about sections of a, b, not given\n1 claims, 0 findings\n";
+    assert_eq!((stdout(&output).as_str(), output.status.code()), (note, Some(0)));
+    let output = lint(&[path, "--format", "json"]);
+    let document: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+    let note = serde_json::json!([{"claim": "all", "not_given": ["a", "b"]}]);
+    assert_eq!(document["not_compared"], note);
+}
+
+/// The peak that is printed of four models holds of each of them.
+#[test]
+fn the_published_peak_is_that_of_all_its_sections() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in ["b200.yaml", "h200.yaml", "mi300x.yaml", "page.yaml"] {
+        let text = std::fs::read_to_string(root().join("manifests").join(name)).expect("text");
+        let changed = text.replace("speedup: 19.42\n", "speedup: 25.00\n");
+        assert_eq!(text != changed, name == "b200.yaml");
+        std::fs::write(folder.path().join(name), changed).expect("written");
+    }
+    let output = lint(&[folder.path().to_str().expect("text")]);
+    let finding = "b200-hf: peak: at most 19.42x, and 25.00x in `b200-hf-5`";
+    assert!(stdout(&output).contains(finding), "{}", stdout(&output));
+}
+
+#[test]
+fn a_range_over_levels_holds_each_of_them() {
+    let none: [&str; 0] = [];
+    for (span, want) in [
+        ("0.35 to 0.62", &none[..]),
+        ("0.35 to 0.60", &["all: range: operator_ms 0.35 to 0.60, and 0.619 in `at-80`"]),
+        ("0.40 to 0.62", &["all: range: operator_ms 0.40 to 0.62, and 0.36 in `at-90`"]),
+    ] {
+        let claims = format!(
+            "      - {{id: all, case: {{sparsity: [0.8, 0.9]}}, sources: [s], operator_ms: {span}}}\n      - {{id: at-80, case: \
+             {{sparsity: 0.8}}, sources: [s], operator_ms: 0.619}}\n      - {{id: at-90, case: {{sparsity: 0.9}}, sources: \
+             [s], operator_ms: 0.36}}\n"
+        );
+        assert_eq!(findings(&[("a.yaml", &with_claims(&claims))]), want, "{span}");
+    }
+}
+
+/// 4.82 ms is printed beside 70 %, and 30.33 ms of the same library at 80 %.
+#[test]
+fn a_sparse_library_is_no_faster_with_more_to_do() {
+    let at = |level: &str, baseline: &str, ms: &str| {
+        format!(
+            "      - {{id: at-{level}-{ms}, case: {{sparsity: 0.{level}}}, sources: [s], baseline: {baseline}, vendor_ms: {ms}}}\n"
+        )
+    };
+    let none: [&str; 0] = [];
+    for (claims, want) in [
+        ([at("8", "cuSPARSE", "5.90"), at("9", "cuSPARSE", "3.01")], &none[..]),
+        // Of a dense one they may be alike, and in any order.
+        ([at("8", "cuBLAS", "2.48"), at("9", "cuBLAS", "2.49")], &none),
+        ([at("8", "cuSPARSE", "2.90"), at("9", "rocSPARSE", "3.01")], &none),
+        (
+            [at("8", "cuSPARSE", "2.90"), at("9", "cuSPARSE", "3.01")],
+            &[
+                "at-8-2.90: sparse time: 2.90 ms at 80 %, and 3.01 ms at 90 % in `at-9-3.01`, where there is less to do",
+            ],
+        ),
+    ] {
+        assert_eq!(findings(&[("a.yaml", &with_claims(&claims.concat()))]), want);
+    }
+}
+
+/// The published counts are nominal to a digit; as many operations more as a random mask has by chance are no finding.
+#[test]
+fn non_zeros_of_a_random_mask_scatter() {
+    let text = std::fs::read_to_string(root().join("manifests/mi300x.yaml")).expect("text");
+    let is_found = |text: &str| {
+        let found = findings(&[("mi300x.yaml", text)]);
+        found.iter().filter(|line| line.starts_with("mi300x-sweep-99: non-zeros: ")).count()
+    };
+    assert_eq!(is_found(&text), 1);
+    let scattered: Vec<String> = text
+        .lines()
+        .map(|line| match line.strip_prefix("        gflops: ") {
+            Some(gflops) => {
+                let gflops: f64 = gflops.parse().expect("a number");
+                format!("        gflops: {:.0}", gflops * 1.0002)
+            }
+            None => line.to_owned(),
+        })
+        .collect();
+    assert_eq!(is_found(&scattered.join("\n")), 0);
+    // At too few levels it may be chance.
+    let few: Vec<&str> = text.lines().collect();
+    let at = few.iter().position(|line| line.contains("id: mi300x-sweep-85")).expect("it");
+    assert_eq!(is_found(&few[..at].join("\n")), 0);
+}
+
+#[test]
+fn one_figure_of_five_digits_is_of_one_device() {
+    let on = |platform: &str, gflops: &str| {
+        let claim = format!(
+            "      - {{id: rate, case: {{sparsity: 0.8}}, sources: [s], gflops: {gflops}}}\n"
+        );
+        with_claims(&claim).replace("platform: NVIDIA H200", &format!("platform: {platform}"))
+    };
+    let none: [&str; 0] = [];
+    let want = ["rate: shared figure: gflops 44987 on NVIDIA B200, and on NVIDIA H200 in `rate`"];
+    for (platform, gflops, want) in [
+        ("NVIDIA B200", "44987", &want[..]),
+        ("NVIDIA B200", "44988", &none),
+        ("NVIDIA H200", "44987", &none),
+    ] {
+        let (a, b) = (on("NVIDIA H200", "44987"), on(platform, gflops));
+        assert_eq!(findings(&[("a.yaml", &a), ("b.yaml", &b)]), want, "{platform}");
+    }
+    let (a, b) = (on("NVIDIA H200", "4498"), on("NVIDIA B200", "4498"));
+    assert_eq!(findings(&[("a.yaml", &a), ("b.yaml", &b)]), none, "four digits");
+}
+
+#[test]
+fn one_claim_is_explained() {
+    let claims = "      - {id: one, case: {sparsity: 0.8}, sources: [a page, 'a kit'], vendor_ms: 5.90, operator_ms: 0.619, \
+                  speedup: 9.60, live_rows: 2867}\n      - {id: two, sources: [s], speedup: over 100}\n";
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("a.yaml"), with_claims(claims)).expect("written");
+    let explain = |more: &[&str]| {
+        let arguments = [&["a.yaml"], more].concat();
+        let command = Command::new(env!("CARGO_BIN_EXE_verify"))
+            .arg("lint")
+            .args(arguments)
+            .current_dir(folder.path())
+            .output();
+        command.expect("verify runs")
+    };
+    let one = explain(&["--explain", "one"]);
+    assert_eq!(one.status.code(), Some(1));
+    assert_eq!(
+        stdout(&one),
+        "a.yaml:16: one
+  sources: a page, a kit
+  vendor_ms 5.90: 5.895 to 5.905
+  operator_ms 0.619: 0.6185 to 0.6195
+  speedup 9.60: 9.595 to 9.605
+  live_rows 2867: no other value
+  speedup: finding: 5.90 / 0.619 ms = 9.516 to 9.547, printed 9.60
+    no finding if the ratio is of other runs than the two times, or was rounded more coarsely than its digits say
+  roofline: agrees: 2.393e10 flops / 66900 GFLOP/s = 0.3577 ms at least, printed 0.619 ms
+  live rows: agrees: 14336 rows x (1 - 0.8) = 2867, printed 2867
+"
+    );
+    let two = explain(&["--explain", "two"]);
+    assert_eq!(two.status.code(), Some(0));
+    assert!(stdout(&two).contains("  speedup over 100: 100 and more\n"), "{}", stdout(&two));
+    let json = explain(&["--explain", "one", "--format", "json"]);
+    let json: serde_json::Value = serde_json::from_str(&stdout(&json)).expect("JSON");
+    let rule = &json[0]["rules"][0];
+    assert_eq!((&rule["rule"], &rule["holds"]), (&"speedup".into(), &false.into()));
+    assert!(rule["reading"].is_string() && json[0]["rules"][1]["reading"].is_null());
+    let none = explain(&["--explain", "oen"]);
+    assert_eq!(none.status.code(), Some(2));
+    let message = "error: no claim has the id `oen`\nhint: did you mean `one`?\n";
+    assert_eq!(String::from_utf8_lossy(&none.stderr), message);
 }

@@ -33,6 +33,7 @@ mod operators;
 #[cfg(target_os = "linux")]
 mod operators_page;
 mod outputs;
+mod page;
 mod pin_record;
 mod predict;
 mod published;

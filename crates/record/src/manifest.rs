@@ -6,7 +6,7 @@ use contract::case::Case;
 use contract::digest::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::claims::{Claim, ModelConfig, Published};
+use crate::claims::{Claim, ModelConfig, Page, Published};
 
 /// A validated manifest.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +27,8 @@ pub struct Manifest {
     pub cases: Vec<Case>,
     /// What is published, of sections and of everything.
     pub claims: Vec<Claim>,
+    /// The page whose numbers it accounts for.
+    pub page: Option<Page>,
 }
 
 /// Whether a platform is something other than a processor.

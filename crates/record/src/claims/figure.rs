@@ -37,10 +37,14 @@ pub enum Figure {
     Layers,
     /// Rows of A that have a non-zero.
     LiveRows,
+    /// Speedup less one, in percent.
+    GainPercent,
     /// Largest difference of two output elements.
     MaxAbsError,
     /// Tolerance of such a difference.
     Tolerance,
+    /// Tolerance over the largest difference.
+    ToleranceOverError,
     /// 10^6 bytes, of A as the operator holds it and as it was dense.
     MemoryMb,
     /// Megabytes of A as it was dense.
@@ -51,13 +55,15 @@ pub enum Figure {
     Cases,
     /// Cases that passed everything that is claimed of all.
     CasesPassed,
+    /// Cases whose output changed where one weight was changed.
+    PerturbationsPassed,
     /// Iterations that were averaged.
     Iterations,
 }
 
 impl Figure {
     /// With their keys in manifests.
-    pub const ALL: [(&'static str, Figure); 21] = [
+    pub const ALL: [(&'static str, Figure); 24] = [
         ("vendor_ms", Figure::VendorMs),
         ("operator_ms", Figure::OperatorMs),
         ("speedup", Figure::Speedup),
@@ -71,13 +77,16 @@ impl Figure {
         ("vendor_us_per_token", Figure::VendorUsPerToken),
         ("layers", Figure::Layers),
         ("live_rows", Figure::LiveRows),
+        ("gain_percent", Figure::GainPercent),
         ("max_abs_error", Figure::MaxAbsError),
         ("tolerance", Figure::Tolerance),
+        ("tolerance_over_error", Figure::ToleranceOverError),
         ("memory_mb", Figure::MemoryMb),
         ("dense_memory_mb", Figure::DenseMemoryMb),
         ("memory_reduction", Figure::MemoryReduction),
         ("cases", Figure::Cases),
         ("cases_passed", Figure::CasesPassed),
+        ("perturbations_passed", Figure::PerturbationsPassed),
         ("iterations", Figure::Iterations),
     ];
 
@@ -94,8 +103,8 @@ impl Figure {
 
     /// Whether it is counted, so that what is printed is all there is.
     pub fn is_count(self) -> bool {
-        use Figure::{Cases, CasesPassed, Iterations, Layers, LiveRows};
-        matches!(self, Layers | LiveRows | Cases | CasesPassed | Iterations)
+        use Figure::{Cases, CasesPassed, Iterations, Layers, LiveRows, PerturbationsPassed};
+        matches!(self, Layers | LiveRows | Cases | CasesPassed | PerturbationsPassed | Iterations)
     }
 }
 

@@ -26,6 +26,10 @@ pub struct Claim {
     pub id: String,
     /// The section that it is about; `None` for everything that was published.
     pub section: Option<String>,
+    /// The sections that a claim of no section is about, `MANIFEST/SECTION` each, or `MANIFEST` for all of its sections;
+    /// empty for everything that is given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub about: Vec<String>,
     /// The one thing that the figures are of, as far as there is one.
     pub subject: Subject,
     /// Ids of the manifest's cases that stand for it; empty where there is no section.
@@ -107,6 +111,15 @@ impl Claim {
             Tensor::V => k.checked_mul(n?),
             Tensor::Dense | Tensor::Operator => m.checked_mul(n?),
         }
+    }
+
+    /// Whether a claim of no section is about this section.
+    pub fn is_about(&self, manifest: &str, section: &str) -> bool {
+        let names = |about: &String| match about.split_once('/') {
+            Some((named, of_it)) => named == manifest && of_it == section,
+            None => about == manifest,
+        };
+        self.about.is_empty() || self.about.iter().any(names)
     }
 
     /// The figure as it is printed, if the claim has it.
@@ -256,6 +269,26 @@ pub struct Published {
     pub cases: u64,
     /// What is not published and was chosen by the manifest's author.
     pub chosen: Vec<String>,
+}
+
+/// A published page of which every number is accounted for: by a claim that names it as a source, or here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Its name among the sources of claims.
+    pub source: String,
+    /// Numbers that no claim has.
+    pub not_judged: Vec<NotJudged>,
+}
+
+/// A number of a page that no claim has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotJudged {
+    /// Line of the page's text.
+    pub line: u64,
+    /// The number as it is printed, written as a figure is.
+    pub printed: String,
+    /// Why no claim has it.
+    pub because: String,
 }
 
 /// What a model's own configuration says of its shapes.

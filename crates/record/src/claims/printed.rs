@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// A published number, or a range of numbers.
 ///
 /// `9.53` is every value from 9.525 to 9.535, `600` from 599.5 to 600.5, `7.6 to 9.2` from 7.55 to 9.25, and
-/// `over 100` everything from 100 on: a figure says no more than its digits.
+/// `over 100` everything from 100 on: a figure says no more than its digits. `19.3M` is 19.3e6, by its digits too.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
@@ -39,6 +39,25 @@ impl Printed {
         Some(Printed { text: text.to_owned(), range: Range::exact(f64::from(count)) })
     }
 
+    /// The values that round to it where zeros before the point may be those of rounding: `250` is 245 to 255 then.
+    pub fn to_its_last_digit(&self) -> Range {
+        let zeros = self.text.bytes().rev().take_while(|&b| b == b'0').count();
+        let is_whole = !self.text.is_empty() && self.text.bytes().all(|b| b.is_ascii_digit());
+        match is_whole && zeros < self.text.len() {
+            true => {
+                let half = 0.5 * 10f64.powi(zeros as i32);
+                let value = (self.range.low + self.range.high) / 2.0;
+                Range { low: value - half, high: value + half }
+            }
+            false => self.range,
+        }
+    }
+
+    /// Whether it has two ends.
+    pub fn is_span(&self) -> bool {
+        self.text.contains(" to ")
+    }
+
     /// Whether it is one number and no range.
     pub fn is_one(&self) -> bool {
         decimal(&self.text).is_some()
@@ -68,9 +87,11 @@ impl From<Printed> for String {
 
 /// The values that round to a decimal.
 fn decimal(text: &str) -> Option<Range> {
-    let (digits, exponent) = match text.split_once(['e', 'E']) {
-        Some((digits, exponent)) => (digits, exponent.parse::<i32>().ok()?),
-        None => (text, 0),
+    let millions = text.strip_suffix('M');
+    let (digits, exponent) = match (millions, text.split_once(['e', 'E'])) {
+        (Some(digits), _) => (digits, 6),
+        (None, Some((digits, exponent))) => (digits, exponent.parse::<i32>().ok()?),
+        (None, None) => (text, 0),
     };
     let is_plain = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
     let decimals = match digits.split_once('.') {
@@ -81,7 +102,7 @@ fn decimal(text: &str) -> Option<Range> {
     if text.len() > 32 || exponent.unsigned_abs() > 300 {
         return None;
     }
-    let value: f64 = text.parse().ok()?;
+    let value: f64 = format!("{digits}e{exponent}").parse().ok()?;
     let half = 0.5 * 10f64.powi(exponent - decimals as i32);
     Some(Range { low: (value - half).max(0.0), high: value + half })
 }
@@ -153,11 +174,24 @@ mod tests {
         assert_eq!(range("600"), (599.5, 600.5));
         assert_eq!(range("0"), (0.0, 0.5));
         assert_eq!(range("19.3e6"), (19.25e6, 19.35e6));
+        assert_eq!(range("19.3M"), range("19.3e6"));
         assert_eq!(range("2.5e-3"), (2.45e-3, 2.55e-3));
         assert_eq!(range("7.5 to 9.5"), (7.45, 9.55));
         assert_eq!(range("over 100"), (100.0, f64::INFINITY));
         // The last digit counts, zeros as well.
         assert_ne!(range("1.0"), range("1.00"));
+    }
+
+    #[test]
+    fn zeros_before_the_point_may_be_of_rounding() {
+        let whole = |text: &str| {
+            let Range { low, high } = Printed::parse(text).expect(text).to_its_last_digit();
+            (low, high)
+        };
+        assert_eq!(whole("250"), (245.0, 255.0));
+        assert_eq!(whole("256"), (255.5, 256.5));
+        assert_eq!(whole("2.50"), (2.495, 2.505));
+        assert_eq!(whole("0"), (0.0, 0.5));
     }
 
     #[test]
@@ -183,6 +217,10 @@ mod tests {
             "1 to 2 to 3",
             "1.2.3",
             "e5",
+            "M",
+            "1e3M",
+            "1MM",
+            "1m",
         ] {
             assert_eq!(Printed::parse(text), None, "{text}");
         }

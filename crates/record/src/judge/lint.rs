@@ -1,7 +1,9 @@
 //! All rules over all claims of some manifests.
 
-use super::rules::{self, Context};
+use super::accounted::{context, reading};
+use super::rules;
 use super::totals;
+use crate::claims::Claim;
 use crate::manifest::Manifest;
 
 /// Something that does not agree with itself, with the arithmetic that shows it.
@@ -25,6 +27,8 @@ pub struct Linted {
     pub claims: usize,
     /// Everything that does not agree with itself.
     pub findings: Vec<Finding>,
+    /// Claims about sections of manifests that were not given, and the names of these: they were not compared.
+    pub not_compared: Vec<(String, Vec<String>)>,
 }
 
 /// Findings by manifest and line.
@@ -36,13 +40,7 @@ pub fn lint(manifests: &[&Manifest]) -> Linted {
     };
     for manifest in manifests {
         for claim in &manifest.claims {
-            let section = claim.section.as_ref();
-            let section = manifest.sections.iter().find(|known| Some(&known.name) == section);
-            let context = Context {
-                platform: claim.platform.as_deref().or(manifest.platform.as_deref()),
-                ships: section.and_then(|section| Some(section.config.as_ref()?.dtype)),
-            };
-            let checked = rules::of_claim(claim, &context);
+            let checked = rules::of_claim(claim, &context(manifest, claim));
             for found in checked.into_iter().filter(|checked| !checked.holds) {
                 push(manifest, claim.line, &claim.id, (found.rule, found.line));
             }
@@ -53,5 +51,39 @@ pub fn lint(manifests: &[&Manifest]) -> Linted {
     }
     findings.sort_by(|a, b| (&a.manifest, a.line).cmp(&(&b.manifest, b.line)));
     let claims = manifests.iter().map(|manifest| manifest.claims.len()).sum();
-    Linted { claims, findings }
+    let all = manifests.iter().flat_map(|manifest| &manifest.claims);
+    let not_compared = all
+        .map(|claim| (claim.id.clone(), totals::not_given(manifests, claim)))
+        .filter(|(_, missing)| !missing.is_empty())
+        .map(|(id, missing)| (id, missing.into_iter().map(str::to_owned).collect()));
+    Linted { claims, findings, not_compared: not_compared.collect() }
+}
+
+/// A rule that looked at a claim.
+pub struct Explained {
+    /// Its name.
+    pub rule: &'static str,
+    /// Whether what is printed agrees with it.
+    pub holds: bool,
+    /// One line, with the arithmetic.
+    pub line: String,
+    /// The strongest reading in the publisher's favour under which it would be no finding, where it is one.
+    pub reading: Option<&'static str>,
+}
+
+/// Every rule that looked at a claim, those that hold as well. Of rules that compare claims only findings are known.
+pub fn explain(manifests: &[&Manifest], manifest: &Manifest, claim: &Claim) -> Vec<Explained> {
+    let own = rules::of_claim(claim, &context(manifest, claim));
+    let own = own.into_iter().map(|checked| (checked.rule, checked.holds, checked.line));
+    let across = totals::of_all(manifests).into_iter();
+    let across = across
+        .filter(|placed| {
+            manifests[placed.manifest].name == manifest.name && placed.about == claim.id
+        })
+        .map(|placed| (placed.found.0, false, placed.found.1));
+    let explained = own.chain(across).map(|(rule, holds, line)| {
+        let reading = (!holds).then(|| reading(rule));
+        Explained { rule, holds, line, reading }
+    });
+    explained.collect()
 }

@@ -4,12 +4,14 @@
 //! `attained` or `not-attained` by the open operator and never refuted; what is published of baselines, ratios,
 //! bytes, digests and arithmetic is judged in its own right. Knows records only: no device and no clock.
 
+mod accounted;
 mod lint;
 mod rules;
 mod times;
 mod totals;
 
-pub use lint::{Finding, Linted, lint};
+pub use accounted::{Accounted, accounted, reading};
+pub use lint::{Explained, Finding, Linted, explain, lint};
 pub use times::same_rival;
 
 use crate::claims::{

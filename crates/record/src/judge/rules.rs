@@ -52,6 +52,9 @@ pub fn of_claim(claim: &Claim, context: &Context<'_>) -> Vec<Checked> {
     found.extend(true_element(claim));
     found.extend(coverage(claim));
     found.extend(factors(claim));
+    found.extend(gain(claim));
+    found.extend(margin(claim));
+    found.extend(perturbations(claim));
     found
 }
 
@@ -405,4 +408,32 @@ fn factors(claim: &Claim) -> Option<Checked> {
     let factors: Vec<String> = claim.factors.iter().map(u64::to_string).collect();
     let line = format!("{} = {product}, printed {cases} cases", factors.join(" x "));
     Some(Checked::new("totals", cases.range.contains(product as f64), line))
+}
+
+/// A gain is the speedup less one. Of a range of speedups it may be any.
+fn gain(claim: &Claim) -> Option<Checked> {
+    let (gain, speedup) = (claim.figure(Figure::GainPercent)?, claim.figure(Figure::Speedup)?);
+    let ratio = gain.range.times(Range::exact(0.01));
+    let ratio = Range { low: ratio.low + 1.0, high: ratio.high + 1.0 };
+    let line = format!("1 + {gain} % = {}, printed {speedup}", range(ratio));
+    Some(Checked::new("gain", ratio.meets(speedup.range), line))
+}
+
+/// A tolerance is a number of somebody's choice and exact; its ratio to the error is rounded to as many digits as are
+/// no zeros at its end, or to more.
+fn margin(claim: &Claim) -> Option<Checked> {
+    let printed = claim.figure(Figure::ToleranceOverError)?;
+    let (tolerance, error) = (claim.figure(Figure::Tolerance)?, claim.figure(Figure::MaxAbsError)?);
+    let exact = (tolerance.range.low + tolerance.range.high) / 2.0;
+    let ratio = Range::exact(exact).over(error.range);
+    let line = format!("{tolerance} / {error} = {}, printed {printed}", range(ratio));
+    Some(Checked::new("margin", ratio.meets(printed.to_its_last_digit()), line))
+}
+
+/// Who counts the cases that passed after one of them failed a test of its own.
+fn perturbations(claim: &Claim) -> Option<Checked> {
+    let (changed, passed) =
+        (claim.figure(Figure::PerturbationsPassed)?, claim.figure(Figure::CasesPassed)?);
+    let line = format!("{passed} cases passed, and the perturbation test of {changed}");
+    Some(Checked::new("totals", !changed.range.is_below(passed.range), line))
 }

@@ -7,7 +7,7 @@ use crate::claims::{Claim, Figure, Printed, Range, Subject, Tensor};
 use crate::manifest::Manifest;
 use crate::numbers::number;
 use contract::case::{Case, Weights};
-use contract::inputs::spec::Sparsity;
+use contract::inputs::spec::{Pattern, Sparsity};
 use contract::published::Scope;
 
 /// A finding at a line of a manifest.
@@ -34,10 +34,15 @@ pub fn of_all(manifests: &[&Manifest]) -> Vec<Placed> {
             let same = same_time(&manifest.claims, claim);
             found.extend(same.map(|found| at_claim(index, claim, found)));
         }
+        spans(index, manifest, &mut found);
+        sparse_times(index, manifest, &mut found);
+        masks(index, manifest, &mut found);
+        counts(index, manifest, &mut found);
         shapes(index, manifest, &mut found);
     }
     shared_digests(manifests, &mut found);
-    statements_about_all(manifests, &mut found);
+    shared_figures(manifests, &mut found);
+    statements_about_sections(manifests, &mut found);
     found
 }
 
@@ -143,9 +148,8 @@ fn unpruned(index: usize, manifest: &Manifest, found: &mut Vec<Placed>) {
                 && published.matches(&digest)
             {
                 let line = format!(
-                    "{}... is the digest of A as it was drawn, before {} % of it were pruned",
-                    published.digits.short(),
-                    pruned.sparsity
+                    "{}... is the digest of A as it was drawn, before any of it was pruned",
+                    published.digits.short()
                 );
                 found.push(at_claim(index, claim, ("unpruned digest", line)));
             }
@@ -163,12 +167,122 @@ fn peaks(index: usize, manifest: &Manifest, found: &mut Vec<Placed>) {
             .claims
             .iter()
             .filter(|member| member.section.as_ref() == Some(section))
-            .filter(|member| member.cases.iter().all(|id| claim.cases.contains(id)))
-            .filter_map(|member| Some((member, member.figure(Figure::Speedup)?)));
-        let above: Vec<_> = speedups.filter(|(_, s)| peak.range.is_below(s.range)).collect();
-        if let Some((member, speedup)) = above.first() {
-            let line = format!("at most {peak}x, and {speedup}x in `{}`", member.id);
-            found.push(at_claim(index, claim, ("peak", line)));
+            .filter(|member| member.cases.iter().all(|id| claim.cases.contains(id)));
+        found.extend(above_peak(claim, peak, speedups).map(|it| at_claim(index, claim, it)));
+    }
+}
+
+/// The largest of the members' speedups that are above the claim's peak. Where it names a baseline, only speedups over
+/// that one are compared with it.
+fn above_peak<'c>(
+    claim: &Claim,
+    peak: &Printed,
+    members: impl Iterator<Item = &'c Claim>,
+) -> Option<Found> {
+    let is_alike = |member: &&Claim| claim.baseline.is_none() || member.baseline == claim.baseline;
+    let (member, speedup) = members
+        .filter(is_alike)
+        .filter_map(|member| Some((member, member.figure(Figure::Speedup)?)))
+        .filter(|(_, speedup)| peak.range.is_below(speedup.range))
+        .max_by(|(_, a), (_, b)| a.range.low.total_cmp(&b.range.low))?;
+    Some(("peak", format!("at most {peak}x, and {speedup}x in `{}`", member.id)))
+}
+
+/// A range of times or speedups over several cases, and a claim about one of them that lies outside of it.
+fn spans(index: usize, manifest: &Manifest, found: &mut Vec<Placed>) {
+    for claim in manifest.claims.iter().filter(|claim| claim.cases.len() > 1) {
+        for (figure, name) in FIGURES {
+            let Some(span) = claim.figure(figure).filter(|span| span.is_span()) else { continue };
+            let outside = manifest.claims.iter().find_map(|member| {
+                let printed = member.figure(figure)?;
+                let is_member = member.cases.len() == 1
+                    && claim.cases.contains(&member.cases[0])
+                    && (claim.baseline.is_none() || claim.baseline == member.baseline);
+                let is_outside = is_member && !printed.range.meets(span.range);
+                is_outside.then(|| format!("{name} {span}, and {printed} in `{}`", member.id))
+            });
+            found.extend(outside.map(|line| at_claim(index, claim, ("range", line))));
+        }
+    }
+}
+
+/// Whether two cases differ in nothing but their sparsity.
+fn differ_in_level(a: &Case, b: &Case) -> bool {
+    let key = |case: &Case| (case.m, case.k, case.n, case.dtype, case.pattern);
+    a.section == b.section && a.layer == b.layer && key(a) == key(b)
+}
+
+/// A sparse library that takes less time for a matrix of more non-zeros. Assumed: its work does not fall as non-zeros are
+/// added to one shape and pattern.
+fn sparse_times(index: usize, manifest: &Manifest, found: &mut Vec<Placed>) {
+    let is_sparse = |claim: &&Claim| {
+        claim.baseline.as_ref().is_some_and(|name| name.contains("SPARSE") || name.contains("CSR"))
+    };
+    let timed = |claim| {
+        let [case] = cases(manifest, claim)[..] else { return None };
+        Some((claim, case, claim.figure(Figure::VendorMs)?, per_layer(claim, Figure::VendorMs)?))
+    };
+    let timed: Vec<_> = manifest.claims.iter().filter(is_sparse).filter_map(timed).collect();
+    for &(claim, case, printed, ms) in &timed {
+        let above = timed.iter().find(|&&(other, sparser, _, less)| {
+            other.baseline == claim.baseline
+                && differ_in_level(case, sparser)
+                && sparser.sparsity.as_f64() > case.sparsity.as_f64()
+                && ms.is_below(less)
+        });
+        if let Some((other, sparser, longer, _)) = above {
+            let line = format!(
+                "{printed} ms at {} %, and {longer} ms at {} % in `{}`, where there is less to do",
+                case.sparsity, sparser.sparsity, other.id
+            );
+            found.push(at_claim(index, claim, ("sparse time", line)));
+        }
+    }
+}
+
+/// Chance below which a count of non-zeros is not taken for that of a mask drawn at random.
+const CHANCE_MIN: f64 = 1e-6;
+
+/// Non-zeros at several levels that are the nominal ones. A mask that draws each of N elements alone with probability p
+/// has a count with the standard deviation sqrt(N p (1 - p)); that the count is within d of the nominal one has at most
+/// the chance 2 d / (sd sqrt(2 pi)), the largest value of the normal density times the width. Levels are drawn alone.
+fn masks(index: usize, manifest: &Manifest, found: &mut Vec<Placed>) {
+    for section in &manifest.sections {
+        let mut chance = 1.0f64;
+        let mut levels = Vec::new();
+        for claim in
+            manifest.claims.iter().filter(|claim| claim.section.as_ref() == Some(&section.name))
+        {
+            let [case] = cases(manifest, claim)[..] else { continue };
+            let (Some(gflops), Some(tokens)) =
+                (claim.figure(Figure::Gflops), claim.figure(Figure::TokensPerS))
+            else {
+                continue;
+            };
+            let is_random = case.pattern == Pattern::Uniform && case.sparsity != Sparsity::ZERO;
+            if !is_random || levels.iter().any(|(level, _)| *level == case.sparsity) {
+                continue;
+            }
+            let elements = case.m as f64 * case.k as f64;
+            let density = 1.0 - case.sparsity.as_f64();
+            // 2 non-zeros tokens operations.
+            let count = gflops.range.times(Range::exact(0.5e9)).over(tokens.range);
+            let nominal = elements * density;
+            let away = (count.low - nominal).abs().max((count.high - nominal).abs());
+            let deviation = (elements * density * (1.0 - density)).sqrt();
+            let peak = 2.0 / (2.0 * std::f64::consts::PI).sqrt();
+            chance *= (peak * away / deviation).min(1.0);
+            levels.push((case.sparsity, claim));
+        }
+        let Some((_, last)) = levels.last() else { continue };
+        if chance < CHANCE_MIN {
+            let line = format!(
+                "GFLOP/s / tokens/s / 2 are the nominal non-zeros at {} levels: by chance {} at most for a mask drawn element \
+                 by element",
+                levels.len(),
+                number(chance)
+            );
+            found.push(at_claim(index, last, ("non-zeros", line)));
         }
     }
 }
@@ -281,68 +395,167 @@ fn shared_digests(manifests: &[&Manifest], found: &mut Vec<Placed>) {
     }
 }
 
-/// What is said of everything, against each claim and the sum of sections.
-fn statements_about_all(manifests: &[&Manifest], found: &mut Vec<Placed>) {
-    let members = || {
-        manifests
-            .iter()
-            .flat_map(|manifest| &manifest.claims)
-            .filter(|claim| claim.section.is_some())
-    };
-    let published = manifests
-        .iter()
-        .flat_map(|manifest| &manifest.sections)
-        .filter_map(|section| section.published.as_ref());
-    let (mut sections, mut itemised) = (0, 0);
-    for section in published {
-        sections += 1;
-        itemised += section.cases;
-    }
+/// Digits from which on two devices do not give one figure by chance.
+const DIGITS_MIN: usize = 5;
+
+/// One measured figure of five digits or more under two platforms. Assumed: the last digits of two measurements are
+/// independent, so that they agree by chance once in 10^4 or less.
+fn shared_figures(manifests: &[&Manifest], found: &mut Vec<Placed>) {
+    let mut seen: Vec<(Figure, String, &str, &Claim)> = Vec::new();
     for (index, manifest) in manifests.iter().enumerate() {
-        for claim in manifest.claims.iter().filter(|claim| claim.section.is_none()) {
-            let mut push = |rule, line| found.push(at_claim(index, claim, (rule, line)));
-            let cases = claim.figure(Figure::Cases);
-            if let Some(cases) = cases
-                && sections > 0
-                && !cases.range.contains(itemised as f64)
-            {
-                let rest = cases.range.low.max(cases.range.high - 0.5) - itemised as f64;
-                push(
-                    "totals",
-                    format!(
-                        "{cases} cases, {itemised} of them in the {sections} sections that are named: {} are not",
-                        number(rest)
-                    ),
-                );
-            }
-            if let Some(error) = claim.figure(Figure::MaxAbsError) {
-                let of_member = |member: &'_ Claim| {
-                    Some((member.id.clone(), member.figure(Figure::MaxAbsError)?.clone()))
-                };
-                let above = members()
-                    .filter_map(of_member)
-                    .filter(|(_, larger)| error.range.is_below(larger.range))
-                    .max_by(|(_, a), (_, b)| a.range.low.total_cmp(&b.range.low));
-                if let Some((id, larger)) = above {
-                    push(
-                        "maximum",
-                        format!("error of all at most {error}, and {larger} in `{id}`"),
-                    );
+        for claim in &manifest.claims {
+            // A claim about sections is of their platform, where they have one.
+            let named = |name: &String| {
+                let named = name.split_once('/').map_or(name.as_str(), |(manifest, _)| manifest);
+                manifests.iter().find(|known| known.name == named)?.platform.as_deref()
+            };
+            let own = manifest.platform.as_deref().filter(|_| claim.section.is_some());
+            let Some(platform) = own.or_else(|| named(claim.about.first()?)) else { continue };
+            for (figure, printed) in &claim.figures {
+                let text = printed.to_string();
+                let digits = text.bytes().filter(u8::is_ascii_digit);
+                let digits = digits.skip_while(|&digit| digit == b'0').count();
+                if figure.is_count() || !printed.is_one() || digits < DIGITS_MIN {
+                    continue;
                 }
-            }
-            let all_passed =
-                claim.figure(Figure::CasesPassed).zip(cases).is_some_and(|(p, c)| p == c);
-            let failed = members().find_map(|member| {
-                let (passed, of) =
-                    member.figure(Figure::CasesPassed).zip(member.figure(Figure::Cases))?;
-                passed
-                    .range
-                    .is_below(of.range)
-                    .then(|| (member.id.clone(), passed.clone(), of.clone()))
-            });
-            if let (true, Some((id, passed, of))) = (all_passed, failed) {
-                push("totals", format!("all passed, and {passed} of {of} in `{id}`"));
+                let same = seen.iter().find(|(known, other, on, _)| {
+                    known == figure && *other == text && *on != platform
+                });
+                if let Some((_, _, on, earlier)) = same {
+                    let key = figure.key();
+                    let line =
+                        format!("{key} {text} on {platform}, and on {on} in `{}`", earlier.id);
+                    found.push(at_claim(index, claim, ("shared figure", line)));
+                }
+                seen.push((*figure, text, platform, claim));
             }
         }
     }
+}
+
+/// A count of all cases of a section, and the cases that are published of it.
+fn counts(index: usize, manifest: &Manifest, found: &mut Vec<Placed>) {
+    for claim in &manifest.claims {
+        let section =
+            manifest.sections.iter().find(|known| Some(&known.name) == claim.section.as_ref());
+        let Some(published) = section.and_then(|section| section.published.as_ref()) else {
+            continue;
+        };
+        let Some(cases) = claim.figure(Figure::Cases) else { continue };
+        let is_of_all = claim.cases.len() as u64 == published.cases;
+        if is_of_all && !cases.range.contains(published.cases as f64) {
+            let line = format!("{cases} cases, and the section has {}", published.cases);
+            found.push(at_claim(index, claim, ("totals", line)));
+        }
+    }
+}
+
+/// What is said of everything or of sections of any manifest, against each claim and the sum of the sections that it is
+/// about.
+fn statements_about_sections(manifests: &[&Manifest], found: &mut Vec<Placed>) {
+    for (index, manifest) in manifests.iter().enumerate() {
+        for claim in manifest.claims.iter().filter(|claim| claim.section.is_none()) {
+            let mut push = |found_here: Found| found.push(at_claim(index, claim, found_here));
+            for name in claim.about.iter().filter(|name| is_missing(manifests, name)) {
+                push(("about", format!("no section is named `{name}`")));
+            }
+            // Sums and peaks of a part would say less than they seem to.
+            if !not_given(manifests, claim).is_empty() {
+                continue;
+            }
+            let mut members: Vec<&Claim> = Vec::new();
+            for other in manifests {
+                let is_about = |member: &&Claim| {
+                    let section = member.section.as_ref();
+                    section.is_some_and(|section| claim.is_about(&other.name, section))
+                };
+                members.extend(other.claims.iter().filter(is_about));
+            }
+            [
+                sections_and_cases(manifests, claim),
+                above_error(claim, &members),
+                claim
+                    .figure(Figure::SpeedupMax)
+                    .and_then(|peak| above_peak(claim, peak, members.iter().copied())),
+                not_all_passed(claim, &members),
+            ]
+            .into_iter()
+            .flatten()
+            .for_each(push);
+        }
+    }
+}
+
+/// The manifests that a claim is about and that were not given.
+pub fn not_given<'c>(manifests: &[&Manifest], claim: &'c Claim) -> Vec<&'c str> {
+    let mut missing: Vec<&str> = claim
+        .about
+        .iter()
+        .map(|name| name.split_once('/').map_or(name.as_str(), |(manifest, _)| manifest))
+        .filter(|named| !manifests.iter().any(|manifest| manifest.name == *named))
+        .collect();
+    missing.dedup();
+    missing
+}
+
+/// Whether a manifest that was given has no section of this name.
+fn is_missing(manifests: &[&Manifest], name: &str) -> bool {
+    let Some((named, section)) = name.split_once('/') else { return false };
+    let mut given = manifests.iter().filter(|manifest| manifest.name == named);
+    given.any(|manifest| manifest.sections.iter().all(|known| known.name != section))
+}
+
+/// Cases that are claimed, and those of the published sections that the claim is about.
+fn sections_and_cases(manifests: &[&Manifest], claim: &Claim) -> Option<Found> {
+    let cases = claim.figure(Figure::Cases)?;
+    let (mut sections, mut itemised) = (0, 0);
+    for manifest in manifests {
+        for section in &manifest.sections {
+            let published = section.published.as_ref();
+            if let Some(published) =
+                published.filter(|_| claim.is_about(&manifest.name, &section.name))
+            {
+                sections += 1;
+                itemised += published.cases;
+            }
+        }
+    }
+    if sections == 0 || cases.range.contains(itemised as f64) {
+        return None;
+    }
+    let which = if claim.about.is_empty() { ", of all editions" } else { "" };
+    let named = format!("{itemised} of named sections ({sections}{which})");
+    let line = match itemised as f64 > cases.range.high {
+        true => format!("{cases} cases, and {named}"),
+        false => {
+            let rest = number(cases.range.low - itemised as f64);
+            format!("{cases} cases, {named}: {rest} are of none")
+        }
+    };
+    Some(("totals", line))
+}
+
+/// A member's error above the largest of all.
+fn above_error(claim: &Claim, members: &[&Claim]) -> Option<Found> {
+    let error = claim.figure(Figure::MaxAbsError)?;
+    let (member, larger) = members
+        .iter()
+        .filter_map(|member| Some((member, member.figure(Figure::MaxAbsError)?)))
+        .filter(|(_, larger)| error.range.is_below(larger.range))
+        .max_by(|(_, a), (_, b)| a.range.low.total_cmp(&b.range.low))?;
+    Some(("maximum", format!("error of all at most {error}, and {larger} in `{}`", member.id)))
+}
+
+/// All passed, and not all of a member.
+fn not_all_passed(claim: &Claim, members: &[&Claim]) -> Option<Found> {
+    let (passed, cases) = (claim.figure(Figure::CasesPassed)?, claim.figure(Figure::Cases)?);
+    let (member, passed, of) = members
+        .iter()
+        .filter(|_| passed.range == cases.range)
+        .filter_map(|member| {
+            let (passed, of) = (member.figure(Figure::CasesPassed)?, member.figure(Figure::Cases)?);
+            Some((member, passed, of))
+        })
+        .find(|(_, passed, of)| passed.range.is_below(of.range))?;
+    Some(("totals", format!("all passed, and {passed} of {of} in `{}`", member.id)))
 }
