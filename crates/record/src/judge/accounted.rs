@@ -90,7 +90,7 @@ pub fn accounted(manifest: &Manifest, claim: &Claim) -> Vec<Accounted> {
 }
 
 /// What the rules know beside the claim.
-pub fn context<'m>(manifest: &'m Manifest, claim: &Claim) -> Context<'m> {
+pub fn context<'m>(manifest: &'m Manifest, claim: &'m Claim) -> Context<'m> {
     let section = claim.section.as_ref();
     let section = manifest.sections.iter().find(|known| Some(&known.name) == section);
     Context {
