@@ -242,7 +242,7 @@ impl Tensor {
             let bytes = &mut bytes[..(last * bits).div_ceil(8) - start];
             let values = &mut values[..len];
             self.raw.read(start as u64, bytes)?;
-            let odd = first * bits % 8 != 0;
+            let odd = !(first * bits).is_multiple_of(8);
             self.place.encoding.decode(bytes, odd, values);
             self.scale(at, values)?;
             use_chunk(bytes, values);
@@ -254,28 +254,35 @@ impl Tensor {
     /// Multiplies values, of elements from `at` on, by their scales. All must be finite, products exact.
     fn scale(&self, at: usize, values: &mut [f32]) -> Result<(), WeightsError> {
         let columns = self.place.matrix.1;
-        let refuse = |i: usize, what: String, hint: Option<&str>| {
+        let refuse = |i: usize, what: &str, fault: &str, hint: Option<&str>| {
             let name = quote(&self.raw.name);
             let of =
                 self.stored.expert.map_or(String::new(), |expert| format!(", expert {expert}"));
             let (row, column) = ((at + i) / columns, (at + i) % columns);
-            let what = what.replace("{}", &format!("at (row {row}, column {column})"));
-            Err(self.raw.malformed((format!("tensor {name}{of}: {what}"), hint.map(str::to_owned))))
+            let message =
+                format!("tensor {name}{of}: {what} at (row {row}, column {column}){fault}");
+            Err(self.raw.malformed((message, hint.map(str::to_owned))))
         };
         if let Some(i) = values.iter().position(|x| !x.is_finite()) {
-            return refuse(i, format!("{} {{}}, must be finite", values[i]), None);
+            return refuse(i, &values[i].to_string(), ", must be finite", None);
         }
         let Some(factors) = &self.factors else { return Ok(()) };
-        for i in 0..values.len() {
+        let exact = |i: usize, value: f32| {
             let factor = factors.at((at + i) / columns, (at + i) % columns);
             // Four bits times 24 bits: exact in binary64.
-            let product = f64::from(values[i]) * f64::from(factor);
-            let value = product as f32;
-            if !value.is_finite() || f64::from(value) != product {
-                let what = format!("{} times scale {factor} {{}} is no f32 number", values[i]);
-                return refuse(i, what, Some(INEXACT));
+            let product = f64::from(value) * f64::from(factor);
+            let rounded = product as f32;
+            let is_exact = rounded.is_finite() && f64::from(rounded) == product;
+            is_exact.then_some(rounded).ok_or(factor)
+        };
+        for (i, value) in values.iter_mut().enumerate() {
+            match exact(i, *value) {
+                Ok(product) => *value = product,
+                Err(factor) => {
+                    let what = format!("{value} times scale {factor}");
+                    return refuse(i, &what, " is no f32 number", Some(INEXACT));
+                }
             }
-            values[i] = value;
         }
         Ok(())
     }
