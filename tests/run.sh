@@ -6,10 +6,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 env=target/test-env
-if ! "$env/bin/python" -c 'import huggingface_hub, ml_dtypes, numpy, scipy, socksio, yaml' 2>/dev/null; then
+if ! "$env/bin/python" -c 'import huggingface_hub, ml_dtypes, numpy, safetensors, scipy, socksio, yaml' 2>/dev/null; then
     python3 -m venv "$env"
     "$env/bin/python" -m pip install --quiet --disable-pip-version-check \
-        huggingface_hub==2.4.0 ml_dtypes numpy pyyaml scipy socksio
+        huggingface_hub==2.4.0 ml_dtypes==0.6.0 numpy pyyaml safetensors==0.8.0 scipy socksio==1.0.0
 fi
 
 weights=target/test-weights
