@@ -184,7 +184,8 @@ fn numpy_v(
 fn drawable(elements: Option<u64>) -> Result<usize, Stop> {
     const MOST: u64 = 1 << 36;
     let fits = elements.filter(|&elements| elements <= MOST);
-    fits.map(|elements| elements as usize).ok_or_else(|| unavailable("it has more than 2^36 elements"))
+    fits.map(|elements| elements as usize)
+        .ok_or_else(|| unavailable("it has more than 2^36 elements"))
 }
 
 fn not_published(tensor: &str) -> Stop {

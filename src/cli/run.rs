@@ -369,7 +369,9 @@ pub(super) fn make_published_inputs(
                 selected.cases().filter(|case| claim.cases.contains(&case.id)).collect();
             let threads = auditor.threads;
             let machine = match claim.v_recipe {
-                Some(VRecipe::Device(Recipe::Normal, _)) => Machine { threads, device: devices.any() },
+                Some(VRecipe::Device(Recipe::Normal, _)) => {
+                    Machine { threads, device: devices.any() }
+                }
                 _ => Machine::cpu(threads),
             };
             record

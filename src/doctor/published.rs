@@ -144,7 +144,9 @@ impl fmt::Display for PublishedReport {
                 &format!("{published:DIGITS$} ({})", tensor.published.len()),
                 &compared(&|c| c.got.to_string()[..DIGITS].into()),
                 tensor.outcome.name(),
-                &compared(&|c| c.share.map_or("-".into(), |share| format!("{:.2} %", 100.0 * share))),
+                &compared(&|c| {
+                    c.share.map_or("-".into(), |share| format!("{:.2} %", 100.0 * share))
+                }),
                 &compared(&|c| if c.pruned { "yes" } else { "no" }.into()),
             ];
             row(f, columns)?;

@@ -173,7 +173,9 @@ fn check_values(walk: &mut Walk, section: &Section) {
         }
         for &(pattern, place) in &section.patterns {
             if pattern != Pattern::Uniform {
-                let message = format!("weights of {NUMPY_UNIFORM} need the pattern `uniform`, found `{pattern}`");
+                let message = format!(
+                    "weights of {NUMPY_UNIFORM} need the pattern `uniform`, found `{pattern}`"
+                );
                 walk.fail(place, message, "the generator draws the mask too");
             }
         }

@@ -47,7 +47,7 @@ fn all_forms_are_accepted() {
     assert_eq!(manifest.platform.as_deref(), Some("NVIDIA B200"));
     let ids: Vec<&str> = manifest.cases.iter().map(|case| case.id.as_str()).collect();
     // Layers x (none and two-of-four once, five patterns at three levels) x batches x dtypes x arithmetics.
-    assert_eq!(ids.len(), 2 * (2 + 5 * 3) * 2 * 3 * 5 + 3);
+    assert_eq!(ids.len(), 2 * (2 + 5 * 3) * 2 * 3 * 5 + 4);
     for id in [
         "structures/up_proj/none/b1/f32/f32-chain",
         "structures/up_proj/uniform-80/b1/f32/f32-sliced-4x24",

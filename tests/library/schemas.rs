@@ -165,12 +165,7 @@ fn keys_are_those_that_are_known() {
             "generator: numpy-pcg64-uniform, zz: 1",
         ),
         ("manifest", "/$defs/numpy_generator", "{seed: 3}", "{seed: 3, zz: 1}"),
-        (
-            "manifest",
-            "/$defs/claim/properties/a_recipe",
-            "a_recipe: {",
-            "a_recipe: {zz: 1, ",
-        ),
+        ("manifest", "/$defs/claim/properties/a_recipe", "a_recipe: {", "a_recipe: {zz: 1, "),
         ("manifest", "/$defs/device", "platform: cuda", "platform: cuda, zz: 1"),
         ("manifest", "/$defs/pattern/anyOf/1", "patterns: uniform", "patterns: {zz: 1}"),
         (

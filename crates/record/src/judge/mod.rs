@@ -75,10 +75,10 @@ fn judge_one(record: &Record, manifest: &ManifestRecord, claim: &Claim) -> Optio
             line: checked.line,
         })
         .collect();
-    rows.extend(totals::same_time(&manifest.claims, claim).map(|(rule, line)| Row {
-        word: Word::Differs,
-        ..Row::not_judged(rule, line)
-    }));
+    rows.extend(
+        totals::same_time(&manifest.claims, claim)
+            .map(|(rule, line)| Row { word: Word::Differs, ..Row::not_judged(rule, line) }),
+    );
     rows.extend(subject.structure());
     rows.extend(subject.errors());
     rows.extend(subject.tolerance());

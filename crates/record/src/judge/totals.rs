@@ -204,8 +204,7 @@ pub fn same_time(claims: &[Claim], claim: &Claim) -> Option<Found> {
     if !is_placed_here || least <= 0.0 || *most < OTHER_NNZ * least || high > SAME_TIME * low {
         return None;
     }
-    let (ours, theirs) =
-        (claim.figure(Figure::OperatorMs)?, densest.figure(Figure::OperatorMs)?);
+    let (ours, theirs) = (claim.figure(Figure::OperatorMs)?, densest.figure(Figure::OperatorMs)?);
     let line = format!(
         "{ours} ms for {} non-zeros, {theirs} ms for {} in `{}`: {} times the products in the same time ({} claims)",
         number(least),
