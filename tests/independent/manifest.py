@@ -59,10 +59,13 @@ def load(path):
     cases = []
     for section in root["sections"]:
         weights = section["weights"]
-        real = not (isinstance(weights, dict) and "synthetic" in weights)
+        generator = isinstance(weights, dict) and "generator" in weights
+        if generator and weights["generator"] != "numpy-pcg64-uniform":
+            raise ValueError("generator %s" % weights["generator"])
+        real = not (isinstance(weights, dict) and ("synthetic" in weights or generator))
         if not real:
-            weights = weights["synthetic"]
-        default = "uniform" if real else "ternary" if weights == "wide" else weights
+            weights = weights["generator" if generator else "synthetic"]
+        default = weights if generator else "uniform" if real else "ternary" if weights == "wide" else weights
         activations = section.get("activations", default)
         output = section.get("output", "f32")
         for layer in _list(section["layers"]):

@@ -666,6 +666,39 @@ def check_published_uniform():
         assert got[-1] == 0 and got[-3] == 1 - 2.0 ** -24
 
 
+def check_numpy_uniform():
+    """The generator in plain integers against NumPy itself, and the recipe against it."""
+    for seed in (0, 1, 123456, 2 ** 32 - 1, 2 ** 32, 2 ** 64 - 1):
+        words = np.random.SeedSequence(seed).generate_state(8)
+        assert published.seed_words(seed) == [int(w) for w in words]
+        theirs, ours = np.random.PCG64(seed), published.Pcg64(seed)
+        assert (theirs.state["state"]["state"], theirs.state["state"]["inc"]) == (ours.state, ours.increment)
+        assert [ours.word() for _ in range(9)] == [int(w) for w in theirs.random_raw(9)]
+        theirs.advance(10 ** 30 + 7)
+        ours.advance(10 ** 30 + 7)
+        assert ours.word() == int(theirs.random_raw())
+        for first, count in ((0, 9), (1, 8), (4, 1), (5, 1), (7, 0)):
+            want = np.random.default_rng(seed).random(16, dtype=np.float32)[first:first + count]
+            assert (published.numbers(seed, first, count) == want).all()
+    # Tensors of odd sizes, and what is compared in which precision.
+    for seed, m, k in ((123456, 5, 7), (3, 4, 6)):
+        both = np.random.default_rng(seed)
+        base = both.random((m, k), dtype=np.float32)
+        mask = both.random((m, k), dtype=np.float32)
+        drawn = published.numbers(seed, 0, 2 * m * k)
+        assert (np.concatenate([base.ravel(), mask.ravel()]) == drawn).all()
+        for s in (0.0, 0.3, 0.4, 0.95, 1.0):
+            kept = mask < (1.0 - s)  # a Python float beside f32: NumPy compares in f32
+            assert (kept == (mask < np.float32(1.0 - s))).all()
+            want = np.where(kept & (base >= 1e-6), base, 0)
+            assert (published.numpy_a(seed, m, k, s) == want).all()
+            # And where it would matter: the limit itself.
+            edge = np.array([np.float32(1.0 - s)])
+            assert not (edge < (1.0 - s))[0]
+    a = published.numpy_a(123456, 30, 20, 0.5)
+    assert hashlib.sha256(a.tobytes()).hexdigest() == published.numpy_prefix(123456, 30, 20, 0.5)
+
+
 def check_manifest():
     import manifest
     for s, want in (("0.7", "70"), ("0.80", "80"), ("0.995", "99.5"), ("0.9999", "99.99"),

@@ -17,6 +17,7 @@ import numpy as np
 
 import inputs
 import perturb
+import published
 import weights
 from arithmetic import (TENSOR_CORE_F, TENSOR_CORE_FLOOR, TENSOR_CORE_L, chain, reference64, tensor_core,
                         within_bound)
@@ -54,6 +55,9 @@ class Maker:
         return rounded, moderate
 
     def _a(self, case):
+        if case.weights == "numpy-pcg64-uniform":
+            a = published.numpy_a(case.seed, case.m, case.k, float(case.s))
+            return a, digest(a, case.dtype), True
         if isinstance(case.weights, dict):
             raw, moderate = self._keep(
                 "raw", (str(case.weights), str(case.layer), case.dtype), lambda: self._real(case))
@@ -65,6 +69,9 @@ class Maker:
         return a, digest(a, case.dtype), moderate
 
     def _v(self, case):
+        if case.activations == "numpy-pcg64-uniform":
+            v = published.numpy_v(case.seed, case.k, case.n)
+            return v, digest(v, case.dtype)
         v = inputs.values(case.seed, "V.values", case.k, case.n, case.dtype, case.activations)
         return v, digest(v, case.dtype)
 

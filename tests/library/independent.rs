@@ -4,7 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use contract::published::{Generator, Hardware, Platform, Recipe, Scope};
+use contract::inputs::spec::Sparsity;
+use contract::published::{Generator, Hardware, NumpyUniform, Platform, Recipe, Scope};
 use sparse_verify::published::Machine;
 
 fn root() -> &'static Path {
@@ -84,6 +85,38 @@ fn a_changed_digest_fails_it() {
 fn it_draws_the_published_uniform_inputs() {
     let stdout = python("published.py", &[]);
     assert!(stdout.ends_with("6 passed, 0 failed\n"), "{stdout}");
+}
+
+#[test]
+fn it_draws_the_inputs_of_numpy_that_claims_publish() {
+    let stdout = python("published.py", &["claims", "manifests/suite-2025.yaml"]);
+    // A of 24 runs, V of 96.
+    assert_eq!(stdout, "120 passed, 0 failed\n");
+}
+
+/// NumPy itself draws the same tensors as this one, of even and odd sizes, at levels from nothing to everything.
+#[test]
+fn numpy_draws_any_inputs_as_this_one_does() {
+    for (seed, m, k, n) in [
+        (0, 3, 5, 2),
+        (123_456, 67, 131, 7),
+        (u64::MAX, 64, 96, 33),
+        (1 << 32, 1, 1, 1),
+        (42, 700, 1100, 900),
+    ] {
+        let sizes = [m, k, n].map(|size: usize| size.to_string());
+        let stdout =
+            python("published.py", &["numpy", &seed.to_string(), &sizes[0], &sizes[1], &sizes[2]]);
+        let generator = NumpyUniform { seed };
+        let levels = [("0.0", "0"), ("0.3", "0.3"), ("0.4", "0.4"), ("0.99", "0.99"), ("1.0", "1")];
+        let of_a = levels.map(|(name, level)| {
+            let sparsity = Sparsity::parse(level).unwrap();
+            let digest = generator.digest_a((m, k), sparsity, Scope::WholeTensor);
+            format!("{name} {digest}\n")
+        });
+        let v = generator.digest_v((k, n), Scope::WholeTensor);
+        assert_eq!(stdout, format!("{}{v}\n", of_a.concat()), "{seed} {m} {k} {n}");
+    }
 }
 
 /// Both draw the same tensors, one after the other from one generator: prefixes and whole tensors.

@@ -97,6 +97,43 @@ fn claims_that_agree_with_themselves_give_no_finding() {
     assert_eq!(rules(&["vendor_ms: 5.90", "vendor_ms: 5.8984"]), none);
 }
 
+/// One device and one shape at two levels of a hundredfold difference in non-zeros.
+#[test]
+fn times_that_do_not_depend_on_non_zeros_are_found_at_the_sparsest_level() {
+    let rules = |claims: &[&str]| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("times.yaml");
+        let claims: String = claims
+            .iter()
+            .enumerate()
+            .map(|(i, claim)| {
+                let (level, rest) = claim.split_once(' ').expect("a level first");
+                format!("  - {{id: c{i}, case: {{shape: [64, 64], batch: 8, sparsity: {level}}}, sources: [s], {rest}}}\n")
+            })
+            .collect();
+        let text = format!("format: sparse-verify/2-draft\ntitle: Times\nclaims:\n{claims}");
+        std::fs::write(&path, text).expect("written");
+        let output = lint(&[path.to_str().expect("text"), "--format", "json"]);
+        let document: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+        let findings = document["findings"].as_array().expect("a list").clone();
+        let name = |finding: &serde_json::Value, key: &str| {
+            finding[key].as_str().unwrap_or_default().to_owned()
+        };
+        findings.iter().map(|f| (name(f, "claim"), name(f, "rule"))).collect::<Vec<_>>()
+    };
+    let none: [(String, String); 0] = [];
+    let same = "operator_ms: 1.00";
+    let found = rules(&[&format!("0.99 {same}"), &format!("0.5 {same}"), "0 operator_ms: 1.04"]);
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].1, "time and non-zeros");
+    // Slower by more, fewer non-zeros by less, another device, nothing but zeros.
+    assert_eq!(rules(&[&format!("0.99 {same}"), "0 operator_ms: 1.20"]), none);
+    assert_eq!(rules(&[&format!("0.99 {same}"), &format!("0.91 {same}")]), none);
+    assert_eq!(rules(&[&format!("0.99 {same}"), &format!("0 {same}, platform: CPU")]), none);
+    assert_eq!(rules(&[&format!("1 {same}"), &format!("0.9 {same}")]), none);
+    assert_eq!(rules(&[&format!("0.99 {same}")]), none);
+}
+
 #[test]
 fn each_rule_finds_what_it_is_for() {
     for (claims, rule) in [

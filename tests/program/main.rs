@@ -42,6 +42,8 @@ mod report;
 mod report_browser;
 mod resume;
 mod shard;
+#[cfg(target_os = "linux")]
+mod suite_2025;
 mod terminal;
 mod words;
 #[cfg(target_os = "linux")]

@@ -8,7 +8,7 @@ use crate::common::repository;
 
 /// Bytes in memory of a process and of all that it started, as /proc has them; pages that several share are counted for
 /// each.
-fn resident_bytes(root: u32) -> u64 {
+pub fn resident_bytes(root: u32) -> u64 {
     let mut parents: HashMap<u32, (u32, u64)> = HashMap::new();
     for entry in std::fs::read_dir("/proc").expect("a Linux system").flatten() {
         let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
