@@ -3,7 +3,6 @@
 
 use record::expected::Expected;
 use record::expected::FORMAT;
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -66,11 +65,7 @@ pub fn load(path: &Path, manifest: &str) -> Result<Expected, ExpectedError> {
     let text = match text {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Ok(Expected {
-                format: FORMAT,
-                manifest: manifest.to_owned(),
-                cases: BTreeMap::new(),
-            });
+            return Ok(Expected::empty(manifest));
         }
         Err(error) => {
             let path = path.display().to_string();

@@ -7,7 +7,7 @@ use record::exit::{self, BAD_INPUT, ENVIRONMENT};
 use sparse_verify::baseline::Host;
 use sparse_verify::cli::{
     Action, Cli, challenge, check, compare, doctor, eject, explain, generated, inputs, judge, lint,
-    list, merge, near, new, pin, recheck, report, run, schema,
+    list, merge, near, new, pin, recheck, report, run, schema, tried,
 };
 use sparse_verify::failure::Failure;
 use sparse_verify::output::{self, note};
@@ -96,6 +96,7 @@ fn work() -> Result<u8, Failure> {
         None => run::run(&cli.run),
         Some(Action::Pin(args)) => pin::run(&args),
         Some(Action::List(args)) => list::run(&args),
+        Some(Action::Try(args)) => tried::run(&args),
         Some(Action::New(args)) => new::run(&args),
         Some(Action::Schema(args)) => schema::run(&args),
         Some(Action::Eject(args)) => eject::run(&args),

@@ -3,6 +3,7 @@
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anstream::AutoStream;
@@ -72,9 +73,21 @@ pub fn print_styled(text: &str) {
     stdout().write(text);
 }
 
+/// Whether standard output is a document's, so that tables go to standard error.
+static IS_LEFT_TO_DATA: AtomicBool = AtomicBool::new(false);
+
+/// Leaves standard output to a document that is written there at the end: tables go to standard error from here on.
+pub fn leave_stdout_to_data() {
+    IS_LEFT_TO_DATA.store(true, Ordering::Relaxed);
+}
+
 /// Writes the lines of a table whose words have a style of ours.
 pub fn print_table(text: &str) {
-    stdout().write(&fitted(&terminal_lines(text), io::stdout()));
+    if IS_LEFT_TO_DATA.load(Ordering::Relaxed) {
+        let _ = write!(anstream::stderr(), "{}", fitted(&terminal_lines(text), io::stderr()));
+    } else {
+        stdout().write(&fitted(&terminal_lines(text), io::stdout()));
+    }
 }
 
 /// The text as it is, but on a terminal with no line that is wider than that.

@@ -196,6 +196,9 @@ pub struct Bits {
     pub negative_zeros: [u64; 2],
     /// The largest magnitude of the dense output: how far an output of zeros is from it.
     pub dense_max: f32,
+    /// The largest share that an element of the dense output has of its column's Euclidean norm; `None` where every column is
+    /// of zeros.
+    pub dense_share_max: Option<f32>,
     /// `exact`: the certified bound on every sum.
     pub certificate: Option<u64>,
     /// What changed in the perturbation test, in words.
@@ -246,7 +249,7 @@ pub fn positive_zeros(y: &mut Array2<f32>) -> u64 {
 }
 
 /// The largest magnitude; not finite where any of them is not.
-fn magnitude_max(y: &Array2<f32>) -> f32 {
+pub(super) fn magnitude_max(y: &Array2<f32>) -> f32 {
     // As integers, magnitudes have the order of their values, and the loop is vectorised.
     f32::from_bits(y.iter().map(|x| x.to_bits() & !(1 << 31)).max().unwrap_or(0))
 }
@@ -623,7 +626,7 @@ impl Job<'_> {
         let reference = &self.reference;
         reference.operator.build(a.view())?.apply(v, &reference.staged, dense.view_mut(), 1)?;
         tally.negative_zeros[1] = positive_zeros(&mut dense);
-        tally.dense_max = magnitude_max(&dense);
+        tally.magnitudes(&dense);
         if !tally.dense_max.is_finite() {
             let at = dense.indexed_iter().find(|(_, x)| !x.is_finite());
             tally.not_finite = at.map(|((i, j), _)| (first + i, j));

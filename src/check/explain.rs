@@ -161,6 +161,7 @@ fn kept(case: &Case, bits: &Bits, digests: Vec<DigestRow>, expected: Option<&Ent
         negative_zeros_dense: bits.negative_zeros[1],
         // Numbers that are not finite have no place in JSON; such outputs are refused.
         dense_max: Some(bits.dense_max).filter(|max| max.is_finite()),
+        dense_share_max: bits.dense_share_max,
         certificate: bits.certificate,
         perturbation: bits.perturbation.clone(),
         broken: bits.broken.clone(),

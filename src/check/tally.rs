@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ndarray::{Array2, ArrayView2};
 
-use super::{bits::Bits, bits::CaseError};
+use super::bits::{Bits, CaseError, magnitude_max};
 use crate::backend::cpu::nonzero_bits;
 use contract::arithmetic::{Arithmetic, bounded, exact};
 use contract::case::Case;
@@ -27,6 +27,8 @@ pub(super) struct Tally {
     pub recomputed: u64,
     pub negative_zeros: [u64; 2],
     pub dense_max: f32,
+    /// Of each column of the dense output: the sum of squares, and the largest magnitude.
+    pub dense_columns: Vec<(f64, f32)>,
     pub row_bound_max: u64,
     pub a_max: u64,
     pub v_max: u64,
@@ -98,6 +100,7 @@ impl Tally {
         Tally {
             live_columns: vec![0; case.k.div_ceil(64)],
             live_blocks: vec![false; blocks],
+            dense_columns: vec![(0.0, 0.0); case.n],
             block_size,
             ..Tally::default()
         }
@@ -132,6 +135,17 @@ impl Tally {
             self.row_bound_max = self.row_bound_max.max(exact::row_bound(row, column_max));
             self.a_max = row.iter().fold(self.a_max, |max, x| max.max(x.abs() as u64));
         }
+    }
+
+    /// What an output of zeros would be off by: magnitudes of the dense output, and of its columns.
+    pub fn magnitudes(&mut self, dense: &Array2<f32>) {
+        for row in dense.rows() {
+            for ((squares, max), &x) in self.dense_columns.iter_mut().zip(row) {
+                *squares += f64::from(x) * f64::from(x);
+                *max = max.max(x.abs());
+            }
+        }
+        self.dense_max = magnitude_max(dense);
     }
 
     /// Every element of `y` within the bound around the binary64 reference.
@@ -194,6 +208,13 @@ impl Tally {
         }
     }
 
+    /// The largest share that an element of the dense output has of its column's norm. Of a column of zeros an output of zeros is
+    /// not off at all.
+    fn dense_share_max(&self) -> Option<f32> {
+        let columns = self.dense_columns.iter().filter(|(squares, _)| *squares > 0.0);
+        columns.map(|(squares, max)| (f64::from(*max) / squares.sqrt()) as f32).reduce(f32::max)
+    }
+
     pub fn merge(&mut self, other: Tally) {
         self.nnz += other.nnz;
         self.dead_rows += other.dead_rows;
@@ -205,6 +226,9 @@ impl Tally {
         self.negative_zeros[0] += other.negative_zeros[0];
         self.negative_zeros[1] += other.negative_zeros[1];
         self.dense_max = self.dense_max.max(other.dense_max);
+        for (to, (squares, max)) in self.dense_columns.iter_mut().zip(other.dense_columns) {
+            *to = (to.0 + squares, to.1.max(max));
+        }
         self.row_bound_max = self.row_bound_max.max(other.row_bound_max);
         self.a_max = self.a_max.max(other.a_max);
         let first = |one: Option<_>, other: Option<_>| one.into_iter().chain(other).min();
@@ -257,6 +281,7 @@ impl Tally {
             }
             certificate = Some(bound);
         }
+        let dense_share_max = self.dense_share_max();
         let mut broken = first_of_each(self.broken);
         if operator.constant && !dense.constant {
             broken
@@ -297,11 +322,62 @@ impl Tally {
             recomputed: self.recomputed,
             negative_zeros: self.negative_zeros,
             dense_max: self.dense_max,
+            dense_share_max,
             certificate,
             perturbation,
             changes: None,
             broken,
             out_of_bound: first_of_each(self.out_of_bound),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The largest share that an element has of its column's norm, in the order of the definition.
+    fn share(y: &Array2<f32>) -> f64 {
+        let of_column = |column: ndarray::ArrayView1<'_, f32>| {
+            let norm = column.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+            column.iter().map(|&x| f64::from(x.abs()) / norm).fold(0.0, f64::max)
+        };
+        y.columns().into_iter().map(of_column).filter(|share| !share.is_nan()).fold(0.0, f64::max)
+    }
+
+    /// Three kinds of data, of which a rule that knows the number of rows alone could not tell one from another.
+    #[test]
+    fn shares_of_columns_are_those_of_the_definition_however_rows_are_dealt() {
+        let (m, n) = (819, 5);
+        // Sums of twelve draws are nearly normal.
+        let mut state = 1u64;
+        let mut draw = || {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 40) as f32 / (1u64 << 24) as f32 - 0.5
+        };
+        let normal = Array2::from_shape_simple_fn((m, n), || (0..12).map(|_| draw()).sum::<f32>());
+        let mut scaled = normal.clone();
+        scaled.row_mut(400).mapv_inplace(|x| x * 1000.0);
+        let mut constant = normal.mapv(|x| 1.0 + x / 1000.0);
+        constant.column_mut(2).fill(0.0);
+        let least = 1.0 / (m as f64).sqrt();
+        for (y, low, high) in
+            [(normal, 3.0 * least, 0.2), (scaled, 0.9, 1.0), (constant, least, 1.01 * least)]
+        {
+            let want = share(&y);
+            assert!((low..=high).contains(&want), "{want}");
+            for chunk in [m, 100, 1] {
+                let mut all = Tally { dense_columns: vec![(0.0, 0.0); n], ..Tally::default() };
+                for rows in y.axis_chunks_iter(ndarray::Axis(0), chunk) {
+                    let mut part = Tally { dense_columns: vec![(0.0, 0.0); n], ..Tally::default() };
+                    part.magnitudes(&rows.to_owned());
+                    all.merge(part);
+                }
+                let got = all.dense_share_max().expect("not of zeros");
+                assert!((f64::from(got) - want).abs() <= 1e-6 * want, "{chunk}: {got}, {want}");
+            }
+        }
+        let zeros = Tally { dense_columns: vec![(0.0, 0.0); n], ..Tally::default() };
+        assert_eq!(zeros.dense_share_max(), None);
     }
 }

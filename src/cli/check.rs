@@ -296,7 +296,7 @@ fn judge(
         shifted: of("shifted"),
         perturbed: asked.outputs.perturbed,
     };
-    let expected_file = words::path(&selected.expected_path);
+    let expected_file = selected.expected_file();
     let task = Task {
         manifest,
         case,

@@ -26,11 +26,12 @@ pub mod run;
 pub mod running;
 pub mod schema;
 pub mod select;
+pub mod tried;
 
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
 use crate::audit::{Auditor, HeldInputs};
@@ -83,7 +84,13 @@ pub enum Action {
     /// Without PATH the manifests that the program carries, a line each. `verify quickstart` runs one by its name in any
     /// folder; a file manifests/NAME.yaml in the current folder goes first.
     List(ListArgs),
-    /// Write a commented manifest for one layer, to begin with
+    /// Try one layer of a checkpoint on this machine, without a manifest
+    ///
+    /// Prunes the matrix, runs the operator and the dense reference on it, compares them bit for bit, and the outputs of the
+    /// perturbed inputs; then measures beside the libraries that are here. Nothing is committed for such a case, so that its
+    /// best verdict is `unpinned`, with exit code 3: `verify new` writes its manifest, `verify pin` commits its digests.
+    Try(TryArgs),
+    /// Write a commented manifest for one layer, or for matrices of a checkpoint on this machine, to begin with
     ///
     /// Goes to standard output, or with --out to a file, which must not be there. `verify list` shows its cases, `verify pin`
     /// commits their digests.
@@ -338,7 +345,7 @@ pub struct RunArgs {
     /// the same weights stay together. A shard without cases succeeds.
     #[arg(long, value_name = "I/N")]
     pub shard: Option<Shard>,
-    /// Write the record of the run here, case by case; `-` is standard output, at the end
+    /// Write the record of the run here, case by case; `-` is standard output, at the end, with the table on standard error
     #[arg(long, value_name = "PATH")]
     pub json: Option<PathBuf>,
     /// Write a JUnit report here; begun at the start, so that cases that are missing are errors
@@ -465,12 +472,71 @@ pub enum Format {
 }
 
 #[derive(Args, Debug, Clone)]
+#[command(group = ArgGroup::new("of").args(["checkpoint", "shape"]).required(true))]
 pub struct NewArgs {
-    /// Rows and columns of A, such as 14336x4096
+    /// A safetensors file, an index of some, or a model in Hugging Face's cache, with --tensor
+    #[arg(value_name = CHECKPOINT, requires = "tensors")]
+    pub checkpoint: Option<String>,
+    /// A matrix of the checkpoint; may be repeated
+    #[arg(long = "tensor", value_name = "NAME", requires = "checkpoint")]
+    pub tensors: Vec<String>,
+    /// Rows and columns of an A that is drawn, such as 14336x4096
     #[arg(long, value_name = "MxK", value_parser = shape)]
-    pub shape: (u64, u64),
+    pub shape: Option<(u64, u64)>,
+    /// Values of an A that is drawn: uniform, heavy-tailed, binomial or wide [default: heavy-tailed, or binomial where sums are
+    /// exact]
+    #[arg(long, value_name = "VALUES", requires = "shape")]
+    pub values: Option<String>,
+    /// The layer's name, where A is drawn
+    #[arg(long, value_name = "NAME", default_value = "layer", conflicts_with = "checkpoint")]
+    pub layer: String,
+    #[command(flatten)]
+    pub case: CaseArgs,
+    /// Write to this file, which must not be there [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// How a checkpoint is named.
+const CHECKPOINT: &str = "FILE|ORG/NAME[@COMMIT]";
+
+#[derive(Args, Debug, Clone)]
+pub struct TryArgs {
+    /// A safetensors file, an index of some, or a model in Hugging Face's cache
+    #[arg(value_name = CHECKPOINT)]
+    pub checkpoint: String,
+    /// The matrix of it that becomes A
+    #[arg(long, value_name = "NAME")]
+    pub tensor: String,
+    #[command(flatten)]
+    pub case: CaseArgs,
+    /// The operator under test, by its file or by the name of one in `operators/` [default: the open operator]
+    #[arg(long, value_name = "NAME|FILE")]
+    pub operator: Option<String>,
+    /// The Python that runs it, by path or by name on PATH [default: as its file says]
+    #[arg(long, value_name = "PROGRAM", requires = "operator")]
+    pub interpreter: Option<String>,
+    /// Write the record here; `-` is standard output, at the end, with the table on standard error
+    #[arg(long, value_name = "PATH")]
+    pub json: Option<PathBuf>,
+    /// Write over a record that is at --json
+    #[arg(long, requires = "json")]
+    pub force: bool,
+    /// Bits only
+    #[arg(long)]
+    pub no_measure: bool,
+    /// All digests, the plan and the perturbation
+    #[arg(short, long)]
+    pub verbose: bool,
+    #[command(flatten)]
+    pub resources: Resources,
+}
+
+/// What a layer's cases are like.
+#[derive(Args, Debug, Clone)]
+pub struct CaseArgs {
     /// Columns of V; several with commas
-    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1024")]
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "128")]
     pub batch: Vec<u64>,
     /// Share of zeros, such as 0.8; several with commas
     #[arg(long, value_name = "S", value_delimiter = ',', default_value = "0.8")]
@@ -478,24 +544,15 @@ pub struct NewArgs {
     /// Which elements become zero: uniform, row-magnitude, element-magnitude, power-law, block32, two-of-four or none
     #[arg(long, value_name = "PATTERN", default_value = "row-magnitude")]
     pub pattern: String,
-    /// f32, bf16 or f16; several with commas
-    #[arg(long, value_name = "DTYPE", value_delimiter = ',', default_value = "f32")]
+    /// f32, bf16 or f16; several with commas [default: f32, or as the checkpoint stores it]
+    #[arg(long, value_name = "DTYPE", value_delimiter = ',')]
     pub dtype: Vec<String>,
     /// The rule of the sums: f32-chain, exact, bounded or tensor-core-hopper (volta, turing, ampere, ada, blackwell)
     #[arg(long, value_name = "RULE", default_value = "f32-chain")]
     pub arithmetic: String,
-    /// Values of A: uniform, heavy-tailed, binomial or wide [default: heavy-tailed, or binomial where sums are exact]
-    #[arg(long, value_name = "VALUES")]
-    pub values: Option<String>,
-    /// What inputs are drawn from
+    /// What inputs are drawn from, and the perturbation
     #[arg(long, value_name = "SEED", default_value_t = 42)]
     pub seed: u64,
-    /// The layer's name
-    #[arg(long, value_name = "NAME", default_value = "layer")]
-    pub layer: String,
-    /// Write to this file, which must not be there [default: standard output]
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
 }
 
 /// `14336x4096`.
@@ -624,7 +681,7 @@ pub struct CheckArgs {
     /// The text that the perturbation was drawn from; a challenge of another one is refused
     #[arg(long, value_name = "TEXT")]
     pub nonce: Option<String>,
-    /// Write the record here, case by case; `-` is standard output, at the end
+    /// Write the record here, case by case; `-` is standard output, at the end, with the table on standard error
     #[arg(long, value_name = "PATH")]
     pub json: Option<PathBuf>,
     /// Write a JUnit report here

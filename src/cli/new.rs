@@ -1,22 +1,54 @@
-//! `verify new`: a commented manifest for one layer, to begin with.
+//! `verify new`: a commented manifest for a layer, or for tensors of a checkpoint, to begin with.
 
 use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
-use super::NewArgs;
+use super::{CaseArgs, NewArgs};
 use crate::failure::Failure;
 use crate::manifest;
 use crate::output::{note, print};
-use contract::words;
+use crate::weights::{Found, Origin, Resolver, WeightsError};
+use contract::words::{self, quote};
 use record::exit::VERIFIED;
+use record::manifest::Manifest;
 
 pub fn run(args: &NewArgs) -> Result<u8, Failure> {
-    let text = text(args);
-    // Every value is judged where a manifest's are, by its words.
-    let made = manifest::parse(Path::new("(this manifest)"), text.as_bytes());
-    let made = made.map_err(|errors| {
-        Failure::bad_input(format!("these options give no manifest\n{errors}\n{text}"))
-    })?;
+    let folder = match args.out.as_deref().and_then(Path::parent) {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let layers = match (&args.checkpoint, args.shape) {
+        (Some(checkpoint), _) => {
+            // Nothing of a checkpoint is fetched here.
+            let resolver = Resolver::new(None, true);
+            let found = args.tensors.iter().map(|tensor| resolver.checkpoint(checkpoint, tensor));
+            let found = found.collect::<Result<Vec<Found>, _>>()?;
+            if let Some(other) = found.iter().find(|other| other.origin != found[0].origin) {
+                return Err(Failure::bad_input(format!(
+                    "{} and {} are in different files, and a section has one\nhint: write a manifest for each",
+                    quote(&found[0].tensor),
+                    quote(&other.tensor)
+                )));
+            }
+            Layers::Tensors { file: file_from(&found[0].origin, folder), found }
+        }
+        (None, Some(shape)) => {
+            Layers::Synthetic { name: &args.layer, shape, values: args.values.as_deref() }
+        }
+        (None, None) => unreachable!("the command line requires one"),
+    };
+    let text = text(&layers, &args.case);
+    let made = parse("(this manifest)", &text)?;
+    if let Layers::Tensors { file: Some(file), found } = &layers
+        && !folder.join(file).exists()
+        && let Origin::File(path) = &found[0].origin
+    {
+        let beside = path.parent().map(words::path).unwrap_or_default();
+        note(&format!(
+            "note: {} is not below the manifest's folder\nhint: run the manifest with `--weights {beside}`",
+            words::path(path)
+        ));
+    }
     let Some(path) = &args.out else {
         print(&text);
         return Ok(VERIFIED);
@@ -39,12 +71,94 @@ pub fn run(args: &NewArgs) -> Result<u8, Failure> {
     Ok(VERIFIED)
 }
 
+/// Judges what options gave where a manifest's values are, by its words.
+pub(super) fn parse(path: &str, text: &str) -> Result<Manifest, Failure> {
+    manifest::parse(Path::new(path), text.as_bytes()).map_err(|errors| {
+        Failure::bad_input(format!("these options give no manifest\n{errors}\n{text}"))
+    })
+}
+
+/// How a manifest in a folder names a file: by its path from there, or by its bare name where it is elsewhere. `None`: the
+/// checkpoint is a model of the hub.
+fn file_from(origin: &Origin, folder: &Path) -> Option<String> {
+    let Origin::File(path) = origin else { return None };
+    let below = folder.canonicalize().ok().and_then(|folder| path.strip_prefix(folder).ok());
+    let named = below.or_else(|| path.file_name().map(Path::new)).unwrap_or(path);
+    Some(named.to_string_lossy().into_owned())
+}
+
+/// The layers of a manifest's one section.
+pub(super) enum Layers<'a> {
+    Synthetic {
+        name: &'a str,
+        shape: (u64, u64),
+        values: Option<&'a str>,
+    },
+    /// Matrices of one checkpoint; at least one.
+    Tensors {
+        /// The file as the manifest names it; `None` of a model of the hub.
+        file: Option<String>,
+        found: Vec<Found>,
+    },
+}
+
+/// Text in double quotes, as YAML takes it.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// A layer's name after a tensor: what a name may have, without what every tensor's has.
+fn layer_name(tensor: &str) -> String {
+    let name = tensor.strip_suffix(".weight").unwrap_or(tensor);
+    name.chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' })
+        .collect()
+}
+
 /// The manifest's text.
-fn text(args: &NewArgs) -> String {
-    let (m, k) = args.shape;
+pub(super) fn text(layers: &Layers<'_>, args: &CaseArgs) -> String {
     let is_exact = args.arithmetic == "exact";
-    let values =
-        args.values.as_deref().unwrap_or(if is_exact { "binomial" } else { "heavy-tailed" });
+    let (title, section, weights, lines) = match layers {
+        Layers::Synthetic { name, shape: (m, k), values } => (
+            format!("{name}, {m} x {k}"),
+            name.to_lowercase(),
+            format!(
+                "    # Or {{file: PATH}}, or {{hub: ORG/NAME, revision: COMMIT, file: PATH}}: then a layer names its tensor, with its sha256.
+    weights: {{synthetic: {}}}",
+                values.unwrap_or(if is_exact { "binomial" } else { "heavy-tailed" })
+            ),
+            format!("      - {{name: {name}, shape: [{m}, {k}]}}   # rows and columns of A\n"),
+        ),
+        Layers::Tensors { file, found } => {
+            let first = &found[0];
+            let weights = match (&first.origin, file) {
+                (Origin::Hub { repo, revision, file }, _) => {
+                    format!("    weights: {{hub: {repo}, revision: {revision}, file: {}}}", quoted(file))
+                }
+                (Origin::File(_), file) => format!(
+                    "    # Looked for beside this manifest, and in the folder of --weights.\n    weights: {{file: {}}}",
+                    quoted(file.as_deref().unwrap_or_default())
+                ),
+            };
+            let of = match (&first.origin, file) {
+                (Origin::Hub { repo, .. }, _) => repo.clone(),
+                (Origin::File(_), file) => file.clone().unwrap_or_default(),
+            };
+            let lines = found.iter().map(|found| {
+                let Found { tensor, m, k, sha256, .. } = found;
+                format!(
+                    "      - {{name: {}, shape: [{m}, {k}], tensor: {},\n         sha256: {sha256}}}   # of the tensor's bytes as stored\n",
+                    layer_name(tensor),
+                    quoted(tensor)
+                )
+            });
+            let title = match &found[..] {
+                [one] => format!("{} of {of}", one.tensor),
+                all => format!("{} matrices of {of}", all.len()),
+            };
+            (title, "checkpoint".to_owned(), weights, lines.collect())
+        }
+    };
     let arithmetic = match args.arithmetic.strip_prefix("tensor-core-") {
         Some(architecture) => format!("{{tensor-core: {architecture}}}"),
         None => args.arithmetic.clone(),
@@ -62,28 +176,39 @@ fn text(args: &NewArgs) -> String {
         false => String::new(),
     };
     let batch: Vec<String> = args.batch.iter().map(u64::to_string).collect();
-    let [batch, dtype] = [batch.join(", "), args.dtype.join(", ")];
-    let layer = &args.layer;
+    let dtype = match (&args.dtype[..], layers) {
+        ([], Layers::Synthetic { .. }) => "f32".to_owned(),
+        ([], Layers::Tensors { found, .. }) => found[0].dtype.to_string(),
+        (dtypes, _) => dtypes.join(", "),
+    };
+    let batch = batch.join(", ");
     format!(
         "# yaml-language-server: $schema=manifest.schema.json
 # `verify schema manifest > manifest.schema.json` writes what editors complete from; VERIFY.md section 8 has all keys.
 format: sparse-verify/2-draft
-title: {layer}, {m} x {k}
+title: {title}
 # platform: NVIDIA H200         # the hardware that published times are about
 sections:
   # Every combination of a section's lists is a case, with an id of its own.
-  - name: {layer_lower}
-    seed: {seed}                    # what A, V and the perturbation are drawn from
-    # Or {{file: PATH, sha256: DIGEST}}, or {{hub: ORG/NAME, revision: COMMIT, file: PATH}}: then a layer names its tensor.
-    weights: {{synthetic: {values}}}
+  - name: {section}
+    seed: {seed}                    # what inputs are drawn from, and the perturbation
+{weights}
     layers:
-      - {{name: {layer}, shape: [{m}, {k}]}}   # rows and columns of A
-    patterns: {pattern}            # which elements of A become zero
+{lines}    patterns: {pattern}            # which elements of A become zero
 {sparsity}    batch: [{batch}]                # columns of V
     dtype: [{dtype}]                 # of A and V
     arithmetic: {arithmetic}         # the rule that fixes the bits of Y
 ",
-        layer_lower = layer.to_lowercase(),
+        title = quoted(&title),
         seed = args.seed,
     )
+}
+
+impl From<WeightsError> for Failure {
+    fn from(error: WeightsError) -> Failure {
+        match error {
+            WeightsError::Io { .. } => Failure::environment(error),
+            _ => Failure::bad_input(error),
+        }
+    }
 }

@@ -86,7 +86,7 @@ fn write(
     summary: Option<&str>,
     yes: bool,
 ) -> Result<u8, Failure> {
-    let path = &selected.expected_path;
+    let Some(path) = &selected.expected_path else { unreachable!("what is pinned has a file") };
     if carried::is_carried(path) && *after != selected.expected {
         return Err(Failure::bad_input(format!(
             "{} is carried by the program, and nothing can be pinned there\nhint: `verify eject` writes it out; pin \

@@ -39,7 +39,7 @@ use crate::published::Machine;
 use crate::records::Existing;
 use crate::shard;
 use crate::worker::RemoteDevice;
-use contract::words::{self, visible};
+use contract::words::visible;
 
 impl From<RecordError> for Failure {
     fn from(error: RecordError) -> Failure {
@@ -53,6 +53,14 @@ impl From<RecordError> for Failure {
 }
 
 pub fn run(args: &RunArgs) -> Result<u8, Failure> {
+    run_with(args, || select(&args.selection))
+}
+
+/// The same of cases that come from elsewhere than from the selection's paths.
+pub(super) fn run_with(
+    args: &RunArgs,
+    select: impl FnOnce() -> Result<Vec<Selected>, Failure>,
+) -> Result<u8, Failure> {
     let places = Places {
         json: args.json.as_deref(),
         junit: args.junit.as_deref(),
@@ -64,7 +72,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     };
     places.check()?;
     args.check()?;
-    let mut selected = select(&args.selection)?;
+    let mut selected = select()?;
     let stranger = args.operator.as_deref().map(|asked| {
         let stranger = operators::open(asked, args.interpreter.as_deref(), &args.isolation_off)?;
         let on_device = matches!(args.resources.device, Some(DeviceChoice::Cuda(_)));
@@ -179,7 +187,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
             if detail != terminal::Detail::Quiet && !selected.chosen.is_empty() {
                 say_head(selected, width);
             }
-            let expected_file = words::path(&selected.expected_path);
+            let expected_file = selected.expected_file();
             for case in selected.cases() {
                 let key = CaseKey { manifest: manifest.name.clone(), id: case.id.clone() };
                 if done.contains(&(key.manifest.clone(), key.id.clone())) {
@@ -236,7 +244,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
                         manifest: &selected.manifest,
                         case,
                         expected: &selected.expected,
-                        expected_file: words::path(&selected.expected_path),
+                        expected_file: selected.expected_file(),
                     };
                     selected.cases().map(job)
                 })
@@ -333,8 +341,7 @@ fn beforehand(
 pub(super) fn say_head(selected: &Selected, width: usize) {
     let manifest = &selected.manifest;
     say(&format!("{}: {}\n", visible(&manifest.name), visible(&manifest.title)));
-    let path = selected.expected_path.display().to_string();
-    say(&format!("committed digests: {}\n", visible(&path)));
+    say(&format!("committed digests: {}\n", selected.expected_file()));
     say(&terminal::head(width));
 }
 
@@ -417,7 +424,11 @@ pub(super) fn describe(selected: &[Selected]) -> Vec<ManifestRecord> {
             title: selected.manifest.title.clone(),
             platform: selected.manifest.platform.clone(),
             sha256: selected.manifest.sha256,
-            expected_sha256: carried::read(&selected.expected_path).ok().map(|b| Digest::of(&b)),
+            expected_sha256: selected
+                .expected_path
+                .as_deref()
+                .and_then(|path| carried::read(path).ok())
+                .map(|bytes| Digest::of(&bytes)),
             sections: selected.manifest.sections.clone(),
             claims: selected.manifest.claims.clone(),
             claims_sha256: None,
@@ -428,7 +439,7 @@ pub(super) fn describe(selected: &[Selected]) -> Vec<ManifestRecord> {
                 .map(|case| case.id.clone())
                 .collect(),
             dealt: None,
-            expected_path: Some(selected.expected_path.display().to_string()),
+            expected_path: selected.expected_path.as_ref().map(|path| path.display().to_string()),
         })
         .collect()
 }

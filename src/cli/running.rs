@@ -12,7 +12,7 @@ use record::{CaseKey, CaseRecord, DeviceRecord, End, ManifestRecord, Record, Run
 use super::run::write_junit;
 use crate::failure::Failure;
 use crate::files::is_stream;
-use crate::output::{note, print_table};
+use crate::output::{leave_stdout_to_data, note, print_table};
 use crate::records::{Existing, RecordFile};
 use crate::supervise::{self, AFTER, JOURNAL};
 
@@ -25,8 +25,11 @@ pub struct Places<'a> {
 }
 
 impl Places<'_> {
-    /// Refuses places that would overwrite each other.
+    /// Refuses places that would overwrite each other. Where one of them is standard output, nothing else is written there.
     pub fn check(&self) -> Result<(), Failure> {
+        if [self.json, self.junit].contains(&Some(Path::new("-"))) {
+            leave_stdout_to_data();
+        }
         let real = |path: &Path| {
             let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
             let name = path.file_name().unwrap_or(path.as_os_str());

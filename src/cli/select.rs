@@ -22,10 +22,25 @@ pub struct Selected {
     /// Indices into the manifest's cases.
     pub chosen: Vec<usize>,
     pub expected: Expected,
-    pub expected_path: PathBuf,
+    /// Where they are committed; `None` of a case that is tried, which has no place for them.
+    pub expected_path: Option<PathBuf>,
 }
 
 impl Selected {
+    /// All cases of a manifest that is nowhere on disk: nothing is committed for them.
+    pub fn of_no_file(manifest: Manifest) -> Selected {
+        let chosen = (0..manifest.cases.len()).collect();
+        let expected = Expected::empty(&manifest.name);
+        Selected { manifest, chosen, expected, expected_path: None }
+    }
+
+    /// The file of the committed digests, in words.
+    pub fn expected_file(&self) -> String {
+        self.expected_path
+            .as_deref()
+            .map_or_else(|| "none for what is tried".to_owned(), words::path)
+    }
+
     pub fn cases(&self) -> impl Iterator<Item = &Case> {
         self.chosen.iter().map(|&i| &self.manifest.cases[i])
     }
@@ -102,7 +117,7 @@ pub fn choose(manifests: Vec<Manifest>, patterns: &[String]) -> Result<Vec<Selec
         };
         let expected_path = expected::path_for(&manifest).map_err(failed)?;
         let expected = crate::expected::load(&expected_path, &manifest.name).map_err(failed)?;
-        selected.push(Selected { manifest, chosen, expected, expected_path });
+        selected.push(Selected { manifest, chosen, expected, expected_path: Some(expected_path) });
     }
     if selected.iter().all(|s| s.chosen.is_empty()) {
         let ids = selected.iter().flat_map(|s| &s.manifest.cases).map(|case| case.id.as_str());

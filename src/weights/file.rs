@@ -114,6 +114,26 @@ impl WeightsFile {
         Ok(*self.digest.get_or_init(|| Digest::finish(hasher)))
     }
 
+    /// Rows and columns of the tensor `name`, which must be a matrix.
+    pub fn shape(&self, name: &str) -> Result<(usize, usize), WeightsError> {
+        let malformed = |(message, hint)| {
+            Err(WeightsError::Malformed { path: self.path.clone(), message, hint })
+        };
+        let header = match &self.content {
+            Content::Tensors(header) => header,
+            Content::Index(_) => return self.shard_of(name)?.shape(name),
+        };
+        match header.shape(name) {
+            Some(&[m, k]) => Ok((m, k)),
+            Some(shape) => {
+                let message =
+                    format!("tensor {}: expected a matrix, found shape {shape:?}", quote(name));
+                malformed((message, None))
+            }
+            None => malformed(header::missing_tensor(name, header.tensor_names())),
+        }
+    }
+
     /// The tensor `name`, which must be a matrix of m x k.
     pub fn tensor(&self, name: &str, m: usize, k: usize) -> Result<Tensor, WeightsError> {
         let malformed = |(message, hint)| {
@@ -121,22 +141,7 @@ impl WeightsFile {
         };
         let header = match &self.content {
             Content::Tensors(header) => header,
-            Content::Index(shards) => {
-                let Some(shard) = shards.get(name) else {
-                    let names = shards.keys().map(String::as_str);
-                    return malformed(header::missing_tensor(name, names));
-                };
-                // Checked when the index was read: a plain name, and no index.
-                let path = self.path.with_file_name(shard);
-                if !path.exists() {
-                    return Err(WeightsError::NotFound {
-                        what: format!("the shard that holds tensor {}", quote(name)),
-                        looked: vec![path],
-                        hint: format!("{} lists it; copy it there", self.path.display()),
-                    });
-                }
-                return WeightsFile::open(&path)?.tensor(name, m, k);
-            }
+            Content::Index(_) => return self.shard_of(name)?.tensor(name, m, k),
         };
         let matrix = match header.matrix(name, m, k) {
             Ok(matrix) => matrix,
@@ -151,6 +156,26 @@ impl WeightsFile {
             m,
             k,
         })
+    }
+
+    /// The shard that an index names for a tensor.
+    fn shard_of(&self, name: &str) -> Result<WeightsFile, WeightsError> {
+        let Content::Index(shards) = &self.content else { unreachable!("asked of indexes alone") };
+        let Some(shard) = shards.get(name) else {
+            let names = shards.keys().map(String::as_str);
+            let (message, hint) = header::missing_tensor(name, names);
+            return Err(WeightsError::Malformed { path: self.path.clone(), message, hint });
+        };
+        // Checked when the index was read: a plain name, and no index.
+        let path = self.path.with_file_name(shard);
+        if !path.exists() {
+            return Err(WeightsError::NotFound {
+                what: format!("the shard that holds tensor {}", quote(name)),
+                looked: vec![path],
+                hint: format!("{} lists it; copy it there", self.path.display()),
+            });
+        }
+        WeightsFile::open(&path)
     }
 
     /// [`Tensor::pass`], remembered.

@@ -3,6 +3,7 @@
 //! A file is found, its header checked, its digest and the tensor's compared with the
 //! manifest's; then rows are read as they are needed. No file is ever held whole.
 
+mod checkpoint;
 mod file;
 mod header;
 mod hub;
@@ -14,6 +15,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+pub use checkpoint::{Found, Origin};
 pub(crate) use file::widen;
 pub use file::{Tensor, WeightStats, WeightsFile};
 pub use header::{Header, Matrix, parse_header};

@@ -3,12 +3,14 @@
 
 use crate::common;
 use std::path::Path;
+use std::process::Command;
+use std::sync::LazyLock;
 
 use crate::common::records::render;
 use crate::common::{Workbench, ran};
 use contract::published::{Hardware, Platform, Scope};
 use record::Record;
-use record::claims::{JudgedClaim, Tensor, Word};
+use record::claims::{JudgedClaim, Row, Tensor, Word};
 use record::exit;
 use record::verdict::Verdict;
 use sparse_verify::manifest;
@@ -19,8 +21,12 @@ fn root() -> &'static Path {
 }
 
 fn h200() -> Record {
-    let path = root().join("tests/records/h200/h200.json");
-    record::load(&path).unwrap_or_else(|error| panic!("{error}"))
+    // Large enough for reading it again to show.
+    static READ: LazyLock<Record> = LazyLock::new(|| {
+        let path = root().join("tests/records/h200/h200.json");
+        record::load(&path).unwrap_or_else(|error| panic!("{error}"))
+    });
+    READ.clone()
 }
 
 /// The committed record of an H200, with these claims on its case at 80 % dead rows: open operator 0.5202 ms,
@@ -54,7 +60,8 @@ fn with_claims(record: &mut Record, claims: &[&str], pattern: &str) {
     ran.sections = manifest.sections;
     ran.claims = manifest.claims;
     // The record is older than this.
-    record.cases[0].bits.as_mut().expect("it was run").dense_max = Some(3.0);
+    let bits = record.cases[0].bits.as_mut().expect("it was run");
+    (bits.dense_max, bits.dense_share_max) = (Some(3.0), Some(0.06));
 }
 
 #[test]
@@ -108,7 +115,15 @@ fn each_figure_earns_its_word() {
         ("operator_ms: 0.30", "roofline", Impossible),
         ("operator_ms: 0.36", "roofline", Agrees),
         ("tolerance: 0.001, tolerance_of: output", "tolerance here", Agrees),
-        ("tolerance: 3.0, tolerance_of: output", "tolerance here", Differs),
+        // Zeros are off by 3.0 here, which lies outside of what may have been printed as 3.0, and not of 3.1.
+        ("tolerance: 3.0, tolerance_of: output", "tolerance here", Agrees),
+        ("tolerance: 3.1, tolerance_of: output", "tolerance here", Differs),
+        // By 0.06 of a column's norm; of 2867 live elements one is at least 0.0187 of it, whatever the data.
+        ("tolerance: 0.01, tolerance_of: normalised-columns", "tolerance", Agrees),
+        ("tolerance: 0.01, tolerance_of: normalised-columns", "tolerance here", Agrees),
+        ("tolerance: 0.06, tolerance_of: normalised-columns", "tolerance here", Agrees),
+        ("tolerance: 0.07, tolerance_of: normalised-columns", "tolerance here", Differs),
+        ("tolerance: 2, tolerance_of: normalised-columns", "tolerance", Differs),
         ("live_rows: 2867", "live rows here", Agrees),
         ("live_rows: 2868", "live rows here", Differs),
         ("max_abs_error: 0.000", "max error here", Attained),
@@ -363,4 +378,40 @@ fn judging_refuses_a_record_of_something_else() {
     assert!(other.stderr.contains("is another than the manifest's"), "{other:?}");
     let missing = bench.verify(&["judge", "manifests/small.yaml", "--record", "none.json"]);
     assert_eq!(missing.code, 4, "{missing:?}");
+}
+
+/// The rule knows nothing of the data between its two bounds; a run does.
+#[test]
+fn a_tolerance_is_judged_by_the_output_of_the_case() {
+    let claim = "tolerance: 0.05, tolerance_of: normalised-columns";
+    let rules: Vec<String> = judged(&[claim])[0].rows.iter().map(|row| row.rule.clone()).collect();
+    assert_eq!(rules, ["tolerance here"], "2867 live rows leave it open");
+    // A record that did not note it judges nothing.
+    let mut record = h200();
+    with_claims(&mut record, &[claim], "row-magnitude");
+    record.cases[0].bits.as_mut().expect("it was run").dense_share_max = None;
+    let judged = record::judge::judge(&record);
+    assert_eq!(judged[0].rows[0].word, Word::NotJudged, "{judged:?}");
+    // The published claim: zeros are nowhere near the output of its twin.
+    let folder = tempfile::tempdir().expect("a folder");
+    let json = folder.path().join("run.json");
+    let manifest = root().join("manifests/b200.yaml");
+    let mut program = Command::new(env!("CARGO_BIN_EXE_verify"));
+    program.arg(manifest).args([
+        "--case",
+        "mistral-7b-twin/q_proj/*-80/*",
+        "--no-measure",
+        "--offline",
+        "--json",
+    ]);
+    let ran = ran(program.arg(&json));
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let record = record::load(&json).expect("a record");
+    let share = record.cases[0].bits.as_ref().and_then(|bits| bits.dense_share_max).expect("noted");
+    assert!(share > 0.9, "{share}");
+    let of_tolerance = |row: &&Row| row.rule.starts_with("tolerance");
+    let rows: Vec<&Row> =
+        record.judged.iter().flat_map(|claim| claim.rows.iter().filter(of_tolerance)).collect();
+    assert!(!rows.is_empty(), "{:?}", record.judged);
+    assert!(rows.iter().all(|row| row.word == Word::Agrees), "{rows:?}");
 }

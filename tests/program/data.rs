@@ -229,6 +229,125 @@ fn a_new_manifest_is_one() {
     assert_eq!(bench.verify(&["mine.yaml", "--no-measure"]).code, 0);
 }
 
+/// A folder with a checkpoint of two files under an index, and the same as a model in Hugging Face's cache.
+fn with_checkpoint() -> Workbench {
+    let bench = Workbench::new(&[]);
+    let values = |m: usize, k: usize| {
+        let values = (0..m * k).map(|i| ((i * 37 % 101) as f32 - 50.0) / 64.0);
+        values.flat_map(f32::to_le_bytes).collect::<Vec<u8>>()
+    };
+    let file = |name: &str, m: usize, k: usize| {
+        let header = format!(
+            r#"{{"{name}":{{"dtype":"F32","shape":[{m},{k}],"data_offsets":[0,{}]}}}}"#,
+            m * k * 4
+        );
+        [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &values(m, k)].concat()
+    };
+    let index = r#"{"weight_map":{"up.weight":"a.safetensors","odd/name: x":"b.safetensors"}}"#;
+    let snapshot = format!("hub/models--org--name/snapshots/{}", "0123456789".repeat(4));
+    for folder in ["sub", &snapshot] {
+        std::fs::create_dir_all(bench.path(folder)).expect("writable");
+        for (name, bytes) in [
+            ("a.safetensors", file("up.weight", 48, 32)),
+            ("b.safetensors", file("odd/name: x", 16, 24)),
+            ("model.safetensors.index.json", index.as_bytes().to_vec()),
+        ] {
+            std::fs::write(bench.path(folder).join(name), bytes).expect("writable");
+        }
+    }
+    std::fs::create_dir_all(bench.path("hub/models--org--name/refs")).expect("writable");
+    bench.write("hub/models--org--name/refs/main", &"0123456789".repeat(4));
+    bench
+}
+
+#[test]
+fn a_matrix_of_a_checkpoint_becomes_a_manifest() {
+    let bench = with_checkpoint();
+    let commit = "0123456789".repeat(4);
+    let at_commit = format!("org/name@{commit}");
+    let verify =
+        |arguments: &[&str]| ran(bench.command(arguments).env("HF_HUB_CACHE", bench.path("hub")));
+    for (at, (source, more, layers)) in [
+        ("sub/a.safetensors", &["--tensor", "up.weight"][..], 1),
+        (
+            "sub/model.safetensors.index.json",
+            &["--tensor", "up.weight", "--tensor", "odd/name: x"],
+            2,
+        ),
+        ("org/name", &["--tensor", "odd/name: x", "--dtype", "bf16"], 1),
+        (&at_commit, &["--tensor", "up.weight", "--pattern", "none"], 1),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("new{at}.yaml");
+        let said = verify(&[&["new", source, "--out", &name][..], more].concat());
+        assert_eq!((said.code, said.stdout.as_str()), (0, ""), "{said:?}");
+        // Found where the manifest says, beside it or in the cache, by the digests in it.
+        let pinned = verify(&["pin", &name, "--yes", "--offline"]);
+        assert_eq!(pinned.code, 0, "{source}: {pinned:?}\n{}", bench.read(&name));
+        let again = verify(&[&name, "--no-measure", "--offline"]);
+        assert_eq!(again.code, 0, "{source}: {again:?}");
+        assert!(
+            again.stdout.contains(&format!("bits verified: {layers} of {layers}")),
+            "{again:?}"
+        );
+    }
+    // A file elsewhere is named, with what finds it.
+    std::fs::create_dir_all(bench.path("below")).expect("writable");
+    let elsewhere = ["new", "../sub/a.safetensors", "--tensor", "up.weight"];
+    let said = ran(bench.command(&elsewhere).current_dir(bench.path("below")));
+    assert!(said.code == 0 && said.stderr.contains("--weights "), "{said:?}");
+    // Another byte in it: another checkpoint than the manifest's.
+    let mut bytes = std::fs::read(bench.path("sub/a.safetensors")).expect("written");
+    *bytes.last_mut().expect("not empty") ^= 1;
+    std::fs::write(bench.path("sub/a.safetensors"), bytes).expect("writable");
+    let refuted = verify(&["new0.yaml", "--no-measure", "--offline"]);
+    assert!(refuted.code == 1 && refuted.stdout.contains("digest mismatch"), "{refuted:?}");
+}
+
+#[test]
+fn a_layer_is_tried_without_a_manifest() {
+    let bench = with_checkpoint();
+    let verify =
+        |arguments: &[&str]| ran(bench.command(arguments).env("HF_HUB_CACHE", bench.path("hub")));
+    for source in ["sub/a.safetensors", "sub/model.safetensors.index.json", "org/name"] {
+        let tried =
+            verify(&["try", source, "--tensor", "up.weight", "--no-measure", "--json", "-"]);
+        // Right, and nothing is committed: not green.
+        assert_eq!(tried.code, 3, "{tried:?}");
+        let words = [
+            "committed digests: none for what is tried",
+            "hint: `unpinned` says that the outputs are right",
+        ];
+        assert!(words.iter().all(|words| tried.stderr.contains(words)), "{tried:?}");
+        let record: Value = serde_json::from_str(&tried.stdout).expect("the record alone");
+        assert_eq!(record["cases"][0]["verdict"], "unpinned", "{tried:?}");
+        assert_eq!(record["cases"][0]["m"], 48);
+    }
+    // What it leaves: nothing.
+    assert_eq!(bench.list("."), ["hub", "manifests", "sub"]);
+    bench.write("wrong.yaml", "format: sparse-verify-operator/1-draft\n");
+    for (arguments, words) in [
+        (&["sub/a.safetensors", "--tensor", "down.weight"][..], "no tensor `down.weight`"),
+        (&["sub/none.safetensors", "--tensor", "x"], "name a .safetensors file"),
+        (&["org/other", "--tensor", "x"], "models--org--other/refs/main"),
+        (&["org/name@main", "--tensor", "x"], "40 lower-case hexadecimal digits"),
+        (&["../../none/such", "--tensor", "x"], "name a .safetensors file"),
+        (&["sub", "--tensor", "x"], "found a folder"),
+        (&["sub/a.safetensors"], "--tensor <NAME>"),
+        (
+            &["sub/a.safetensors", "--tensor", "up.weight", "--sparsity", "80"],
+            "a sparsity: a plain decimal",
+        ),
+        (&["sub/a.safetensors", "--tensor", "up.weight", "--operator", "wrong.yaml"], "wrong.yaml"),
+    ] {
+        let said = verify(&[&["try", "--no-measure"][..], arguments].concat());
+        assert_eq!((said.code, said.stdout.as_str()), (2, ""), "{said:?}");
+        assert!(said.stderr.contains(words), "{words}: {said:?}");
+    }
+}
+
 #[test]
 fn options_that_make_no_manifest_are_refused_in_its_words() {
     let bench = Workbench::new(&[]);

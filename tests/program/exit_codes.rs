@@ -360,6 +360,21 @@ fn a_pipe_gets_the_record_once() {
     assert_eq!(record["cases"].as_array().map(Vec::len), Some(2));
 }
 
+#[test]
+fn on_standard_output_the_record_stands_alone() {
+    let bench = Workbench::pinned(&two());
+    for more in [&["--json", "-"][..], &["--quiet", "--json", "-"], &["--verbose", "--json", "-"]] {
+        let ran = run(&bench, more);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let record: serde_json::Value = serde_json::from_str(&ran.stdout).expect("one document");
+        assert_eq!(record["cases"].as_array().map(Vec::len), Some(2));
+        assert!(ran.stderr.contains("bits verified: 2 of 2 cases"), "{ran:?}");
+    }
+    let ran = run(&bench, &["--junit", "-"]);
+    assert!(ran.stdout.starts_with("<?xml ") && ran.stdout.ends_with("</testsuites>\n"), "{ran:?}");
+    assert!(ran.stderr.contains("bits verified: 2 of 2 cases"), "{ran:?}");
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_for_the_record_is_4() {

@@ -112,7 +112,7 @@ fn each_rule_finds_what_it_is_for() {
         (&["speedup: 9.53, baseline: cuSPARSE, over: {cuBLAS: 4.01}"], "baseline"),
         (&["memory_mb: 50"], "memory"),
         (&["memory_reduction: 5"], "memory"),
-        (&["tolerance: 0.05, tolerance_of: normalised-columns"], "tolerance"),
+        (&["tolerance: 2, tolerance_of: normalised-columns"], "tolerance"),
         (&["cases: 24, factors: [5, 6]"], "totals"),
         (&["operator_ms: 0.619", "operator_ms: 0.43"], "same case"),
         (&["operator_ms: 0.619", "operator_ms: 71, layers: 32"], "same case"),

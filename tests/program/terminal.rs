@@ -447,6 +447,11 @@ fn help_has_styles_on_a_terminal_alone() {
 
 /// What the program shows on a terminal of so many columns.
 fn on_a_terminal(bench: &Workbench, columns: u16, arguments: &[&str]) -> String {
+    on_a_terminal_with(bench, columns, arguments, false)
+}
+
+/// The same, with standard error on the terminal as well where that is `talk`.
+fn on_a_terminal_with(bench: &Workbench, columns: u16, arguments: &[&str], talk: bool) -> String {
     use rustix::{pty, termios};
     use std::io::Read as _;
     let ours = pty::openpt(pty::OpenptFlags::RDWR | pty::OpenptFlags::NOCTTY).expect("a terminal");
@@ -459,7 +464,10 @@ fn on_a_terminal(bench: &Workbench, columns: u16, arguments: &[&str]) -> String 
     let mut program = bench
         .command(arguments)
         .stdout(theirs.try_clone().expect("cloned"))
-        .stderr(std::process::Stdio::null())
+        .stderr(match talk {
+            true => theirs.try_clone().expect("cloned").into(),
+            false => std::process::Stdio::null(),
+        })
         .spawn()
         .expect("the program was built");
     // Read while it runs: a terminal holds little.
@@ -508,6 +516,28 @@ fn no_table_is_wider_than_the_terminal() {
                 let fits = width(line) <= usize::from(columns);
                 assert!(fits || one_word, "{columns}, {arguments:?}: {line:?}\n{shown}");
             }
+        }
+    }
+}
+
+#[test]
+fn progress_says_how_far_the_run_is_in_one_line() {
+    // Long enough for the bar to be drawn.
+    let bench = Workbench::new(&[Section {
+        shape: (1024, 2048),
+        batch: "[256, 512]",
+        patterns: "none",
+        sparsity: "",
+        ..Section::default()
+    }]);
+    for columns in [80, 100, 160] {
+        let shown = on_a_terminal_with(&bench, columns, &["manifests", "--no-measure"], true);
+        for case in ["1 of 2", "2 of 2"] {
+            assert!(shown.contains(case), "{columns}: {shown:?}");
+        }
+        // What is drawn over itself is drawn in one line, or its rest would stay.
+        for line in shown.split(['\r', '\n']).filter(|line| line.contains(" of 2 ")) {
+            assert!(width(line) <= usize::from(columns), "{columns}: {line:?}");
         }
     }
 }

@@ -24,6 +24,13 @@ pub struct Expected {
     pub cases: BTreeMap<String, Entry>,
 }
 
+impl Expected {
+    /// The file of a manifest of which nothing is committed.
+    pub fn empty(manifest: &str) -> Expected {
+        Expected { format: FORMAT, manifest: manifest.to_owned(), cases: BTreeMap::new() }
+    }
+}
+
 /// One case's committed digests.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]

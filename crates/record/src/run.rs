@@ -423,6 +423,10 @@ pub struct BitsRecord {
     /// The largest magnitude of the dense output; `None` in records that did not note it.
     #[serde(default)]
     pub dense_max: Option<f32>,
+    /// The largest share that an element of the dense output has of its column's Euclidean norm: what an output of zeros is off by
+    /// at most, after columns were divided by their norms. `None` where all are zeros, and in records that did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dense_share_max: Option<f32>,
     /// Certified bound on every sum of magnitudes; `exact` only.
     pub certificate: Option<u64>,
     /// What the perturbation test changed, in words.

@@ -234,19 +234,30 @@ impl<'r> Judging<'r> {
         vec![Row::new("max error here", word, printed, error, line)]
     }
 
-    /// Whether an output of zeros would pass, by the outputs' largest element. (Of normalised columns a rule knows
-    /// without the outputs.)
+    /// Whether an output of zeros would pass, by the outputs' largest element, or the largest share that one has of its
+    /// column's norm.
     fn tolerance(&self) -> Option<Row> {
         let printed = self.figure(Figure::Tolerance)?;
-        if self.claim.tolerance_of != Some(ToleranceOf::Output) {
-            return None;
-        }
-        let largest = self.cases.iter().filter_map(|case| verified_bits(case)?.dense_max);
-        let here = f64::from(largest.reduce(f32::min)?);
-        let passes = here <= printed.range.high;
+        let of = self.claim.tolerance_of?;
+        let bits: Vec<&BitsRecord> =
+            self.cases.iter().filter_map(|case| verified_bits(case)).collect();
+        let largest = bits.iter().filter_map(|bits| match of {
+            ToleranceOf::Output => bits.dense_max,
+            ToleranceOf::NormalisedColumns => bits.dense_share_max,
+        });
+        let Some(here) = largest.reduce(f32::min).map(f64::from) else {
+            let line = "the record does not say by how much an output of zeros is off".to_owned();
+            return (!bits.is_empty()).then(|| Row::not_judged("tolerance here", line));
+        };
+        // For every value that prints as the tolerance.
+        let passes = here <= printed.range.low;
         let line = format!(
-            "an output of zeros is off by {} at most, tolerance {printed}: {}",
+            "an output of zeros is off by {} at most{}, tolerance {printed}: {}",
             number(here),
+            match of {
+                ToleranceOf::Output => "",
+                ToleranceOf::NormalisedColumns => " after columns were divided by their norms",
+            },
             if passes { "it passes" } else { "it does not pass" }
         );
         Some(Row::new("tolerance here", agrees(!passes), printed, here, line))

@@ -249,8 +249,9 @@ fn memory(claim: &Claim, ships: Option<Dtype>) -> Vec<Checked> {
     found
 }
 
-/// A column of L live elements that was divided by its norm has the root mean square 1 / sqrt(L): zeros
-/// differ from it by that.
+/// A column of L live elements that was divided by its norm has an element of at least 1 / sqrt(L), its root mean square, and
+/// none above 1. So an output of zeros is outside of a smaller tolerance and within one of 1, whatever the data; in between the
+/// data decide, and the rule says nothing.
 fn tolerance(claim: &Claim) -> Option<Checked> {
     if claim.tolerance_of != Some(ToleranceOf::NormalisedColumns) {
         return None;
@@ -258,14 +259,22 @@ fn tolerance(claim: &Claim) -> Option<Checked> {
     let tolerance = claim.figure(Figure::Tolerance)?;
     let ((m, _), sparsity) = (claim.subject.shape?, claim.subject.sparsity?);
     let live = sparsity.live_of(m).max(1);
-    let size = 1.0 / (live as f64).sqrt();
-    let holds = size >= tolerance.range.low;
-    let line = format!(
-        "a normalised column of {live} live rows has elements of 1 / sqrt({live}) = {} (root mean square), \
-         tolerance {tolerance}: an output of zeros lies {} it",
-        number(size),
-        if holds { "outside of" } else { "within" }
-    );
+    let least = 1.0 / (live as f64).sqrt();
+    let (holds, line) = if tolerance.range.low < least {
+        let line = format!(
+            "a normalised column of {live} live rows has an element of 1 / sqrt({live}) = {} or more, tolerance {tolerance}: an output of \
+             zeros lies outside of it",
+            number(least)
+        );
+        (true, line)
+    } else if tolerance.range.low >= 1.0 {
+        let line = format!(
+            "a normalised column has no element above 1, tolerance {tolerance}: an output of zeros lies within it"
+        );
+        (false, line)
+    } else {
+        return None;
+    };
     Some(Checked::new("tolerance", holds, line))
 }
 

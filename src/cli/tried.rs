@@ -1,0 +1,54 @@
+//! `verify try`: one layer of a checkpoint, without a manifest.
+
+use std::path::Path;
+
+use super::new::{Layers, parse, text};
+use super::run::run_with;
+use super::select::Selected;
+use super::{Gate, Resources, RunArgs, Selection, TryArgs};
+use crate::failure::Failure;
+use crate::output::note;
+use crate::weights::{Origin, Resolver};
+use record::exit::{NOT_VERIFIED, Require};
+
+pub fn run(args: &TryArgs) -> Result<u8, Failure> {
+    let resources = &args.resources;
+    let found = Resolver::new(resources.weights.clone(), true)
+        .checkpoint(&args.checkpoint, &args.tensor)?;
+    // The manifest names a file as it would stand beside it; it is looked for where it is.
+    let (file, folder) = match &found.origin {
+        Origin::File(path) => (
+            path.file_name().map(|name| name.to_string_lossy().into_owned()),
+            path.parent().map(Path::to_owned),
+        ),
+        Origin::Hub { .. } => (None, resources.weights.clone()),
+    };
+    let layers = Layers::Tensors { file, found: vec![found] };
+    let manifest = parse("try.yaml", &text(&layers, &args.case))?;
+    let run = RunArgs {
+        selection: Selection { paths: Vec::new(), cases: Vec::new() },
+        shard: None,
+        json: args.json.clone(),
+        junit: None,
+        operator: args.operator.clone(),
+        interpreter: args.interpreter.clone(),
+        isolation_off: Vec::new(),
+        nonce: None,
+        resume: false,
+        force: args.force,
+        gate: Gate { require: Require::Bits, strict: false },
+        resources: Resources { weights: folder, offline: true, ..resources.clone() },
+        no_measure: args.no_measure,
+        any_platform: false,
+        quiet: false,
+        verbose: args.verbose,
+    };
+    let code = run_with(&run, || Ok(vec![Selected::of_no_file(manifest)]))?;
+    if code == NOT_VERIFIED {
+        note(
+            "hint: `unpinned` says that the outputs are right by the dense reference and the perturbation, and that nothing is committed \
+             to compare them with; `verify new` with the same checkpoint and options writes a manifest, `verify pin` commits its digests",
+        );
+    }
+    Ok(code)
+}
