@@ -92,7 +92,7 @@ fn every_command_prints_what_is_documented() {
     let explained = ["lint", "h200", "--explain", "h200-sweep-80"];
     let explained = document(&bench, &explained, "verify lint PATH --explain ID", 1);
     assert_eq!(explained[0]["manifest"], "h200");
-    let linted = document(&bench, &["lint", "h200"], "verify lint PATH", 1);
+    let linted = document(&bench, &["lint", "h200", "page"], "verify lint PATH", 1);
     assert!(linted["claims"].as_u64() > Some(5));
 
     let bad = document(&bench, &["explain", "bad.json"], "verify explain RECORD", 1);

@@ -162,7 +162,7 @@ fn each_rule_finds_what_it_is_for() {
         ),
         (&["digests: {v: 00112233}, scope: prefix"], "prefix coverage"),
         (&["speedup: 8.5 to 9.2, gain_percent: 730"], "gain"),
-        (&["tolerance: 0.001, max_abs_error: 3.9e-6, tolerance_over_error: 300"], "margin"),
+        (&["tolerance: 0.001, max_abs_error: 3.9e-6, tolerance_over_error: 310"], "margin"),
         (&["cases: 60, cases_passed: 60, perturbations_passed: 59"], "totals"),
     ] {
         assert_eq!(rules(claims), [rule], "{claims:?}");
@@ -260,7 +260,7 @@ fn the_published_peak_is_that_of_all_its_sections() {
     let folder = tempfile::tempdir().expect("a folder");
     for name in ["b200.yaml", "h200.yaml", "mi300x.yaml", "page.yaml"] {
         let text = std::fs::read_to_string(root().join("manifests").join(name)).expect("text");
-        let changed = text.replace("speedup: 19.42\n", "speedup: 25.00\n");
+        let changed = text.replacen("speedup: 19.42\n", "speedup: 25.00\n", 1);
         assert_eq!(text != changed, name == "b200.yaml");
         std::fs::write(folder.path().join(name), changed).expect("written");
     }

@@ -1,7 +1,7 @@
 //! Figures of a claim, what looks at each, and how a finding could be none.
 
 use super::rules::{self, Context};
-use crate::claims::{Claim, Figure, Printed, Tensor, ToleranceOf};
+use crate::claims::{Claim, Figure, Printed, Tensor};
 use crate::manifest::Manifest;
 
 /// A figure, a count or a digest of a claim, and what looks at it.
@@ -130,7 +130,7 @@ fn by_record(claim: &Claim, figure: Figure) -> Option<&'static str> {
         Figure::Speedup => "speedup here",
         Figure::SpeedupMax => "largest speedup here",
         Figure::MaxAbsError => "max error here",
-        Figure::Tolerance if claim.tolerance_of == Some(ToleranceOf::Output) => "tolerance here",
+        Figure::Tolerance if claim.tolerance_of.is_some() => "tolerance here",
         _ if !is_of_one => return None,
         Figure::VendorMs => "vendor time",
         Figure::OperatorMs => "operator time",
