@@ -46,8 +46,8 @@ static REAL: LazyLock<Real> = LazyLock::new(|| {
          - {{id: drawn, sources: [s], digests: {{a: '{}'}}, scope: prefix}}\n",
         &a[..16]
     );
-    let claims = "    claims:\n      - {id: fast, sources: [s], baseline: CPU CSR, speedup: 0.01, vendor_ms: 1e9, \
-                  operator_ms: 1e9, live_rows: 48, max_abs_error: 0.001}\n";
+    let claims = "    claims:\n      - {id: fast, sources: [s], baseline: CPU CSR, speedup: 0.01, vendor_ms: 1000000000, \
+                  operator_ms: 1000000000, live_rows: 48, max_abs_error: 0.001}\n";
     let sections = text(&sections());
     let second = sections.find("  - name: loose").expect("the second section");
     let manifest = format!("{}{claims}{}{drawn}", &sections[..second], &sections[second..]);
