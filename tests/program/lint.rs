@@ -119,15 +119,15 @@ fn times_that_do_not_depend_on_non_zeros_are_found_at_the_sparsest_level() {
         let name = |finding: &serde_json::Value, key: &str| {
             finding[key].as_str().unwrap_or_default().to_owned()
         };
-        findings.iter().map(|f| (name(f, "claim"), name(f, "rule"))).collect::<Vec<_>>()
+        findings.iter().map(|f| (name(f, "about"), name(f, "rule"))).collect::<Vec<_>>()
     };
     let none: [(String, String); 0] = [];
     let same = "operator_ms: 1.00";
-    let found = rules(&[&format!("0.99 {same}"), &format!("0.5 {same}"), "0 operator_ms: 1.04"]);
-    assert_eq!(found.len(), 1);
-    assert_eq!(found[0].1, "time and non-zeros");
+    let found = rules(&[&format!("0.99 {same}"), &format!("0.5 {same}"), "0 operator_ms: 1.03"]);
+    assert_eq!(found, [("c0".to_owned(), "time and non-zeros".to_owned())]);
     // Slower by more, fewer non-zeros by less, another device, nothing but zeros.
-    assert_eq!(rules(&[&format!("0.99 {same}"), "0 operator_ms: 1.20"]), none);
+    // 1.00 may be 0.995, and 1.04 may be 1.045.
+    assert_eq!(rules(&[&format!("0.99 {same}"), "0 operator_ms: 1.04"]), none);
     assert_eq!(rules(&[&format!("0.99 {same}"), &format!("0.91 {same}")]), none);
     assert_eq!(rules(&[&format!("0.99 {same}"), &format!("0 {same}, platform: CPU")]), none);
     assert_eq!(rules(&[&format!("1 {same}"), &format!("0.9 {same}")]), none);
