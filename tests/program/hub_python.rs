@@ -15,6 +15,9 @@ use contract::digest::Digest;
 
 const INDEX: &str = "model.safetensors.index.json";
 
+/// Variables with their values.
+type Set<'a> = &'a [(&'a str, &'a str)];
+
 /// Downloads files, and says where they are; ends with 1 where it cannot.
 const DOWNLOAD: &str = "
 import sys
@@ -188,7 +191,7 @@ fn seen(hub: &Server) -> Vec<Option<String>> {
 fn both_send_the_same_token_or_none() {
     let Some(python) = python() else { return };
     let bearer = |token: &str| vec![Some(format!("Bearer {token}"))];
-    let cases: [(&[(&str, &str)], &[(&str, &str)], Vec<Option<String>>); 12] = [
+    let cases: [(Set<'_>, Set<'_>, Vec<Option<String>>); 12] = [
         (&[], &[], vec![None]),
         (&[("HF_TOKEN", SECRET)], &[], bearer(SECRET)),
         (&[("HF_TOKEN", "\t hf_x\n")], &[], bearer("hf_x")),
@@ -272,7 +275,7 @@ fn both_take_the_same_way_to_the_hub() {
     let (hub, far) = (&*real.hub.url, "http://hub.invalid");
     let near = "127.0.0.1";
     // The hub's own server is the proxy too: it is asked for an address in full.
-    let cases: [(&str, &[(&str, &str)], bool); 15] = [
+    let cases: [(&str, Set<'_>, bool); 15] = [
         (hub, &[], true),
         (far, &[("HTTP_PROXY", hub), ("NO_PROXY", near)], true),
         (far, &[("http_proxy", hub), ("no_proxy", "127.0.0.0/8")], true),

@@ -307,15 +307,15 @@ fn expand(
     let bytes = path.as_bytes();
     let mut expanded = Vec::new();
     let mut rest = bytes;
-    if let (Some(after), Some(user)) = (bytes.strip_prefix(b"~"), user) {
-        if after.is_empty() || after.starts_with(b"/") {
-            let user = user.as_bytes();
-            let end = user.iter().rposition(|&b| b != b'/').map_or(0, |last| last + 1);
-            expanded.extend_from_slice(&user[..end]);
-            rest = after;
-            if expanded.is_empty() && rest.is_empty() {
-                rest = b"/";
-            }
+    if let (Some(after), Some(user)) = (bytes.strip_prefix(b"~"), user)
+        && (after.is_empty() || after.starts_with(b"/"))
+    {
+        let user = user.as_bytes();
+        let end = user.iter().rposition(|&b| b != b'/').map_or(0, |last| last + 1);
+        expanded.extend_from_slice(&user[..end]);
+        rest = after;
+        if expanded.is_empty() && rest.is_empty() {
+            rest = b"/";
         }
     }
     // What the user's folder has in its own name is expanded too.
