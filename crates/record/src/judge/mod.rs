@@ -144,7 +144,7 @@ fn standing_for<'r>(
         .filter(|case| is_twin(&case.section) && case.verdict.satisfies())
         .filter(|case| match own.is_empty() {
             false => own.iter().any(|own| is_alike(own, case)),
-            true => is_about(&claim.subject, case),
+            true => is_about(&claim.subject, case) || is_named_alike(claim, case),
         })
         .collect();
     match (twins.first().map(|case| case.section.clone()), own.is_empty()) {
@@ -162,6 +162,16 @@ fn is_alike(a: &CaseRecord, b: &CaseRecord) -> bool {
         (m, k, n, dtype, output, pattern, sparsity_percent, arithmetic)
     };
     key(a) == key(b)
+}
+
+/// Whether a case has the name of one of the claim's, but for the section, and no other shape than the claim's. Where digests
+/// alone are published there is nothing that a twin could stand for.
+fn is_named_alike(claim: &Claim, case: &CaseRecord) -> bool {
+    let within = |id: &str| id.split_once('/').map(|(_, name)| name.to_owned());
+    let shape = (case.m as u64, case.k as u64);
+    !claim.figures.is_empty()
+        && claim.subject.shape.is_none_or(|known| known == shape)
+        && claim.cases.iter().any(|id| within(id) == within(&case.id))
 }
 
 /// Whether a case has all that a claim says of its subject, which says all that matters.
