@@ -2,7 +2,8 @@
 """Section 10: findings on published claims, by themselves and against each other, in plain integers and fractions.
 
     claims.py PATH... [--json FILE]       findings; FILE is what `verify lint PATH... --format json` wrote
-    claims.py --mutations PROGRAM FOLDER  a figure changed at a time: both must gain or lose that finding alone
+    claims.py FOLDER --mutations PROGRAM  mutations.yaml: one figure of a copy of FOLDER changed at a time; both this
+                                          and PROGRAM, which is `verify`, gain or lose the stated findings alone
 """
 
 import argparse
@@ -12,6 +13,7 @@ import json
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,6 +32,7 @@ HALF_PERCENT = Fraction(1, 200)
 PEAKS = {"NVIDIA H200": (66900, 989500, 4800), "NVIDIA B200": (80000, 2250000, 8000),
          "NVIDIA Tesla T4": (8100, 65000, 320), "AMD Instinct MI300X": (163400, 1307400, 5300)}
 BYTES = {"f32": 4, "bf16": 2, "f16": 2}
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 ZEROS = (hashlib.sha256(b"").hexdigest(), hashlib.sha256(bytes(PREFIX)).hexdigest())
 
 
@@ -142,9 +145,9 @@ COUNTS = "cases cases_passed perturbations_passed live_rows layers iterations".s
 
 
 class Claim:
-    def __init__(self, text, root, section, place, cases, index):
+    def __init__(self, text, root, section, place, cases):
         self.text, self.id, self.line, self.section = text, text["id"], text.line, section
-        self.manifest, self.place, self.index = root["name"], place, index
+        self.manifest, self.place = root["name"], place
         self.platform = text.get("platform", root.get("platform"))
         self.cases, self.baseline = cases, text.get("baseline")
         self.about = _list(text.get("about", []))
@@ -198,11 +201,11 @@ def _stated(choice):
 Root = collections.namedtuple("Root", "name sections top claims")
 
 
-def load(path, first):
-    """A manifest's name, sections and claims; `first` is the index of its first claim."""
+def load(path):
+    """A manifest's name, sections and claims."""
     with open(path, encoding="utf-8") as f:
         text = f.read()
-    root = _plain(yaml.compose(text))
+    root = _plain(yaml.compose(text, Loader=LOADER))
     root["name"] = os.path.splitext(os.path.basename(path))[0]
     cases = manifest.load(path)[1] if "sections" in root else []
     of = collections.defaultdict(list)
@@ -214,10 +217,9 @@ def load(path, first):
         place = "%s/%s" % (root["name"], section["name"])
         for one in section.get("claims", []):
             chosen = [case for case in of[section["name"]] if _selects(one.get("case", {}), case)]
-            claims.append(Claim(one, root, section, place, chosen, first + len(claims)))
+            claims.append(Claim(one, root, section, place, chosen))
     for one in root.get("claims", []):
-        claims.append(Claim(one, root, None, root["name"], [_stated(one["case"])] if "case" in one else [],
-                            first + len(claims)))
+        claims.append(Claim(one, root, None, root["name"], [_stated(one["case"])] if "case" in one else []))
     return Root(root["name"], root.get("sections", []), root, claims)
 
 
@@ -228,10 +230,7 @@ def read(paths):
             files += sorted(os.path.join(path, name) for name in os.listdir(path) if name.endswith(".yaml"))
         else:
             files.append(path)
-    roots = []
-    for path in files:
-        roots.append(load(path, sum(len(root.claims) for root in roots)))
-    return roots
+    return [load(path) for path in files]
 
 
 # Each claim by itself: functions that yield (rule, text).
@@ -693,8 +692,7 @@ TOGETHER = [same_case, sparse_time, time_and_non_zeros, counted, shared_digest, 
             prefix_coverage, peak, maximum, span_of_levels, totals, shapes, unknown_sections]
 
 
-def findings(paths):
-    roots = read(paths)
+def findings(roots):
     claims = [claim for root in roots for claim in root.claims]
     found = [c.finding(*one) for c in claims for rule in ALONE for one in rule(c)]
     for rule in TOGETHER:
@@ -716,12 +714,99 @@ def compare(ours, theirs):
             + ["FAIL only there: %s:%s: %s: %s" % key for key in (theirs - ours).elements()])
 
 
+# One figure changed at a time.
+
+def changed(text, name, path, printed):
+    """The manifest's text with one scalar of the claim or section `name` written as `printed`."""
+    def item(node, key):
+        if isinstance(node, yaml.SequenceNode):
+            return node.value[int(key)]
+        return next((value for found, value in node.value if found.value == key), None)
+
+    def named(node, key):
+        return [one for one in (node.value if node else []) if item(one, key) and item(one, key).value == name]
+
+    root = yaml.compose(text, Loader=LOADER)
+    sections = item(root, "sections")
+    places = named(sections, "name") + named(item(root, "claims"), "id")
+    for section in sections.value if sections else []:
+        places += named(item(section, "claims"), "id")
+    node, = places
+    for key in path.split("/"):
+        node = item(node, key)
+    if node.value == printed:
+        raise ValueError("%s: %s is %s already" % (name, path, printed))
+    # Quoted as nothing that YAML could read otherwise, but for ranges, which are plain text.
+    new = "'%s'" % printed if node.style or re.fullmatch("[0-9a-f]{8,}", printed) else printed
+    return text[:node.start_mark.index] + new + text[node.end_mark.index:]
+
+
+def expected(row):
+    """How often each finding is to come, by manifest, claim and rule; below zero where it is to go."""
+    change = collections.Counter()
+    for key, sign in (("gains", 1), ("loses", -1)):
+        for one in row.get(key, []):
+            rule, _, place = one.partition(" of ")
+            change[tuple((place or row["of"]).split("/")) + (rule,)] += sign
+    return change
+
+
+def difference(before, after):
+    """Lines move; findings are told apart by where and what they are."""
+    change = collections.Counter()
+    for counts, sign in ((before, -1), (after, 1)):
+        for (name, _, about, rule), count in counts.items():
+            change[name, about, rule] += sign * count
+    return {key: count for key, count in change.items() if count}
+
+
+def ask(program, folder):
+    """What the program finds."""
+    output = subprocess.run([program, "lint", folder, "--format", "json"], capture_output=True, check=False)
+    if output.returncode not in (0, 1):
+        raise ValueError(output.stderr.decode())
+    return read_json(json.loads(output.stdout))
+
+
+def mutations(folder, program):
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "mutations.yaml"), encoding="utf-8") as f:
+        rows = _plain(yaml.compose(f.read(), Loader=LOADER))
+    roots = read([folder])
+    ours, theirs, failed, seen = keys(findings(roots)[1]), ask(program, folder), 0, set()
+    for row in rows:
+        name, about = row["of"].split("/")
+        with tempfile.TemporaryDirectory() as scratch:
+            copy = os.path.join(scratch, "manifests")
+            shutil.copytree(folder, copy)
+            path = os.path.join(copy, name + ".yaml")
+            with open(path, encoding="utf-8") as f:
+                text = f.read()
+            with open(path, "w", encoding="utf-8") as f:
+                f.write(changed(text, about, row["key"], row["printed"]))
+            again = [load(path) if root.name == name else root for root in roots]
+            got = difference(ours, keys(findings(again)[1])), difference(theirs, ask(program, copy))
+        want = dict(expected(row))
+        seen |= {rule for _, _, rule in want}
+        for who, change in zip(("here", "there"), got):
+            if change != want:
+                print("FAIL %s %s: %s, %s: %s, expected %s" % (row["of"], row["key"], row["printed"], who, change, want))
+                failed += 1
+    missing = sorted({rule for _, _, _, rule in ours} - seen)
+    for rule in missing:
+        print("FAIL no figure is changed for the rule `%s`" % rule)
+    print("%d figures changed, %d rules, %d failed" % (len(rows), len(seen), failed + len(missing)))
+    return 1 if failed or missing else 0
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paths", nargs="+", metavar="PATH")
     parser.add_argument("--json", metavar="FILE", help="what `verify lint PATH... --format json` wrote")
+    parser.add_argument("--mutations", metavar="PROGRAM", help="`verify`, to be run on changed copies of PATH")
     args = parser.parse_args()
-    count, found = findings(args.paths)
+    if args.mutations:
+        return mutations(args.paths[0], args.mutations)
+    count, found = findings(read(args.paths))
     for f in found if not args.json else []:
         print("%s:%d: %s: %s: %s" % f)
     if not args.json:
