@@ -8,6 +8,7 @@
 
 import argparse
 import collections
+import concurrent.futures
 import hashlib
 import json
 import math
@@ -773,24 +774,29 @@ def mutations(folder, program):
         rows = _plain(yaml.compose(f.read(), Loader=LOADER))
     roots = read([folder])
     ours, theirs, failed, seen = keys(findings(roots)[1]), ask(program, folder), 0, set()
-    for row in rows:
-        name, about = row["of"].split("/")
-        with tempfile.TemporaryDirectory() as scratch:
-            copy = os.path.join(scratch, "manifests")
+    with tempfile.TemporaryDirectory() as scratch, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        tried = []
+        for at, row in enumerate(rows):
+            copy = os.path.join(scratch, str(at), "manifests")
             shutil.copytree(folder, copy)
+            name, about = row["of"].split("/")
             path = os.path.join(copy, name + ".yaml")
             with open(path, encoding="utf-8") as f:
-                text = f.read()
+                text = changed(f.read(), about, row["key"], row["printed"])
             with open(path, "w", encoding="utf-8") as f:
-                f.write(changed(text, about, row["key"], row["printed"]))
+                f.write(text)
+            # The program runs while this goes on.
+            tried.append((row, name, path, pool.submit(ask, program, copy)))
+        for row, name, path, asked in tried:
             again = [load(path) if root.name == name else root for root in roots]
-            got = difference(ours, keys(findings(again)[1])), difference(theirs, ask(program, copy))
-        want = dict(expected(row))
-        seen |= {rule for _, _, rule in want}
-        for who, change in zip(("here", "there"), got):
-            if change != want:
-                print("FAIL %s %s: %s, %s: %s, expected %s" % (row["of"], row["key"], row["printed"], who, change, want))
-                failed += 1
+            got = difference(ours, keys(findings(again)[1])), difference(theirs, asked.result())
+            want = dict(expected(row))
+            seen |= {rule for _, _, rule in want}
+            for who, change in zip(("here", "there"), got):
+                if change != want:
+                    print("FAIL %s %s: %s, %s: %s, expected %s" % (
+                        row["of"], row["key"], row["printed"], who, change, want))
+                    failed += 1
     missing = sorted({rule for _, _, _, rule in ours} - seen)
     for rule in missing:
         print("FAIL no figure is changed for the rule `%s`" % rule)
