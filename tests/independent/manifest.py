@@ -53,7 +53,7 @@ def _arithmetic(x):
 
 def load(path):
     with open(path, encoding="utf-8") as f:
-        root = yaml.load(f, Loader=yaml.BaseLoader)
+        root = yaml.load(f, Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader))
     if root.get("format") != "sparse-verify/2-draft":
         raise ValueError("format is %r" % root.get("format"))
     cases = []

@@ -37,6 +37,50 @@ fn the_findings_on_what_is_published_are_these() {
     assert_eq!(text.lines().count(), want.lines().count());
 }
 
+/// The second implementation of the rules, in Python, written from VERIFY.md.
+fn independent(arguments: &[&str]) -> Output {
+    let python = std::env::var_os("SPARSE_VERIFY_PYTHON").unwrap_or_else(|| "python3".into());
+    Command::new(python)
+        .arg(root().join("tests/independent/claims.py"))
+        .args(arguments)
+        .current_dir(root())
+        .output()
+        .expect("a Python runs; tests/run.sh sets up what this needs")
+}
+
+#[test]
+fn a_second_implementation_has_the_same_findings() {
+    let text = stdout(&lint(&["manifests", "--format", "json"]));
+    let mut document: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let findings = document["findings"].as_array().expect("a list").len();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("lint.json");
+    let compare = |document: &serde_json::Value| {
+        std::fs::write(&path, document.to_string()).expect("written");
+        independent(&["manifests", "--json", path.to_str().expect("text")])
+    };
+    let all = compare(&document);
+    let errors = String::from_utf8_lossy(&all.stderr);
+    assert_eq!(stdout(&all), format!("{findings} findings equal, 0 not\n"), "{errors}");
+    assert_eq!(all.status.code(), Some(0));
+    // A finding that only one of them has is seen.
+    document["findings"].as_array_mut().expect("a list").pop();
+    let fewer = compare(&document);
+    let rest = findings - 1;
+    assert!(stdout(&fewer).starts_with("FAIL only here: "), "{}", stdout(&fewer));
+    assert!(stdout(&fewer).ends_with(&format!("{rest} findings equal, 1 not\n")));
+    assert_eq!(fewer.status.code(), Some(1));
+}
+
+/// Each row of tests/independent/mutations.yaml changes one figure, and with it the findings that it names, in both.
+#[test]
+fn a_changed_figure_changes_the_same_findings_in_both() {
+    let output = independent(&["manifests", "--mutations", env!("CARGO_BIN_EXE_verify")]);
+    let (printed, errors) = (stdout(&output), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{printed}{errors}");
+    assert!(printed.ends_with(" rules, 0 failed\n"), "{printed}");
+}
+
 /// A section with claims, as a manifest.
 fn with_claims(claims: &str) -> String {
     format!(
