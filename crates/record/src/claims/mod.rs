@@ -98,8 +98,9 @@ impl Claim {
     /// Bytes of an element of a tensor, as it was hashed.
     pub fn hashed_size(&self, tensor: Tensor) -> u64 {
         match tensor {
+            Tensor::A | Tensor::V => self.subject.dtype.map_or(4, |dtype| dtype.size() as u64),
             Tensor::Dense | Tensor::Operator if self.normalised_outputs => 8,
-            _ => 4,
+            Tensor::Dense | Tensor::Operator => 4,
         }
     }
 

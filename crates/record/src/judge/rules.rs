@@ -81,16 +81,31 @@ fn speedup(claim: &Claim) -> Vec<Checked> {
     pairs.into_iter().filter_map(check).collect()
 }
 
+/// Time of one layer; a ratio is of any number of them.
+pub fn per_layer(claim: &Claim, figure: Figure) -> Option<Range> {
+    let printed = claim.figure(figure)?.range;
+    let layers = claim.figure(Figure::Layers).filter(|_| figure != Figure::Speedup);
+    Some(printed.over(layers.map_or(Range::exact(1.0), |layers| layers.range)))
+}
+
+/// `71 ms`, or `71 ms / 32 layers`.
+fn latency(claim: &Claim, ms: &Printed) -> String {
+    match claim.figure(Figure::Layers) {
+        Some(layers) => format!("{ms} ms / {layers} layers"),
+        None => format!("{ms} ms"),
+    }
+}
+
 /// Tokens a second times latency is the batch.
 fn tokens(claim: &Claim) -> Vec<Checked> {
     let Some(batch) = claim.subject.batch else { return Vec::new() };
     let pairs =
         [(Figure::TokensPerS, Figure::OperatorMs), (Figure::VendorTokensPerS, Figure::VendorMs)];
     let check = |(tokens, ms)| {
-        let (tokens, ms) = (claim.figure(tokens)?, claim.figure(ms)?);
-        let product = tokens.range.times(ms.range).times(Range::exact(1e-3));
-        let shown = range(product);
-        let line = format!("{tokens} tokens/s x {ms} ms = {shown} tokens, batch {batch}");
+        let (tokens, each) = (claim.figure(tokens)?, per_layer(claim, ms)?);
+        let product = tokens.range.times(each).times(Range::exact(1e-3));
+        let (shown, ms) = (range(product), latency(claim, claim.figure(ms)?));
+        let line = format!("{tokens} tokens/s x {ms} = {shown} tokens, batch {batch}");
         Some(Checked::new("tokens", product.contains(batch as f64), line))
     };
     pairs.into_iter().filter_map(check).collect()
@@ -114,9 +129,9 @@ fn gflops(claim: &Claim) -> Vec<Checked> {
     let Some((nnz, nominal)) = nnz(&claim.subject) else { return Vec::new() };
     let pairs = [(Figure::Gflops, Figure::OperatorMs), (Figure::VendorGflops, Figure::VendorMs)];
     let check = |(gflops, ms)| {
-        let (gflops, ms) = (claim.figure(gflops)?, claim.figure(ms)?);
+        let (gflops, each) = (claim.figure(gflops)?, per_layer(claim, ms)?);
         // 1e9 operations a second are 1e6 a millisecond.
-        let rate = |nnz: Range| nnz.times(Range::exact(2.0 * batch as f64 / 1e6)).over(ms.range);
+        let rate = |nnz: Range| nnz.times(Range::exact(2.0 * batch as f64 / 1e6)).over(each);
         let at = rate(nnz);
         let holds = at.meets(gflops.range);
         let dense = Range::exact(m as f64 * k as f64);
@@ -124,9 +139,9 @@ fn gflops(claim: &Claim) -> Vec<Checked> {
             true => format!(" (with all {} elements: {})", number(dense.low), range(rate(dense))),
             false => String::new(),
         };
-        let (at, nominal) = (range(at), number(nominal));
+        let (at, nominal, ms) = (range(at), number(nominal), latency(claim, claim.figure(ms)?));
         let line = format!(
-            "2 x {nominal} non-zeros x {batch} / {ms} ms = {at} GFLOP/s, printed {gflops}{hint}"
+            "2 x {nominal} non-zeros x {batch} / {ms} = {at} GFLOP/s, printed {gflops}{hint}"
         );
         Some(Checked::new("gflops", holds, line))
     };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::rules::{Found, nnz, range};
+use super::rules::{Found, nnz, per_layer, range};
 use crate::claims::{Claim, Figure, Printed, Range, Subject, Tensor};
 use crate::manifest::Manifest;
 use crate::numbers::number;
@@ -53,13 +53,6 @@ const FIGURES: [(Figure, &str); 3] = [
     (Figure::Speedup, "speedup"),
 ];
 
-/// Time of one layer; a ratio is of any number of them.
-fn per_layer(claim: &Claim, figure: Figure) -> Option<Range> {
-    let printed = claim.figure(figure)?.range;
-    let layers = claim.figure(Figure::Layers).filter(|_| figure != Figure::Speedup);
-    Some(printed.over(layers.map_or(Range::exact(1.0), |layers| layers.range)))
-}
-
 /// Claims about the same one case, over the same baseline, with different times or ratios.
 fn same_case(index: usize, manifest: &Manifest, found: &mut Vec<Placed>) {
     let claims = &manifest.claims;
@@ -69,15 +62,14 @@ fn same_case(index: usize, manifest: &Manifest, found: &mut Vec<Placed>) {
                 && earlier.cases == later.cases
                 && earlier.baseline == later.baseline
         };
-        if let Some(earlier) = claims[..i].iter().find(is_same) {
-            for (figure, name) in FIGURES {
-                let (Some(a), Some(b)) = (per_layer(earlier, figure), per_layer(later, figure))
-                else {
-                    continue;
-                };
-                if a.meets(b) {
-                    continue;
-                }
+        for (figure, name) in FIGURES {
+            // Of the claims that have the figure the first is the one that others are held against.
+            let mut alike = claims[..i].iter().filter(is_same);
+            let earlier = alike.find_map(|earlier| Some((earlier, per_layer(earlier, figure)?)));
+            let (Some((earlier, a)), Some(b)) = (earlier, per_layer(later, figure)) else {
+                continue;
+            };
+            if !a.meets(b) {
                 let show = |claim: &Claim| {
                     let printed = claim.figure(figure).map(Printed::to_string).unwrap_or_default();
                     match claim.figure(Figure::Layers) {
@@ -297,7 +289,8 @@ const OTHER_NNZ: f64 = 10.0;
 pub fn same_time(claims: &[Claim], claim: &Claim) -> Option<Found> {
     let of = |claim: &Claim| {
         let (_, nnz) = nnz(&claim.subject)?;
-        Some((nnz, claim.figure(Figure::OperatorMs)?.range))
+        claim.subject.batch?;
+        Some((nnz, per_layer(claim, Figure::OperatorMs)?)).filter(|(nnz, _)| *nnz > 0.0)
     };
     let key = |claim: &Claim| {
         let Subject { shape, batch, dtype, .. } = claim.subject;
@@ -409,7 +402,7 @@ fn shared_figures(manifests: &[&Manifest], found: &mut Vec<Placed>) {
                 let named = name.split_once('/').map_or(name.as_str(), |(manifest, _)| manifest);
                 manifests.iter().find(|known| known.name == named)?.platform.as_deref()
             };
-            let own = manifest.platform.as_deref().filter(|_| claim.section.is_some());
+            let own = claim.platform.as_deref().or(manifest.platform.as_deref());
             let Some(platform) = own.or_else(|| named(claim.about.first()?)) else { continue };
             for (figure, printed) in &claim.figures {
                 let text = printed.to_string();
