@@ -149,6 +149,7 @@ fn a_shard_without_cases_succeeds_and_says_so() {
     let ran = run_shard(&bench, "manifests", "12/12".parse().expect("a shard"), &[]);
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{}", ran.stdout);
     assert!(ran.stdout.contains("shard 12/12: none of the 10 cases"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("0 cases; 0 ms"), "{}", ran.stdout);
     assert!(bench.record("record-12.json").cases.is_empty());
     assert_eq!(run_shards(&bench, "manifests", 12, &[]), [0; 12]);
     let ran = merge(&bench, &(1..=12).collect::<Vec<_>>(), &[]);

@@ -209,7 +209,8 @@ pub fn summary(record: &Record, exit_code: u8) -> String {
     for line in overview::about_outputs(record) {
         let _ = writeln!(text, "{line}");
     }
-    let total: f64 = record.cases.iter().map(|case| case.seconds).sum();
+    // A sum of nothing is -0 in Rust.
+    let total = record.cases.iter().map(|case| case.seconds).sum::<f64>() + 0.0;
     let _ = writeln!(
         text,
         "{}{}{}; {}; {} (exit code {exit_code})",
