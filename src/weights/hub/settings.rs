@@ -22,7 +22,7 @@ const ENDPOINT: &str = "https://huggingface.co";
 const SILENCE: Duration = Duration::from_secs(30);
 /// Before the second attempt; each further pause is twice as long.
 const PAUSE: Duration = Duration::from_millis(500);
-/// In so long an answer must bring [`super::client::LEAST_BYTES`].
+/// In so long an answer must bring its least number of bytes, 1024 a second.
 const WINDOW: Duration = Duration::from_secs(60);
 /// Bytes of a file that is fetched as a whole, at most: what a range would save is less than what another program saves
 /// that finds the file in Hugging Face's cache.
