@@ -145,6 +145,8 @@ fn an_interrupted_run_is_nowhere_green_and_goes_on_to_the_same_record() {
         points += 1;
         let what = format!("{how:?} after {:?} of {took:?}", took.mul_f64(at));
         match how {
+            // One that does not listen yet dies of the signal itself, and has written nothing.
+            How::Parent(signal) if left.is_err() && status.signal() == Some(signal.as_raw()) => {}
             How::Parent(Signal::INT) => assert_eq!(status.code(), Some(130), "{what}"),
             How::Parent(Signal::TERM) => assert_eq!(status.code(), Some(143), "{what}"),
             How::Parent(_) => assert_eq!(status.signal(), Some(9), "{what}"),
