@@ -8,6 +8,7 @@ use contract::case::{Activations, Case, Weights as Origin};
 use contract::dtype::Dtype;
 use contract::inputs::RowRanking;
 use contract::inputs::source::{Held, Source};
+use contract::stack::{Flow, Place};
 
 /// The last inputs read or drawn, for the cases on the same layer that follow each other.
 #[derive(Default)]
@@ -16,7 +17,12 @@ pub struct HeldInputs {
     /// Of the rows, which is the same at every sparsity.
     ranking: Option<(OfWeights, RowRanking)>,
     activations: Option<(OfActivations, Array2<f32>)>,
+    /// Of the stack at hand.
+    flow: Option<(OfStack, Flow)>,
 }
+
+/// Which stack: the id of its first case, but for the layer.
+type OfStack = Vec<String>;
 
 /// Which unpruned weights: where from, rounded to what, drawn with which seed, and their shape.
 type OfWeights = (Origin, Dtype, u64, (usize, usize));
@@ -61,12 +67,43 @@ impl HeldInputs {
     /// V of a case, if the last case had the same. It is held no more, whether it was or not.
     pub(super) fn take_activations(&mut self, case: &Case) -> Option<Array2<f32>> {
         let last = self.activations.take().filter(|(last, _)| *last == of_activations(case));
-        last.map(|(_, v)| v)
+        last.filter(|_| case.stack.is_none()).map(|(_, v)| v)
     }
 
+    /// Those of a stack are made of what comes before them, and kept there.
     pub(super) fn keep_activations(&mut self, case: &Case, v: Array2<f32>) {
-        self.activations = Some((of_activations(case), v));
+        self.activations = case.stack.is_none().then(|| (of_activations(case), v));
     }
+
+    /// The activations of a layer's stack, if they are not beyond the layer. They are held no more, whether they are or not.
+    pub(super) fn take_flow(&mut self, case: &Case, place: &Place) -> Option<Flow> {
+        let last = self.flow.take().filter(|(last, _)| *last == of_stack(case));
+        last.map(|(_, flow)| flow).filter(|flow| flow.index() <= place.index())
+    }
+
+    /// Takes the output of the layer whose activations were asked for last.
+    pub(super) fn go_on(&mut self, case: &Case, output: Array2<f32>, threads: usize) {
+        let Some(place) = &case.stack else { return };
+        if let Some(mut flow) = self.take_flow(case, place)
+            && flow.index() == place.index()
+            && !place.is_end()
+        {
+            flow.push(output, threads);
+            self.keep_flow(case, flow);
+        }
+    }
+
+    pub(super) fn keep_flow(&mut self, case: &Case, flow: Flow) {
+        self.flow = Some((of_stack(case), flow));
+    }
+}
+
+/// Everything but the layer decides which stack a case is of.
+fn of_stack(case: &Case) -> OfStack {
+    let seed = case.stack.as_ref().map(|place| case.seed.wrapping_sub(place.index() as u64));
+    let names = case.id.split('/').enumerate().filter(|(at, _)| *at != 1);
+    let names = names.map(|(_, name)| name.to_owned());
+    names.chain([format!("{seed:?} {:?} {:?}", case.weights, case.activations)]).collect()
 }
 
 fn of_weights(case: &Case) -> OfWeights {
