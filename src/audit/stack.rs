@@ -67,7 +67,10 @@ impl Auditor<'_> {
         });
         for is_finite in done {
             if !is_finite? {
-                let reason = format!("the output of `{}`, which comes before it in the stack, is not finite", case.id);
+                let reason = format!(
+                    "the output of `{}`, which comes before it in the stack, is not finite",
+                    case.id
+                );
                 return Err(Stop { kind: Stopped::Refused, reason });
             }
         }

@@ -101,7 +101,8 @@ impl<'c> Inputs<'c> {
         machine::require(needed_bytes(case, auditor.threads, false))
             .map_err(|why| Failure::environment(format!("case `{}`: {why}", case.id)))?;
         let made = auditor.weights(&selected.manifest, case).map_err(|stop| stopped(case, stop))?;
-        let v = auditor.activations(&selected.manifest, case).map_err(|stop| stopped(case, stop))?;
+        let v =
+            auditor.activations(&selected.manifest, case).map_err(|stop| stopped(case, stop))?;
         let Made { weights, is_moderate, .. } = made;
         Ok(Inputs { case, weights, weights_are_moderate: is_moderate, v })
     }

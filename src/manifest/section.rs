@@ -134,11 +134,17 @@ pub(super) fn read(walk: &mut Walk, node: &Node) -> Option<Section> {
         None => Vec::new(),
     };
     let stack = match fields.get("stack") {
-        Some(node) => stack(walk, node, &layers, weights.as_ref()).map(|stack| Some((stack, node.place))),
+        Some(node) => {
+            stack(walk, node, &layers, weights.as_ref()).map(|stack| Some((stack, node.place)))
+        }
         None => {
             let fed = layers.iter().find_map(|layer| layer.from.as_ref()?.first());
             if let Some((_, place)) = fed {
-                walk.fail(*place, "`from` given in a section that is no stack", "give the section a `stack`");
+                walk.fail(
+                    *place,
+                    "`from` given in a section that is no stack",
+                    "give the section a `stack`",
+                );
             }
             Some(None)
         }
@@ -502,7 +508,9 @@ fn stack(
         .and_then(|node| walk.integer(node, "`blocks`", 1, BLOCKS_MAX));
     let next = fields.get("next").map(|node| feeds(walk, node));
     let errors = walk.errors.len();
-    if let Some(Source::Drawn(_) | Source::Numpy | Source::File { .. } | Source::Hub { .. }) = weights {
+    if let Some(Source::Drawn(_) | Source::Numpy | Source::File { .. } | Source::Hub { .. }) =
+        weights
+    {
         let hint = "each of its matrices is drawn from a seed of its own";
         walk.fail(node.place, "a stack needs synthetic weights", hint);
     }
@@ -518,10 +526,15 @@ fn stack(
                 None => None,
             };
             match feed {
-                None => walk.fail(*place, format!("no earlier layer of the block is named {}", quote(name)), ""),
+                None => walk.fail(
+                    *place,
+                    format!("no earlier layer of the block is named {}", quote(name)),
+                    "",
+                ),
                 Some((_, has)) if has == 0 || !rows.is_multiple_of(has) => {
                     let message = format!(
-                        "{} has {has} rows, and {of} needs {rows}: must be a multiple", quote(name)
+                        "{} has {has} rows, and {of} needs {rows}: must be a multiple",
+                        quote(name)
                     );
                     walk.fail(*place, message, "rows are repeated until there are enough");
                 }

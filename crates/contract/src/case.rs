@@ -176,7 +176,9 @@ impl Case {
         let name = self.activations.name();
         match &self.stack {
             None => name.to_owned(),
-            Some(place) => format!("the stack before it ({} products, input {name})", place.index()),
+            Some(place) => {
+                format!("the stack before it ({} products, input {name})", place.index())
+            }
         }
     }
 

@@ -277,11 +277,12 @@ mod tests {
     }
 
     fn matrix(rows: usize, n: usize) -> impl Strategy<Value = Array2<f32>> {
-        let element = (0..3, magnitudes(), -2.0f32..2.0).prop_map(|(which, any, near)| match which {
-            0 => 0.0,
-            1 => any,
-            _ => near + 0.0,
-        });
+        let element =
+            (0..3, magnitudes(), -2.0f32..2.0).prop_map(|(which, any, near)| match which {
+                0 => 0.0,
+                1 => any,
+                _ => near + 0.0,
+            });
         prop::collection::vec(element, rows * n)
             .prop_map(move |x| Array2::from_shape_vec((rows, n), x).expect("sized"))
     }
@@ -317,7 +318,10 @@ mod tests {
 
     #[test]
     fn extreme_columns_are_scaled_exactly() {
-        let y = array![[f32::MAX, 2f32.powi(-60), 2f32.powi(-61), -3.0], [1.0, -(2f32.powi(-90)), 0.0, 1.5]];
+        let y = array![
+            [f32::MAX, 2f32.powi(-60), 2f32.powi(-61), -3.0],
+            [1.0, -(2f32.powi(-90)), 0.0, 1.5]
+        ];
         let v = step(&[y.view()], 2, Dtype::F32, 1);
         let want = array![
             [f32::from_bits(0x3fff_ffff), 1.0, 0.0, -1.5],
