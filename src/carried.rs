@@ -29,6 +29,7 @@ pub const FILES: &[(&str, &[u8])] = files![
     "manifests/epyc-7b13.yaml"
     "manifests/h200.yaml"
     "manifests/intel-cpu.yaml"
+    "manifests/later.yaml"
     "manifests/mi300x.yaml"
     "manifests/minilm.yaml"
     "manifests/page.yaml"

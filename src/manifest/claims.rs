@@ -7,7 +7,7 @@ use contract::case::Case;
 use contract::inputs::spec::{Pattern, Sparsity};
 use contract::published::{NUMPY_UNIFORM, NumpyUniform, Recipe, Scope};
 use record::claims::{
-    Claim, Digits, EnergyMethod, Figure, ModelConfig, NotJudged, Page, Printed, Published,
+    Axis, Claim, Digits, EnergyMethod, Figure, ModelConfig, NotJudged, Page, Printed, Published,
     PublishedDigest, Subject, Tensor, ToleranceOf, VRecipe,
 };
 
@@ -40,11 +40,14 @@ fn texts(walk: &mut Walk, fields: &Fields<'_>, key: &str, noun: &str) -> Vec<Str
 pub(super) fn config(walk: &mut Walk, node: &Node) -> Option<ModelConfig> {
     let counts =
         ["hidden_size", "intermediate_size", "attention_heads", "key_value_heads", "vocabulary"];
-    let mut keys = vec!["source", "dtype"];
+    let mut keys = vec!["source", "dtype", "tie_word_embeddings"];
     keys.extend(counts);
     let fields = walk.fields(node, "a model's configuration", &keys)?;
     let source = fields.require(walk, "source").and_then(|node| walk.text(node, "a source"));
     let dtype = fields.require(walk, "dtype").and_then(|node| section::dtype(walk, node));
+    let tied_embeddings = fields
+        .get("tie_word_embeddings")
+        .and_then(|node| walk.boolean(node, "`tie_word_embeddings`"));
     let [hidden_size, intermediate_size, attention_heads, key_value_heads, vocabulary] = counts
         .map(|key| {
             fields
@@ -59,6 +62,7 @@ pub(super) fn config(walk: &mut Walk, node: &Node) -> Option<ModelConfig> {
         key_value_heads: key_value_heads?,
         vocabulary: vocabulary?,
         dtype: dtype?,
+        tied_embeddings,
     })
 }
 
@@ -112,13 +116,14 @@ fn list(walk: &mut Walk, node: &Node, about: &About<'_>) -> Vec<Claim> {
     walk.list(node, "claim").iter().filter_map(|item| claim(walk, item, about)).collect()
 }
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "id",
     "platform",
     "factors",
     "case",
     "sources",
     "baseline",
+    "speedup_rises_with",
     "over",
     "energy_method",
     "tolerance_of",
@@ -183,6 +188,9 @@ fn claim(walk: &mut Walk, node: &Node, about: &About<'_>) -> Option<Claim> {
         baseline: baseline.map(str::to_owned),
         figures,
         factors,
+        speedup_rises_with: fields
+            .get("speedup_rises_with")
+            .and_then(|node| walk.choice(node, "`speedup_rises_with`", &Axis::ALL)),
         over: over(walk, &fields),
         energy_method,
         tolerance_of,
@@ -222,7 +230,8 @@ fn printed(walk: &mut Walk, node: &Node, figure: Figure) -> Option<Printed> {
         Some(printed) => Some(printed),
         None if figure.is_count() => walk.expected(node, "a count", ""),
         None => {
-            let hint = "write it as it is printed: 9.53, 3.9e-6, 7.6 to 9.2 or over 100";
+            let hint =
+                "write it as it is printed: 9.53, 3.9e-6, 7.6 to 9.2, over 100 or few thousand";
             walk.expected(node, "a figure", hint)
         }
     }

@@ -382,6 +382,7 @@ fn model() -> ModelConfig {
         key_value_heads: 8,
         vocabulary: 128_256,
         dtype: Dtype::Bf16,
+        tied_embeddings: None,
     }
 }
 
@@ -401,6 +402,7 @@ fn claim(id: &str) -> Claim {
         operator: None,
         figures: vec![(record::claims::Figure::Speedup, Printed::parse("9.53").expect("a figure"))],
         factors: Vec::new(),
+        speedup_rises_with: None,
         over: Vec::new(),
         energy_method: None,
         tolerance_of: None,

@@ -44,7 +44,10 @@ class Figure:
 
     def __init__(self, text):
         self.text = text = text.strip()
-        if text.startswith("over "):
+        if text == "few thousand":
+            # Thousands that one digit counts.
+            self.low, self.high = Fraction(1000), Fraction(9999)
+        elif text.startswith("over "):
             self.low, self.high = _number(text[5:])[0], None
         elif " to " in text:
             ends = [_interval(end) for end in text.split(" to ")]
@@ -58,7 +61,7 @@ class Figure:
 
     @property
     def is_one(self):
-        return not self.is_range and self.high is not None
+        return not self.is_range and self.high is not None and self.text != "few thousand"
 
     def __repr__(self):
         return self.text
@@ -140,9 +143,9 @@ def _list(x):
 # A case as far as it is known; None where it is not.
 Known = collections.namedtuple("Known", "id layer m k n dtype pattern s")
 FIGURES = ("vendor_ms operator_ms speedup speedup_max us_per_token vendor_us_per_token tokens_per_s vendor_tokens_per_s "
-           "gflops vendor_gflops energy_saved_percent memory_mb dense_memory_mb memory_reduction max_abs_error tolerance "
+           "gflops vendor_gflops energy_saved_percent build_s break_even_calls memory_mb dense_memory_mb memory_reduction max_abs_error tolerance "
            "tolerance_over_error gain_percent").split()
-COUNTS = "cases cases_passed perturbations_passed live_rows layers iterations".split()
+COUNTS = "cases cases_passed perturbations_passed live_rows layers iterations index_max".split()
 
 
 class Claim:
@@ -418,7 +421,48 @@ def margin(c):
             yield "margin", "%s, printed %s" % (shown(ratio), c.figures["tolerance_over_error"])
 
 
-ALONE = [speedup, tokens, gflops, energy, roofline, live_rows, baseline, memory, tolerance, vacuous, true_element,
+def amortisation(c):
+    build, said, n = c.span("build_s"), c.span("break_even_calls"), c.one("n")
+    if build is None or said is None:
+        return
+    if c.span("vendor_ms") and c.span("operator_ms"):
+        theirs, ours = c.time("vendor_ms"), c.time("operator_ms")
+    elif c.span("vendor_us_per_token") and c.span("us_per_token") and n is not None:
+        theirs, ours = (scaled(c.span(key), Fraction(n, 1000)) for key in ("vendor_us_per_token", "us_per_token"))
+    else:
+        return
+    most = None if theirs[1] is None else theirs[1] - ours[0]
+    if most is not None and most <= 0:
+        yield "amortisation", "no call saves time, printed %s calls" % c.figures["break_even_calls"]
+    elif most is not None and said[1] is not None and build[0] * 1000 / most > said[1]:
+        yield "amortisation", "%.4g calls at least, printed %s" % (
+            build[0] * 1000 / most, c.figures["break_even_calls"])
+
+
+# W at most, and W at least.
+POWERS = {"NVIDIA B200": (1000, 100)}
+
+
+def power(c):
+    said, ratio = c.span("energy_saved_percent"), c.span("speedup")
+    if said is None or ratio is None or c.platform not in POWERS or c.text.get("energy_method") == "time-ratio":
+        return
+    if c.figures["energy_saved_percent"].is_one and c.figures["speedup"].is_one:
+        most, least = POWERS[c.platform]
+        watts = max(1 - said[0] / 100, Fraction(0)) * ratio[1] * most
+        if watts < least:
+            yield "power", "%.4g W at most" % watts
+
+
+def index(c):
+    count, m, k = non_zeros(c), c.one("m"), c.one("k")
+    if "index_max" in c.counts and count is not None:
+        largest = max(count[1] * (1 + HALF_PERCENT), m, k)
+        if largest <= c.counts["index_max"]:
+            yield "index", "no number above %.4g, printed %d" % (largest, c.counts["index_max"])
+
+
+ALONE = [amortisation, power, index, speedup, tokens, gflops, energy, roofline, live_rows, baseline, memory, tolerance, vacuous, true_element,
          totals_alone, gain, margin]
 
 
@@ -680,6 +724,68 @@ def shapes(roots, claims):
                                   % ((layer["name"],) + shape + want[name]))
 
 
+def look_up(roots, claims):
+    for root in roots:
+        for section in root.sections:
+            if section.get("config", {}).get("tie_word_embeddings", "true").lower() != "false":
+                continue
+            for c in claims:
+                if (c.place == "%s/%s" % (root.name, section["name"]) and len(c.cases) == 1 and c.span("speedup")
+                        and c.cases[0].layer.split(".")[-1] == "embed_tokens"):
+                    yield Finding(root.name, section.line, section["name"], "look-up", "%sx in `%s`" % (
+                        c.figures["speedup"], c.id))
+                    break
+
+
+def trend(roots, claims):
+    for c in claims:
+        axis = c.text.get("speedup_rises_with")
+        if axis is None or not is_given(c, roots):
+            continue
+        groups = collections.defaultdict(lambda: collections.defaultdict(list))
+        for other in compared(c, claims):
+            size = {"batch": other.one("n"), "size": (other.one("m") or 0) * (other.one("k") or 0),
+                    "sparsity": other.one("s")}
+            if None in (other.one("m"), other.one("n"), other.one("s")) or not other.span("speedup"):
+                continue
+            alike = {"batch": other.one("n"), "size": (other.one("m"), other.one("k")), "sparsity": other.one("s")}
+            del alike[axis]
+            layer = other.one("layer")
+            key = (other.platform, other.baseline, other.one("dtype"), layer and layer.split(".")[-1],
+                   other.one("pattern"), tuple(sorted(alike.items())))
+            groups[key][size[axis]].append(other)
+        fallen = [pair for group in groups.values() for pair in _fallen(group)]
+        if fallen:
+            yield c.finding("trend", "%sx in `%s`, and %sx in `%s`" % (
+                fallen[0][0].figures["speedup"], fallen[0][0].id, fallen[0][1].figures["speedup"], fallen[0][1].id))
+
+
+def compared(c, claims):
+    """Claims at one case that a trend is held against."""
+    for other in claims:
+        if c.baseline not in (None, other.baseline):
+            continue
+        if c.section:
+            good = other.place == c.place and other.section and set(other.cases) <= set(c.cases)
+        elif c.about:
+            good = other.section and is_about(c, other.manifest, other.section["name"])
+        else:
+            good = not other.section and other.manifest == c.manifest
+        if good and len(other.cases) == 1:
+            yield other
+
+
+def _fallen(group):
+    """Two places in the wrong order, whichever of the claims at each is meant."""
+    places = sorted(group)
+    for i, at in enumerate(places):
+        for after in places[i + 1:]:
+            low = min(c.span("speedup")[0] for c in group[at])
+            highs = [c.span("speedup")[1] for c in group[after]]
+            if None not in highs and max(highs) < low:
+                yield group[at][0], group[after][0]
+
+
 def unknown_sections(roots, claims):
     names = {root.name for root in roots}
     sections = {"%s/%s" % (root.name, section["name"]) for root in roots for section in root.sections}
@@ -690,7 +796,7 @@ def unknown_sections(roots, claims):
 
 
 TOGETHER = [same_case, sparse_time, time_and_non_zeros, counted, shared_digest, shared_figure, unpruned_digest,
-            prefix_coverage, peak, maximum, span_of_levels, totals, shapes, unknown_sections]
+            prefix_coverage, peak, maximum, span_of_levels, totals, shapes, look_up, trend, unknown_sections]
 
 
 def findings(roots):

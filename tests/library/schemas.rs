@@ -104,9 +104,9 @@ sections:
     activations: uniform
     arithmetic: f32-chain
     plan: auto
-    config: {source: s, dtype: f32, hidden_size: 1, intermediate_size: 1, attention_heads: 1, key_value_heads: 1, vocabulary: 1}
+    config: {source: s, dtype: f32, hidden_size: 1, intermediate_size: 1, attention_heads: 1, key_value_heads: 1, vocabulary: 1, tie_word_embeddings: true}
     published: {title: t, cases: 1}
-    claims: [{id: c, sources: s, energy_method: counter, tolerance_of: output, case: {layer: l}, digests: {a: 01234567}, scope: whole, output_digests: output, a_recipe: {numpy-pcg64-uniform: {seed: 3}}, v_recipe: {torch-device-normal: {platform: cuda, multiprocessors: 1}}}]
+    claims: [{id: c, sources: s, speedup_rises_with: batch, energy_method: counter, tolerance_of: output, case: {layer: l}, digests: {a: 01234567}, scope: whole, output_digests: output, a_recipe: {numpy-pcg64-uniform: {seed: 3}}, v_recipe: {torch-device-normal: {platform: cuda, multiprocessors: 1}}}]
 claims: [{id: e, sources: s, case: {batch: 1}}]
 page: {source: s, not_judged: [{because: b, numbers: [{line: 1, printed: 4}]}]}
 ";
@@ -270,6 +270,13 @@ fn names_are_those_that_are_known() {
             "platform: cuda",
             "platform: zz",
             "a platform",
+        ),
+        (
+            "manifest",
+            "/$defs/claim/properties/speedup_rises_with",
+            "speedup_rises_with: batch",
+            "speedup_rises_with: zz",
+            "`speedup_rises_with`",
         ),
         (
             "manifest",

@@ -74,12 +74,12 @@ fn names_stand_for_what_is_carried_and_for_nothing_else() {
     assert_eq!(ran.code, if is_known { 0 } else { 2 }, "{ran:?}");
     assert!(is_known || ran.stderr.contains("`verify eject` writes it out"), "{ran:?}");
     let listed = verify(&folder, &["list"]);
-    assert_eq!((listed.code, listed.stdout.lines().count()), (0, 11), "{listed:?}");
+    assert_eq!((listed.code, listed.stdout.lines().count()), (0, 12), "{listed:?}");
     let listed = verify(&folder, &["list", "--operators"]);
     assert!(listed.stdout.contains("scipy-csr"), "{listed:?}");
     let json = verify(&folder, &["list", "--format", "json"]);
     let all: serde_json::Value = serde_json::from_str(&json.stdout).expect("JSON");
-    assert_eq!(all.as_array().map(Vec::len), Some(10));
+    assert_eq!(all.as_array().map(Vec::len), Some(11));
 }
 
 /// What was sent out by a carried manifest is known again when it comes back.

@@ -79,7 +79,7 @@ fn bench() -> Workbench {
 fn every_command_prints_what_is_documented() {
     let bench = bench();
     let all = document(&bench, &["list"], "verify list", 0);
-    assert_eq!(all.as_array().map(Vec::len), Some(10));
+    assert_eq!(all.as_array().map(Vec::len), Some(11));
     let cases = document(&bench, &["list", "manifests"], "verify list PATH", 0);
     assert_eq!(cases.as_array().map(Vec::len), Some(2));
     assert_eq!((&cases[0]["m"], &cases[0]["pinned"]), (&40.into(), &true.into()));

@@ -135,6 +135,11 @@ fn claims_that_agree_with_themselves_give_no_finding() {
         "tolerance: 0.001, max_abs_error: 3.9e-6, tolerance_over_error: 250",
         "cases: 4, cases_passed: 4, perturbations_passed: 4",
         "cases: 4, cases_passed: 3, perturbations_passed: 3",
+        // A call saves 5.2865 ms at most, so that 51.5 s are 9742 of them.
+        "build_s: 52, vendor_ms: 5.90, operator_ms: 0.619, break_even_calls: few thousand",
+        "build_s: 0, us_per_token: 0.41, vendor_us_per_token: 4.44, break_even_calls: 0",
+        // 11.74 million non-zeros, and as many as half a percent more.
+        "index_max: 11800000",
     ] {
         assert_eq!(rules(&[claim]), none, "{claim}");
     }
@@ -208,6 +213,18 @@ fn each_rule_finds_what_it_is_for() {
         (&["speedup: 8.5 to 9.2, gain_percent: 730"], "gain"),
         (&["tolerance: 0.001, max_abs_error: 3.9e-6, tolerance_over_error: 310"], "margin"),
         (&["cases: 60, cases_passed: 60, perturbations_passed: 59"], "totals"),
+        (
+            &["build_s: 54, vendor_ms: 5.90, operator_ms: 0.619, break_even_calls: few thousand"],
+            "amortisation",
+        ),
+        // 1.5 s / (4.04 us x 1024).
+        (
+            &["build_s: 2, us_per_token: 0.41, vendor_us_per_token: 4.44, break_even_calls: 300"],
+            "amortisation",
+        ),
+        // Nothing is saved.
+        (&["build_s: 0, vendor_ms: 0.61, operator_ms: 0.619, break_even_calls: 9"], "amortisation"),
+        (&["index_max: 2147483647"], "index"),
     ] {
         assert_eq!(rules(claims), [rule], "{claims:?}");
     }
@@ -401,6 +418,106 @@ fn one_figure_of_five_digits_is_of_one_device() {
     }
     let (a, b) = (on("NVIDIA H200", "4498"), on("NVIDIA B200", "4498"));
     assert_eq!(findings(&[("a.yaml", &a), ("b.yaml", &b)]), none, "four digits");
+}
+
+/// 6.63 times as fast with a hundredth of the energy is a twentieth of a board's power or less.
+#[test]
+fn no_board_takes_less_than_an_idle_one() {
+    let found = |platform: &str, claim: &str| {
+        let claim =
+            format!("      - {{id: one, case: {{sparsity: 0.8}}, sources: [s], {claim}}}\n");
+        let text =
+            with_claims(&claim).replace("platform: NVIDIA H200", &format!("platform: {platform}"));
+        findings(&[("a.yaml", &text)])
+    };
+    let none: [&str; 0] = [];
+    let claim = "speedup: 6.63, energy_saved_percent: 99";
+    let found_here = found("NVIDIA B200", claim);
+    assert_eq!(found_here.len(), 1, "{found_here:?}");
+    assert!(found_here[0].starts_with("one: power: (1 - 99 %) x 6.63 = "), "{found_here:?}");
+    // Of a board of which no listing is known, of times, of more of the energy, and of a range.
+    assert_eq!(found("NVIDIA H200", claim), none);
+    assert_eq!(found("NVIDIA B200", "speedup: 6.63, energy_saved_percent: 98"), none);
+    assert_eq!(found("NVIDIA B200", "speedup: 6.63, energy_saved_percent: 98 to 99"), none);
+    let times = "speedup: 1.11, energy_saved_percent: 10, energy_method: time-ratio";
+    assert_eq!(found("NVIDIA B200", times), none);
+}
+
+#[test]
+fn a_matrix_that_is_looked_up_multiplies_nothing() {
+    let claim =
+        "      - {id: one, case: {sparsity: 0.8}, sources: [s], baseline: cuBLAS, speedup: 9.53}\n";
+    let embedding = |tied: &str, name: &str| {
+        let text = with_claims(claim)
+            .replace("name: up_proj, shape: [14336", &format!("name: {name}, shape: [128256"));
+        findings(&[(
+            "a.yaml",
+            &text.replace("vocabulary: 128256}", &format!("vocabulary: 128256{tied}}}")),
+        )])
+    };
+    let none: [&str; 0] = [];
+    let found = embedding(", tie_word_embeddings: false", "model.embed_tokens");
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with("up: look-up: rows of `embed_tokens` are looked up"), "{found:?}");
+    assert_eq!(embedding(", tie_word_embeddings: true", "model.embed_tokens"), none);
+    assert_eq!(embedding("", "model.embed_tokens"), none);
+    assert_eq!(embedding(", tie_word_embeddings: false", "lm_head"), none);
+}
+
+#[test]
+fn a_trend_is_refuted_by_two_figures_that_no_rounding_puts_in_order() {
+    let none: [&str; 0] = [];
+    let claims = |claims: &[&str]| {
+        let all = claims.iter().enumerate();
+        let all = all.map(|(i, claim)| {
+            let (at, rest) = claim.split_once(": ").expect("a batch first");
+            format!(
+                "  - {{id: c{i}, case: {{shape: [64, 64], sparsity: 0.5, dtype: f32, batch: {at}}}, sources: [s], baseline: x, \
+                 speedup: {rest}}}\n"
+            )
+        });
+        let all: String = all.collect();
+        let text = format!(
+            "format: sparse-verify/2-draft\ntitle: T\nclaims:\n  - {{id: rises, sources: [s], speedup_rises_with: batch}}\n{all}"
+        );
+        findings(&[("a.yaml", &text)])
+    };
+    assert_eq!(claims(&["1: 1.24", "64: 7.92", "512: 7.92", "1024: 9.90"]), none);
+    // 7.915 is a value of both.
+    assert_eq!(claims(&["64: 7.92", "512: 7.91"]), none);
+    let fallen = claims(&["512: 7.90", "1: 1.24", "64: 7.92"]);
+    let want = "rises: trend: speedup is said to rise with batch: 7.92x at batch 64 in `c2`, and 7.90x at batch 512 in `c0`";
+    assert_eq!(fallen, [want]);
+    // Of two at one place any may be meant; on another board nothing is said.
+    assert_eq!(claims(&["64: 7.92", "512: 7.00", "512: 8.00"]), none);
+    assert_eq!(claims(&["64: 7.92", "512: '7.00', platform: NVIDIA B200"]), none);
+    assert_eq!(claims(&["64: over 100", "512: 7.00"]).len(), 1);
+    assert_eq!(claims(&["64: 7.92", "512: over 7"]), none);
+    // One layer name in sections of two sizes, and other layers beside it.
+    let section = |speedups: [&str; 2], shape: &str| {
+        let claims: String = ["0.8", "0.9"].iter().zip(speedups).map(|(level, speedup)| {
+            format!("      - {{id: s-{level}, case: {{sparsity: {level}}}, sources: [s], baseline: cuSPARSE, speedup: {speedup}}}\n")
+        }).collect();
+        with_claims(&claims)
+            .replace("[14336, 4096]", shape)
+            .replace("intermediate_size: 14336", "intermediate_size: 28672")
+    };
+    let about = |axis: &str| {
+        format!(
+            "format: sparse-verify/2-draft\ntitle: T\nclaims:\n  - {{id: rises, about: [a/up, b/up], sources: [s], speedup_rises_with: {axis}}}\n"
+        )
+    };
+    let of = |axis: &str, small: [&str; 2], large: [&str; 2]| {
+        let (a, b) = (
+            section(small, "[28672, 4096]"),
+            section(large, "[28672, 8192]").replace("hidden_size: 4096", "hidden_size: 8192"),
+        );
+        findings(&[("a.yaml", &a), ("b.yaml", &b), ("c.yaml", &about(axis))])
+    };
+    assert_eq!(of("size", ["9.53", "8.66"], ["9.60", "8.70"]), none);
+    assert_eq!(of("size", ["9.53", "8.66"], ["9.60", "8.50"]).len(), 1);
+    assert_eq!(of("sparsity", ["8.66", "9.53"], ["8.50", "8.60"]), none);
+    assert_eq!(of("sparsity", ["8.66", "9.53"], ["8.60", "8.50"]).len(), 1);
 }
 
 #[test]

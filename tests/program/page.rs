@@ -208,6 +208,9 @@ const NAMES: [&str; 19] = [
     "T4",
 ];
 
+/// The one number in words.
+const IN_WORDS: &str = "few thousand";
+
 /// Numbers of a line, as figures of manifests are written: `1,024` is 1024, `3.9×10⁻⁶` 3.9e-6, `7.6–9.2` 7.6 to 9.2,
 /// `100×+` over 100, `64×32` 64 x 32. Digests are numbers as well.
 fn numbers(line: &str) -> Vec<String> {
@@ -219,6 +222,8 @@ fn numbers(line: &str) -> Vec<String> {
             (None, name.len())
         } else if let Some(digest) = digest(rest).filter(|_| !is_hex(before)) {
             (Some(digest.to_owned()), digest.len())
+        } else if rest.starts_with(IN_WORDS) {
+            (Some(IN_WORDS.to_owned()), IN_WORDS.len())
         } else if first.is_ascii_digit() {
             let (number, len) = number(rest);
             (Some(number), len)
@@ -316,6 +321,7 @@ fn numbers_are_read_as_they_are_printed() {
         ("A hash: 76252923 V: 7f9f717a", &["76252923", "7f9f717a"]),
         ("4×SHA and SHA-256, LLaMA-3.1-8B", &["4"]),
         ("50/50. 1,5", &["50", "50", "1", "5"]),
+        ("the first few thousand iterations, 10.90", &["few thousand", "10.90"]),
         ("nothing", &[]),
     ] {
         assert_eq!(numbers(line), want, "{line}");

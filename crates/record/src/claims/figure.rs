@@ -33,6 +33,10 @@ pub enum Figure {
     UsPerToken,
     /// Time a column of V, of the vendor's library, in microseconds.
     VendorUsPerToken,
+    /// Time to build the operator from A, in seconds.
+    BuildS,
+    /// Calls after which the operator's gains have paid for its build.
+    BreakEvenCalls,
     /// Layers that both times are of; 1 if not given.
     Layers,
     /// Rows of A that have a non-zero.
@@ -59,11 +63,13 @@ pub enum Figure {
     PerturbationsPassed,
     /// Iterations that were averaged.
     Iterations,
+    /// The largest number of an integer that what a sparse library counts of A is said to exceed.
+    IndexMax,
 }
 
 impl Figure {
     /// With their keys in manifests.
-    pub const ALL: [(&'static str, Figure); 24] = [
+    pub const ALL: [(&'static str, Figure); 27] = [
         ("vendor_ms", Figure::VendorMs),
         ("operator_ms", Figure::OperatorMs),
         ("speedup", Figure::Speedup),
@@ -75,6 +81,8 @@ impl Figure {
         ("vendor_gflops", Figure::VendorGflops),
         ("us_per_token", Figure::UsPerToken),
         ("vendor_us_per_token", Figure::VendorUsPerToken),
+        ("build_s", Figure::BuildS),
+        ("break_even_calls", Figure::BreakEvenCalls),
         ("layers", Figure::Layers),
         ("live_rows", Figure::LiveRows),
         ("gain_percent", Figure::GainPercent),
@@ -88,6 +96,7 @@ impl Figure {
         ("cases_passed", Figure::CasesPassed),
         ("perturbations_passed", Figure::PerturbationsPassed),
         ("iterations", Figure::Iterations),
+        ("index_max", Figure::IndexMax),
     ];
 
     /// Its key in manifests.
@@ -103,8 +112,13 @@ impl Figure {
 
     /// Whether it is counted, so that what is printed is all there is.
     pub fn is_count(self) -> bool {
-        use Figure::{Cases, CasesPassed, Iterations, Layers, LiveRows, PerturbationsPassed};
-        matches!(self, Layers | LiveRows | Cases | CasesPassed | PerturbationsPassed | Iterations)
+        use Figure::{
+            Cases, CasesPassed, IndexMax, Iterations, Layers, LiveRows, PerturbationsPassed,
+        };
+        matches!(
+            self,
+            Layers | LiveRows | Cases | CasesPassed | PerturbationsPassed | Iterations | IndexMax
+        )
     }
 }
 

@@ -47,6 +47,9 @@ pub struct Claim {
     pub figures: Vec<(Figure, Printed)>,
     /// Counts of models, layers and levels whose product the cases should be.
     pub factors: Vec<u64>,
+    /// What the speedup is said to rise with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speedup_rises_with: Option<Axis>,
     /// Speedups published over other baselines on the same case, by the baseline's name.
     pub over: Vec<(String, Printed)>,
     /// How published energy came about; `None` where no energy is published or the publisher does not say.
@@ -143,6 +146,34 @@ pub struct Subject {
     /// Element type.
     #[cfg_attr(feature = "schema", schemars(with = "Option<crate::stand_in::Dtype>"))]
     pub dtype: Option<Dtype>,
+}
+
+/// A quantity in which cases differ that a trend is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Axis {
+    /// Columns of V.
+    Batch,
+    /// Elements of A, of the layer of one name in several models.
+    Size,
+    /// Share of zeros.
+    Sparsity,
+}
+
+impl Axis {
+    /// With their names in manifests.
+    pub const ALL: [(&'static str, Axis); 3] =
+        [("batch", Axis::Batch), ("size", Axis::Size), ("sparsity", Axis::Sparsity)];
+
+    /// The name in manifests and sentences.
+    pub fn name(self) -> &'static str {
+        match self {
+            Axis::Batch => "batch",
+            Axis::Size => "size",
+            Axis::Sparsity => "sparsity",
+        }
+    }
 }
 
 /// How published energy came about, as far as the publisher says.
@@ -311,6 +342,17 @@ pub struct ModelConfig {
     /// Element type that the checkpoint ships in.
     #[cfg_attr(feature = "schema", schemars(with = "crate::stand_in::Dtype"))]
     pub dtype: Dtype,
+    /// Whether the last layer multiplies by the embedding (`tie_word_embeddings`); `None` where it is not said here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tied_embeddings: Option<bool>,
+}
+
+/// The layer whose rows a model looks up.
+pub const EMBEDDING: &str = "embed_tokens";
+
+/// The last part of a layer's name, which says what it is: `gate_proj` of `model.layers.0.mlp.gate_proj`.
+pub fn kind_of_layer(name: &str) -> &str {
+    name.rsplit('.').next().unwrap_or(name)
 }
 
 impl ModelConfig {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// `9.53` is every value from 9.525 to 9.535, `600` from 599.5 to 600.5, `7.6 to 9.2` from 7.55 to 9.25, and
 /// `over 100` everything from 100 on: a figure says no more than its digits. `19.3M` is 19.3e6, by its digits too.
+/// `few thousand` is 1,000 to 9,999: thousands that one digit counts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
@@ -18,10 +19,12 @@ pub struct Printed {
 }
 
 impl Printed {
-    /// Reads a decimal (`9.53`, `3.9e-6`), two with ` to ` between them, or one after `over `. Signs are refused:
-    /// no published figure needs one.
+    /// Reads a decimal (`9.53`, `3.9e-6`), two with ` to ` between them, one after `over `, or `few thousand`. Signs are
+    /// refused: no published figure needs one.
     pub fn parse(text: &str) -> Option<Printed> {
-        let range = if let Some((low, high)) = text.split_once(" to ") {
+        let range = if text == FEW_THOUSAND {
+            Range { low: 1_000.0, high: 9_999.0 }
+        } else if let Some((low, high)) = text.split_once(" to ") {
             let (low, high) = (decimal(low)?, decimal(high)?);
             (low.low <= high.low).then_some(Range { low: low.low, high: high.high })?
         } else if let Some(bound) = text.strip_prefix("over ") {
@@ -84,6 +87,9 @@ impl From<Printed> for String {
         printed.text
     }
 }
+
+/// The one figure that is printed in words.
+const FEW_THOUSAND: &str = "few thousand";
 
 /// The values that round to a decimal.
 fn decimal(text: &str) -> Option<Range> {
@@ -178,6 +184,7 @@ mod tests {
         assert_eq!(range("2.5e-3"), (2.45e-3, 2.55e-3));
         assert_eq!(range("7.5 to 9.5"), (7.45, 9.55));
         assert_eq!(range("over 100"), (100.0, f64::INFINITY));
+        assert_eq!(range("few thousand"), (1000.0, 9999.0));
         // The last digit counts, zeros as well.
         assert_ne!(range("1.0"), range("1.00"));
     }
@@ -214,6 +221,11 @@ mod tests {
             "9 to 8",
             "over",
             "over x",
+            "few",
+            "thousand",
+            "a few thousand",
+            "few thousand to 9999",
+            "over few thousand",
             "1 to 2 to 3",
             "1.2.3",
             "e5",

@@ -1,6 +1,7 @@
 //! Figures of a claim, what looks at each, and how a finding could be none.
 
 use super::rules::{self, Context};
+use super::totals;
 use crate::claims::{Claim, Figure, Printed, Tensor};
 use crate::manifest::Manifest;
 
@@ -113,7 +114,9 @@ fn across(manifest: &Manifest, claim: &Claim, figure: Figure) -> Vec<&'static st
             let is_span =
                 claim.cases.len() > 1 && claim.figure(figure).is_some_and(Printed::is_span);
             let same_case = is_compared.then_some("same case");
-            same_case.into_iter().chain(is_span.then_some("range")).collect()
+            let is_of_a_trend = figure == Figure::Speedup && totals::is_of_a_trend(manifest, claim);
+            let trend = is_of_a_trend.then_some("trend");
+            same_case.into_iter().chain(is_span.then_some("range")).chain(trend).collect()
         }
         Figure::SpeedupMax => vec!["peak"],
         Figure::MaxAbsError => vec!["maximum"],
@@ -141,6 +144,8 @@ fn by_record(claim: &Claim, figure: Figure) -> Option<&'static str> {
         Figure::VendorGflops => "vendor GFLOP/s",
         Figure::UsPerToken => "us per token here",
         Figure::VendorUsPerToken => "vendor us per token",
+        Figure::BuildS => "build here",
+        Figure::BreakEvenCalls => "break-even here",
         Figure::Layers => "operator time",
         Figure::LiveRows => "live rows here",
         Figure::MemoryMb => "memory here",
@@ -196,6 +201,13 @@ pub fn reading(rule: &str) -> &'static str {
         }
         "gain" => "the gain is of other cases than the speedups",
         "margin" => "the tolerance is rounded as well",
+        "amortisation" => {
+            "the build is said to pay against another library, or with more columns a call, than its times are of"
+        }
+        "power" => "energy is counted above what the idle board takes",
+        "index" => "a dense array of all elements is meant, which no sparse product counts",
+        "look-up" => "a matrix of that shape is meant, such as the last layer's",
+        "trend" => "the rise is meant on the whole, and not from each figure to the next",
         "about" => "the section has another name in the manifest",
         _ => "none is known",
     }

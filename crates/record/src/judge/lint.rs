@@ -74,7 +74,9 @@ pub struct Explained {
 /// Every rule that looked at a claim, those that hold as well. Of rules that compare claims only findings are known.
 pub fn explain(manifests: &[&Manifest], manifest: &Manifest, claim: &Claim) -> Vec<Explained> {
     let own = rules::of_claim(claim, &context(manifest, claim));
-    let own = own.into_iter().map(|checked| (checked.rule, checked.holds, checked.line));
+    let trend = totals::trend(manifests, manifest, claim).filter(|checked| checked.holds);
+    let own = own.into_iter().chain(trend);
+    let own = own.map(|checked| (checked.rule, checked.holds, checked.line));
     let across = totals::of_all(manifests).into_iter();
     let across = across
         .filter(|placed| {

@@ -85,6 +85,7 @@ fn judge_one(record: &Record, manifest: &ManifestRecord, claim: &Claim) -> Optio
     rows.extend(subject.errors());
     rows.extend(subject.tolerance());
     rows.extend(subject.times());
+    rows.extend(subject.trend());
     rows.extend(subject.digests(&manifest.name));
     if rows.is_empty() {
         let line = "no figure of it can be recomputed alone (`verify lint` compares claims)";

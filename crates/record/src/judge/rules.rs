@@ -55,6 +55,9 @@ pub fn of_claim(claim: &Claim, context: &Context<'_>) -> Vec<Checked> {
     found.extend(gain(claim));
     found.extend(margin(claim));
     found.extend(perturbations(claim));
+    found.extend(amortisation(claim));
+    found.extend(power(claim, context.platform));
+    found.extend(index(claim));
     found
 }
 
@@ -454,4 +457,84 @@ fn perturbations(claim: &Claim) -> Option<Checked> {
         (claim.figure(Figure::PerturbationsPassed)?, claim.figure(Figure::CasesPassed)?);
     let line = format!("{passed} cases passed, and the perturbation test of {changed}");
     Some(Checked::new("totals", !changed.range.is_below(passed.range), line))
+}
+
+/// What one call saves, in ms, by the times that are printed, and how it is written.
+fn saved_by_a_call(claim: &Claim) -> Option<(Range, String)> {
+    // Ends that are the same number must leave nothing.
+    let rest = |theirs: f64, ours: f64| match (theirs - ours).abs() <= 1e-9 * theirs.abs() {
+        true => 0.0,
+        false => theirs - ours,
+    };
+    let less = |theirs: Range, ours: Range| Range {
+        low: rest(theirs.low, ours.high),
+        high: rest(theirs.high, ours.low),
+    };
+    let pair = |above, below| Some((claim.figure(above)?, claim.figure(below)?));
+    if let Some((theirs, ours)) = pair(Figure::VendorMs, Figure::OperatorMs) {
+        let each = |figure| per_layer(claim, figure);
+        let saved = less(each(Figure::VendorMs)?, each(Figure::OperatorMs)?);
+        return Some((saved, format!("({} - {})", latency(claim, theirs), latency(claim, ours))));
+    }
+    let (theirs, ours) = pair(Figure::VendorUsPerToken, Figure::UsPerToken)?;
+    let batch = claim.subject.batch?;
+    let ms = Range::exact(batch as f64 * 1e-3);
+    let saved = less(theirs.range.times(ms), ours.range.times(ms));
+    Some((saved, format!("({theirs} - {ours} us a token x {batch})")))
+}
+
+/// The calls that it takes until what they save is the time of the build; those that are said to be enough are no fewer.
+fn amortisation(claim: &Claim) -> Option<Checked> {
+    let (build, calls) = (claim.figure(Figure::BuildS)?, claim.figure(Figure::BreakEvenCalls)?);
+    let (saved, arithmetic) = saved_by_a_call(claim)?;
+    if saved.high <= 0.0 {
+        let line = format!("{arithmetic} is no gain: a build never pays, printed {calls} calls");
+        return Some(Checked::new("amortisation", false, line));
+    }
+    let build_ms = build.range.times(Range::exact(1e3));
+    let needed = Range {
+        low: build_ms.low / saved.high,
+        high: if saved.low > 0.0 { build_ms.high / saved.low } else { f64::INFINITY },
+    };
+    let line = format!("{build} s / {arithmetic} = {} calls, printed {calls}", range(needed));
+    Some(Checked::new("amortisation", !calls.range.is_below(needed), line))
+}
+
+/// W that a board may draw at most, by its data sheet, and W below which it is assumed not to fall while something runs on
+/// it: three quarters or less of what public listings show of idle ones (136 to 144 W of a B200).
+const POWERS: [(&str, f64, f64); 1] = [("NVIDIA B200", 1000.0, 100.0)];
+
+/// Power of the operator over that of the vendor's library, which is at most what the board may draw.
+fn power(claim: &Claim, platform: Option<&str>) -> Option<Checked> {
+    let (energy, speedup) =
+        (claim.figure(Figure::EnergySavedPercent)?, claim.figure(Figure::Speedup)?);
+    let (_, most, least) = POWERS.into_iter().find(|(name, ..)| Some(*name) == platform)?;
+    if claim.energy_method == Some(EnergyMethod::TimeRatio) || !energy.is_one() || !speedup.is_one()
+    {
+        return None;
+    }
+    let share = energy.range.times(Range::exact(0.01)).complement().times(speedup.range);
+    let watts = share.high * most;
+    let line = format!(
+        "(1 - {energy} %) x {speedup} = {} of the vendor's power, of at most {most} W: {} W at most, and an idle board \
+         takes over {least} W",
+        range(share),
+        number(watts)
+    );
+    Some(Checked::new("power", watts >= least, line))
+}
+
+/// An integer that is said to be too small for a sparse matrix, and the largest number that a CSR of it holds: its
+/// non-zeros, rows or columns.
+fn index(claim: &Claim) -> Option<Checked> {
+    let printed = claim.figure(Figure::IndexMax)?;
+    let (m, k) = claim.subject.shape?;
+    let (nnz, nominal) = nnz(&claim.subject)?;
+    let largest = nnz.high.max(m as f64).max(k as f64);
+    let line = format!(
+        "{} non-zeros of {m} x {k}: a CSR holds no number above {}, printed {printed}",
+        number(nominal),
+        number(largest)
+    );
+    Some(Checked::new("index", largest > printed.range.high, line))
 }

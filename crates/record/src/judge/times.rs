@@ -1,10 +1,12 @@
 //! Figures that need a clock: what the open operator reaches, what the vendor's library takes, and the printed time
 //! under other rules than the publisher's.
 
+use std::collections::BTreeMap;
+
 use super::Judging;
 use crate::CaseRecord;
 use crate::baseline::Kind;
-use crate::claims::{Claim, Figure, Printed, Range};
+use crate::claims::{Axis, Claim, Figure, Printed, Range, kind_of_layer};
 use crate::claims::{Row, Word, attained};
 use crate::judge::rules::{range, roofline_lacks};
 use crate::manifest::names_accelerator;
@@ -17,7 +19,7 @@ use contract::dtype::Dtype;
 const VENDOR_MARGIN: f64 = 0.25;
 
 /// Figures that only a measurement can say something of.
-const TIMED: [Figure; 12] = [
+const TIMED: [Figure; 14] = [
     Figure::VendorMs,
     Figure::OperatorMs,
     Figure::Speedup,
@@ -29,6 +31,8 @@ const TIMED: [Figure; 12] = [
     Figure::VendorGflops,
     Figure::UsPerToken,
     Figure::VendorUsPerToken,
+    Figure::BuildS,
+    Figure::BreakEvenCalls,
     Figure::MemoryMb,
 ];
 /// Figures that are defined over several cases.
@@ -318,6 +322,13 @@ impl<'r> Judging<'r> {
             let word = here.at_most(printed.range.high);
             rows.push(here.row("us per token here", word, printed, line));
         }
+        let build = build_ms(&timings.operator);
+        if let (Some(printed), Some(build)) = (self.figure(Figure::BuildS), build) {
+            let here = build.map(|ms| ms / 1e3);
+            let line =
+                format!("the {} is built in {} s, printed {printed} s", self.who, number(here.mid));
+            rows.push(here.row("build here", here.at_most(printed.range.high), printed, line));
+        }
         let held = timings.operator.bytes_held as f64;
         if let Some(printed) = self.figure(Figure::MemoryMb).filter(|_| held > 0.0) {
             let here = held / 1e6;
@@ -442,6 +453,125 @@ impl<'r> Judging<'r> {
         if let Some(printed) = self.figure(Figure::EnergySavedPercent) {
             rows.push(self.energy(timings, baseline, printed));
         }
+        if let Some(printed) = self.figure(Figure::BreakEvenCalls) {
+            rows.push(self.break_even(timings, baseline, ours, printed));
+        }
+    }
+
+    /// Calls after which the build has paid against the baseline that the claim names.
+    fn break_even(
+        &self,
+        timings: &CaseTimings,
+        baseline: &Rival<'_>,
+        ours: Span,
+        printed: &Printed,
+    ) -> Row {
+        const RULE: &str = "break-even here";
+        let Some(build) = build_ms(&timings.operator) else {
+            return Row::not_judged(RULE, format!("no time of a build of the {}", self.who));
+        };
+        let theirs = baseline.ms;
+        let saved = Span {
+            mid: theirs.mid - ours.mid,
+            low: theirs.low - ours.high,
+            high: theirs.high - ours.low,
+            noisy: theirs.noisy || ours.noisy || build.noisy,
+        };
+        let arithmetic = format!(
+            "build {} ms / ({} {} - {} ms)",
+            number(build.mid),
+            baseline.timed.name,
+            number(theirs.mid),
+            number(ours.mid)
+        );
+        let dense = match timings.break_even_calls {
+            Some(calls) => format!("{} over the fastest dense product", number(calls)),
+            None => "never over a dense product".into(),
+        };
+        if saved.low <= 0.0 {
+            // Some of the interval saves nothing.
+            let word = match saved.high <= 0.0 && !saved.noisy {
+                true => Word::NotAttained,
+                false => Word::Inconclusive,
+            };
+            let line = format!("{arithmetic}: no gain, printed {printed} calls; {dense}");
+            return Row {
+                word,
+                printed: Some(printed.to_string()),
+                measured: true,
+                ..Row::not_judged(RULE, line)
+            };
+        }
+        let calls = build.over(saved).map(f64::ceil);
+        let line =
+            format!("{arithmetic} = {} calls, printed {printed}; {dense}", number(calls.mid));
+        calls.row(RULE, calls.at_most(printed.range.high), printed, line)
+    }
+
+    /// Whether the measured speedup rises with what it is said to rise with.
+    pub(super) fn trend(&self) -> Option<Row> {
+        const RULE: &str = "trend here";
+        let axis = self.claim.speedup_rises_with?;
+        let is_about = |case: &&CaseRecord| {
+            !self.claim.about.is_empty() && self.claim.is_about(&case.manifest, &case.section)
+        };
+        let cases: Vec<&'r CaseRecord> = match self.claim.section {
+            Some(_) => self.cases.to_vec(),
+            None => self.record.cases.iter().filter(is_about).collect(),
+        };
+        let mut rows: BTreeMap<String, Vec<(f64, Span)>> = BTreeMap::new();
+        let mut reason = None;
+        for case in cases {
+            let ratio = self.timings(case).and_then(|timings| {
+                let ours = ms(&timings.operator).ok_or("no sound time of the operator")?;
+                let theirs = self.baseline(timings);
+                let theirs =
+                    theirs.ok_or_else(|| format!("no time of {} here", self.baseline_name()))?;
+                Ok((theirs.ms.over(ours), timings.sparsity))
+            });
+            match ratio {
+                Ok((ratio, sparsity)) => {
+                    let (at, alike) = place(axis, case, sparsity);
+                    rows.entry(alike).or_default().push((at, ratio));
+                }
+                Err(why) => reason = Some(why),
+            }
+        }
+        rows.retain(|_, row| row.iter().any(|(at, _)| *at != row[0].0));
+        if rows.is_empty() {
+            let why = reason.unwrap_or_else(|| "no case that stands for it was verified".into());
+            let line =
+                format!("no two cases that differ in {} alone were timed: {why}", axis.name());
+            return Some(Row::not_judged(RULE, line));
+        }
+        let mut word = Word::Attained;
+        let mut shown = Vec::new();
+        for row in rows.values_mut() {
+            row.sort_by(|a, b| a.0.total_cmp(&b.0));
+            for (i, (at, earlier)) in row.iter().enumerate() {
+                for (_, later) in row[i + 1..].iter().filter(|(after, _)| after > at) {
+                    let noisy = earlier.noisy || later.noisy;
+                    if later.high < earlier.low && !noisy {
+                        word = Word::NotAttained;
+                    } else if (noisy || later.mid < earlier.mid) && word == Word::Attained {
+                        word = Word::Inconclusive;
+                    }
+                }
+            }
+            let each = row.iter().map(|(at, ratio)| {
+                let (low, high) = (number(ratio.low), number(ratio.high));
+                format!("{}x [{low} to {high}] at {}", number(ratio.mid), number(*at))
+            });
+            shown.push(each.collect::<Vec<_>>().join(", "));
+        }
+        let missing = reason.map(|why| format!("; not all: {why}")).unwrap_or_default();
+        let line = format!(
+            "over {}, by {}: {}{missing}",
+            self.baseline_name(),
+            axis.name(),
+            shown.join("; ")
+        );
+        Some(Row { word, measured: true, ..Row::not_judged(RULE, line) })
     }
 
     /// Energy by counters, where both were read.
@@ -551,6 +681,37 @@ impl<'r> Judging<'r> {
         let best = rivals.min_by(|a, b| a.ms.mid.total_cmp(&b.ms.mid))?;
         Some((format!("{} ({ships})", best.timed.name), best.ms))
     }
+}
+
+/// Where a case stands in what a trend is over, and what must be alike of two of them, in words.
+fn place(axis: Axis, case: &CaseRecord, sparsity: f64) -> (f64, String) {
+    let size = case.m as f64 * case.k as f64;
+    let at = match axis {
+        Axis::Batch => case.n as f64,
+        Axis::Size => size,
+        Axis::Sparsity => sparsity,
+    };
+    // SECTION/LAYER/PATTERN-LEVEL/...
+    let layer = kind_of_layer(case.id.split('/').nth(1).unwrap_or_default());
+    let unless = |over, text: String| if axis == over { String::new() } else { text };
+    let alike = [
+        layer.to_owned(),
+        case.pattern.clone(),
+        case.dtype.clone(),
+        case.arithmetic.clone(),
+        unless(Axis::Batch, case.n.to_string()),
+        unless(Axis::Size, format!("{} x {}", case.m, case.k)),
+        unless(Axis::Sparsity, case.sparsity_percent.clone()),
+    ];
+    (at, alike.join("/"))
+}
+
+/// Time of a build of the operator in ms, between its fastest and its slowest.
+fn build_ms(timed: &Timed) -> Option<Span> {
+    let mid = timed.timing.as_ref()?.build_time_ns_median / 1e6;
+    let all = timed.build_ns.iter().map(|&ns| ns as f64 / 1e6);
+    let (low, high) = all.fold((mid, mid), |(low, high), ms| (ms.min(low), ms.max(high)));
+    Some(Span { mid, low, high, noisy: false })
 }
 
 /// Columns of V per second, and the arithmetic.

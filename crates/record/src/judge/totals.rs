@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::rules::{Found, nnz, per_layer, range};
-use crate::claims::{Claim, Figure, Printed, Range, Subject, Tensor};
+use super::rules::{Checked, Found, nnz, per_layer, range};
+use crate::claims::{
+    Axis, Claim, EMBEDDING, Figure, Printed, Range, Subject, Tensor, kind_of_layer,
+};
 use crate::manifest::Manifest;
 use crate::numbers::number;
 use contract::case::{Case, Weights};
@@ -39,6 +41,11 @@ pub fn of_all(manifests: &[&Manifest]) -> Vec<Placed> {
         masks(index, manifest, &mut found);
         counts(index, manifest, &mut found);
         shapes(index, manifest, &mut found);
+        look_ups(index, manifest, &mut found);
+        for claim in &manifest.claims {
+            let trend = trend(manifests, manifest, claim).filter(|checked| !checked.holds);
+            found.extend(trend.map(|checked| at_claim(index, claim, (checked.rule, checked.line))));
+        }
     }
     shared_digests(manifests, &mut found);
     shared_figures(manifests, &mut found);
@@ -337,8 +344,8 @@ fn shapes(index: usize, manifest: &Manifest, found: &mut Vec<Placed>) {
                 continue;
             }
             seen.push(&case.layer);
-            let last = case.layer.rsplit('.').next().unwrap_or(&case.layer);
-            let Some((want, rule)) = config.shape(last) else { continue };
+            let kind = kind_of_layer(&case.layer);
+            let Some((want, rule)) = config.shape(kind) else { continue };
             let got = (case.m as u64, case.k as u64);
             if got != want {
                 let line = format!(
@@ -349,6 +356,168 @@ fn shapes(index: usize, manifest: &Manifest, found: &mut Vec<Placed>) {
             }
         }
     }
+}
+
+/// Speedups of products by a matrix that the model multiplies nothing by: its rows are looked up.
+fn look_ups(index: usize, manifest: &Manifest, found: &mut Vec<Placed>) {
+    for section in &manifest.sections {
+        let Some(config) = section.config.as_ref().filter(|it| it.tied_embeddings == Some(false))
+        else {
+            continue;
+        };
+        let of_product = |claim: &&Claim| {
+            let own = claim.section.as_ref() == Some(&section.name);
+            let [case] = cases(manifest, claim)[..] else { return false };
+            own && claim.figure(Figure::Speedup).is_some()
+                && kind_of_layer(&case.layer) == EMBEDDING
+        };
+        let claims: Vec<&Claim> = manifest.claims.iter().filter(of_product).collect();
+        let Some(first) = claims.first() else { continue };
+        let line = format!(
+            "rows of `{EMBEDDING}` are looked up, and no product with it is part of the model: tie_word_embeddings is false \
+             ({}); {}x in `{}`, {} claims",
+            config.source,
+            first.figure(Figure::Speedup).map(Printed::to_string).unwrap_or_default(),
+            first.id,
+            claims.len()
+        );
+        let (line_of, about) = (section.line, section.name.clone());
+        found.push(Placed { manifest: index, line: line_of, about, found: ("look-up", line) });
+    }
+}
+
+/// A speedup at one case that a claim about a trend is held against.
+struct Point<'m> {
+    claim: &'m Claim,
+    speedup: &'m Printed,
+    /// Where it stands in what the trend is over.
+    at: f64,
+    /// What must be alike of two of them, in words.
+    alike: String,
+}
+
+/// The claims that one about a trend is held against: at one case of its section, or of the sections that it is about; if
+/// it names none, those of its manifest beside sections.
+fn points<'m>(manifests: &[&'m Manifest], own: &Manifest, claim: &Claim) -> Vec<Point<'m>> {
+    let Some(axis) = claim.speedup_rises_with else { return Vec::new() };
+    let mut points = Vec::new();
+    for manifest in manifests {
+        for member in &manifest.claims {
+            let Some(speedup) = member.figure(Figure::Speedup) else { continue };
+            let is_of = match (&claim.section, &member.section) {
+                (Some(_), Some(_)) => {
+                    manifest.name == own.name
+                        && member.section == claim.section
+                        && member.cases.iter().all(|id| claim.cases.contains(id))
+                }
+                (None, Some(section)) => {
+                    !claim.about.is_empty() && claim.is_about(&manifest.name, section)
+                }
+                (None, None) => claim.about.is_empty() && manifest.name == own.name,
+                (Some(_), None) => false,
+            };
+            let is_over = claim.baseline.is_none() || claim.baseline == member.baseline;
+            let Subject { shape: Some((m, k)), batch: Some(n), sparsity: Some(level), dtype } =
+                member.subject
+            else {
+                continue;
+            };
+            let case = match cases(manifest, member)[..] {
+                [case] => Some(case),
+                [] if member.section.is_none() => None,
+                _ => continue,
+            };
+            if !is_of || !is_over {
+                continue;
+            }
+            let size = m as f64 * k as f64;
+            let at = match axis {
+                Axis::Batch => n as f64,
+                Axis::Size => size,
+                Axis::Sparsity => level.as_f64(),
+            };
+            let unless = |over, text: String| if axis == over { String::new() } else { text };
+            let alike = [
+                format!("{:?}", member.platform.as_ref().or(manifest.platform.as_ref())),
+                format!("{:?}", member.baseline),
+                format!("{dtype:?}"),
+                format!("{:?}", case.map(|case| (kind_of_layer(&case.layer), case.pattern))),
+                unless(Axis::Batch, n.to_string()),
+                unless(Axis::Size, format!("{m} x {k}")),
+                unless(Axis::Sparsity, level.to_string()),
+            ];
+            points.push(Point { claim: member, speedup, at, alike: alike.join("/") });
+        }
+    }
+    points
+}
+
+/// Whether a claim is one that a trend of its manifest is held against.
+pub fn is_of_a_trend(manifest: &Manifest, claim: &Claim) -> bool {
+    manifest.claims.iter().any(|trend| {
+        points(&[manifest], manifest, trend).iter().any(|point| point.claim.id == claim.id)
+    })
+}
+
+/// Speedups that are said to rise, of which one is below another that it should not be below, whatever their last digits
+/// were rounded from. Of several claims at one place any may be meant, so that together they are one range.
+///
+/// Ranges in order can be chosen from without falling if and only if no range is below an earlier one: choose the
+/// largest low end so far.
+pub fn trend(manifests: &[&Manifest], manifest: &Manifest, claim: &Claim) -> Option<Checked> {
+    let axis = claim.speedup_rises_with?;
+    if !not_given(manifests, claim).is_empty() {
+        return None;
+    }
+    let mut groups: BTreeMap<String, Vec<(f64, Range, Vec<Point<'_>>)>> = BTreeMap::new();
+    for point in points(manifests, manifest, claim) {
+        let group = groups.entry(point.alike.clone()).or_default();
+        let range = point.speedup.range;
+        match group.iter_mut().find(|(at, ..)| *at == point.at) {
+            Some((_, all, points)) => {
+                *all = Range { low: all.low.min(range.low), high: all.high.max(range.high) };
+                points.push(point);
+            }
+            None => group.push((point.at, range, vec![point])),
+        }
+    }
+    let mut rows = 0;
+    let mut compared = 0;
+    for group in groups.values_mut().filter(|group| group.len() > 1) {
+        group.sort_by(|a, b| a.0.total_cmp(&b.0));
+        rows += 1;
+        compared += group.iter().map(|(_, _, points)| points.len()).sum::<usize>();
+        for (i, (_, earlier, before)) in group.iter().enumerate() {
+            let fallen = group[i + 1..].iter().find(|(_, later, _)| later.is_below(*earlier));
+            let Some((_, _, after)) = fallen else { continue };
+            let show = |point: &Point<'_>| {
+                let Subject { shape, batch, sparsity, .. } = point.claim.subject;
+                let at = match axis {
+                    Axis::Batch => format!("batch {}", batch.unwrap_or_default()),
+                    Axis::Size => {
+                        let (m, k) = shape.unwrap_or_default();
+                        format!("{m} x {k}")
+                    }
+                    Axis::Sparsity => {
+                        format!("{} %", sparsity.map(|level| level.to_string()).unwrap_or_default())
+                    }
+                };
+                format!("{}x at {at} in `{}`", point.speedup, point.claim.id)
+            };
+            let line = format!(
+                "speedup is said to rise with {}: {}, and {}",
+                axis.name(),
+                show(&before[0]),
+                show(&after[0])
+            );
+            return Some(Checked { rule: "trend", holds: false, line });
+        }
+    }
+    let line = format!(
+        "speedup is said to rise with {}: {compared} figures in {rows} rows, and none is below an earlier one",
+        axis.name()
+    );
+    (rows > 0).then_some(Checked { rule: "trend", holds: true, line })
 }
 
 /// A digest that stands beside claims of different inputs.
