@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use ndarray::Array2;
 
+use contract::arithmetic::Arithmetic;
 use contract::case::{Activations, Case, Weights as Origin};
 use contract::dtype::Dtype;
 use contract::inputs::RowRanking;
 use contract::inputs::source::{Held, Source};
-use contract::stack::{Flow, Place};
+use contract::inputs::spec::{Pattern, Sparsity};
+use contract::stack::{Flow, Place, Stack};
 
 /// The last inputs read or drawn, for the cases on the same layer that follow each other.
 #[derive(Default)]
@@ -21,8 +23,9 @@ pub struct HeldInputs {
     flow: Option<(OfStack, Flow)>,
 }
 
-/// Which stack: the id of its first case, but for the layer.
-type OfStack = Vec<String>;
+/// Which stack: its layers, seed and weights, what its input is, and what its cases have in common.
+type OfStack =
+    (Arc<Stack>, u64, Origin, Activations, (Pattern, Sparsity), usize, [Dtype; 2], Arithmetic);
 
 /// Which unpruned weights: where from, rounded to what, drawn with which seed, and their shape.
 type OfWeights = (Origin, Dtype, u64, (usize, usize));
@@ -77,7 +80,7 @@ impl HeldInputs {
 
     /// The activations of a layer's stack, if they are not beyond the layer. They are held no more, whether they are or not.
     pub(super) fn take_flow(&mut self, case: &Case, place: &Place) -> Option<Flow> {
-        let last = self.flow.take().filter(|(last, _)| *last == of_stack(case));
+        let last = self.flow.take().filter(|(last, _)| *last == of_stack(case, place));
         last.map(|(_, flow)| flow).filter(|flow| flow.index() <= place.index())
     }
 
@@ -89,21 +92,20 @@ impl HeldInputs {
             && !place.is_end()
         {
             flow.push(output, threads);
-            self.keep_flow(case, flow);
+            self.keep_flow(case, place, flow);
         }
     }
 
-    pub(super) fn keep_flow(&mut self, case: &Case, flow: Flow) {
-        self.flow = Some((of_stack(case), flow));
+    pub(super) fn keep_flow(&mut self, case: &Case, place: &Place, flow: Flow) {
+        self.flow = Some((of_stack(case, place), flow));
     }
 }
 
-/// Everything but the layer decides which stack a case is of.
-fn of_stack(case: &Case) -> OfStack {
-    let seed = case.stack.as_ref().map(|place| case.seed.wrapping_sub(place.index() as u64));
-    let names = case.id.split('/').enumerate().filter(|(at, _)| *at != 1);
-    let names = names.map(|(_, name)| name.to_owned());
-    names.chain([format!("{seed:?} {:?} {:?}", case.weights, case.activations)]).collect()
+fn of_stack(case: &Case, place: &Place) -> OfStack {
+    let seed = case.seed.wrapping_sub(place.index() as u64);
+    let (level, dtypes) = ((case.pattern, case.sparsity), [case.dtype, case.output]);
+    let (weights, activations) = (case.weights.clone(), case.activations);
+    (place.stack.clone(), seed, weights, activations, level, case.n, dtypes, case.arithmetic)
 }
 
 fn of_weights(case: &Case) -> OfWeights {

@@ -36,7 +36,7 @@ impl Auditor<'_> {
             flow.push(output, threads);
         }
         let v = next(&flow);
-        self.held.keep_flow(case, flow);
+        self.held.keep_flow(case, place, flow);
         Ok(v)
     }
 

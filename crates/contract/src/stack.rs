@@ -145,8 +145,9 @@ impl Flow {
 
 /// The step between products: V (`rows` x n) of these feeds.
 ///
-/// With N of [`normalised`], the feeds are added in f32 in their order, row i of V being made of row i mod m of a feed of m
-/// rows; V is N of the sum, rounded to `dtype`.
+/// N scales each column by the power of two that brings its largest magnitude into [1, 2), and makes +0 of what is below
+/// [`MAGNITUDE_MIN`] then. N of each feed is added in f32, in their order, row i of V being made of row i mod m of a feed of
+/// m rows; V is N of the sum, rounded to `dtype`.
 pub fn step(
     feeds: &[ArrayView2<'_, f32>],
     rows: usize,
