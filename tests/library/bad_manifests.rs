@@ -53,7 +53,7 @@ fn all_forms_are_accepted() {
         "structures/up_proj/uniform-80/b1/f32/f32-sliced-4x24",
         "structures/up_proj/block32-99.5/b1024/bf16/f32-sliced-8by8",
         "structures/up_proj/two-of-four/b1/f16/bounded",
-        "structures/up_proj/dead-experts16-70/b1/f32/f32-chain",
+        "structures/up_proj/dead-experts1-99.5/b1/f32/f32-chain",
         "structures/empty/power-law-70/b1024/f16/tensor-core-hopper",
         "integers/up/none/b3/f32-to-bf16/exact",
         "real.file/l0.ffn-up/row-magnitude-80/b1/f32/f32-chain",
