@@ -3,6 +3,7 @@
 mod device;
 mod held;
 mod published_inputs;
+mod stack;
 mod stranger;
 mod timing;
 
@@ -90,6 +91,9 @@ pub struct Inputs {
     /// As above.
     pub changes: Option<Arc<Perturbation>>,
 }
+
+/// Why a layer of a stack has no timing.
+const OF_STACK: &str = "not measured: a layer of a stack";
 
 /// Why outputs made elsewhere have no timing.
 const ELSEWHERE: &str = "not measured: made elsewhere";
@@ -315,7 +319,7 @@ impl Auditor<'_> {
         let Made { weights, is_moderate, note, only_stated } = self.weights(manifest, case)?;
         let v = match known {
             Some(v) => v,
-            None => activations(case, self.threads)?,
+            None => self.activations(manifest, case)?,
         };
         let operator = self.operator_for(case);
         let reference =
@@ -339,15 +343,19 @@ impl Auditor<'_> {
                 threads: self.threads,
                 nonce: self.nonce.clone(),
                 is_remote: self.device.is_some(),
+                keeps_dense: case.stack.is_some(),
             },
         };
-        let bits = bits::run(&subject, progress)?;
+        let mut bits = bits::run(&subject, progress)?;
         let Subject { v, .. } = subject;
         let operator_name = match (returned, &self.stranger) {
             (Some(returned), _) => returned.name.to_owned(),
             (None, Some(under_test)) => under_test.name().to_owned(),
             (None, None) => operator.name(),
         };
+        if let Some(output) = bits.dense_output.take() {
+            self.held.go_on(case, output, self.threads);
+        }
         Ok(Prepared { weights, v, operator_name, bits, note, only_stated })
     }
 
@@ -366,6 +374,7 @@ impl Auditor<'_> {
                 Err(format!("not measured (needs {platform})"))
             }
             _ if !is_right => Err(NOT_RIGHT.to_owned()),
+            _ if case.stack.is_some() => Err(OF_STACK.to_owned()),
             (Some(measuring), _) => Ok(measuring),
         };
         let Prepared { weights, v, bits, .. } = prepared;
@@ -534,8 +543,8 @@ pub struct Made {
     pub only_stated: Option<contract::digest::Digest>,
 }
 
-/// V, k x n.
-pub fn activations(case: &Case, threads: usize) -> Result<Array2<f32>, Stop> {
+/// V, k x n, of a case that stands alone.
+fn activations(case: &Case, threads: usize) -> Result<Array2<f32>, Stop> {
     let shape = (case.k, case.n);
     match (case.activations, &case.weights) {
         (Activations::Synthetic(values), _) => {
@@ -590,7 +599,7 @@ pub fn blank(manifest: &Manifest, case: &Case) -> CaseRecord {
         output: case.output.to_string(),
         seed: case.seed,
         weights: case.weights.to_string(),
-        activations: case.activations.name().to_owned(),
+        activations: case.activations_text(),
         pattern: case.pattern.to_string(),
         sparsity_percent: case.sparsity.to_string(),
         arithmetic: case.arithmetic.to_string(),

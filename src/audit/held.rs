@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use ndarray::Array2;
 
+use contract::arithmetic::Arithmetic;
 use contract::case::{Activations, Case, Weights as Origin};
 use contract::dtype::Dtype;
 use contract::inputs::RowRanking;
 use contract::inputs::source::{Held, Source};
+use contract::inputs::spec::{Pattern, Sparsity};
+use contract::stack::{Flow, Place, Stack};
 
 /// The last inputs read or drawn, for the cases on the same layer that follow each other.
 #[derive(Default)]
@@ -16,7 +19,13 @@ pub struct HeldInputs {
     /// Of the rows, which is the same at every sparsity.
     ranking: Option<(OfWeights, RowRanking)>,
     activations: Option<(OfActivations, Array2<f32>)>,
+    /// Of the stack at hand.
+    flow: Option<(OfStack, Flow)>,
 }
+
+/// Which stack: its layers, seed and weights, what its input is, and what its cases have in common.
+type OfStack =
+    (Arc<Stack>, u64, Origin, Activations, (Pattern, Sparsity), usize, [Dtype; 2], Arithmetic);
 
 /// Which unpruned weights: where from, rounded to what, drawn with which seed, and their shape.
 type OfWeights = (Origin, Dtype, u64, (usize, usize));
@@ -61,12 +70,42 @@ impl HeldInputs {
     /// V of a case, if the last case had the same. It is held no more, whether it was or not.
     pub(super) fn take_activations(&mut self, case: &Case) -> Option<Array2<f32>> {
         let last = self.activations.take().filter(|(last, _)| *last == of_activations(case));
-        last.map(|(_, v)| v)
+        last.filter(|_| case.stack.is_none()).map(|(_, v)| v)
     }
 
+    /// Those of a stack are made of what comes before them, and kept there.
     pub(super) fn keep_activations(&mut self, case: &Case, v: Array2<f32>) {
-        self.activations = Some((of_activations(case), v));
+        self.activations = case.stack.is_none().then(|| (of_activations(case), v));
     }
+
+    /// The activations of a layer's stack, if they are not beyond the layer. They are held no more, whether they are or not.
+    pub(super) fn take_flow(&mut self, case: &Case, place: &Place) -> Option<Flow> {
+        let last = self.flow.take().filter(|(last, _)| *last == of_stack(case, place));
+        last.map(|(_, flow)| flow).filter(|flow| flow.index() <= place.index())
+    }
+
+    /// Takes the output of the layer whose activations were asked for last.
+    pub(super) fn go_on(&mut self, case: &Case, output: Array2<f32>, threads: usize) {
+        let Some(place) = &case.stack else { return };
+        if let Some(mut flow) = self.take_flow(case, place)
+            && flow.index() == place.index()
+            && !place.is_end()
+        {
+            flow.push(output, threads);
+            self.keep_flow(case, place, flow);
+        }
+    }
+
+    pub(super) fn keep_flow(&mut self, case: &Case, place: &Place, flow: Flow) {
+        self.flow = Some((of_stack(case, place), flow));
+    }
+}
+
+fn of_stack(case: &Case, place: &Place) -> OfStack {
+    let seed = case.seed.wrapping_sub(place.index() as u64);
+    let (level, dtypes) = ((case.pattern, case.sparsity), [case.dtype, case.output]);
+    let (weights, activations) = (case.weights.clone(), case.activations);
+    (place.stack.clone(), seed, weights, activations, level, case.n, dtypes, case.arithmetic)
 }
 
 fn of_weights(case: &Case) -> OfWeights {

@@ -67,6 +67,8 @@ pub struct Options {
     pub nonce: Option<String>,
     /// Whether the operator runs in another process: its chunks are as large as they get then.
     pub is_remote: bool,
+    /// Whether the dense reference's output is kept whole.
+    pub keeps_dense: bool,
 }
 
 /// What is being verified.
@@ -201,6 +203,8 @@ pub struct Bits {
     pub dense_share_max: Option<f32>,
     /// `exact`: the certified bound on every sum.
     pub certificate: Option<u64>,
+    /// The dense reference's output, where it was to be kept.
+    pub dense_output: Option<Array2<f32>>,
     /// What changed in the perturbation test, in words.
     pub perturbation: String,
     /// The same, to be done again elsewhere; `None` where the test does not apply.
@@ -267,7 +271,7 @@ pub(super) const ADDRESS_CHECK_SIZE: usize = 64;
 pub(super) const CHUNK_ROWS_MIN: usize = 64;
 
 /// Rows of the largest chunk of an A that is k wide.
-pub(super) fn rows_max(k: usize, threads: usize) -> usize {
+pub fn rows_max(k: usize, threads: usize) -> usize {
     let rows_in = |bytes: usize| (bytes / (4 * k.max(1))).max(1);
     let bytes_max = (2 * CHUNK_BYTES_MAX / threads.max(1)).clamp(CHUNK_BYTES, CHUNK_BYTES_MAX);
     rows_in(CHUNK_BYTES).max(CHUNK_ROWS.min(rows_in(bytes_max)))
@@ -371,6 +375,7 @@ pub fn run(subject: &Subject<'_>, progress: &(dyn Fn(usize) + Sync)) -> Result<B
         samples: Samples::new(case, v),
         lanes: &lanes,
         tally: Mutex::new(Tally::new(case)),
+        kept: subject.options.keeps_dense.then(|| Mutex::new(Array2::zeros((m, case.n)))),
     };
 
     let rows_max = rows_max(k, threads);
@@ -425,7 +430,7 @@ pub fn run(subject: &Subject<'_>, progress: &(dyn Fn(usize) + Sync)) -> Result<B
         return Err(error);
     }
 
-    let Job { column_max, tally, .. } = job;
+    let Job { column_max, tally, kept, .. } = job;
     let words = match &perturbation {
         Some(perturbation) => describe(perturbation),
         None => "does not apply: no element of A or V changes the output".into(),
@@ -438,7 +443,8 @@ pub fn run(subject: &Subject<'_>, progress: &(dyn Fn(usize) + Sync)) -> Result<B
     let [rebuilt, shifted] = [rebuilt_lane, shifted_lane].map(|lane| lane.map(|_| take()));
     let v = v_hasher.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
     let bits = tally.finish(case, a, v, operator, dense, rebuilt, shifted, words)?;
-    let bits = Bits { changes: perturbation.map(Arc::new), ..bits };
+    let dense_output = kept.map(|kept| kept.into_inner().unwrap_or_else(PoisonError::into_inner));
+    let bits = Bits { changes: perturbation.map(Arc::new), dense_output, ..bits };
     Ok(match subject.maker {
         Maker::Operator(_) => bits,
         Maker::Stranger(_) => {
@@ -537,6 +543,8 @@ struct Job<'a> {
     samples: Samples,
     lanes: &'a Lanes,
     tally: Mutex<Tally>,
+    /// The dense reference's output, where it is kept.
+    kept: Option<Mutex<Array2<f32>>>,
 }
 
 impl Job<'_> {
@@ -638,6 +646,10 @@ impl Job<'_> {
         tally.difference.add(case.output, first, y.view(), dense.view());
         if !case.arithmetic.has_bit_contract() {
             tally.compare_within_bound(case, first, &a, v, &y, OPERATOR_ITSELF);
+        }
+        if let Some(kept) = &self.kept {
+            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.slice_mut(s![rows, ..]).assign(&dense);
         }
         self.lanes.push(DENSE, index, Arc::new(dense));
         self.tally.lock().unwrap_or_else(PoisonError::into_inner).merge(tally);

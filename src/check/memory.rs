@@ -31,6 +31,7 @@ const ADDRESSED_COLUMNS: u128 = ADDRESS_CHECK_SIZE as u128;
 /// + a quarter of the chunks that may wait to be hashed: A and four outputs    ... * r * (4 k + 4 * 4 n)
 /// + V again where it is changed in place, and staged twice       4 k c + 2 * staged(c), c up to 64
 /// + what is kept for each row, each column and each chunk        24 m + 8 k + 16 chunks
+/// + in a stack: a block's input and outputs, and V once more     4 n (width + sum of m + k)
 /// ```
 ///
 /// The shares were found by measuring; the test below has what was measured. More than fits in 64 bits is as much as
@@ -42,7 +43,12 @@ pub fn needed_bytes(case: &Case, threads: usize, is_remote: bool) -> u64 {
         Arithmetic::TensorCore(_) => true,
         Arithmetic::F32Chain(_) | Arithmetic::Exact | Arithmetic::Bounded => false,
     };
-    needed([case.m, case.k, case.n], is_grouped, threads.max(1), is_remote)
+    let of_stack = case.stack.as_ref().map_or(0, |place| {
+        let stack = &place.stack;
+        let outputs: usize = stack.layers.iter().map(|layer| layer.m).sum();
+        4 * case.n as u64 * (stack.width() + outputs + case.k) as u64
+    });
+    needed([case.m, case.k, case.n], is_grouped, threads.max(1), is_remote).saturating_add(of_stack)
 }
 
 fn needed(shape: [usize; 3], is_grouped: bool, threads: usize, is_remote: bool) -> u64 {

@@ -324,6 +324,7 @@ impl Tally {
             negative_zeros: self.negative_zeros,
             dense_max: self.dense_max,
             dense_share_max,
+            dense_output: None,
             certificate,
             perturbation,
             changes: None,

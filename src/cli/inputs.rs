@@ -11,7 +11,6 @@ use ndarray::{Array2, ArrayView2};
 use super::InputsArgs;
 use super::list::print;
 use super::select::{Selected, select};
-use crate::audit;
 use crate::audit::{Auditor, Made, Stop};
 use crate::challenge::{case_folder, output_layout};
 use crate::check::bits::{CaseError, positive_zeros};
@@ -102,7 +101,8 @@ impl<'c> Inputs<'c> {
         machine::require(needed_bytes(case, auditor.threads, false))
             .map_err(|why| Failure::environment(format!("case `{}`: {why}", case.id)))?;
         let made = auditor.weights(&selected.manifest, case).map_err(|stop| stopped(case, stop))?;
-        let v = audit::activations(case, auditor.threads).map_err(|stop| stopped(case, stop))?;
+        let v =
+            auditor.activations(&selected.manifest, case).map_err(|stop| stopped(case, stop))?;
         let Made { weights, is_moderate, .. } = made;
         Ok(Inputs { case, weights, weights_are_moderate: is_moderate, v })
     }

@@ -123,7 +123,7 @@ pub fn run(args: &ListArgs) -> Result<u8, Failure> {
                 "dtype": case.dtype.name(),
                 "output": case.output.name(),
                 "weights": case.weights.to_string(),
-                "activations": case.activations.name(),
+                "activations": case.activations_text(),
                 "pattern": case.pattern.to_string(),
                 "block_size": match case.pattern {
                     contract::inputs::spec::Pattern::Block { size } => Some(size),

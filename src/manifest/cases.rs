@@ -1,6 +1,7 @@
 //! What a section's values mean together, and the cases they expand to.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::section::{Layer, Placed, Rule, Section, Source};
 use super::walk::Walk;
@@ -10,6 +11,7 @@ use contract::case::{Activations, Case, Weights};
 use contract::dtype::Dtype;
 use contract::inputs::spec::{Pattern, Sparsity, Values};
 use contract::published::{Drawn, NUMPY_UNIFORM};
+use contract::stack::{Place, Stack};
 
 /// Elements of A, V or Y; indices and byte counts stay far from overflow.
 const ELEMENTS_MAX: u64 = 1 << 40;
@@ -25,6 +27,7 @@ pub(super) fn expand(walk: &mut Walk, section: &Section, cases: &mut Vec<Case>) 
     let arithmetics = arithmetics(walk, section);
     let levels = levels(section);
     let lengths = [
+        section.stack.as_ref().map_or(1, |(stack, _)| stack.blocks),
         section.layers.len(),
         levels.len(),
         section.batch.len(),
@@ -43,34 +46,77 @@ pub(super) fn expand(walk: &mut Walk, section: &Section, cases: &mut Vec<Case>) 
     if walk.errors.len() > errors {
         return;
     }
+    if let Some((stack, _)) = &section.stack {
+        return expand_stack(section, stack, &levels, &arithmetics, cases);
+    }
     for layer in &section.layers {
-        let Some(weights) = weights(&section.weights, layer) else { continue };
-        for &(pattern, sparsity) in &levels {
+        for &level in &levels {
             for &(n, _) in &section.batch {
-                for &(dtype, arithmetic) in &arithmetics {
-                    cases.push(Case {
-                        id: id(section, layer, pattern, sparsity, n, dtype, arithmetic),
-                        section: section.name.clone(),
-                        required: section.required,
-                        seed: section.seed,
-                        layer: layer.name.clone(),
-                        m: layer.m as usize,
-                        k: layer.k as usize,
-                        n: n as usize,
-                        dtype,
-                        output: section.output,
-                        arithmetic,
-                        pattern,
-                        sparsity,
-                        weights: weights.clone(),
-                        activations: section.activations.0,
-                        strategy: section.strategy,
-                        line: layer.place.0,
-                    });
+                for &pair in &arithmetics {
+                    cases.extend(case(section, layer, level, n, pair));
                 }
             }
         }
     }
+}
+
+/// A stack's cases follow each other, one stack after the other.
+fn expand_stack(
+    section: &Section,
+    stack: &Arc<Stack>,
+    levels: &[(Pattern, Sparsity)],
+    arithmetics: &[(Dtype, Arithmetic)],
+    cases: &mut Vec<Case>,
+) {
+    // Ids sort as the blocks do.
+    let digits = (stack.blocks - 1).to_string().len().max(2);
+    for &level in levels {
+        for &(n, _) in &section.batch {
+            for &pair in arithmetics {
+                for block in 0..stack.blocks {
+                    for (at, layer) in section.layers.iter().enumerate() {
+                        let place = Place { stack: stack.clone(), block, layer: at };
+                        let seed = section.seed.wrapping_add(place.index() as u64);
+                        let layer = Layer {
+                            name: format!("{block:0digits$}.{}", layer.name),
+                            ..layer.clone()
+                        };
+                        let made = case(section, &layer, level, n, pair);
+                        cases.extend(made.map(|case| Case { seed, stack: Some(place), ..case }));
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn case(
+    section: &Section,
+    layer: &Layer,
+    (pattern, sparsity): (Pattern, Sparsity),
+    n: u64,
+    (dtype, arithmetic): (Dtype, Arithmetic),
+) -> Option<Case> {
+    Some(Case {
+        id: id(section, layer, pattern, sparsity, n, dtype, arithmetic),
+        section: section.name.clone(),
+        required: section.required,
+        seed: section.seed,
+        layer: layer.name.clone(),
+        m: layer.m as usize,
+        k: layer.k as usize,
+        n: n as usize,
+        dtype,
+        output: section.output,
+        arithmetic,
+        pattern,
+        sparsity,
+        weights: weights(&section.weights, layer)?,
+        activations: section.activations.0,
+        stack: None,
+        strategy: section.strategy,
+        line: layer.place.0,
+    })
 }
 
 fn id(
@@ -276,6 +322,10 @@ fn arithmetics(walk: &mut Walk, section: &Section) -> Vec<(Dtype, Arithmetic)> {
         }
     }
     for &(rule, place) in &section.arithmetic {
+        if let (Some(_), Rule::Plain(Arithmetic::Bounded)) = (&section.stack, rule) {
+            let hint = "the activations of a layer are made of the bits before it";
+            walk.fail(place, "`bounded` fixes no bits, and a stack needs them", hint);
+        }
         match rule {
             Rule::Plain(Arithmetic::F32Chain(slices)) => {
                 check_slices(walk, section, (slices, place))
@@ -326,6 +376,11 @@ fn check_slices(walk: &mut Walk, section: &Section, (slices, place): Placed<Slic
 }
 
 fn check_exact(walk: &mut Walk, section: &Section, place: (u32, u32)) {
+    if section.stack.is_some() {
+        let hint = "between two products columns are scaled to fractions";
+        walk.fail(place, "`exact` needs integer activations, and those of a stack are none", hint);
+        return;
+    }
     let weights = match section.weights {
         Source::Synthetic(values) if values.is_integer() => None,
         Source::Synthetic(values) => Some(format!("`{}`", values.name())),

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 use std::path::{Component, Path};
+use std::sync::Arc;
 
 use super::claims;
 use super::tree::{Node, Value};
@@ -13,6 +14,8 @@ use contract::digest::Digest;
 use contract::dtype::Dtype;
 use contract::inputs::spec::{Pattern, Sparsity, Values};
 use contract::published::{Hardware, NUMPY_UNIFORM, Platform};
+use contract::stack;
+use contract::stack::{Feed, Stack};
 use contract::strategy::Strategy;
 use contract::words::quote;
 use record::claims::{ModelConfig, Published};
@@ -21,6 +24,8 @@ use record::claims::{ModelConfig, Published};
 const DIMENSION_MAX: u64 = 1 << 31;
 /// Largest n.
 const BATCH_MAX: u64 = 1 << 20;
+/// Blocks of a stack.
+const BLOCKS_MAX: u64 = 1000;
 
 /// A value and where it stands.
 pub(super) type Placed<T> = (T, (u32, u32));
@@ -45,6 +50,7 @@ pub(super) struct Section {
     pub published: Option<Placed<Published>>,
     pub twin_of: Vec<Placed<String>>,
     pub config: Option<ModelConfig>,
+    pub stack: Option<Placed<Arc<Stack>>>,
 }
 
 /// The section's weights; the layers add the tensors.
@@ -57,8 +63,11 @@ pub(super) enum Source {
     Hub { repo: String, revision: String, file: String, sha256: Option<Digest> },
 }
 
+#[derive(Clone)]
 pub(super) struct Layer {
     pub place: (u32, u32),
+    /// What its activations are made of, in a stack.
+    pub from: Option<Vec<Placed<String>>>,
     pub shape_place: (u32, u32),
     pub name: String,
     pub m: u64,
@@ -75,12 +84,13 @@ pub(super) enum Rule {
     TensorCore(Architecture),
 }
 
-const SECTION_KEYS: [&str; 18] = [
+const SECTION_KEYS: [&str; 19] = [
     "name",
     "required",
     "seed",
     "weights",
     "layers",
+    "stack",
     "patterns",
     "sparsity",
     "batch",
@@ -122,6 +132,22 @@ pub(super) fn read(walk: &mut Walk, node: &Node) -> Option<Section> {
     let layers = match fields.require(walk, "layers") {
         Some(node) => layers(walk, node, weights.as_ref()),
         None => Vec::new(),
+    };
+    let stack = match fields.get("stack") {
+        Some(node) => {
+            stack(walk, node, &layers, weights.as_ref()).map(|stack| Some((stack, node.place)))
+        }
+        None => {
+            let fed = layers.iter().find_map(|layer| layer.from.as_ref()?.first());
+            if let Some((_, place)) = fed {
+                walk.fail(
+                    *place,
+                    "`from` given in a section that is no stack",
+                    "give the section a `stack`",
+                );
+            }
+            Some(None)
+        }
     };
     let errors = walk.errors.len();
     let patterns = match fields.require(walk, "patterns") {
@@ -211,6 +237,7 @@ pub(super) fn read(walk: &mut Walk, node: &Node) -> Option<Section> {
         published,
         twin_of,
         config,
+        stack: stack?,
     })
 }
 
@@ -385,8 +412,8 @@ fn layers(walk: &mut Walk, node: &Node, weights: Option<&Source>) -> Vec<Layer> 
     layers
 }
 
-const LAYER_KEYS: [&str; 8] =
-    ["name", "shape", "tensor", "sha256", "scales", "expert", "transposed", "rows"];
+const LAYER_KEYS: [&str; 9] =
+    ["name", "shape", "from", "tensor", "sha256", "scales", "expert", "transposed", "rows"];
 /// Keys of a layer that are about a tensor.
 const TENSOR_KEYS: [&str; 6] = ["tensor", "sha256", "scales", "expert", "transposed", "rows"];
 
@@ -398,6 +425,7 @@ fn layer(walk: &mut Walk, node: &Node, weights: Option<&Source>) -> Option<Layer
     let shape = fields
         .require(walk, "shape")
         .and_then(|node| shape(walk, node).map(|shape| (shape, node.place)));
+    let from = fields.get("from").map(|node| feeds(walk, node));
     let tensor = match fields.get("tensor") {
         Some(node) => walk.text(node, "a tensor's name").map(|name| Some(name.to_owned())),
         None => Some(None),
@@ -445,6 +473,7 @@ fn layer(walk: &mut Walk, node: &Node, weights: Option<&Source>) -> Option<Layer
     let ((m, k), shape_place) = shape?;
     Some(Layer {
         place: node.place,
+        from,
         shape_place,
         name: name?.to_owned(),
         m,
@@ -453,6 +482,85 @@ fn layer(walk: &mut Walk, node: &Node, weights: Option<&Source>) -> Option<Layer
         sha256: sha256?,
         stored: stored?,
     })
+}
+
+/// The name of a block's input among feeds.
+const INPUT: &str = "in";
+
+/// Names of what activations are made of.
+fn feeds(walk: &mut Walk, node: &Node) -> Vec<Placed<String>> {
+    walk.distinct(node, "feed", |walk, node| {
+        let feed = "the name of an earlier layer of the block, or `in`";
+        walk.text(node, feed).map(str::to_owned)
+    })
+}
+
+/// The layers as a stack.
+fn stack(
+    walk: &mut Walk,
+    node: &Node,
+    layers: &[Layer],
+    weights: Option<&Source>,
+) -> Option<Arc<Stack>> {
+    let fields = walk.fields(node, "a stack", &["blocks", "next"])?;
+    let blocks = fields
+        .require(walk, "blocks")
+        .and_then(|node| walk.integer(node, "`blocks`", 1, BLOCKS_MAX));
+    let next = fields.get("next").map(|node| feeds(walk, node));
+    let errors = walk.errors.len();
+    if let Some(Source::Drawn(_) | Source::Numpy | Source::File { .. } | Source::Hub { .. }) =
+        weights
+    {
+        let hint = "each of its matrices is drawn from a seed of its own";
+        walk.fail(node.place, "a stack needs synthetic weights", hint);
+    }
+    let width = layers.first().map_or(0, |layer| layer.k);
+    // The feeds of something that comes after `earlier` and has `rows` rows.
+    let mut find = |feeds: &[Placed<String>], earlier: &[Layer], rows: u64, of: &str| {
+        let mut found = Vec::new();
+        for (name, place) in feeds {
+            let at = earlier.iter().position(|layer| layer.name == *name);
+            let feed = match at {
+                _ if name == INPUT => Some((Feed::Input, width)),
+                Some(at) => Some((Feed::Layer(at), earlier[at].m)),
+                None => None,
+            };
+            match feed {
+                None => walk.fail(
+                    *place,
+                    format!("no earlier layer of the block is named {}", quote(name)),
+                    "",
+                ),
+                Some((_, has)) if has == 0 || !rows.is_multiple_of(has) => {
+                    let message = format!(
+                        "{} has {has} rows, and {of} needs {rows}: must be a multiple",
+                        quote(name)
+                    );
+                    walk.fail(*place, message, "rows are repeated until there are enough");
+                }
+                Some((feed, _)) => found.push(feed),
+            }
+        }
+        found
+    };
+    let mut all = Vec::new();
+    for (at, layer) in layers.iter().enumerate() {
+        let before = layers[..at].last().map_or(INPUT, |before| before.name.as_str());
+        let last = [(before.to_owned(), layer.place)];
+        let from = layer.from.as_deref().unwrap_or(&last);
+        let from = find(from, &layers[..at], layer.k, &format!("layer `{}`", layer.name));
+        all.push(stack::Layer { m: layer.m as usize, k: layer.k as usize, from });
+    }
+    let last = layers.last().map(|layer| (layer.name.clone(), layer.place));
+    let last: Vec<_> = last.into_iter().collect();
+    let next = find(next.as_deref().unwrap_or(&last), layers, width, "the next block");
+    if let Some(layer) = layers.iter().find(|layer| layer.name == INPUT) {
+        walk.fail(layer.place, "a layer of a stack is named `in`", "that is the block's input");
+    }
+    if walk.errors.len() > errors || all.is_empty() {
+        return None;
+    }
+    Some(Arc::new(Stack { blocks: blocks? as usize, layers: all, next }))
 }
 
 /// How A lies in the layer's tensor; `m` are A's rows.

@@ -9,7 +9,10 @@ from arithmetic import Arithmetic
 
 # weights: a distribution's name, or the mapping that names a file.
 Case = namedtuple("Case", "id seed layer m k n dtype output weights activations "
-                          "pattern s arithmetic")
+                          "pattern s arithmetic stack")
+# Where a case is a layer of a stack: the stack's cases in order, its place among them, and what the feeds of its V and of
+# the next block are, as places in the block; None is the block's input.
+Place = namedtuple("Place", "cases index feeds next width")
 
 
 def _list(x):
@@ -68,7 +71,24 @@ def load(path):
         default = weights if generator else "uniform" if real else "ternary" if weights == "wide" else weights
         activations = section.get("activations", default)
         output = section.get("output", "f32")
-        for layer in _list(section["layers"]):
+        layers = [(layer["name"], layer, int(section["seed"]), None) for layer in _list(section["layers"])]
+        stack = section.get("stack")
+        names = [name for name, _, _, _ in layers]
+        blocks = int(stack["blocks"]) if stack else 1
+
+        def feeds(of, default):
+            return [None if name == "in" else names.index(name) for name in _list(of or default)]
+
+        if stack:
+            digits = max(2, len(str(blocks - 1)))
+            width = int(layers[0][1]["shape"][1])
+            after = feeds(stack.get("next"), names[-1])
+            layers = [("%0*d.%s" % (digits, block, name), layer, (seed + block * len(names) + at) % 2 ** 64,
+                       feeds(layer.get("from"), names[at - 1] if at else "in"))
+                      for block in range(blocks) for at, (name, layer, seed, _) in enumerate(layers)]
+        # The stacks of a section, each a list of its cases.
+        stacks = {}
+        for name_of_layer, layer, seed, fed in layers:
             m, k = (int(d) for d in layer["shape"])
             for x in _list(section["patterns"]):
                 pattern, name = _pattern(x)
@@ -81,9 +101,16 @@ def load(path):
                             for rule in _list(section["arithmetic"]):
                                 rule = _arithmetic(rule)
                                 kind = dtype if output == "f32" else "%s-to-%s" % (dtype, output)
-                                cases.append(Case(
-                                    "/".join((section["name"], layer["name"], label,
+                                place = None
+                                if stack:
+                                    all_of_it = stacks.setdefault((label, dtype, n, rule.name), [])
+                                    place = Place(all_of_it, len(all_of_it), fed, after, width)
+                                case = Case(
+                                    "/".join((section["name"], name_of_layer, label,
                                               "b" + str(int(n)), kind, rule.name)),
-                                    int(section["seed"]), layer, m, k, int(n), dtype, output,
-                                    weights, activations, pattern, s, rule))
+                                    seed, layer, m, k, int(n), dtype, output,
+                                    weights, activations, pattern, s, rule, place)
+                                if stack:
+                                    all_of_it.append(case)
+                                cases.append(case)
     return root, cases

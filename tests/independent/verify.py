@@ -23,6 +23,7 @@ from arithmetic import (TENSOR_CORE_F, TENSOR_CORE_FLOOR, TENSOR_CORE_L, chain, 
                         within_bound)
 from formats import DTYPES, TF32, bits32, digest, encode, panels, round_to
 from inputs import Refused
+from stack import Stacks
 from streams import Stream
 
 
@@ -32,6 +33,7 @@ class Maker:
     def __init__(self, manifest_path, given):
         self.folder, self.given = os.path.dirname(os.path.abspath(manifest_path)), given
         self.last, self.files = {}, {}
+        self.stacks = Stacks()
 
     def _keep(self, what, key, make):
         if self.last.get(what, (None,))[0] != key:
@@ -75,7 +77,20 @@ class Maker:
         v = inputs.values(case.seed, "V.values", case.k, case.n, case.dtype, case.activations)
         return v, digest(v, case.dtype)
 
+    def _stacked(self, case):
+        def first_input(first):
+            return inputs.values(first.seed, "V.values", first.k, first.n, first.dtype, first.activations)
+
+        def product(before, v):
+            a, _, _ = self._a(before)
+            return before.arithmetic.compute(a, v, before.dtype, before.output)
+
+        v = self.stacks.activations(case, first_input, product)
+        return v, digest(v, case.dtype)
+
     def __call__(self, case):
+        if case.stack:
+            return self._a(case) + self._stacked(case)
         a = self._keep("a", (case.seed, str(case.weights), str(case.layer), case.m, case.k,
                              case.dtype, case.pattern, case.s), lambda: self._a(case))
         v = self._keep("v", (case.seed, case.k, case.n, case.dtype, case.activations),
@@ -91,6 +106,8 @@ def evaluate(case, make, with_perturb=True, with_pins=False, nonce=None):
     y = rule.compute(a, v, case.dtype, case.output)
     if not np.isfinite(y).all():
         raise Refused("Y is not finite")
+    if case.stack:
+        make.stacks.keep(case, y)
     got = {"a": a_digest, "v": v_digest, "dense": digest(y, case.output),
            "panels": panels(y, case.output)}
     broken = []

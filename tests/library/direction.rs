@@ -20,6 +20,7 @@ const CONTRACT: &[&str] = &[
     "arithmetic",
     "inputs",
     "published",
+    "stack",
     "case",
     "distinct",
     "perturbation",

@@ -239,7 +239,7 @@ def shown_by_all(records):
 
 def document():
     h200, h100, cpu = Record("h200/h200.json"), Record("h100/h200.json"), Record("cpu/h200.json")
-    intel = Record("cpu/intel-cpu.json")
+    intel, amd = Record("cpu/intel-cpu.json"), Record("cpu/epyc-7b13.json")
     out_of_bound, variants = untimed(h200, "rows-bf16/")
     sections = ("rows", "uniform", "dense", "rows-bf16", "dense-bf16")
     return f"""# Benchmarks
@@ -286,8 +286,13 @@ digests on a CPU ({cpu.host()}: [{cpu.path}]({cpu.path})), and {shown_by_all([h2
 
 {intel.source()} {versions(intel)}.
 
-The host is shared, so that five samples can lie far apart: a ratio whose interval holds 1 shows no difference. No record of an AMD
-CPU is here yet.
+## On an AMD CPU
+
+{on_cpu(amd)}
+
+{amd.source()} {versions(amd)}.
+
+Both hosts are shared, so that five samples can lie far apart: a ratio whose interval holds 1 shows no difference.
 
 ## Outputs of benches
 

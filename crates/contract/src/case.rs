@@ -10,6 +10,7 @@ use crate::dtype::Dtype;
 use crate::inputs::Recipe;
 use crate::inputs::spec::{Pattern, Sparsity, Values};
 use crate::published::{Hardware, NUMPY_UNIFORM};
+use crate::stack;
 use crate::strategy::Strategy;
 
 /// One thing to verify: `Y = A V` with A m x k and V k x n.
@@ -44,8 +45,10 @@ pub struct Case {
     pub sparsity: Sparsity,
     /// The source of A's values, before pruning.
     pub weights: Weights,
-    /// The source of V's values.
+    /// The source of V's values; in a stack, of those of the stack's input.
     pub activations: Activations,
+    /// Where the case is one layer of a stack: V is made of what comes before it.
+    pub stack: Option<stack::Place>,
     /// What our own operator is told to skip.
     pub strategy: Strategy,
     /// The line of the layer in the manifest.
@@ -166,6 +169,17 @@ impl Case {
     pub fn recipe(&self) -> Recipe {
         let Case { seed, m, k, dtype, pattern, sparsity, .. } = *self;
         Recipe { seed, m, k, dtype, pattern, sparsity }
+    }
+
+    /// The source of V's values, in a line of a record.
+    pub fn activations_text(&self) -> String {
+        let name = self.activations.name();
+        match &self.stack {
+            None => name.to_owned(),
+            Some(place) => {
+                format!("the stack before it ({} products, input {name})", place.index())
+            }
+        }
     }
 
     /// One output element by the scalar rule, as it is hashed.
