@@ -45,6 +45,10 @@ impl Work {
         let live = match case.pattern {
             Pattern::None => m * k,
             Pattern::RowMagnitude => case.sparsity.live_of(m) * k,
+            Pattern::DeadExperts { rows } => {
+                let rows = (rows as u64).max(1);
+                case.sparsity.live_of(m.div_ceil(rows)) * rows.min(m) * k
+            }
             Pattern::Uniform
             | Pattern::ElementMagnitude
             | Pattern::PowerLaw
@@ -330,7 +334,11 @@ impl Slabs {
             Weights::Drawn(_) | Weights::Numpy => Values::Uniform,
             Weights::File { .. } | Weights::Hub { .. } => Values::HeavyTailed,
         };
-        let recipe = Recipe { m, ..case.recipe() };
+        let mut recipe = Recipe { m, ..case.recipe() };
+        // A slab is less than an expert: as much of it lives if its rows are experts.
+        if let Pattern::DeadExperts { rows } = &mut recipe.pattern {
+            *rows = 1;
+        }
         let source = Box::new(recipe.values(values, fill_synthetic));
         let weights = recipe.synthetic(values, source, &mut None, 1).ok()?;
         let a = weights.rows(0..m).ok()?;

@@ -22,7 +22,7 @@ pub fn work(case: &Case) -> u128 {
     let live = ONE - u128::from(u32::from(case.sparsity)).min(ONE);
     let live = match case.pattern {
         Pattern::None => ONE,
-        Pattern::RowMagnitude | Pattern::Block { .. } => live,
+        Pattern::RowMagnitude | Pattern::Block { .. } | Pattern::DeadExperts { .. } => live,
         Pattern::Uniform | Pattern::ElementMagnitude | Pattern::PowerLaw | Pattern::TwoOfFour => {
             (live * 3 / 2).min(ONE)
         }

@@ -140,7 +140,7 @@ impl Here<'_> {
     fn measure(&self, guest: Option<(&mut Kept<'_>, &mut Hosted)>) -> Result<Found, String> {
         let Here { case, device, .. } = *self;
         let (rivals, missing) = device
-            .rivals(case.dtype, case.output, case.arithmetic)
+            .rivals(case.dtype, case.output, case.arithmetic, case.pattern.expert_rows())
             .map_err(|error| failed(&error))?;
         let monitor = device.energy().clone().map(|name| RemoteMonitor { device, name });
         let draw = |number: u64, v: &mut [f32]| timing::draw(case, &self.secret.text, number, v);

@@ -9,9 +9,11 @@ use std::sync::Arc;
 use ndarray::{Array2, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 
+use super::grouped::live_experts;
 use crate::backend::csr::Csr;
 use crate::backend::cuda::{
-    Cublas, Cusparse, CusparseA, Device, DeviceMatrix, Layout, Math, Spmm, SpmmAlgorithm,
+    Cublas, Cusparse, CusparseA, Device, DeviceMatrix, GroupedA, Layout, Math, Spmm, SpmmAlgorithm,
+    require_grouped,
 };
 use crate::operator::{DeviceBuilt, DeviceOperator, Error, Plan};
 use contract::arithmetic::bounded::Summation;
@@ -64,28 +66,40 @@ pub struct DeviceBaselines {
 }
 
 /// The vendor's baselines for cases of these dtypes and this arithmetic. Y of 16-bit operands may be
-/// f32; Y of f32 operands is.
+/// f32; Y of f32 operands is. Where A is a stack of experts of `expert_rows` rows, there is a grouped product too.
 pub fn device_baselines(
     device: &Arc<Device>,
     dtype: Dtype,
     output: Dtype,
     arithmetic: Arithmetic,
+    expert_rows: Option<usize>,
 ) -> DeviceBaselines {
     let mut all = DeviceBaselines::default();
     let capability = device.compute_capability();
+    let of_cublas = || {
+        let grouped = expert_rows.into_iter().flat_map(|_| grouped(dtype, arithmetic));
+        let grouped = grouped.map(|(name, _)| name.to_owned());
+        dense_names(dtype, arithmetic).into_iter().chain(grouped)
+    };
     if dtype != output && output != Dtype::F32 {
         let reason = format!("not supported: {output} output of {dtype} operands");
-        all.miss(dense_names(dtype, arithmetic).into_iter().chain(sparse_names()), &reason);
+        all.miss(of_cublas().chain(sparse_names()), &reason);
         return all;
     }
     if let Err(reason) = supports(capability, dtype) {
-        all.miss(dense_names(dtype, arithmetic).into_iter().chain(sparse_names()), &reason);
+        all.miss(of_cublas().chain(sparse_names()), &reason);
         return all;
     }
     let case = Case { dtype, output, capability };
     match Cublas::new(device) {
-        Ok(library) => all.add_dense(&Arc::new(library), case, arithmetic),
-        Err(error) => all.miss(dense_names(dtype, arithmetic), &not_usable(&error)),
+        Ok(library) => {
+            let library = Arc::new(library);
+            all.add_dense(&library, case, arithmetic);
+            if let Some(rows) = expert_rows {
+                all.add_grouped(&library, case, arithmetic, rows);
+            }
+        }
+        Err(error) => all.miss(of_cublas(), &not_usable(&error)),
     }
     match Cusparse::new(device) {
         Ok(library) => all.add_sparse(&Arc::new(library), case),
@@ -114,6 +128,18 @@ fn dense(dtype: Dtype, arithmetic: Arithmetic) -> Vec<(&'static str, Math, bool)
     ];
     if is_tf32(arithmetic) {
         all.push(("compacted-cublas-tf32", Math::Tf32, true));
+    }
+    all
+}
+
+/// Which grouped products there are of the live experts: name and math.
+fn grouped(dtype: Dtype, arithmetic: Arithmetic) -> Vec<(&'static str, Math)> {
+    if dtype != Dtype::F32 {
+        return vec![("grouped-cublas", Math::Half)];
+    }
+    let mut all = vec![("grouped-cublas", Math::Default)];
+    if is_tf32(arithmetic) {
+        all.push(("grouped-cublas-tf32", Math::Tf32));
     }
     all
 }
@@ -224,6 +250,56 @@ impl DeviceBaselines {
                 summation: model.map_or(Summation::Binary32, Summation::TensorCore),
                 note: join(notes),
             };
+            self.available.push(DeviceBaseline { operator, rival });
+        }
+    }
+
+    fn add_grouped(
+        &mut self,
+        library: &Arc<Cublas>,
+        case: Case,
+        arithmetic: Arithmetic,
+        rows: usize,
+    ) {
+        for (name, math) in grouped(case.dtype, arithmetic) {
+            let names = || [name.to_owned()];
+            if let Err(error) = require_grouped() {
+                self.miss(names(), &not_usable(&error));
+                continue;
+            }
+            if case.output != case.dtype {
+                let Case { dtype, output, .. } = case;
+                let reason = format!(
+                    "not supported: {output} output of {dtype} operands, by cublasGemmGroupedBatchedEx"
+                );
+                self.miss(names(), &reason);
+                continue;
+            }
+            let model = match math {
+                Math::Default | Math::Pedantic => None,
+                Math::Tf32 | Math::Half => model(case.capability, Format::of(case.dtype)),
+            };
+            if math == Math::Tf32 && model.is_none() {
+                self.miss(names(), "not supported: TF32 needs compute capability 8.0");
+                continue;
+            }
+            let rival = DeviceRival {
+                name: name.into(),
+                kind: Kind::Compacted,
+                library: "cuBLAS".into(),
+                version: library.version().into(),
+                math: format!("{}{}", math.grouped(), environment(|name| std::env::var(name).ok())),
+                precision: Precision::AsCase,
+                summation: model.map_or(Summation::Binary32, Summation::TensorCore),
+                note: format!("a product for each live expert of {rows} rows; all of Y is written"),
+            };
+            let operator = Arc::new(GroupedOperator {
+                name,
+                library: library.clone(),
+                math,
+                rows,
+                dtype: case.dtype,
+            });
             self.available.push(DeviceBaseline { operator, rival });
         }
     }
@@ -371,6 +447,66 @@ impl DeviceBuilt for CublasBuilt {
     }
 }
 
+/// A product for each live expert of a stack, in one call of the library.
+struct GroupedOperator {
+    name: &'static str,
+    library: Arc<Cublas>,
+    math: Math,
+    /// Of an expert.
+    rows: usize,
+    /// Of A, V and Y.
+    dtype: Dtype,
+}
+
+struct GroupedBuilt {
+    a: GroupedA,
+    live: usize,
+    rows: usize,
+}
+
+impl DeviceOperator for GroupedOperator {
+    fn name(&self) -> String {
+        self.name.into()
+    }
+
+    fn input(&self) -> Dtype {
+        self.dtype
+    }
+
+    fn output(&self) -> Dtype {
+        self.dtype
+    }
+
+    fn build(
+        &self,
+        device: &Arc<Device>,
+        a: ArrayView2<'_, f32>,
+        n: usize,
+    ) -> Result<Box<dyn DeviceBuilt>, Error> {
+        require_same(device, self.library.device())?;
+        let (rows, live) = (self.rows, live_experts(a, self.rows));
+        let a = GroupedA::new(&self.library, self.math, a, (rows, &live), self.dtype, n)?;
+        Ok(Box::new(GroupedBuilt { a, live: live.len(), rows }))
+    }
+}
+
+impl DeviceBuilt for GroupedBuilt {
+    fn launch(&self, v: &DeviceMatrix, y: &mut DeviceMatrix) -> Result<(), Error> {
+        Ok(self.a.launch(v, y)?)
+    }
+
+    fn bytes_held(&self) -> usize {
+        self.a.bytes_held()
+    }
+
+    fn plan(&self) -> Plan {
+        Plan {
+            strategy: Strategy::Rows,
+            reason: format!("{} live experts of {} rows each", self.live, self.rows),
+        }
+    }
+}
+
 /// A product of the non-zeros of A.
 struct CusparseOperator {
     name: String,
@@ -440,10 +576,11 @@ mod tests {
     fn every_baseline_has_a_name_of_its_own() {
         let tf32 = Arithmetic::TensorCore(model((9, 0), Format::Tf32).unwrap());
         for (dtype, arithmetic, count) in
-            [(Dtype::F32, CHAIN, 12), (Dtype::F32, tf32, 13), (Dtype::Bf16, CHAIN, 10)]
+            [(Dtype::F32, CHAIN, 13), (Dtype::F32, tf32, 15), (Dtype::Bf16, CHAIN, 11)]
         {
             let mut names = dense_names(dtype, arithmetic);
             names.extend(sparse_names());
+            names.extend(grouped(dtype, arithmetic).into_iter().map(|(name, _)| name.to_owned()));
             names.sort();
             names.dedup();
             assert_eq!(names.len(), count, "{names:?}");

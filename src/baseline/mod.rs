@@ -1,7 +1,8 @@
 //! The rivals, behind the operator's own trait.
 //!
 //! Dense libraries, sparse libraries, and each dense library on the live rows only
-//! (*compacted*), which is the honest rival wherever whole rows are dead. The two embedded ones
+//! (*compacted*), which is the honest rival wherever whole rows are dead, or on the live experts of a stack (*grouped*).
+//! The embedded ones
 //! are always there; a vendor library that is not installed is listed with the reason. Those of a
 //! CUDA device are a list of their own, [`device_baselines`].
 //!
@@ -11,6 +12,7 @@ mod compacted;
 mod csr;
 pub mod cuda;
 mod dense;
+pub mod grouped;
 mod onemkl_csr;
 
 use std::sync::Arc;
@@ -21,6 +23,7 @@ pub use compacted::Compacted;
 pub use csr::CsrRows;
 pub use cuda::{DeviceBaseline, DeviceBaselines, Precision, device_baselines};
 pub use dense::{Dense, DenseLibrary, GemmRs};
+pub use grouped::Grouped;
 pub use onemkl_csr::OneMklCsr;
 
 use crate::backend::cpu::{Isa, OneMkl, OpenBlas};
@@ -73,10 +76,14 @@ pub fn of(host: Host, threads: usize) -> Baselines {
     all
 }
 
+/// The grouped product of the embedded dense library: a rival where A is a stack of experts, and not among those of
+/// [`of`], since how many rows an expert has is the case's.
+pub const GROUPED: &str = "grouped-gemm-rs";
+
 /// Names of the rivals of a host.
 pub fn names(host: Host) -> &'static [&'static str] {
     match host {
-        Host::Embedded => &["gemm-rs", "compacted-gemm-rs", "csr"],
+        Host::Embedded => &["gemm-rs", "compacted-gemm-rs", "csr", GROUPED],
         Host::OpenBlas => &["openblas", "compacted-openblas"],
         Host::OneMkl => &["onemkl", "compacted-onemkl", "onemkl-csr"],
         Host::Cuda | Host::CudaLibraries | Host::Stranger => &[],

@@ -12,7 +12,43 @@ fn all(threads: usize) -> Baselines {
         all.available.extend(available);
         all.missing.extend(missing);
     }
+    // By the size of an expert: no size here is a multiple of it, but 64.
+    all.available.push(Baseline {
+        operator: Arc::new(Grouped { library: GemmRs, rows: 4 }),
+        kind: Kind::Compacted,
+        library: "gemm (Rust)".into(),
+        version: String::new(),
+    });
     all
+}
+
+#[test]
+fn a_grouped_product_is_that_of_live_experts_in_their_places() {
+    let (rows, experts, k, n) = (3, 6, 5, 7);
+    let mut a = sparse_matrix(rows * experts, k, 0.0, 9);
+    for expert in [0, 2, 3] {
+        a.slice_mut(s![expert * rows..(expert + 1) * rows, ..]).fill(0.0);
+    }
+    assert_eq!(grouped::live_experts(a.view(), rows), [1, 4, 5]);
+    let v = sparse_matrix(k, n, 0.0, 10);
+    let operator = Grouped { library: GemmRs, rows };
+    for threads in [1, 2] {
+        let y = apply(&operator, a.view(), v.view(), threads);
+        assert_eq!(out_of_bound(a.view(), v.view(), y.view()), "");
+        assert!(y.slice(s![2 * rows..4 * rows, ..]).iter().all(|&x| x == 0.0));
+    }
+    let built = operator.build(a.view()).unwrap();
+    assert_eq!(built.bytes_held(), 3 * rows * k * 4);
+    assert_eq!(built.plan().to_string(), "rows: 3 live experts of 3 rows each");
+    drop(built);
+    // A dead row that comes to life brings its expert with it.
+    a[[1, 2]] = 1.0;
+    assert_eq!(grouped::live_experts(a.view(), rows), [0, 1, 4, 5]);
+    let y = apply(&operator, a.view(), v.view(), 1);
+    assert_eq!(out_of_bound(a.view(), v.view(), y.view()), "");
+    // None at all, and rows of none.
+    assert_eq!(grouped::live_experts(Array2::zeros((6, 2)).view(), 3), [0; 0]);
+    assert_eq!(grouped::live_experts(Array2::ones((2, 2)).view(), 0), [0, 1]);
 }
 
 use crate::operator::{Operator, Staged};
@@ -144,6 +180,7 @@ fn every_name_is_there_or_missing_with_a_reason() {
         "compacted-openblas",
         "csr",
         "gemm-rs",
+        "grouped-gemm-rs",
         "onemkl",
         "onemkl-csr",
         "openblas",

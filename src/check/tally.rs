@@ -64,7 +64,8 @@ pub fn block_size(pattern: &Pattern) -> usize {
         | Pattern::RowMagnitude
         | Pattern::ElementMagnitude
         | Pattern::PowerLaw
-        | Pattern::TwoOfFour => 16,
+        | Pattern::TwoOfFour
+        | Pattern::DeadExperts { .. } => 16,
     }
 }
 

@@ -129,6 +129,7 @@ pub fn run(args: &ListArgs) -> Result<u8, Failure> {
                     contract::inputs::spec::Pattern::Block { size } => Some(size),
                     _ => None,
                 },
+                "expert_rows": case.pattern.expert_rows(),
                 "sparsity_percent": case.sparsity.to_string(),
                 "arithmetic": case.arithmetic.to_string(),
                 "bytes_a": a_bytes, "bytes_v": v_bytes, "bytes_y": y_bytes,

@@ -553,7 +553,8 @@ pub struct CaseArgs {
     /// Share of zeros, such as 0.8; several with commas
     #[arg(long, value_name = "S", value_delimiter = ',', default_value = "0.8")]
     pub sparsity: Vec<String>,
-    /// Which elements become zero: uniform, row-magnitude, element-magnitude, power-law, block32, two-of-four or none
+    /// Which elements become zero: uniform, row-magnitude, element-magnitude, power-law, block32, dead-experts2048, two-of-four
+    /// or none
     #[arg(long, value_name = "PATTERN", default_value = "row-magnitude")]
     pub pattern: String,
     /// f32, bf16 or f16; several with commas [default: f32, or as the checkpoint stores it]

@@ -164,10 +164,11 @@ pub(super) fn text(layers: &Layers<'_>, args: &CaseArgs) -> String {
         None => args.arithmetic.clone(),
     };
     let has_sparsity = !matches!(args.pattern.as_str(), "none" | "two-of-four");
-    let pattern = match args.pattern.strip_prefix("block") {
-        Some(size) if !size.is_empty() => format!("{{block: {size}}}"),
-        _ => args.pattern.clone(),
-    };
+    let sized = ["block", "dead-experts"].into_iter().find_map(|name| {
+        let size = args.pattern.strip_prefix(name).filter(|size| !size.is_empty())?;
+        Some(format!("{{{name}: {size}}}"))
+    });
+    let pattern = sized.unwrap_or_else(|| args.pattern.clone());
     let sparsity = match has_sparsity {
         true => format!(
             "    sparsity: [{}]            # the share of zeros\n",

@@ -119,7 +119,7 @@ impl Cuda {
 
 /// The baselines for cases of `dtype`, with f32 output: it shows the sums as they are.
 fn baselines(device: &Arc<Device>, dtype: Dtype) -> DeviceBaselines {
-    device_baselines(device, dtype, Dtype::F32, Arithmetic::F32Chain(Slices::One))
+    device_baselines(device, dtype, Dtype::F32, Arithmetic::F32Chain(Slices::One), None)
 }
 
 /// The baselines for f32 cases.

@@ -22,6 +22,7 @@ const CASES_MAX: usize = 100_000;
 pub(super) fn expand(walk: &mut Walk, section: &Section, cases: &mut Vec<Case>) {
     let errors = walk.errors.len();
     check_sizes(walk, section);
+    check_experts(walk, section);
     check_values(walk, section);
     let arithmetics = arithmetics(walk, section);
     let levels = levels(section);
@@ -130,6 +131,7 @@ fn id(
     let pattern = match pattern {
         Pattern::None | Pattern::TwoOfFour => pattern.to_string(),
         Pattern::Block { size } => format!("block{size}-{sparsity}"),
+        Pattern::DeadExperts { rows } => format!("dead-experts{rows}-{sparsity}"),
         Pattern::Uniform
         | Pattern::RowMagnitude
         | Pattern::ElementMagnitude
@@ -154,7 +156,8 @@ fn levels(section: &Section) -> Vec<(Pattern, Sparsity)> {
             | Pattern::RowMagnitude
             | Pattern::ElementMagnitude
             | Pattern::PowerLaw
-            | Pattern::Block { .. } => {
+            | Pattern::Block { .. }
+            | Pattern::DeadExperts { .. } => {
                 levels.extend(section.sparsity.iter().map(|&(sparsity, _)| (pattern, sparsity)));
             }
         }
@@ -207,6 +210,36 @@ fn check_sizes(walk: &mut Walk, section: &Section) {
     for &(n, place) in &section.batch {
         check(place, "V", widest, widest.k, n);
         check(place, "Y", tallest, tallest.m, n);
+    }
+}
+
+/// Whether each layer is a stack of whole experts, of which one at least is left at every level that is not all zeros.
+fn check_experts(walk: &mut Walk, section: &Section) {
+    let stacks = section.patterns.iter().filter_map(|&(pattern, place)| {
+        pattern.expert_rows().filter(|&rows| rows > 0).map(|rows| (rows as u64, place))
+    });
+    for (rows, place) in stacks {
+        for Layer { name, m, .. } in &section.layers {
+            if m % rows != 0 {
+                let message = format!(
+                    "layer `{name}` is no stack of experts of {rows} rows: it has {m} rows, {} of them left over",
+                    m % rows
+                );
+                walk.fail(place, message, "rows of A are a multiple of those of an expert");
+                continue;
+            }
+            let experts = m / rows;
+            for &(sparsity, place) in &section.sparsity {
+                let is_all = u32::from(sparsity) == 1_000_000_000;
+                if experts > 0 && !is_all && sparsity.live_of(experts) == 0 {
+                    let message = format!(
+                        "{sparsity} % of the {experts} experts of layer `{name}` leaves none alive: {experts} x (1 - s) \
+                         is rounded to 0"
+                    );
+                    walk.fail(place, message, "a level that leaves at least one expert");
+                }
+            }
+        }
     }
 }
 

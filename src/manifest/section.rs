@@ -633,13 +633,34 @@ pub(super) fn shape(walk: &mut Walk, node: &Node) -> Option<(u64, u64)> {
 
 pub(super) fn pattern(walk: &mut Walk, node: &Node) -> Option<Pattern> {
     if matches!(node.value, Value::Map(_)) {
-        let fields = walk.fields(node, "a pattern", &["block"])?;
-        let size = fields.require(walk, "block")?;
-        let size = walk.integer(size, "a block's size", 1, DIMENSION_MAX)?;
-        return Some(Pattern::Block { size: size as usize });
+        let errors = walk.errors.len();
+        let fields = walk.fields(node, "a pattern", &["block", "dead-experts"])?;
+        let is_misspelt = walk.errors.len() > errors;
+        let mut size = |key: &str, what: &str| {
+            let node = fields.get(key)?;
+            Some(walk.integer(node, what, 1, DIMENSION_MAX).map(|size| size as usize))
+        };
+        let block = size("block", "a block's size");
+        let experts = size("dead-experts", "rows of an expert");
+        return match (block, experts) {
+            (Some(size), None) => Some(Pattern::Block { size: size? }),
+            (None, Some(rows)) => Some(Pattern::DeadExperts { rows: rows? }),
+            (None, None) if is_misspelt => None,
+            _ => {
+                let hint = "write {block: 32} or {dead-experts: 2048}";
+                walk.fail(node.place, "expected one pattern: `block` or `dead-experts`", hint);
+                None
+            }
+        };
     }
-    if node.value == Value::Text("block".to_owned()) {
-        return walk.expected(node, "a block's size", "write {block: 32}");
+    let without_size = [
+        ("block", "a block's size", "write {block: 32}"),
+        ("dead-experts", "rows of an expert", "write {dead-experts: 2048}"),
+    ];
+    for (name, what, hint) in without_size {
+        if node.value == Value::Text(name.to_owned()) {
+            return walk.expected(node, what, hint);
+        }
     }
     let names = [
         Pattern::None,

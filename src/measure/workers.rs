@@ -13,8 +13,10 @@ use super::platform::{Called, Inputs, Part, Platform};
 use super::{Clock, Contender};
 use crate::backend::cpu::CacheFlush;
 use crate::backend::shared::{BESIDE, EncodedInput, SharedInput, SharedOutputs};
+use crate::baseline::{DenseLibrary as _, GROUPED, GemmRs, Host};
 use crate::worker::message::{Contender as Wanted, Reply, Request};
 use crate::worker::{Hosted, Workers};
+use record::baseline::Kind;
 use record::timings::Sample;
 
 /// Bytes of V's and Y's that a case has at once, at most, unless one fresh pair and one of the ring take more.
@@ -484,10 +486,25 @@ impl WorkerPlatform<'_> {
     }
 }
 
-/// All rivals that workers have.
-pub fn rivals(workers: &Workers) -> Vec<Contender<Remote>> {
+/// All rivals that workers have; where A is a stack of experts of so many rows, a grouped product too.
+pub fn rivals(workers: &Workers, expert_rows: Option<usize>) -> Vec<Contender<Remote>> {
     let hosts = workers.hosts.iter().enumerate();
+    let grouped = expert_rows.into_iter().flat_map(|rows| {
+        let embedded = hosts.clone().find(|(_, hosted)| hosted.host == Host::Embedded);
+        let dense = embedded.and_then(|(host, hosted)| {
+            let dense = hosted.rivals.iter().find(|rival| rival.name == GemmRs.name())?;
+            Some((host, dense))
+        });
+        dense.map(|(host, dense)| Contender {
+            name: GROUPED.to_owned(),
+            operator: Remote { host, wanted: Wanted::Grouped { rows } },
+            kind: Some(Kind::Compacted),
+            library: dense.library.clone(),
+            version: dense.version.clone(),
+        })
+    });
     hosts
+        .clone()
         .flat_map(|(host, hosted)| {
             hosted.rivals.iter().map(move |rival| Contender {
                 name: rival.name.clone(),
@@ -497,5 +514,6 @@ pub fn rivals(workers: &Workers) -> Vec<Contender<Remote>> {
                 version: rival.version.clone(),
             })
         })
+        .chain(grouped)
         .collect()
 }

@@ -216,14 +216,15 @@ impl RemoteDevice {
         state.kernels.clone()
     }
 
-    /// The vendor's libraries for cases like this, there or not.
+    /// The vendor's libraries for cases like this, there or not; where A is a stack of experts, with the rows of one.
     pub fn rivals(
         &self,
         dtype: Dtype,
         output: Dtype,
         arithmetic: Arithmetic,
+        expert_rows: Option<usize>,
     ) -> Result<(Vec<DeviceRival>, Vec<Missing>), Error> {
-        let request = DeviceRequest::Rivals { dtype, output, arithmetic };
+        let request = DeviceRequest::Rivals { dtype, output, arithmetic, expert_rows };
         match self.ask(Place::Libraries, request, &[])? {
             DeviceReply::Rivals { rivals, missing } => Ok((rivals, missing)),
             other => self.misled(Place::Libraries, &other),

@@ -14,7 +14,7 @@ use crate::backend::cuda::Layout;
 use crate::baseline::cuda::DeviceRival;
 
 /// Version of the protocol. Both sides are one executable, so that another version is another program.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// A rival that a worker has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +35,8 @@ pub enum Contender {
     Own { arithmetic: Arithmetic, output: Dtype, strategy: Strategy, isa: String },
     /// A rival, by name.
     Rival(String),
+    /// The embedded dense library on one expert at a time, for a stack of experts of so many rows.
+    Grouped { rows: usize },
 }
 
 /// A request of the judge. Each has one reply.
@@ -116,8 +118,8 @@ pub enum DeviceRequest {
     Ready,
     /// The kernels that ran on it.
     Kernels,
-    /// The vendor's libraries for cases like this.
-    Rivals { dtype: Dtype, output: Dtype, arithmetic: Arithmetic },
+    /// The vendor's libraries for cases like this; where A is a stack of experts, with the rows of one.
+    Rivals { dtype: Dtype, output: Dtype, arithmetic: Arithmetic, expert_rows: Option<usize> },
     /// Y = A V once, of the three files beside the message: A is m x k, V is k x n, Y is m x n. The V of a number is
     /// always the same.
     Apply { m: usize, k: usize, n: usize, v_number: u64, contender: DeviceContender },

@@ -21,7 +21,7 @@ use crate::backend::cpu::{
 };
 use crate::backend::cuda::CudaError;
 use crate::backend::shared::{MappedInput, MappedOutputs};
-use crate::baseline::{self, Baselines, Host};
+use crate::baseline::{self, Baselines, GemmRs, Grouped, Host};
 use crate::operator::{Built, Error, Operator, SkipOperator, Staged};
 use crate::panics;
 
@@ -228,6 +228,7 @@ impl Serving<'_> {
                 let rival = all.find(|baseline| baseline.operator.name() == *name);
                 Ok(rival.ok_or_else(|| Refusal::of("no such rival"))?.operator.clone())
             }
+            Contender::Grouped { rows } => Ok(Arc::new(Grouped { library: GemmRs, rows: *rows })),
         }
     }
 }

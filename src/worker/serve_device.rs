@@ -116,8 +116,8 @@ impl Serving<'_> {
                 Ok(DeviceReply::Done)
             }
             DeviceRequest::Kernels => Ok(DeviceReply::Kernels(self.device.kernels_loaded())),
-            DeviceRequest::Rivals { dtype, output, arithmetic } => {
-                *rivals = device_baselines(&self.device, dtype, output, arithmetic);
+            DeviceRequest::Rivals { dtype, output, arithmetic, expert_rows } => {
+                *rivals = device_baselines(&self.device, dtype, output, arithmetic, expert_rows);
                 let DeviceBaselines { available, missing } = &*rivals;
                 let rivals = available.iter().map(|baseline| baseline.rival.clone()).collect();
                 Ok(DeviceReply::Rivals { rivals, missing: missing.clone() })

@@ -114,7 +114,7 @@ def power_law_counts(m, k, s):
 
 
 def prune(a, seed, dtype, pattern, s, distribution):
-    """A after section 3. `pattern` is a name or ("block", B)."""
+    """A after section 3. `pattern` is a name, ("block", B) or ("dead-experts", R)."""
     m, k = a.shape
     if not np.isfinite(a).all():
         raise Refused("A holds a NaN or an infinity")
@@ -145,6 +145,14 @@ def prune(a, seed, dtype, pattern, s, distribution):
         w = stream("A.blocks").words(0, down * across).reshape(down, across)
         gone = w < np.uint64(threshold(s))
         pruned = gone[np.arange(m) // size][:, np.arange(k) // size]
+    elif pattern[0] == "dead-experts":
+        rows = pattern[1]
+        if m % rows:
+            raise Refused("%d rows are no experts of %d" % (m, rows))
+        order = np.argsort(stream("A.experts").words(0, m // rows), kind="stable")
+        dead = np.zeros(m // rows, bool)
+        dead[order[live(m // rows, s):]] = True
+        pruned = np.repeat(dead, rows)[:, None]
     else:
         raise Refused("unknown pattern %r" % (pattern,))
     a = np.where(pruned, np.float32(0), a)

@@ -33,9 +33,9 @@ def percent(s):
 def _pattern(x):
     if isinstance(x, dict):
         (name, size), = x.items()
-        if name != "block":
+        if name not in ("block", "dead-experts"):
             raise ValueError("pattern %s" % name)
-        return ("block", int(size)), "block%d" % int(size)
+        return (name, int(size)), "%s%d" % (name, int(size))
     return x, x
 
 

@@ -192,6 +192,12 @@ def slow_prune(a, m, k, seed, dtype, pattern, s, name):
             for first in range(0, k, 4):
                 group = range(first, min(first + 4, k))
                 dead += [(i, j) for j in sorted(group, key=lambda j: (-abs(a[i][j]), j))[2:]]
+    elif pattern[0] == "dead-experts":
+        rows = pattern[1]
+        w = words("A.experts", m // rows)
+        order = sorted(range(m // rows), key=lambda e: (w[e], e))
+        dead = [(e * rows + i, j) for e in order[live(m // rows):] for i in range(rows)
+                for j in range(k)]
     else:
         size = pattern[1]
         across = -(-k // size)
@@ -560,10 +566,20 @@ def check_pruning():
             for dtype in ("f32",) if name == "wide" else ("f32", "bf16"):
                 raw = inputs.values(3, "A.values", m, k, dtype, name)
                 slow_raw = [fractions(row) for row in raw]
-                for pattern in patterns:
-                    for s in (Fraction("0.5"), Fraction("0.995")):
+                stacks = [("dead-experts", rows) for rows in range(1, m + 1) if m % rows == 0]
+                for pattern in patterns + stacks:
+                    for s in (Fraction("0.5"), Fraction("0.875"), Fraction("0.995")):
                         same(inputs.prune(raw, 3, dtype, pattern, s, name),
                              slow_prune(slow_raw, m, k, 3, dtype, pattern, s, name))
+    try:
+        inputs.prune(raw, 3, dtype, ("dead-experts", 3), Fraction(1, 2), name)
+        assert False, "40 rows are no experts of 3"
+    except inputs.Refused:
+        pass
+    # The vector of VERIFY.md: 8 experts of 2 rows, two of which live.
+    ones = inputs.prune(np.ones((16, 3), np.float32), 42, "f32", ("dead-experts", 2),
+                        Fraction("0.75"), "uniform")
+    assert np.flatnonzero(ones.any(axis=1)).tolist() == [0, 1, 8, 9]
     assert inputs.live(5, Fraction("0.5")) == 2 and inputs.live(7, Fraction("0.5")) == 4
     assert inputs.threshold(Fraction("0.7")) == 3006477107
     assert inputs.threshold(Fraction(1)) == 2 ** 32

@@ -46,13 +46,14 @@ fn all_forms_are_accepted() {
     assert_eq!(manifest.name, "all");
     assert_eq!(manifest.platform.as_deref(), Some("NVIDIA B200"));
     let ids: Vec<&str> = manifest.cases.iter().map(|case| case.id.as_str()).collect();
-    // Layers x (none and two-of-four once, five patterns at three levels) x batches x dtypes x arithmetics.
-    assert_eq!(ids.len(), 2 * (2 + 5 * 3) * 2 * 3 * 5 + 4);
+    // Layers x (none and two-of-four once, six patterns at three levels) x batches x dtypes x arithmetics.
+    assert_eq!(ids.len(), 2 * (2 + 6 * 3) * 2 * 3 * 5 + 4);
     for id in [
         "structures/up_proj/none/b1/f32/f32-chain",
         "structures/up_proj/uniform-80/b1/f32/f32-sliced-4x24",
         "structures/up_proj/block32-99.5/b1024/bf16/f32-sliced-8by8",
         "structures/up_proj/two-of-four/b1/f16/bounded",
+        "structures/up_proj/dead-experts1-99.5/b1/f32/f32-chain",
         "structures/empty/power-law-70/b1024/f16/tensor-core-hopper",
         "integers/up/none/b3/f32-to-bf16/exact",
         "real.file/l0.ffn-up/row-magnitude-80/b1/f32/f32-chain",

@@ -6,6 +6,7 @@ use crate::common::{How, Section, Workbench, audit, audit_all, digest, manifest}
 use contract::arithmetic::{Slices, chain};
 use contract::case::Case;
 use contract::digest::Digest;
+use contract::inputs::spec::Sparsity;
 use contract::strategy::Strategy as Plan;
 use proptest::prelude::*;
 use record::CaseRecord;
@@ -15,14 +16,14 @@ use record::verdict::Verdict;
 use sparse_verify::audit::Outcome;
 use sparse_verify::backend::cpu::Isa;
 
-const PATTERNS: &str =
-    "[none, uniform, row-magnitude, element-magnitude, power-law, {block: 12}, two-of-four]";
+const PATTERNS: &str = "[none, uniform, row-magnitude, element-magnitude, power-law, {block: 12}, two-of-four, \
+                        {dead-experts: 19}]";
 
 /// Every arithmetic x pattern, and every dtype, on a shape that fits no tile and takes several
 /// chunks of rows.
 fn every_arithmetic() -> Manifest {
     let base = Section {
-        shape: (131, 77),
+        shape: (133, 77),
         batch: "19",
         sparsity: "0.8",
         patterns: PATTERNS,
@@ -84,7 +85,7 @@ fn holds(outcome: Outcome) -> CaseRecord {
 #[test]
 fn every_case_is_perturbed() {
     let manifest = every_arithmetic();
-    assert_eq!(manifest.cases.len(), 7 * (4 * 2 + 2 * 3 + 2 + 4));
+    assert_eq!(manifest.cases.len(), 8 * (4 * 2 + 2 * 3 + 2 + 4));
     let outcomes = audit_all(&manifest, &manifest.cases, &Expected::default(), &How::default());
     for record in outcomes.into_iter().map(holds) {
         assert!(digest(&record, "rebuilt").is_some(), "{}", record.id);
@@ -231,8 +232,14 @@ fn an_empty_sum_is_zero() {
 #[test]
 fn no_rows_give_an_empty_output() {
     for arithmetic in PLAIN {
-        for pattern in ["uniform", "row-magnitude", "element-magnitude", "power-law", "{block: 4}"]
-        {
+        for pattern in [
+            "uniform",
+            "row-magnitude",
+            "element-magnitude",
+            "power-law",
+            "{block: 4}",
+            "{dead-experts: 4}",
+        ] {
             let section =
                 Section { shape: (0, 16), patterns: pattern, arithmetic, ..Section::default() };
             let outcome = audit(section, &Expected::default(), &How::default());
@@ -254,6 +261,11 @@ fn one_column_and_two_thousand_follow_the_same_rule() {
     }
 }
 
+/// Rows of an expert in a pattern of experts.
+fn experts(pattern: &str) -> Option<usize> {
+    pattern.strip_prefix("{dead-experts: ")?.strip_suffix('}')?.parse().ok()
+}
+
 /// Patterns, values and arithmetics that go together, as manifests write them.
 fn any_section() -> impl Strategy<Value = (Section<'static>, usize, usize)> {
     let size = || prop_oneof![1 => Just(0usize), 1 => Just(1), 6 => 0..=70usize];
@@ -267,6 +279,8 @@ fn any_section() -> impl Strategy<Value = (Section<'static>, usize, usize)> {
         "{block: 1}",
         "{block: 7}",
         "{block: 100}",
+        "{dead-experts: 1}",
+        "{dead-experts: 7}",
     ]);
     let sparsity = prop::sample::select(vec!["0", "0.1", "0.5", "0.8", "0.99", "1"]);
     let kind = prop::sample::select(vec![
@@ -292,7 +306,17 @@ fn any_section() -> impl Strategy<Value = (Section<'static>, usize, usize)> {
     ((shape, any::<u64>(), 1..=3usize), pattern, sparsity, kind, output, operator).prop_map(
         |(((m, k, n), seed, threads), patterns, sparsity, kind, output, operator)| {
             let (arithmetic, weights, dtype) = kind;
-            let sparsity = if matches!(patterns, "none" | "two-of-four") { "" } else { sparsity };
+            let mut sparsity =
+                if matches!(patterns, "none" | "two-of-four") { "" } else { sparsity };
+            let (mut m, k) = (m, k);
+            // Whole experts, and all or some of them alive unless all are dead: manifests have no others.
+            if let Some(rows) = experts(patterns) {
+                m -= m % rows;
+                let level = Sparsity::parse(sparsity).expect("a level");
+                if level.live_of((m / rows) as u64) == 0 {
+                    sparsity = "1";
+                }
+            }
             let section = Section {
                 name: "any",
                 seed,

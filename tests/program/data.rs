@@ -205,6 +205,7 @@ fn a_new_manifest_is_one() {
         (&["--batch", "1,32", "--sparsity", "0.8,0.95", "--layer", "Up_proj", "--seed", "7"], 4),
         (&["--pattern", "none", "--dtype", "f32,bf16", "--arithmetic", "bounded"], 2),
         (&["--pattern", "two-of-four"], 1),
+        (&["--pattern", "dead-experts12", "--sparsity", "0.75"], 1),
         (&["--pattern", "block16", "--arithmetic", "tensor-core-hopper", "--dtype", "bf16"], 1),
         (&["--arithmetic", "exact"], 1),
         (&["--arithmetic", "exact", "--values", "wide"], 1),

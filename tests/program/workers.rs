@@ -7,7 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::common::{Ran, Section, Workbench};
+use record::baseline::Kind;
 use record::timings::Timed;
+use record::verdict::Verdict;
 use record::{CaseRecord, Record};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -396,5 +398,42 @@ fn workers_that_are_killed_at_any_time_change_no_verdict() {
         for fault in faults {
             assert!(fault.contains("was ended by SIGKILL"), "{fault}");
         }
+    }
+}
+
+/// Where A is a stack of experts, the grouped product of the live ones is a rival, and of nothing else.
+#[test]
+fn a_stack_of_experts_has_a_grouped_rival() {
+    const GROUPED: &str = "grouped-gemm-rs";
+    let stack = Section {
+        name: "stack",
+        shape: (96, 64),
+        patterns: "[{dead-experts: 12}, row-magnitude]",
+        sparsity: "0.75",
+        ..Section::default()
+    };
+    let bench = Workbench::pinned(&[stack]);
+    let ran = bench.verify(&RUN);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let record = bench.record("record.json");
+    let [experts, rows] = &record.cases[..] else { panic!("two cases: {ran:?}") };
+    assert_eq!(experts.id, "stack/up/dead-experts12-75/b24/f32/f32-chain");
+    assert_eq!((experts.verdict, experts.pattern.as_str()), (Verdict::Verified, "dead-experts"));
+    let structure = &experts.bits.as_ref().expect("run").structure;
+    // Six of eight experts of 12 rows; values are hardly ever zero by themselves.
+    assert_eq!(structure.dead_rows, 6 * 12);
+    assert!((23 * 64..=24 * 64).contains(&structure.nnz), "{}", structure.nnz);
+    let grouped = |case: &CaseRecord| {
+        let timings = case.measurement.as_ref().expect("measured");
+        timings.baselines.iter().find(|timed| timed.name == GROUPED).cloned()
+    };
+    let timed = grouped(experts).expect("it is a rival");
+    assert_eq!((timed.kind, timed.failure.as_deref()), (Some(Kind::Compacted), None));
+    assert!(timed.timing.is_some() && timed.checked_elements > 0, "{timed:?}");
+    assert_eq!(timed.plan.as_deref(), Some("rows: 2 live experts of 12 rows each"));
+    assert!(timed.library.contains("gemm"), "{timed:?}");
+    assert!(grouped(rows).is_none());
+    for case in [experts, rows] {
+        assert!(case.baselines_missing.iter().all(|missing| missing.name != GROUPED));
     }
 }

@@ -11,6 +11,7 @@ use cudarc::cublas::sys;
 
 use super::device::Device;
 use super::error::CudaError;
+use super::grouped::Group;
 use super::library::{Library, int, version};
 use super::matrix::{DeviceMatrix, Layout};
 use super::memory::Buffer;
@@ -36,6 +37,9 @@ const LIBRARY: Library<'static> = Library {
         "cublasSgemm_v2",
     ],
 };
+
+/// What grouped products need besides.
+const GROUPED: Library<'static> = Library { functions: &["cublasGemmGroupedBatchedEx"], ..LIBRARY };
 
 /// Which arithmetic a product may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,16 +72,23 @@ impl fmt::Display for Math {
 /// Whether cuBLAS can be called, else what is missing.
 fn require() -> Result<(), CudaError> {
     static FOUND: OnceLock<Result<(), CudaError>> = OnceLock::new();
-    FOUND
-        .get_or_init(|| {
-            LIBRARY.require(
-                // SAFETY: opens the library, whose initialisers are NVIDIA's.
-                || unsafe { sys::is_culib_present() },
-                // SAFETY: the library was found just now; the address is not called.
-                |name| unsafe { sys::culib().get::<*const c_void>(name.as_bytes()) }.is_ok(),
-            )
-        })
-        .clone()
+    FOUND.get_or_init(|| find(&LIBRARY)).clone()
+}
+
+/// Whether cuBLAS has grouped products, else what is missing.
+pub fn require_grouped() -> Result<(), CudaError> {
+    static FOUND: OnceLock<Result<(), CudaError>> = OnceLock::new();
+    let find = || find(&GROUPED).map_err(|error| error.hint("cuBLAS has it from 12.5 on"));
+    require().and_then(|()| FOUND.get_or_init(find).clone())
+}
+
+fn find(library: &Library<'_>) -> Result<(), CudaError> {
+    library.require(
+        // SAFETY: opens the library, whose initialisers are NVIDIA's.
+        || unsafe { sys::is_culib_present() },
+        // SAFETY: the library was found just now; the address is not called.
+        |name| unsafe { sys::culib().get::<*const c_void>(name.as_bytes()) }.is_ok(),
+    )
 }
 
 fn check(
@@ -280,6 +291,59 @@ impl Cublas {
         check(code, call, || format!("{}, {math}", asked()))
     }
 
+    /// Gives a group of products to the device's stream. `pointers` are those of three arrays of addresses in device
+    /// memory, of the first operands, the second ones and the outputs, as many as the group's size, all of `dtype`.
+    /// `asked` describes it in an error. Neither allocates nor waits.
+    ///
+    /// # Safety
+    /// When the stream comes to it, each address must be that of a column-major matrix as large as the group says, in
+    /// device memory; no two outputs overlap. `group` must outlive what repeats the launch.
+    pub(super) unsafe fn gemm_grouped(
+        &self,
+        math: Math,
+        group: &Group,
+        pointers: [u64; 3],
+        dtype: Dtype,
+        asked: impl Fn() -> String,
+    ) -> Result<(), CudaError> {
+        const CALL: &str = "cublasGemmGroupedBatchedEx";
+        require_grouped()?;
+        let (mode, kind) = (math.mode(), data_type(dtype));
+        let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
+        self.device.stream()?;
+        // SAFETY: the handle is alive.
+        check(unsafe { sys::cublasSetMathMode(handle.0, mode) }, "cublasSetMathMode", || {
+            math.grouped().to_owned()
+        })?;
+        // SAFETY: the function is there and the device's context is current. Arrays on the host have an element for the one
+        // group; those on the device are as the caller promised.
+        let code = unsafe {
+            sys::cublasGemmGroupedBatchedEx(
+                handle.0,
+                group.operation.as_ptr(),
+                group.operation.as_ptr(),
+                group.m.as_ptr(),
+                group.n.as_ptr(),
+                group.k.as_ptr(),
+                group.alpha.as_ptr().cast(),
+                pointers[0] as *const *const c_void,
+                kind,
+                group.lda.as_ptr(),
+                pointers[1] as *const *const c_void,
+                kind,
+                group.ldb.as_ptr(),
+                group.beta.as_ptr().cast(),
+                pointers[2] as *const *mut c_void,
+                kind,
+                group.ldc.as_ptr(),
+                1,
+                group.size.as_ptr(),
+                math.compute_type(),
+            )
+        };
+        check(code, CALL, || format!("{}, {}", asked(), math.grouped()))
+    }
+
     /// Bytes of device memory that the library was given.
     pub fn workspace_bytes(&self) -> usize {
         self.workspace.bytes()
@@ -287,6 +351,19 @@ impl Cublas {
 }
 
 impl Math {
+    /// Function and mode of a grouped product.
+    pub fn grouped(self) -> &'static str {
+        match self {
+            Math::Default => "cublasGemmGroupedBatchedEx, CUBLAS_COMPUTE_32F, CUBLAS_DEFAULT_MATH",
+            Math::Pedantic => "cublasGemmGroupedBatchedEx, CUBLAS_COMPUTE_32F_PEDANTIC",
+            Math::Tf32 => "cublasGemmGroupedBatchedEx, CUBLAS_COMPUTE_32F_FAST_TF32",
+            Math::Half => {
+                "cublasGemmGroupedBatchedEx, CUBLAS_COMPUTE_32F, \
+                 CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION"
+            }
+        }
+    }
+
     fn mode(self) -> sys::cublasMath_t {
         use sys::cublasMath_t::*;
         match self {

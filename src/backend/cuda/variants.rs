@@ -3,7 +3,9 @@
 
 use super::compile::{Cubin, Source, architecture_name, cubin};
 use super::error::CudaError;
-use super::{gemm_chain, generic, spmm, tensor_core, timed_call, timer, torch_normal, watch};
+use super::{
+    gemm_chain, generic, grouped, spmm, tensor_core, timed_call, timer, torch_normal, watch,
+};
 
 /// One kernel under one set of defines.
 #[derive(Clone, Debug)]
@@ -23,6 +25,7 @@ pub(super) const ANY: ((i32, i32), (i32, i32)) = ((0, 0), (i32::MAX, 0));
 pub fn kernel_variants() -> Vec<Variant> {
     generic::variants()
         .chain(gemm_chain::kernel_variants())
+        .chain(grouped::variants())
         .chain(spmm::kernel_variants())
         .chain(tensor_core::kernel_variants())
         .chain(timed_call::variants())

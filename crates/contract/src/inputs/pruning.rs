@@ -107,6 +107,20 @@ impl Pruning {
                 Pruning::Rows { live }
             }
             Pattern::TwoOfFour => Pruning::TwoOfFour,
+            Pattern::DeadExperts { rows } => {
+                // Manifests have whole experts alone; where rows are left over, they are a last one.
+                let rows = rows.max(1);
+                let experts = m.div_ceil(rows);
+                let mut words = vec![0; experts];
+                stream("A.experts").read(0, &mut words);
+                let mut ranking: Vec<usize> = (0..experts).collect();
+                ranking.sort_by_key(|&e| (words[e], e));
+                let mut live = vec![false; m];
+                for &e in &ranking[..sparsity.live_of(experts as u64) as usize] {
+                    live[e * rows..m.min((e + 1) * rows)].fill(true);
+                }
+                Pruning::Rows { live }
+            }
             Pattern::ElementMagnitude => {
                 let keep = sparsity.live_of(m as u64 * k as u64);
                 least_magnitude(m, k, keep, source, threads)?
@@ -345,7 +359,13 @@ fn least_magnitude(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
+    use super::super::source::Synthetic;
+    use super::super::spec::Values;
+    use super::super::synthetic::fill;
     use super::*;
+    use crate::dtype::Dtype;
 
     #[test]
     fn of_four_the_two_of_greatest_magnitude_stay() {
@@ -362,5 +382,90 @@ mod tests {
             [0.0, 0.0, 2.0, 0.0, 0.0, 0.0],
         ];
         assert_eq!(rows, kept.concat());
+    }
+
+    /// Live rows of m x 3 weights by the pattern of experts, from the words of a seed.
+    fn live(seed: u64, m: usize, rows: usize, sparsity: Sparsity) -> Vec<bool> {
+        let stream = |role: &str| Stream::new(seed, role, &[m, 3], Dtype::F32, None);
+        let values = Synthetic {
+            values: Values::Uniform,
+            stream: stream("A.values"),
+            dtype: Dtype::F32,
+            k: 3,
+            fill,
+        };
+        let pattern = Pattern::DeadExperts { rows };
+        let pruning =
+            Pruning::decide(pattern, sparsity, (m, 3), &stream, &values, &mut None, 1).unwrap();
+        let mut ones = vec![1.0; 3 * m];
+        pruning.apply(0..m, 3, &mut ones);
+        (0..m)
+            .map(|i| {
+                let is_live = !pruning.drops_row(i);
+                assert_eq!(&ones[3 * i..3 * i + 3], &[f32::from(u8::from(is_live)); 3]);
+                is_live
+            })
+            .collect()
+    }
+
+    proptest! {
+        /// As many experts live as the sparsity says, rounded as everywhere, and each is whole.
+        #[test]
+        fn whole_experts_die_and_exactly_as_many_as_are_asked_for(
+            seed: u64, experts in 0..40usize, rows in 1..9usize, billionths in 0..=1_000_000_000u32,
+        ) {
+            let sparsity = Sparsity::try_from(billionths).unwrap();
+            let live = live(seed, experts * rows, rows, sparsity);
+            let blocks: Vec<&[bool]> = live.chunks(rows).collect();
+            prop_assert!(blocks.iter().all(|block| block.iter().all(|&row| row == block[0])));
+            let count = blocks.iter().filter(|block| block[0]).count() as u64;
+            // Nearest to experts * (1 - s), and of two the even one, in integers.
+            let exact = u128::from(1_000_000_000 - billionths) * experts as u128;
+            let distance = |count: u64| (u128::from(count) * 1_000_000_000).abs_diff(exact);
+            let nearest = (0..=experts as u64).min_by_key(|&count| (distance(count), count % 2));
+            prop_assert_eq!(Some(count), nearest);
+        }
+
+        /// A level more sparse leaves a subset alive: the ranking is the seed's alone.
+        #[test]
+        fn experts_that_live_at_a_level_live_at_every_lower_one(
+            seed: u64, rows in 1..5usize, low in 0..=1_000_000_000u32, high in 0..=1_000_000_000u32,
+        ) {
+            let level = |billionths| Sparsity::try_from(billionths).unwrap();
+            let fewer = live(seed, 32 * rows, rows, level(low.max(high)));
+            let more = live(seed, 32 * rows, rows, level(low.min(high)));
+            prop_assert!(fewer.iter().zip(&more).all(|(&fewer, &more)| more || !fewer));
+        }
+    }
+
+    #[test]
+    fn seeds_choose_other_experts_and_all_of_them_in_turn() {
+        let quarter = Sparsity::parse("0.75").unwrap();
+        let choices: Vec<Vec<bool>> = (0..64).map(|seed| live(seed, 16, 2, quarter)).collect();
+        let different: std::collections::HashSet<_> = choices.iter().collect();
+        // Two of eight: 28 pairs.
+        assert!(different.len() > 20, "{}", different.len());
+        for e in 0..8 {
+            let times = choices.iter().filter(|live| live[2 * e]).count();
+            assert!((6..=28).contains(&times), "expert {e}: {times} of 64, 16 expected");
+        }
+    }
+
+    /// VERIFY.md section 3 has the same.
+    #[test]
+    fn the_vector_of_the_specification() {
+        let live = live(42, 16, 2, Sparsity::parse("0.75").unwrap());
+        let experts: Vec<usize> = (0..8).filter(|e| live[2 * e]).collect();
+        assert_eq!(experts, [0, 4]);
+    }
+
+    /// Rows that are left over are an expert: what is timed on a part of a matrix need not be whole.
+    #[test]
+    fn a_part_of_an_expert_is_one() {
+        let none = live(1, 7, 3, Sparsity::ZERO);
+        assert_eq!(none, [true; 7]);
+        let all = live(1, 7, 0, Sparsity::parse("1").unwrap());
+        assert_eq!(all, [false; 7]);
+        assert_eq!(live(1, 7, 100, Sparsity::ZERO), [true; 7]);
     }
 }

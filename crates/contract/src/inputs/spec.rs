@@ -62,6 +62,28 @@ pub enum Pattern {
     },
     /// Of each aligned group of four in a row, the two of least magnitude are pruned: what sparse tensor cores take.
     TwoOfFour,
+    /// A is a stack of experts, of which whole ones are pruned: a layer of a mixture of experts, for tokens that all go to
+    /// the same few.
+    DeadExperts {
+        /// Rows of an expert, of which A has a multiple.
+        rows: usize,
+    },
+}
+
+impl Pattern {
+    /// Rows of an expert, where A is a stack of experts.
+    pub fn expert_rows(self) -> Option<usize> {
+        match self {
+            Pattern::DeadExperts { rows } => Some(rows),
+            Pattern::None
+            | Pattern::Uniform
+            | Pattern::RowMagnitude
+            | Pattern::ElementMagnitude
+            | Pattern::PowerLaw
+            | Pattern::Block { .. }
+            | Pattern::TwoOfFour => None,
+        }
+    }
 }
 
 /// The name in manifests and case ids.
@@ -75,6 +97,7 @@ impl fmt::Display for Pattern {
             Pattern::PowerLaw => "power-law",
             Pattern::Block { .. } => "block",
             Pattern::TwoOfFour => "two-of-four",
+            Pattern::DeadExperts { .. } => "dead-experts",
         })
     }
 }
