@@ -109,7 +109,7 @@ fn an_interrupted_run_is_nowhere_green_and_goes_on_to_the_same_record() {
     let places = ["--json", "whole.json", "--junit", "whole.xml"];
     let started = Instant::now();
     let ran = bench.verify(&[&RUN[..], &places].concat());
-    let took = started.elapsed();
+    let mut took = started.elapsed();
     assert_eq!(ran.code, 0, "{ran:?}");
     let whole = timeless(bench.record("whole.json"));
     assert_eq!(whole.cases.len(), CASES);
@@ -140,6 +140,8 @@ fn an_interrupted_run_is_nowhere_green_and_goes_on_to_the_same_record() {
         {
             // It came after the end was written: there was nothing left to interrupt.
             assert_eq!(timeless(left.expect("it is whole")), whole, "{how:?}");
+            // Where the first run had less of the machine, nearly all moments would be too late.
+            took = took.mul_f64(0.9);
             continue;
         }
         points += 1;
