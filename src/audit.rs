@@ -20,7 +20,7 @@ use crate::check::explain;
 use crate::check::explain::MadeBy;
 use crate::check::memory::needed_bytes;
 use crate::machine;
-use crate::operator::{DenseReference, Operator, OperatorFor};
+use crate::operator::{DenseReference, NO_FIXED_POINT, Operator, OperatorFor};
 use crate::panics;
 use crate::published;
 use crate::weights::{Checkpoint, is_moderate};
@@ -310,6 +310,11 @@ impl Auditor<'_> {
         returned: Option<&Returned<'_>>,
         progress: &(dyn Fn(usize) + Sync),
     ) -> Result<Prepared, Stop> {
+        let is_own = returned.is_none() && self.stranger.is_none();
+        if is_own && self.device.is_some() && case.arithmetic == Arithmetic::FixedPoint {
+            let reason = NO_FIXED_POINT.to_owned();
+            return Err(Stop { kind: Stopped::Operator, reason });
+        }
         let bytes = needed_bytes(case, self.threads, self.device.is_some());
         machine::require(bytes).map_err(CaseError::Environment)?;
         if let Some(device) = &self.device {
@@ -450,8 +455,12 @@ fn entry(case: &Case, prepared: &Prepared, shared: Option<String>) -> Result<Ent
         Arithmetic::TensorCore(model) => {
             contract::distinct::distinguishes(model, case, &prepared.weights, &prepared.v)?;
         }
-        // Chains are what the others are told from; exact sums are all rules' alike, and bounds fix no bits.
-        Arithmetic::F32Chain(_) | Arithmetic::Exact | Arithmetic::Bounded => {}
+        // Chains are what the others are told from; exact sums are all rules' alike, bounds fix no bits, and integers are no
+        // model of a device.
+        Arithmetic::F32Chain(_)
+        | Arithmetic::Exact
+        | Arithmetic::FixedPoint
+        | Arithmetic::Bounded => {}
     }
     let digest = |hashed: &Option<contract::digest::Hashed>| {
         hashed.as_ref().map(|h| h.digest).filter(|_| contract)
@@ -576,7 +585,10 @@ fn drawn(case: &Case, hardware: Hardware) -> Result<(Drawn, Drawn), Stop> {
 pub fn model_status(case: &Case) -> Option<String> {
     match case.arithmetic {
         Arithmetic::TensorCore(model) => Some(model.status()),
-        Arithmetic::F32Chain(_) | Arithmetic::Exact | Arithmetic::Bounded => None,
+        Arithmetic::F32Chain(_)
+        | Arithmetic::Exact
+        | Arithmetic::FixedPoint
+        | Arithmetic::Bounded => None,
     }
 }
 

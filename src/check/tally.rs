@@ -6,7 +6,7 @@ use ndarray::{Array2, ArrayView2};
 
 use super::bits::{Bits, CaseError, magnitude_max};
 use crate::backend::cpu::nonzero_bits;
-use contract::arithmetic::{Arithmetic, bounded, exact};
+use contract::arithmetic::{Arithmetic, bounded, exact, fixed_point};
 use contract::case::Case;
 use contract::digest::Hashed;
 use contract::inputs::spec::Pattern;
@@ -135,6 +135,14 @@ impl Tally {
             }
             self.row_bound_max = self.row_bound_max.max(exact::row_bound(row, column_max));
             self.a_max = row.iter().fold(self.a_max, |max, x| max.max(x.abs() as u64));
+        }
+    }
+
+    /// The sums of rows' integers, where k alone does not bound them.
+    pub fn certify_integers(&mut self, case: &Case, a: &Array2<f32>) {
+        if case.k > fixed_point::K_ALWAYS {
+            let sums = a.rows().into_iter().map(|row| fixed_point::row_sum(&row.to_vec()));
+            self.row_bound_max = sums.fold(self.row_bound_max, u64::max);
         }
     }
 
@@ -278,6 +286,21 @@ impl Tally {
                     "exact: sums can reach {bound}, the limit is {}\nhint: a smaller k or narrower \
                      values",
                     exact::LIMIT
+                )));
+            }
+            certificate = Some(bound);
+        }
+        if case.arithmetic == Arithmetic::FixedPoint {
+            let bound = match case.k {
+                0..=fixed_point::K_ALWAYS => fixed_point::certificate_of_k(case.k),
+                _ => fixed_point::certificate(self.row_bound_max),
+            };
+            if bound >= fixed_point::LIMIT {
+                return Err(CaseError::Refused(format!(
+                    "{}: sums can reach {bound}, the limit is {}\nhint: a smaller k, or fewer \
+                     non-zeros in a row",
+                    case.arithmetic,
+                    fixed_point::LIMIT
                 )));
             }
             certificate = Some(bound);

@@ -35,6 +35,8 @@ enum Way {
     MmaSync(Format),
     /// Integers, for tensor cores that the device does not have.
     Model(TensorCoreModel),
+    /// Nothing yet.
+    Nothing,
 }
 
 impl SkipDevice {
@@ -52,6 +54,7 @@ impl SkipDevice {
                 Way::Chain
             }
             Arithmetic::F32Chain(slices) => Way::Sliced(slices),
+            Arithmetic::FixedPoint => Way::Nothing,
             Arithmetic::TensorCore(model) => {
                 match tensor_cores(device.compute_capability(), model) {
                     Some(TensorCores::Wgmma) => Way::Wgmma,
@@ -63,7 +66,7 @@ impl SkipDevice {
         let input = match way {
             // f32 under TF32.
             Way::Wgmma | Way::MmaSync(_) => dtype,
-            Way::Chain | Way::Sliced(_) | Way::Model(_) => Dtype::F32,
+            Way::Chain | Way::Sliced(_) | Way::Model(_) | Way::Nothing => Dtype::F32,
         };
         SkipDevice { way, input, output, strategy }
     }
@@ -161,6 +164,9 @@ struct BuiltSkip {
     plan: Plan,
 }
 
+/// Why our own operator does not run a fixed-point case on a device.
+pub const NO_FIXED_POINT: &str = "our operator has no fixed-point kernel for a device yet\nhint: `--device cpu` verifies the bits on the CPU";
+
 /// The name of our own operator on a device, in records.
 pub const SKIP_DEVICE: &str = "skip-cuda";
 
@@ -203,6 +209,7 @@ impl DeviceOperator for SkipDevice {
                     "this device's tensor cores by mma.sync: nothing is skipped",
                 ),
             },
+            Way::Nothing => return Err(Error::Unsupported(NO_FIXED_POINT.into())),
             Way::Model(model) => BuiltSkip {
                 a: Held::Model(ModelA::pack(device, a, model, self.output)?),
                 plan: plan(

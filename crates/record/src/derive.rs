@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use contract::arithmetic::exact;
+use contract::arithmetic::{exact, fixed_point};
 use contract::digest::{PANELS, panel_start};
 use contract::dtype::Dtype;
 use contract::published::Scope;
@@ -43,6 +43,8 @@ pub struct Contradiction {
 const RECOMPUTED_MIN: u64 = 256;
 /// The arithmetic whose sums are certified.
 const EXACT: &str = "exact";
+/// The name of the arithmetic of integers with scales.
+const FIXED_POINT: &str = "fixed-point-24";
 
 type Result<T = ()> = std::result::Result<T, Contradiction>;
 
@@ -838,11 +840,19 @@ fn bits_facts(case: &CaseRecord, bits: &BitsRecord) -> Result {
     if let Some(zeros) = zeros.into_iter().find(|zeros| *zeros > d.elements) {
         return refuse(place("the number of negative zeros"), zeros, "there are fewer elements");
     }
-    if bits.certificate.is_some() != (case.arithmetic == EXACT)
-        || bits.certificate.is_some_and(|sum| sum >= exact::LIMIT)
+    let limit = match &*case.arithmetic {
+        EXACT => Some(exact::LIMIT),
+        FIXED_POINT => Some(fixed_point::LIMIT),
+        _ => None,
+    };
+    if bits.certificate.is_some() != limit.is_some()
+        || bits.certificate.zip(limit).is_some_and(|(sum, limit)| sum >= limit)
     {
-        let limit = format!("sums below {} are certified of `{EXACT}` alone", exact::LIMIT);
-        return refuse(place("the certificate"), short(&bits.certificate), limit);
+        let follows = match limit {
+            Some(limit) => format!("sums below {limit} are certified of `{}`", case.arithmetic),
+            None => format!("sums are certified of `{EXACT}` and `{FIXED_POINT}` alone"),
+        };
+        return refuse(place("the certificate"), short(&bits.certificate), follows);
     }
     let contract = verdict::has_contract(&case.arithmetic);
     same(&place("whether there is a bound"), &bits.bound.is_some(), &!contract)?;

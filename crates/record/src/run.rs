@@ -431,7 +431,7 @@ pub struct BitsRecord {
     /// at most, after columns were divided by their norms. `None` where all are zeros, and in records that did not note it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dense_share_max: Option<f32>,
-    /// Certified bound on every sum of magnitudes; `exact` only.
+    /// Certified bound on every sum of magnitudes: of integers under `exact` and fixed-point, else `None`.
     pub certificate: Option<u64>,
     /// What the perturbation test changed, in words.
     pub perturbation: String,

@@ -216,7 +216,8 @@ mod tests {
     #[test]
     fn vectors() {
         let of = |a: &[u32], v: &[u32]| {
-            let values = |bits: &[u32]| bits.iter().copied().map(f32::from_bits).collect::<Vec<_>>();
+            let values =
+                |bits: &[u32]| bits.iter().copied().map(f32::from_bits).collect::<Vec<_>>();
             dot(&values(a), &values(v)).to_bits()
         };
         // 1/3 and 1 by 1 and -1/3: integers 0x155555, 0x400000 and 0x400000, -0x155555, whose products cancel.
