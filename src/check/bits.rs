@@ -25,7 +25,7 @@ use contract::perturbation::Perturbation;
 use contract::perturbation::{self, Unperturbed};
 use contract::threads;
 use record::compare::difference_in_words;
-use record::compare::{BoundReport, Difference};
+use record::compare::{Accuracy, BoundReport, Difference};
 
 /// Why a case has no bits to judge.
 #[derive(Debug, thiserror::Error)]
@@ -203,6 +203,8 @@ pub struct Bits {
     pub dense_share_max: Option<f32>,
     /// `exact` and fixed-point: the certified bound on every sum.
     pub certificate: Option<u64>,
+    /// How far the recomputed elements lie from y_ref, where there is a bit contract.
+    pub accuracy: Option<Accuracy>,
     /// The dense reference's output, where it was to be kept.
     pub dense_output: Option<Array2<f32>>,
     /// What changed in the perturbation test, in words.
@@ -854,6 +856,7 @@ impl Samples {
             for (j, v) in &self.columns {
                 tally.recomputed += 1;
                 let (want, got) = (case.rule(&row, v), dense[[i - first, *j]]);
+                tally.accuracy(case, (i, *j), &row, v, got);
                 if got.to_bits() != want.to_bits() {
                     let what = "the dense reference does not follow the scalar rule";
                     tally.break_promise("recomputed sample", i, *j, got, want, what);

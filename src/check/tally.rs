@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use ndarray::{Array2, ArrayView2};
 
+use super::accuracy::Accuracies;
 use super::bits::{Bits, CaseError, magnitude_max};
 use crate::backend::cpu::nonzero_bits;
 use contract::arithmetic::{Arithmetic, bounded, exact, fixed_point};
@@ -25,6 +26,7 @@ pub(super) struct Tally {
     pub difference: Difference,
     pub bound: BoundReport,
     pub recomputed: u64,
+    pub accuracies: Accuracies,
     pub negative_zeros: [u64; 2],
     pub dense_max: f32,
     /// Of each column of the dense output: the sum of squares, and the largest magnitude.
@@ -157,6 +159,18 @@ impl Tally {
         self.dense_max = magnitude_max(dense);
     }
 
+    /// The distance of an element of the dense output, which is at `place`, from y_ref; a promise broken where it is outside of
+    /// what the rule allows.
+    pub fn accuracy(&mut self, case: &Case, place: (usize, usize), a: &[f32], v: &[f32], got: f32) {
+        if !case.arithmetic.has_bit_contract() || !got.is_finite() {
+            return;
+        }
+        if let Some(y_ref) = self.accuracies.add(case, a, v, got) {
+            let what = "an element is farther from the binary64 sum than the rule's bound";
+            self.break_promise("error bound", place.0, place.1, got, y_ref as f32, what);
+        }
+    }
+
     /// Every element of `y` within the bound around the binary64 reference.
     pub fn compare_within_bound(
         &mut self,
@@ -232,6 +246,7 @@ impl Tally {
         self.difference.merge(other.difference);
         self.bound.merge(other.bound);
         self.recomputed += other.recomputed;
+        self.accuracies.merge(other.accuracies);
         self.negative_zeros[0] += other.negative_zeros[0];
         self.negative_zeros[1] += other.negative_zeros[1];
         self.dense_max = self.dense_max.max(other.dense_max);
@@ -349,6 +364,7 @@ impl Tally {
             dense_share_max,
             dense_output: None,
             certificate,
+            accuracy: self.accuracies.report(),
             perturbation,
             changes: None,
             broken,

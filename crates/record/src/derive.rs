@@ -15,7 +15,7 @@ use contract::published::Scope;
 use contract::threads;
 
 use crate::claims::Tensor;
-use crate::compare::{Difference, Element};
+use crate::compare::{Difference, Distance, Element};
 use crate::judge;
 use crate::operator::{LAYERS, OperatorDevice, OperatorKind, OperatorRecord, is_plain};
 use crate::outcome;
@@ -855,6 +855,31 @@ fn bits_facts(case: &CaseRecord, bits: &BitsRecord) -> Result {
         return refuse(place("the certificate"), short(&bits.certificate), follows);
     }
     let contract = verdict::has_contract(&case.arithmetic);
+    if let Some(accuracy) = &bits.accuracy {
+        same(
+            &place("the number of elements beside the binary64 sum"),
+            &accuracy.elements,
+            &bits.recomputed,
+        )?;
+        let is_outside = accuracy.rule.used_max > 1.0;
+        let is_sound = |of: &Distance| {
+            let figures = [of.error_max, of.used_max, of.bound_max.unwrap_or(0.0)];
+            figures.iter().all(|x| x.is_finite() && *x >= 0.0)
+                && of
+                    .bound_max
+                    .is_none_or(|bound| of.error_max <= of.used_max * bound * (1.0 + 1e-9))
+        };
+        let distances = std::iter::once(&accuracy.rule).chain(&accuracy.f32_chain);
+        if !contract || !distances.into_iter().all(is_sound) || is_outside && bits.broken.is_empty()
+        {
+            let follows = "distances are of bit contracts, not negative, and within their bounds or noted as broken";
+            return refuse(
+                place("the distance from the binary64 sum"),
+                accuracy.rule.error_max,
+                follows,
+            );
+        }
+    }
     same(&place("whether there is a bound"), &bits.bound.is_some(), &!contract)?;
     let [dense, operator] = [verdict::DENSE, verdict::OPERATOR].map(|at| bits.digests[at].got);
     if operator.is_none() {
