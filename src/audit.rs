@@ -20,7 +20,7 @@ use crate::check::explain;
 use crate::check::explain::MadeBy;
 use crate::check::memory::needed_bytes;
 use crate::machine;
-use crate::operator::{DenseReference, NO_FIXED_POINT, Operator, OperatorFor};
+use crate::operator::{DenseReference, Operator, OperatorFor};
 use crate::panics;
 use crate::published;
 use crate::weights::{Checkpoint, is_moderate};
@@ -310,11 +310,6 @@ impl Auditor<'_> {
         returned: Option<&Returned<'_>>,
         progress: &(dyn Fn(usize) + Sync),
     ) -> Result<Prepared, Stop> {
-        let is_own = returned.is_none() && self.stranger.is_none();
-        if is_own && self.device.is_some() && case.arithmetic == Arithmetic::FixedPoint {
-            let reason = NO_FIXED_POINT.to_owned();
-            return Err(Stop { kind: Stopped::Operator, reason });
-        }
         let bytes = needed_bytes(case, self.threads, self.device.is_some());
         machine::require(bytes).map_err(CaseError::Environment)?;
         if let Some(device) = &self.device {

@@ -24,7 +24,7 @@ pub use device::{DeviceBuilt, DeviceOperator, OnDevice};
 pub use mma_sync::MmaSync;
 pub use reference::DenseReference;
 pub use skip::SkipOperator;
-pub use skip_device::{NO_FIXED_POINT, SKIP_DEVICE, SkipDevice};
+pub use skip_device::{SKIP_DEVICE, SkipDevice};
 
 /// Turns a weight matrix into something that can be applied to many activations.
 pub trait Operator: Send + Sync {
