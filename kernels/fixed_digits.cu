@@ -78,6 +78,8 @@ fixed_digits(const float *__restrict__ v, const int *__restrict__ k_list, int *_
     const int first = (int)((long long)blockIdx.x * steps / CLUSTER);
     const int last = (int)((long long)(blockIdx.x + 1) * steps / CLUSTER);
     const float *of_column = v + column;
+    // The product may start where blocks of this end; it waits for all of them before it reads what they write.
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 
     unsigned int largest = 0;
 #if KEPT

@@ -10,7 +10,8 @@
 // Grid: persistent, one worker a block, 384 threads: one warpgroup of helpers (warp 0 loads, warp 1 makes dead rows zero) and
 // two that multiply, each 64 x BN outputs of a tile of 128 x BN. A goes to the tensor cores from registers, V from shared
 // memory. Where a tile is shared, all workers but one leave their sums in slots and raise flags; the one waits for workers of
-// lower index, or for itself. Blocks must be resident at once.
+// lower index, or for itself. Blocks must be resident at once. It may be
+// started before the kernel ends that makes V's digits, if that one was started after all that used `y`, `partials` and `flags`.
 //
 // Defines: BN (8, 32, 64), STAGES, OUT_F32 (default), OUT_BF16 or OUT_F16.
 // Launch: gridDim.x = workers; dynamic shared memory = 1024 + ZERO_BYTES + STAGES * (49152 + 384 * BN) bytes.
@@ -101,6 +102,9 @@ static __device__ __forceinline__ void barrier_arrive(unsigned bar)
 {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(bar) : "memory");
 }
+
+// Waits for the kernel before, where this one was started while that one still ran.
+static __device__ __forceinline__ void wait_for_digits() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
 
 static __device__ __forceinline__ void group_sync(int group) { asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory"); }
 
@@ -203,12 +207,27 @@ static __device__ __forceinline__ void fill_dead_rows(output_t *y, const int *de
     asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
 }
 
-// This thread's outputs: rows `row` (negative: none), columns 8 i + {0, 1} from `column` on. PLAIN: no power of two leaves
-// binary32's normal numbers, so that a product with it is exact, or overflows as it should.
+// Two outputs beside each other.
+struct __align__(2 * sizeof(output_t)) Pair {
+    output_t first;
+    output_t second;
+};
+
+// PLAIN: the power of two is one of binary32's normal numbers, so that a product with it is exact, or overflows as it should.
+template <bool PLAIN> static __device__ __forceinline__ output_t rounded(long long sum, int e, int f)
+{
+    if (PLAIN) {
+        return round_output(__fmul_rn(__ll2float_rn(sum), power_of_two(-(e + f))));
+    }
+    return round_output(output_of(sum, e, f));
+}
+
+// This thread's outputs: rows `row` (negative: none), columns 8 i + {0, 1} from `column` on, which is even.
 template <bool PLAIN>
 static __device__ __forceinline__ void store_tile(const long long (&sum)[R], const int (&row)[2], const int (&e)[2],
                                                   const int *scales, output_t *y, int column, int n, int y_stride)
 {
+    const bool paired = (((unsigned long long)y | (unsigned long long)y_stride * sizeof(output_t)) & (sizeof(Pair) - 1)) == 0;
 #pragma unroll
     for (int i = 0; i < BN / 8; ++i) {
         const int2 f = *(const int2 *)(scales + 8 * i);
@@ -218,27 +237,23 @@ static __device__ __forceinline__ void store_tile(const long long (&sum)[R], con
             if (row[half] < 0 || at >= n) {
                 continue;
             }
-            const long long first = sum[4 * i + 2 * half], second = sum[4 * i + 2 * half + 1];
+            const output_t first = rounded<PLAIN>(sum[4 * i + 2 * half], e[half], f.x);
+            const output_t second = rounded<PLAIN>(sum[4 * i + 2 * half + 1], e[half], f.y);
             output_t *to = y + (long long)row[half] * y_stride + at;
-            if (PLAIN) {
-                to[0] = round_output(__fmul_rn(__ll2float_rn(first), power_of_two(-(e[half] + f.x))));
-                if (at + 1 < n) {
-                    to[1] = round_output(__fmul_rn(__ll2float_rn(second), power_of_two(-(e[half] + f.y))));
-                }
-            } else {
-                to[0] = round_output(output_of(first, e[half], f.x));
-                if (at + 1 < n) {
-                    to[1] = round_output(output_of(second, e[half], f.y));
-                }
+            if (paired && at + 1 < n) {
+                *(Pair *)to = {first, second};
+                continue;
             }
+            to[0] = first;
+            if (at + 1 < n) to[1] = second;
         }
     }
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
-gemm_fixed_wgmma(const unsigned char *__restrict__ a_images, const unsigned char *__restrict__ v_images,
+gemm_fixed_wgmma(const unsigned char *__restrict__ a_images, const unsigned char *v_images,
                  const int *__restrict__ v_step, const int *__restrict__ row_index, const int *__restrict__ row_scale,
-                 const int *__restrict__ column_scale, const int *__restrict__ dead_rows, const Part *__restrict__ segments,
+                 const int *column_scale, const int *__restrict__ dead_rows, const Part *__restrict__ segments,
                  const int *__restrict__ segment_begin, output_t *__restrict__ y, long long *partials, unsigned int *flags,
                  int dead_count, int v_steps, int n, int y_stride)
 {
@@ -264,6 +279,17 @@ gemm_fixed_wgmma(const unsigned char *__restrict__ a_images, const unsigned char
         if (warp == 1) {
             fill_dead_rows(y, dead_rows, dead_count, n, y_stride, zeros);
         } else if (warp == 0 && lane == 0) {
+            // A's first stages do not wait for V's digits.
+            int early = 0;
+            if (first < last) {
+                const Part part = segments[first];
+                const unsigned char *a = a_images + (long long)part.image * A_BYTES;
+                for (; early < min(part.steps, STAGES); ++early) {
+                    barrier_expect(full + 8 * early, STAGE_BYTES);
+                    load(stages + early * STAGE_BYTES, a + early * A_BYTES, A_BYTES, full + 8 * early);
+                }
+            }
+            wait_for_digits();
             int stage = 0;
             unsigned phase = 0;
             for (int at = first; at < last; ++at) {
@@ -273,9 +299,13 @@ gemm_fixed_wgmma(const unsigned char *__restrict__ a_images, const unsigned char
                 for (int i = 0; i < part.steps; ++i) {
                     const int step = v_step == 0 ? part.step + i : v_step[part.image + i];
                     const unsigned bar = full + 8 * stage, to = stages + stage * STAGE_BYTES;
-                    barrier_wait(empty + 8 * stage, phase ^ 1);
-                    barrier_expect(bar, STAGE_BYTES);
-                    load(to, a, A_BYTES, bar);
+                    if (early > 0) {
+                        --early;
+                    } else {
+                        barrier_wait(empty + 8 * stage, phase ^ 1);
+                        barrier_expect(bar, STAGE_BYTES);
+                        load(to, a, A_BYTES, bar);
+                    }
                     load(to + A_BYTES, v + (long long)step * V_BYTES, V_BYTES, bar);
                     a += A_BYTES;
                     if (++stage == STAGES) stage = 0, phase ^= 1;
@@ -288,6 +318,7 @@ gemm_fixed_wgmma(const unsigned char *__restrict__ a_images, const unsigned char
     asm volatile("setmaxnreg.inc.sync.aligned.u32 " MULTIPLIER_REGISTERS ";");
     const int group = (warp >> 2) - 1, thread = threadIdx.x & 127;
     const unsigned char *a_first = shared + 1024 + ZERO_BYTES + (warp - 4) * 6144 + lane * 16;
+    wait_for_digits();
     const unsigned long long v_first = V_DESCRIPTOR | descriptor_address(stages + A_BYTES);
     int stage = 0;
     unsigned phase = 0;

@@ -575,9 +575,12 @@ mod tests {
     #[test]
     fn every_baseline_has_a_name_of_its_own() {
         let tf32 = Arithmetic::TensorCore(model((9, 0), Format::Tf32).unwrap());
-        for (dtype, arithmetic, count) in
-            [(Dtype::F32, CHAIN, 13), (Dtype::F32, tf32, 15), (Dtype::Bf16, CHAIN, 11)]
-        {
+        for (dtype, arithmetic, count) in [
+            (Dtype::F32, CHAIN, 13),
+            (Dtype::F32, Arithmetic::FixedPoint, 13),
+            (Dtype::F32, tf32, 15),
+            (Dtype::Bf16, CHAIN, 11),
+        ] {
             let mut names = dense_names(dtype, arithmetic);
             names.extend(sparse_names());
             names.extend(grouped(dtype, arithmetic).into_iter().map(|(name, _)| name.to_owned()));

@@ -93,7 +93,7 @@ impl FixedPointA {
         if m == 0 || n == 0 {
             return Ok(built(wanted.unwrap_or(Selection::All), How::Nothing));
         }
-        if has_digits {
+        if has_digits && n <= digits::COLUMNS_MAX {
             let plan = digits::Plan::new(&live, wanted);
             if !plan.steps.is_empty() {
                 let digits = Digits::new(device, &rows, n, output, &plan, threads)?;

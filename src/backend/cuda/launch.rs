@@ -156,6 +156,48 @@ impl Kernel {
         unsafe { self.launch_on(stream, grid, arguments) }
     }
 
+    /// The same, but the kernel may start while the one before it in the stream ends, where that one allows it
+    /// (`griddepcontrol`): it waits itself before it touches what that one reads or writes.
+    ///
+    /// # Safety
+    /// As for [`Kernel::launch`], and the kernel waits as said.
+    pub(super) unsafe fn launch_early(
+        &self,
+        grid: Grid,
+        arguments: &Arguments,
+    ) -> Result<(), CudaError> {
+        let stream = self.device.stream()?;
+        let mut at = arguments.addresses();
+        let mut attribute = sys::CUlaunchAttribute {
+            id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+            pad: [0; 4],
+            value: sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
+        };
+        let config = sys::CUlaunchConfig {
+            gridDimX: grid.blocks.0,
+            gridDimY: grid.blocks.1,
+            gridDimZ: grid.blocks.2,
+            blockDimX: grid.threads,
+            blockDimY: 1,
+            blockDimZ: 1,
+            sharedMemBytes: grid.shared_bytes,
+            hStream: stream,
+            attrs: &mut attribute,
+            numAttrs: 1,
+        };
+        // SAFETY: as the caller promised; the driver reads configuration and values before it returns.
+        unsafe {
+            sys::cuLaunchKernelEx(
+                &config,
+                self.function,
+                at[..arguments.count].as_mut_ptr(),
+                std::ptr::null_mut(),
+            )
+        }
+        .result()
+        .call("cuLaunchKernelEx", || self.described(grid))
+    }
+
     /// Gives the kernel to another stream of the device, whose context is current.
     ///
     /// # Safety
@@ -178,13 +220,15 @@ impl Kernel {
                 &mut at[..arguments.count],
             )
         }
-        .call("cuLaunchKernel", || {
-            let (x, y, z) = grid.blocks;
-            format!(
-                "{} of {}: {x} x {y} x {z} blocks of {} threads, {} bytes of shared memory",
-                self.name, self.module.record.source, grid.threads, grid.shared_bytes
-            )
-        })
+        .call("cuLaunchKernel", || self.described(grid))
+    }
+
+    fn described(&self, grid: Grid) -> String {
+        let (x, y, z) = grid.blocks;
+        format!(
+            "{} of {}: {x} x {y} x {z} blocks of {} threads, {} bytes of shared memory",
+            self.name, self.module.record.source, grid.threads, grid.shared_bytes
+        )
     }
 }
 

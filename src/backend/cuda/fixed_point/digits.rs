@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::compile::Source;
-use super::super::device::Device;
+use super::super::device::{Device, require_driver_function};
 use super::super::error::CudaError;
 use super::super::generic::require_i32;
 use super::super::launch::{Arguments, Grid, Kernel};
@@ -45,9 +45,13 @@ const TILES: [Tile; 3] =
     [Tile { bn: 8, stages: 4 }, Tile { bn: 32, stages: 3 }, Tile { bn: 64, stages: 3 }];
 
 impl Tile {
-    /// The least that holds n columns, or the widest.
+    /// The one for n columns: up to two tiles of the narrower ones.
     fn of(n: usize) -> Tile {
-        TILES.into_iter().find(|tile| n <= tile.bn).unwrap_or(TILES[TILES.len() - 1])
+        match n {
+            0..=8 => TILES[0],
+            9..=64 => TILES[1],
+            _ => TILES[2],
+        }
     }
 
     fn gemm_defines(self, output: Dtype) -> Vec<String> {
@@ -81,6 +85,9 @@ pub(super) fn variants() -> impl Iterator<Item = Variant> {
         gemm.chain(digits)
     })
 }
+
+/// Columns of V that one launch makes digits of.
+pub(super) const COLUMNS_MAX: usize = 65_535 * 16;
 
 /// What of A is multiplied: rows in tiles of 128, k in steps of 128.
 pub(super) struct Plan {
@@ -272,6 +279,7 @@ impl Digits {
     ) -> Result<Digits, CudaError> {
         let tile = Tile::of(n);
         let (shared, defines) = (tile.shared_bytes(), tile.gemm_defines(output));
+        require_driver_function("cuLaunchKernelEx")?;
         let gemm = Kernel::new(device, GEMM, &defines, "gemm_fixed_wgmma", shared)?;
         let fits = plan.k_list.is_none() && plan.v_steps.div_ceil(CLUSTER) <= KEPT;
         let defines = tile.digits_defines(if fits { KEPT } else { 0 });
@@ -365,8 +373,10 @@ impl Digits {
             .with(require_i32("columns of Y", y.stride)?);
         let blocks = (self.workers, 1, 1);
         let shared_bytes = self.tile.shared_bytes();
-        // SAFETY: as above; all blocks are resident at once, and every row and step in A's arrays is one of Y and V.
-        unsafe { self.gemm.launch(Grid { blocks, threads: 384, shared_bytes }, &arguments) }
+        let grid = Grid { blocks, threads: 384, shared_bytes };
+        // SAFETY: as above; all blocks are resident at once, and every row and step in A's arrays is one of Y and V. It waits
+        // for the kernel before it as its head says, and that one for all others.
+        unsafe { self.gemm.launch_early(grid, &arguments) }
     }
 
     pub(super) fn description(&self) -> String {
@@ -392,5 +402,164 @@ impl Digits {
             &self.flags,
         ];
         held.into_iter().chain(&self.k_list).chain(&self.v_step).map(Buffer::bytes).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scales;
+    use super::*;
+    use contract::arithmetic::fixed_point;
+    use ndarray::Array2;
+
+    /// The digits of row `r` at `k` of an image, from where a lane of the kernel has them.
+    fn digits_at(image: &[u8], r: usize, k: usize) -> [i32; 3] {
+        let (warp, quarter) = (r / 16, k / 32);
+        let lane = r % 8 * 4 + k % 16 / 4;
+        let word = r / 8 % 2 + k % 32 / 16 * 2;
+        [0, 1, 2].map(|d| {
+            let at = ((warp * 4 + quarter) * 3 + d) * 512 + lane * 16 + word * 4 + k % 4;
+            i32::from(image[at] as i8)
+        })
+    }
+
+    /// Digits of an integer of V, the greatest first.
+    fn digits_of(integer: i32) -> [i32; 3] {
+        let least = (integer + 128).rem_euclid(256) - 128;
+        let rest = (integer - least) / 256;
+        let middle = (rest + 128).rem_euclid(256) - 128;
+        [(rest - middle) / 256, middle, least]
+    }
+
+    /// Y from what the kernels are given, part by part, with five sums of 32 bits.
+    fn emulate(
+        a: &Array2<f32>,
+        v: &Array2<f32>,
+        plan: &Plan,
+        bn: usize,
+        workers: usize,
+    ) -> Array2<f32> {
+        let (m, n) = (a.nrows(), v.ncols());
+        let rows = Rows { a: a.view(), scales: scales(a.view(), 1).expect("a short k") };
+        let columns: Vec<(i32, Vec<i32>)> =
+            v.columns().into_iter().map(|v| fixed_point::integers(&v.to_vec())).collect();
+        let index = row_index(&plan.rows, BM);
+        let (images, first) = (plan.pack(&rows, &index, 2), plan.first_image());
+        let work = Work::new(&plan.steps, n.div_ceil(bn), workers);
+        let listed = plan.listed.as_ref().map(|listed| listed.concat());
+        let mut y = Array2::from_elem((m, n), f32::NAN);
+        plan.dead_rows.iter().for_each(|&row| y.row_mut(row as usize).fill(0.0));
+        let mut slots: Vec<Vec<i64>> = vec![Vec::new(); work.slots];
+        // In order of index no worker waits.
+        for part in work.encoded(&first).chunks_exact(8) {
+            let [row_tile, column_tile, image, step, steps] =
+                [0, 1, 2, 3, 4].map(|i| part[i] as usize);
+            let (to, from) = (part[5], part[6] as usize..(part[6] + part[7]) as usize);
+            let mut sums = vec![0i64; BM * bn];
+            for (i, sum) in sums.iter_mut().enumerate() {
+                let (r, column) = (i / bn, column_tile * bn + i % bn);
+                let Some((_, of_v)) = columns.get(column) else { continue };
+                let mut acc = [0i32; 5];
+                for s in 0..steps {
+                    let v_step =
+                        listed.as_ref().map_or(step + s, |listed| listed[image + s] as usize);
+                    let of_a = &images[(image + s) * IMAGE..][..IMAGE];
+                    for at in 0..STEP {
+                        let k = v_step * STEP + at;
+                        let k = match &plan.k_list {
+                            Some(list) => list.get(k).map(|k| *k as usize),
+                            None => Some(k),
+                        };
+                        let Some(&x) = k.and_then(|k| of_v.get(k)) else { continue };
+                        let (p, q) = (digits_at(of_a, r, at), digits_of(x));
+                        for i in 0..3 {
+                            for j in 0..3 {
+                                acc[i + j] += p[i] * q[j];
+                            }
+                        }
+                    }
+                }
+                *sum = acc.iter().fold(0, |sum, &acc| sum * 256 + i64::from(acc));
+            }
+            if to >= 0 {
+                slots[to as usize] = sums;
+                continue;
+            }
+            for other in &slots[from] {
+                sums.iter_mut().zip(other).for_each(|(sum, other)| *sum += other);
+            }
+            let scale = rows.scales_of(&index[row_tile * BM..][..BM]);
+            for (i, &sum) in sums.iter().enumerate() {
+                let (r, column) = (i / bn, column_tile * bn + i % bn);
+                let row = index[row_tile * BM + r];
+                if row >= 0 && column < n {
+                    let exponent = -(scale[r] + columns[column].0);
+                    y[[row as usize, column]] = fixed_point::scaled(sum.into(), exponent) + 0.0;
+                }
+            }
+        }
+        y
+    }
+
+    #[test]
+    fn what_the_kernels_are_given_makes_y() {
+        let value = |i: usize, j: usize| {
+            let x = (i * 7919 + j * 104_729) % 65_521;
+            (x as f32 / 65_521.0 - 0.5) * 2f32.powi((i + 3 * j) as i32 % 9)
+        };
+        let (m, k, n) = (150, 300, 9);
+        let patterns: [fn(usize, usize) -> bool; 6] = [
+            |_, _| true,
+            |i, _| i % 3 != 1,
+            |_, j| j % 3 != 1,
+            |i, j| (i / 64 + j / 128).is_multiple_of(3),
+            |i, j| i % 4 != 0 && (i * 5 + j * 3).is_multiple_of(2300),
+            |i, j| (i, j) == (149, 299),
+        ];
+        let v = Array2::from_shape_fn((k, n), |(i, j)| value(j, i));
+        for is_live in patterns {
+            let a = Array2::from_shape_fn(
+                (m, k),
+                |(i, j)| if is_live(i, j) { value(i, j) } else { 0.0 },
+            );
+            let want = Array2::from_shape_fn((m, n), |(i, j)| {
+                fixed_point::dot(&a.row(i).to_vec(), &v.column(j).to_vec()) + 0.0
+            });
+            let live = LiveElements::of(a.view(), 1);
+            let mut steps = Vec::new();
+            for selection in Selection::EVERY.map(Some).into_iter().chain([None]) {
+                let plan = Plan::new(&live, selection);
+                steps.push(plan.work());
+                for workers in [1, 5] {
+                    let y = emulate(&a, &v, &plan, 8, workers);
+                    let same = y.iter().zip(&want).all(|(y, want)| y.to_bits() == want.to_bits());
+                    assert!(same, "{selection:?}, {workers} workers");
+                }
+            }
+            // Lists leave out more, the longer they are; the choice is one of them.
+            assert!(
+                steps[..4].is_sorted_by(|a, b| a >= b) && steps[..4].contains(&steps[4]),
+                "{steps:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_is_planned_where_nothing_is_live() {
+        let live = LiveElements::of(Array2::zeros((300, 200)).view(), 1);
+        assert_eq!(Plan::new(&live, Some(Selection::All)).steps, [2; 3]);
+        for selection in
+            [Some(Selection::LiveRows), Some(Selection::LiveColumns), Some(Selection::Tiles), None]
+        {
+            assert!(Plan::new(&live, selection).steps.is_empty(), "{selection:?}");
+        }
+        let live = LiveElements::of(Array2::zeros((300, 0)).view(), 1);
+        assert!(Plan::new(&live, Some(Selection::All)).steps.is_empty());
+    }
+
+    #[test]
+    fn stages_fit_a_multiprocessor() {
+        // What a block of compute capability 9.0 may have.
+        assert!(TILES.iter().all(|tile| tile.shared_bytes() <= 232_448));
     }
 }
