@@ -189,8 +189,9 @@ mod tests {
     #[test]
     fn long_sums_are_cut_before_they_overflow() {
         assert_eq!(check(&[2000; 3], 1, 1), [6000]);
-        assert_eq!(3i64 * (1 << 14) * 128 * STEPS_MAX as i64 >> 31, 0);
-        assert_eq!(3i64 * (1 << 14) * 128 * (STEPS_MAX as i64 + 1) >> 31, 1);
+        // Products of digits of -128, three for each k.
+        let sum = |steps: usize| 3 * (1u64 << 14) * 128 * steps as u64;
+        assert!(sum(STEPS_MAX) < 1 << 31 && sum(STEPS_MAX + 1) >= 1 << 31);
         let work = Work::new(&[342], 1, 1);
         assert_eq!(work.encoded(&[7]), [0, 0, 7, 0, 341, 0, 0, 0, 0, 0, 348, 341, 1, -1, 0, 1]);
     }
