@@ -95,6 +95,7 @@ fn portable<const ROWS: usize>(ks: &[u32], values: &[f64], panel: &[f64], sums: 
 }
 
 #[cfg(target_arch = "x86_64")]
+#[allow(clippy::needless_range_loop, reason = "iterators over arrays of registers spill them")]
 mod x86 {
     //! Loops over constant bounds and places, no iterators: what holds the sums stays in registers.
 
