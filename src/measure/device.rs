@@ -9,7 +9,8 @@ use super::Clock;
 use super::kept::{DeviceSlots, Kept, words};
 use super::platform::{Called, Inputs, Part, Platform};
 use super::workers::{Draw, SharedA};
-use crate::baseline::cuda::{live_rows, place};
+use crate::baseline::cuda::place;
+use crate::operator::live_rows;
 use crate::worker::message::{DeviceContender, DeviceReply, DeviceRequest, Drawing, Form};
 use crate::worker::{Place, RemoteDevice};
 use contract::dtype::Dtype;
@@ -90,7 +91,8 @@ impl<'a> DevicePlatform<'a> {
     fn lend(&self, a: &SharedA) -> Result<(), String> {
         let Kept { shape, slots, handles, .. } = &self.kept;
         let (shape, slots, handles) = (*shape, slots.fresh + slots.ring, handles.clone());
-        let request = DeviceRequest::Borrow { shape, slots, handles };
+        let stack = a.stack().cloned();
+        let request = DeviceRequest::Borrow { shape, slots, handles, stack };
         self.device.order(Place::Libraries, request, &[a.file()]).map_err(words)
     }
 
