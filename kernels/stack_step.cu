@@ -45,7 +45,8 @@ __device__ __forceinline__ float scale_of(unsigned int magnitude)
 __device__ __forceinline__ float normalised(float x, float scale)
 {
     const float scaled = __fmul_rn(x, scale);
-    return fabsf(scaled) < MAGNITUDE_MIN ? 0.0f : scaled;
+    const float magnitude = __uint_as_float(__float_as_uint(scaled) & 0x7fffffffu);
+    return magnitude < MAGNITUDE_MIN ? 0.0f : scaled;
 }
 
 extern "C" __global__ void column_max(

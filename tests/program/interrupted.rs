@@ -176,6 +176,10 @@ fn an_interrupted_run_is_nowhere_green_and_goes_on_to_the_same_record() {
             }
         }
 
+        if left.is_err() && at > 0.3 {
+            // The machine is busier now than it was at first: nearly all moments would be too early.
+            took = took.mul_f64(1.1);
+        }
         // A run that was killed before it could write anything has no record.
         if let Ok(left) = left {
             let outcome = record::outcome::of(&left);

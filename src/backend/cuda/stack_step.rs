@@ -28,20 +28,15 @@ fn defines(values: Dtype, stored: Dtype) -> Vec<String> {
     output_define(values).into_iter().chain(widened).collect()
 }
 
-/// All that [`StackStep::new`] may ask for.
+/// All that [`StackStep::new`] may ask for: each has all entries.
 pub(super) fn variants() -> impl Iterator<Item = Variant> {
     let all = [Dtype::F32, Dtype::Bf16, Dtype::F16];
-    let variant = |entry, values, stored| Variant {
-        source: SOURCE,
-        entry,
-        defines: defines(values, stored),
-        capabilities: ANY,
-    };
-    let halves = [Dtype::Bf16, Dtype::F16];
-    let of_feeds = all.into_iter().flat_map(move |dtype| {
-        [variant(MAX, dtype, dtype), variant(ADD, dtype, dtype), variant(FINISH, dtype, dtype)]
-    });
-    of_feeds.chain(halves.into_iter().map(move |dtype| variant(FINISH, dtype, Dtype::F32)))
+    let forms = all.into_iter().flat_map(|values| [(values, values), (values, Dtype::F32)]);
+    let mut sets: Vec<_> = forms.map(|(values, stored)| defines(values, stored)).collect();
+    sets.sort();
+    sets.dedup();
+    let variant = |defines| Variant { source: SOURCE, entry: FINISH, defines, capabilities: ANY };
+    sets.into_iter().map(variant)
 }
 
 /// The greatest magnitude of each column of a matrix, as the bits of a binary32.
