@@ -246,6 +246,8 @@ impl Platform for DevicePlatform<'_> {
     }
 
     fn first(&mut self, built: &mut DeviceBuiltThere) -> Result<Option<Called>, String> {
+        // What draws V's is compiled here, and not in the time of the first warm-up.
+        self.kept.ring(built.form, 1)?;
         let v = self.own;
         let y = self.apply(&built.name, (built.place, built.form), v)?;
         Ok(Some(Called { part: Part::Whole, v: v.to_owned(), y }))

@@ -153,9 +153,9 @@ impl DeviceOperator for StackOperator {
         let mut launch =
             || self.launch_all(&layers, &live_counts, &mut kept).map_err(|error| error.to_string());
         let graph = Graph::capture(device, &mut launch).map_err(Error::Environment)?;
-        let own = |layer: &Box<dyn DeviceBuilt>| layer.bytes_held() - layer.bytes_shared();
+        let own = |layer: &dyn DeviceBuilt| layer.bytes_held() - layer.bytes_shared();
         let shared = layers.iter().map(|layer| layer.bytes_shared()).max().unwrap_or(0);
-        let bytes = layers.iter().map(own).sum::<usize>() + shared + kept.bytes();
+        let bytes = layers.iter().map(|layer| own(&**layer)).sum::<usize>() + shared + kept.bytes();
         Ok(Box::new(StackBuilt { recorded: Mutex::new((graph, kept)), layers, bytes }))
     }
 }
