@@ -44,3 +44,21 @@ __device__ __forceinline__ output_t round_output(float y)
     return y;
 #endif
 }
+
+// The value of what rounding left; exact.
+__device__ __forceinline__ float widen(output_t x)
+{
+#if defined(OUT_BF16)
+    return __uint_as_float((unsigned int)x << 16);
+#elif defined(OUT_F16)
+    // The exponent's bias is 112 less; infinities and NaN's, which no input has, keep theirs.
+    const unsigned int magnitude = ((unsigned int)x & 0x7fffu) << 13;
+    const unsigned int sign = ((unsigned int)x & 0x8000u) << 16;
+    if (magnitude >= 0x0f800000u) {
+        return __uint_as_float(sign | 0x70000000u | magnitude);
+    }
+    return __uint_as_float(sign | __float_as_uint(__fmul_rn(__uint_as_float(magnitude), 0x1p112f)));
+#else
+    return x;
+#endif
+}

@@ -1,6 +1,7 @@
 //! One case from manifest to record: inputs, bits, verdict, measurement.
 
 mod device;
+mod device_stack;
 mod held;
 mod published_inputs;
 mod stack;
@@ -94,6 +95,9 @@ pub struct Inputs {
 
 /// Why a layer of a stack has no timing.
 const OF_STACK: &str = "not measured: a layer of a stack";
+/// The same of its end, where it could have one.
+const STACK_ON_DEVICE: &str =
+    "not measured: a stack is timed as a whole, on a device, by our own operator";
 
 /// Why outputs made elsewhere have no timing.
 const ELSEWHERE: &str = "not measured: made elsewhere";
@@ -361,7 +365,7 @@ impl Auditor<'_> {
 
     /// Measures what was verified; else says why not.
     fn measure(
-        &self,
+        &mut self,
         manifest: &Manifest,
         case: &Case,
         prepared: &Prepared,
@@ -374,9 +378,24 @@ impl Auditor<'_> {
                 Err(format!("not measured (needs {platform})"))
             }
             _ if !is_right => Err(NOT_RIGHT.to_owned()),
-            _ if case.stack.is_some() => Err(OF_STACK.to_owned()),
-            (Some(measuring), _) => Ok(measuring),
+            _ => match &case.stack {
+                Some(place) if !place.is_end() => Err(OF_STACK.to_owned()),
+                Some(_) if self.device.is_none() || self.stranger.is_some() => {
+                    Err(STACK_ON_DEVICE.to_owned())
+                }
+                Some(_) | None => Ok(()),
+            },
         };
+        // Made before anything of the auditor is lent.
+        let whole = case.stack.as_ref().map(|place| {
+            measuring.clone().and_then(|()| {
+                panics::catch(|| self.whole(manifest, case, place))
+                    .unwrap_or_else(|panicked| Err(format!("not measured: {panicked}")))
+            })
+        });
+        let measuring = measuring.and_then(|()| {
+            self.measuring.as_ref().ok_or_else(|| "not measured (--no-measure)".to_owned())
+        });
         let Prepared { weights, v, bits, .. } = prepared;
         let mut wrong = None;
         // A panic gives no timings, and the bits are as they were found. What all cases are measured with is made
@@ -384,7 +403,13 @@ impl Auditor<'_> {
         let measured = panics::catch(|| match (measuring, &self.device) {
             (Err(reason), _) => Err(reason),
             (Ok(measuring), Some(device)) => {
-                device::measure(case, weights, v, bits, device, self, measuring).map(|found| {
+                let found = match (&case.stack, whole) {
+                    (Some(place), Some(whole)) => {
+                        device_stack::measure(case, place, &whole?, bits, device, self, measuring)
+                    }
+                    _ => device::measure(case, weights, v, bits, device, self, measuring),
+                };
+                found.map(|found| {
                     wrong = found.wrong;
                     record.baselines = found.baselines;
                     record.baselines_missing = found.missing;

@@ -51,12 +51,12 @@ pub struct Found {
 }
 
 /// The clock of all cases.
-fn clock() -> &'static RealClock {
+pub(super) fn clock() -> &'static RealClock {
     static CLOCK: OnceLock<RealClock> = OnceLock::new();
     CLOCK.get_or_init(RealClock::default)
 }
 
-fn plan(case: &Case) -> Plan {
+pub(super) fn plan(case: &Case) -> Plan {
     let flops = 2.0 * case.m as f64 * case.k as f64 * case.n as f64;
     Plan {
         samples_max: 50,
@@ -122,7 +122,7 @@ struct Here<'a> {
     secret: &'a Secret,
 }
 
-fn rival_of(rival: &DeviceRival) -> OnDeviceNamed {
+pub(super) fn rival_of(rival: &DeviceRival) -> OnDeviceNamed {
     OnDeviceNamed { name: rival.name.clone(), wanted: DeviceContender::Rival(rival.name.clone()) }
 }
 
@@ -516,7 +516,7 @@ impl Here<'_> {
 }
 
 /// The first reason is kept.
-fn note(wrong: &Mutex<Option<String>>, why: &str) {
+pub(super) fn note(wrong: &Mutex<Option<String>>, why: &str) {
     wrong.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why.to_owned());
 }
 
@@ -543,15 +543,15 @@ struct Job {
     within: Option<Result<(), String>>,
 }
 
-fn failed(error: &dyn std::fmt::Display) -> String {
+pub(super) fn failed(error: &dyn std::fmt::Display) -> String {
     format!("not measured: {error}")
 }
 
-fn version(rival: &DeviceRival) -> String {
+pub(super) fn version(rival: &DeviceRival) -> String {
     format!("{}; {}", rival.version, rival.math)
 }
 
-fn kind(rival: &DeviceRival) -> Kind {
+pub(super) fn kind(rival: &DeviceRival) -> Kind {
     match rival.precision {
         Precision::Lower => Kind::Reduced,
         Precision::AsCase => rival.kind,

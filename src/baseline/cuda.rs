@@ -15,7 +15,7 @@ use crate::backend::cuda::{
     Cublas, Cusparse, CusparseA, Device, DeviceMatrix, GroupedA, Layout, Math, Spmm, SpmmAlgorithm,
     require_grouped,
 };
-use crate::operator::{DeviceBuilt, DeviceOperator, Error, Plan};
+use crate::operator::{DeviceBuilt, DeviceOperator, Error, Plan, live_rows};
 use contract::arithmetic::bounded::Summation;
 use contract::arithmetic::tensor_core::{Architecture, Format};
 use contract::arithmetic::{Arithmetic, TensorCoreModel};
@@ -404,12 +404,6 @@ impl DeviceOperator for CublasOperator {
     }
 }
 
-/// Rows of A with a non-zero, ascending.
-pub fn live_rows(a: ArrayView2<'_, f32>) -> Vec<usize> {
-    let rows = a.rows().into_iter().enumerate();
-    rows.filter(|(_, row)| row.iter().any(|&x| x != 0.0)).map(|(i, _)| i).collect()
-}
-
 /// Y of `m` rows: the first rows of `product` where `live` says, zeros elsewhere.
 pub fn place(m: usize, live: &[usize], product: ArrayView2<'_, f32>) -> Array2<f32> {
     let mut y = Array2::zeros((m, product.ncols()));
@@ -434,6 +428,10 @@ impl DeviceBuilt for CublasBuilt {
 
     fn bytes_held(&self) -> usize {
         self.a.buffer.bytes() + self.library.workspace_bytes()
+    }
+
+    fn bytes_shared(&self) -> usize {
+        self.library.workspace_bytes()
     }
 
     fn plan(&self) -> Plan {

@@ -350,7 +350,11 @@ fn subject(walk: &mut Walk, fields: &Fields<'_>, about: &About<'_>) -> (Subject,
         walk.fail(place, format!("no case of section `{name}` is the claim's"), "");
     }
     let subject = Subject {
-        shape: common(&matched, |case| (case.m as u64, case.k as u64)),
+        // A time of a stack is of all its layers, and no shape's.
+        shape: common(&matched, |case| {
+            case.stack.is_none().then_some((case.m as u64, case.k as u64))
+        })
+        .flatten(),
         batch: common(&matched, |case| case.n as u64),
         sparsity: common(&matched, |case| case.sparsity),
         dtype: common(&matched, |case| case.dtype),

@@ -9,7 +9,8 @@ use super::Clock;
 use super::kept::{DeviceSlots, Kept, words};
 use super::platform::{Called, Inputs, Part, Platform};
 use super::workers::{Draw, SharedA};
-use crate::baseline::cuda::{live_rows, place};
+use crate::baseline::cuda::place;
+use crate::operator::live_rows;
 use crate::worker::message::{DeviceContender, DeviceReply, DeviceRequest, Drawing, Form};
 use crate::worker::{Place, RemoteDevice};
 use contract::dtype::Dtype;
@@ -90,7 +91,8 @@ impl<'a> DevicePlatform<'a> {
     fn lend(&self, a: &SharedA) -> Result<(), String> {
         let Kept { shape, slots, handles, .. } = &self.kept;
         let (shape, slots, handles) = (*shape, slots.fresh + slots.ring, handles.clone());
-        let request = DeviceRequest::Borrow { shape, slots, handles };
+        let stack = a.stack().cloned();
+        let request = DeviceRequest::Borrow { shape, slots, handles, stack };
         self.device.order(Place::Libraries, request, &[a.file()]).map_err(words)
     }
 
@@ -244,6 +246,8 @@ impl Platform for DevicePlatform<'_> {
     }
 
     fn first(&mut self, built: &mut DeviceBuiltThere) -> Result<Option<Called>, String> {
+        // What draws V's is compiled here, and not in the time of the first warm-up.
+        self.kept.ring(built.form, 1)?;
         let v = self.own;
         let y = self.apply(&built.name, (built.place, built.form), v)?;
         Ok(Some(Called { part: Part::Whole, v: v.to_owned(), y }))

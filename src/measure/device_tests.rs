@@ -215,6 +215,7 @@ const CASE: Case = Case {
     live_columns: 4,
     sparsity: 0.5,
     element_bytes: ElementBytes { a: 2, v: 2, y: 4 },
+    layers: None,
 };
 
 const PLAN: Plan = Plan {

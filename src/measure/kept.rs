@@ -98,6 +98,7 @@ impl<'a> Kept<'a> {
             y_len,
             guard: (secret >> 32) as u32,
             drawing,
+            stack: a.stack().cloned(),
         };
         let files = [a.file(), v.file(), y.file()];
         let handles = match device.ask(Place::Custodian, request, &files).map_err(words)? {

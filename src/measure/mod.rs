@@ -21,7 +21,7 @@ pub use guest::{Beside, GuestBuilt, GuestPlatform, OnDevice};
 pub use kept::{DeviceSlots, Kept};
 pub use platform::{Called, Contender, Inputs, Part, Platform, WROTE, is_finding};
 pub use roofline::host_roofline;
-pub use schedule::{Case, Check, Instruments, Plan, block, measure};
+pub use schedule::{Case, Check, Instruments, Plan, block, measure, sizes};
 pub use workers::{Draw, Numbered, Remote, SharedA, Slots, WorkerPlatform, rivals, slots};
 
 #[cfg(test)]

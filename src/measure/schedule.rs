@@ -16,8 +16,8 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use super::{Called, Clock, Contender, EnergyCounter, Inputs, Part, Platform};
 use crate::backend::cpu::{float_environment_is_ieee, reset_float_environment};
 use record::timings::{
-    CaseTimings, ElementBytes, Energy, Roofline, Rule, Sample, Spent, Timed, Warmup, Window, Work,
-    median,
+    CaseTimings, ElementBytes, Energy, LayerSizes, Roofline, Rule, Sample, Spent, Timed, Warmup,
+    Window, Work, median,
 };
 
 /// How much time a case may take, and how it is spent.
@@ -147,7 +147,7 @@ const SELF_WARMING_NS: f64 = 50e6;
 const ENERGY_BATCH_NS: f64 = 10e6;
 
 /// A case in figures; the matrices are the platform's.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Case {
     /// A is m x k, V is k x n.
     pub m: usize,
@@ -160,6 +160,8 @@ pub struct Case {
     /// The fraction of zeros that the case asked for.
     pub sparsity: f64,
     pub element_bytes: ElementBytes,
+    /// Where a call multiplies a whole stack, all its layers, of which the last one has the figures above.
+    pub layers: Option<Vec<LayerSizes>>,
 }
 
 impl Case {
@@ -170,17 +172,27 @@ impl Case {
         sparsity: f64,
         element_bytes: ElementBytes,
     ) -> Case {
-        let (m, k) = a.dim();
-        let nnz = a.iter().filter(|&&x| x != 0.0).count();
-        let is_live = |column: &ndarray::ArrayView1<'_, f32>| column.iter().any(|&x| x != 0.0);
-        let live_columns = a.columns().into_iter().filter(is_live).count();
-        let live_rows = a.rows().into_iter().filter(is_live).count();
-        Case { m, k, n, nnz, live_rows, live_columns, sparsity, element_bytes }
+        let LayerSizes { m, k, nnz, live_rows, live_columns } = sizes(a);
+        let layers = None;
+        Case { m, k, n, nnz, live_rows, live_columns, sparsity, element_bytes, layers }
     }
 
     fn work(&self) -> Work {
-        Work::of(self.m, self.n, self.nnz, self.live_columns, self.element_bytes)
+        match &self.layers {
+            Some(layers) => Work::of_stack(layers, self.n, None, self.element_bytes),
+            None => Work::of(self.m, self.n, self.nnz, self.live_columns, self.element_bytes),
+        }
     }
+}
+
+/// What is counted in an A.
+pub fn sizes(a: ArrayView2<'_, f32>) -> LayerSizes {
+    let (m, k) = a.dim();
+    let nnz = a.iter().filter(|&&x| x != 0.0).count();
+    let is_live = |column: &ndarray::ArrayView1<'_, f32>| column.iter().any(|&x| x != 0.0);
+    let live_columns = a.columns().into_iter().filter(is_live).count();
+    let live_rows = a.rows().into_iter().filter(is_live).count();
+    LayerSizes { m, k, nnz, live_rows, live_columns }
 }
 
 /// What is measured with, beside the platform's own clock.
@@ -280,6 +292,7 @@ pub fn measure<P: Platform>(
             rounds: rounds_made,
             spent: None,
             inputs: None,
+            layers: case.layers.clone(),
             work,
             live_rows: Some(case.live_rows),
             live_columns: Some(case.live_columns),

@@ -14,7 +14,8 @@ use super::{Clock, Contender};
 use crate::backend::cpu::CacheFlush;
 use crate::backend::shared::{BESIDE, EncodedInput, SharedInput, SharedOutputs};
 use crate::baseline::{DenseLibrary as _, GROUPED, GemmRs, Host};
-use crate::worker::message::{Contender as Wanted, Reply, Request};
+use crate::operator::elements;
+use crate::worker::message::{Contender as Wanted, Reply, Request, Stacked};
 use crate::worker::{Hosted, Workers};
 use record::baseline::Kind;
 use record::timings::Sample;
@@ -90,6 +91,8 @@ pub struct SharedA {
     values: SharedInput,
     /// The same in its own dtype, for strangers; there is none of f32.
     encoded: Option<EncodedInput>,
+    /// Where it is the A's of all layers, one behind the other: `shape` is then that of the whole.
+    stack: Option<Stacked>,
 }
 
 impl SharedA {
@@ -118,7 +121,37 @@ impl SharedA {
             let a = a.as_slice().ok_or("A is not row-major")?;
             values[first * k..last * k].copy_from_slice(a);
         }
-        Ok(SharedA { shape: (m, k), values, encoded: None })
+        Ok(SharedA { shape: (m, k), values, encoded: None, stack: None })
+    }
+
+    /// The A's of all layers of a stack, filled by `fill` from the first element of each on.
+    pub fn of_stack(
+        stack: Stacked,
+        mut fill: impl FnMut(usize, &mut [f32]) -> Result<(), String>,
+    ) -> Result<SharedA, String> {
+        let count = stack.layers.count();
+        let last = stack.layers.layers.last().ok_or("a stack without layers")?;
+        let shape = (last.m, stack.layers.width());
+        let len = elements(&stack.layers, count).start;
+        let mut values = SharedInput::new(len).map_err(|error| error.to_string())?;
+        for at in 0..count {
+            fill(at, &mut values[elements(&stack.layers, at)])?;
+        }
+        Ok(SharedA { shape, values, encoded: None, stack: Some(stack) })
+    }
+
+    /// The stack, where it is the A's of one.
+    pub fn stack(&self) -> Option<&Stacked> {
+        self.stack.as_ref()
+    }
+
+    /// A of a layer of the stack.
+    pub fn layer(&self, at: usize) -> ArrayView2<'_, f32> {
+        let Some(stack) = &self.stack else { return self.view() };
+        let layer = &stack.layers.layers[at % stack.layers.layers.len()];
+        let values = &self.values[elements(&stack.layers, at)];
+        ArrayView2::from_shape((layer.m, layer.k), values)
+            .unwrap_or_else(|_| unreachable!("sized when it was made"))
     }
 
     /// The same, with a copy in the dtype of its values for an operator under test.
@@ -132,7 +165,7 @@ impl SharedA {
         Ok(self)
     }
 
-    /// Rows and columns.
+    /// Rows and columns; of a stack the rows of its end, and those of its input.
     pub fn shape(&self) -> (usize, usize) {
         self.shape
     }
@@ -142,8 +175,11 @@ impl SharedA {
         self.values.file()
     }
 
-    /// A, as the judge sees it.
+    /// A, as the judge sees it; of a stack that of the last layer.
     pub fn view(&self) -> ArrayView2<'_, f32> {
+        if let Some(stack) = &self.stack {
+            return self.layer(stack.layers.count() - 1);
+        }
         ArrayView2::from_shape(self.shape, &self.values[..self.shape.0 * self.shape.1])
             .unwrap_or_else(|_| unreachable!("m x k values"))
     }

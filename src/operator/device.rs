@@ -76,6 +76,11 @@ pub trait DeviceBuilt: Send + Sync {
     /// Bytes of device memory kept between calls.
     fn bytes_held(&self) -> usize;
 
+    /// Bytes of those that everything built by the same library has together.
+    fn bytes_shared(&self) -> usize {
+        0
+    }
+
     /// How A is held, and why.
     fn plan(&self) -> Plan;
 }
@@ -172,4 +177,10 @@ impl Built for BuiltOnDevice<'_> {
     fn plan(&self) -> Plan {
         self.look(|built| built.plan()).unwrap_or_else(Plan::of_first_apply)
     }
+}
+
+/// Rows of A with a non-zero, ascending.
+pub fn live_rows(a: ArrayView2<'_, f32>) -> Vec<usize> {
+    let rows = a.rows().into_iter().enumerate();
+    rows.filter(|(_, row)| row.iter().any(|&x| x != 0.0)).map(|(i, _)| i).collect()
 }

@@ -10,6 +10,7 @@ mod mma_sync;
 mod reference;
 mod skip;
 mod skip_device;
+mod stack;
 
 use contract::case::Case;
 use contract::strategy::Strategy;
@@ -20,11 +21,12 @@ use ndarray::{ArrayView2, ArrayViewMut2};
 pub use crate::backend::Error;
 use crate::backend::cpu::Isa;
 use crate::backend::cuda::Device;
-pub use device::{DeviceBuilt, DeviceOperator, OnDevice};
+pub use device::{DeviceBuilt, DeviceOperator, OnDevice, live_rows};
 pub use mma_sync::MmaSync;
 pub use reference::DenseReference;
 pub use skip::SkipOperator;
 pub use skip_device::{SKIP_DEVICE, SkipDevice};
+pub use stack::{StackOperator, elements};
 
 /// Turns a weight matrix into something that can be applied to many activations.
 pub trait Operator: Send + Sync {

@@ -5,15 +5,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use contract::dtype::Dtype;
+use contract::stack::Stack;
 use ndarray::{Array2, ArrayView2};
 
-use super::message::{Form, Handles, Places};
+use super::message::{Form, Handles, Places, Stacked};
 use super::serve::Refusal;
 use crate::backend::cuda::{
     Buffer, CudaError, Device, DeviceMatrix, Drawing, Handle, Layout, ROW_MULTIPLE, Timer, Watch,
     counter,
 };
-use crate::operator::{DeviceBuilt, DeviceOperator, Error};
+use crate::operator::{DeviceBuilt, DeviceOperator, Error, StackOperator};
 
 /// Bytes of a band beside a Y.
 const BAND: usize = 4096;
@@ -140,6 +141,8 @@ pub struct DeviceCase<'a> {
     device: Arc<Device>,
     timer: Timer,
     a: ArrayView2<'a, f32>,
+    /// Where A is the A's of all layers, in a row.
+    stack: Option<(Arc<Stack>, Dtype)>,
     slots: Slots,
     built: HashMap<String, Contender>,
     /// A in memory that another process may have.
@@ -151,14 +154,17 @@ impl<'a> DeviceCase<'a> {
         device: &Arc<Device>,
         a: ArrayView2<'a, f32>,
         slots: Slots,
+        stack: Option<Stacked>,
     ) -> Result<DeviceCase<'a>, CudaError> {
         let timer = Timer::new(device)?;
+        let stack = stack.map(|Stacked { layers, dtype }| (Arc::new(layers), dtype));
         let (watch, shared) = (None, None);
         Ok(DeviceCase {
             watch,
             device: device.clone(),
             timer,
             a,
+            stack,
             slots,
             built: HashMap::new(),
             shared,
@@ -217,6 +223,12 @@ impl<'a> DeviceCase<'a> {
         &mut self,
         operator: Arc<dyn DeviceOperator>,
     ) -> Result<(&dyn DeviceBuilt, Form), Error> {
+        let operator: Arc<dyn DeviceOperator> = match &self.stack {
+            None => operator,
+            Some((stack, dtype)) => {
+                Arc::new(StackOperator { of: operator, stack: stack.clone(), dtype: *dtype })
+            }
+        };
         let form = Form {
             input: operator.input(),
             output: operator.output(),

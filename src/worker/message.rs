@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use contract::arithmetic::Arithmetic;
 use contract::dtype::Dtype;
+use contract::stack::Stack;
 use contract::strategy::Strategy;
 use record::baseline::{Kind, Missing};
 use record::device::{DeviceInfo, KernelRecord, State};
@@ -14,7 +15,7 @@ use crate::backend::cuda::Layout;
 use crate::baseline::cuda::DeviceRival;
 
 /// Version of the protocol. Both sides are one executable, so that another version is another program.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// A rival that a worker has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,10 +125,18 @@ pub enum DeviceRequest {
     /// always the same.
     Apply { m: usize, k: usize, n: usize, v_number: u64, contender: DeviceContender },
     /// Takes memory for the slots of a case. The three files beside the message are A (m x k), one V (k x n) and one Y
-    /// (`y_len` elements). `guard` stands in the bands between Y's.
-    Load { shape: [usize; 3], slots: usize, y_len: usize, guard: u32, drawing: Drawing },
+    /// (`y_len` elements). `guard` stands in the bands between Y's. Where a whole stack is multiplied, A is the A's of all
+    /// layers one behind the other, V the input and Y the output of the last layer.
+    Load {
+        shape: [usize; 3],
+        slots: usize,
+        y_len: usize,
+        guard: u32,
+        drawing: Drawing,
+        stack: Option<Stacked>,
+    },
     /// Opens the slots that another process has; the file beside the message is A.
-    Borrow { shape: [usize; 3], slots: usize, handles: Handles },
+    Borrow { shape: [usize; 3], slots: usize, handles: Handles, stack: Option<Stacked> },
     /// Drops, or gives back, what was loaded or borrowed.
     Unload,
     /// Builds a contender from A.
@@ -175,6 +184,15 @@ pub enum DeviceRequest {
     Energy,
     /// Elements `first`, `first + 1`, ... of a normal tensor as PyTorch draws it, into the file beside the message.
     Normal { seed: u64, first_call: u64, threads: u32, first: usize, count: usize },
+}
+
+/// A stack whose layers are multiplied in one call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stacked {
+    pub layers: Stack,
+    /// What V's are rounded to.
+    pub dtype: Dtype,
 }
 
 /// The stream from which V's are drawn (VERIFY.md sections 1 and 2).

@@ -9,7 +9,7 @@ use ndarray::ArrayViewMut2;
 
 use super::device_case::{Custody, DeviceCase, Slots};
 use super::message::{
-    DeviceContender, DeviceReply, DeviceRequest, Drawing, Handles, Reply, Request,
+    DeviceContender, DeviceReply, DeviceRequest, Drawing, Handles, Reply, Request, Stacked,
 };
 use super::serve::{Files, Refusal, product, three, view};
 use super::wire::{Channel, WireError};
@@ -83,11 +83,12 @@ impl Serving<'_> {
                 continue;
             };
             let begun = match request {
-                DeviceRequest::Load { shape: [m, k, n], slots, y_len, guard, drawing } => {
-                    self.load([m, k, n], slots, y_len, guard, &drawing, files)
+                DeviceRequest::Load { shape, slots, y_len, guard, drawing, stack } => {
+                    let of = Of { shape, slots, stack };
+                    self.load(of, y_len, guard, &drawing, files)
                 }
-                DeviceRequest::Borrow { shape: [m, k, n], slots, handles } => {
-                    self.borrow([m, k, n], slots, &handles, files)
+                DeviceRequest::Borrow { shape, slots, handles, stack } => {
+                    self.borrow(Of { shape, slots, stack }, &handles, files)
                 }
                 request => {
                     let answer = panics::catch(|| self.plain(request, files, &mut rivals));
@@ -196,20 +197,19 @@ impl Serving<'_> {
     /// The memory of a case, taken here.
     fn load(
         &self,
-        [m, k, n]: [usize; 3],
-        slots: usize,
+        of: Of,
         y_len: usize,
         guard: u32,
         Drawing { key, values, dtype }: &Drawing,
         files: Vec<OwnedFd>,
     ) -> Result<Begun, Refusal> {
         let [a, v, y] = three(files)?;
+        let (a, [m, k, n], slots) = (of.a(a)?, of.shape, of.slots);
         let y = MappedOutputs::new(y, 1, y_len, Dtype::F32).map_err(Refusal::machine)?;
         let host = OnHost {
             v: MappedInput::new(v, product(&[k, n])?, Dtype::F32).map_err(Refusal::machine)?,
             y: PinnedOutputs::new(&self.device, y),
         };
-        let a = MappedInput::new(a, product(&[m, k])?, Dtype::F32).map_err(Refusal::machine)?;
         // Of sizes that can be multiplied.
         product(&[slots, m.max(k), n.max(16), 8])?;
         let values = Values::ALL.into_iter().find(|known| known.name() == values);
@@ -219,30 +219,25 @@ impl Serving<'_> {
         let stream = Stream { key: *key, values, dtype: *dtype };
         let custody = Custody::new(&self.device, &slots, stream, guard)?;
         let reply = DeviceReply::Loaded(slots.handles()?);
-        Ok(Begun { shape: [m, k, n], a, slots, custody: Some((custody, host)), reply })
+        Ok(Begun { of, a, slots, custody: Some((custody, host)), reply })
     }
 
     /// The memory of a case that another process took.
-    fn borrow(
-        &self,
-        [m, k, n]: [usize; 3],
-        slots: usize,
-        handles: &Handles,
-        files: Vec<OwnedFd>,
-    ) -> Result<Begun, Refusal> {
+    fn borrow(&self, of: Of, handles: &Handles, files: Vec<OwnedFd>) -> Result<Begun, Refusal> {
         let a = files.into_iter().next().ok_or_else(|| Refusal::of("a file is wanted"))?;
-        let a = MappedInput::new(a, product(&[m, k])?, Dtype::F32).map_err(Refusal::machine)?;
+        let (a, [m, k, n], slots) = (of.a(a)?, of.shape, of.slots);
         product(&[slots, m.max(k), n.max(16), 8])?;
         let slots = Slots::open(&self.device, [m, k, n], slots, handles)?;
-        Ok(Begun { shape: [m, k, n], a, slots, custody: None, reply: DeviceReply::Done })
+        Ok(Begun { of, a, slots, custody: None, reply: DeviceReply::Done })
     }
 
     /// Answers requests about one case, until it is unloaded.
     fn case(&self, begun: Begun, rivals: &mut DeviceBaselines) -> Result<(), WireError> {
-        let Begun { shape: [m, k, n], a, slots, mut custody, reply: begun } = begun;
+        let Begun { of, a, slots, mut custody, reply: begun } = begun;
+        let [_, k, n] = of.shape;
         let begin = || {
-            let a = view(a.values(), (m, k))?;
-            DeviceCase::new(&self.device, a, slots).map_err(Refusal::machine)
+            let a = view(a.values(), of.of_a()?)?;
+            DeviceCase::new(&self.device, a, slots, of.stack).map_err(Refusal::machine)
         };
         let mut case = match begin() {
             Ok(case) => case,
@@ -301,9 +296,35 @@ impl Serving<'_> {
     }
 }
 
+/// What a case is of.
+struct Of {
+    shape: [usize; 3],
+    slots: usize,
+    stack: Option<Stacked>,
+}
+
+impl Of {
+    /// Rows and columns of A as it lies: a row of the elements of all layers, where a stack is multiplied.
+    fn of_a(&self) -> Result<(usize, usize), Refusal> {
+        let [m, k, _] = self.shape;
+        let Some(Stacked { layers, .. }) = &self.stack else { return Ok((m, k)) };
+        let mut elements = 0usize;
+        for layer in layers.all() {
+            let known = elements.checked_add(product(&[layer.m, layer.k])?);
+            elements = known.ok_or_else(|| Refusal::of("more elements than can be counted"))?;
+        }
+        Ok((1, elements))
+    }
+
+    fn a(&self, file: OwnedFd) -> Result<MappedInput, Refusal> {
+        let (rows, cols) = self.of_a()?;
+        MappedInput::new(file, product(&[rows, cols])?, Dtype::F32).map_err(Refusal::machine)
+    }
+}
+
 /// A case whose memory is there.
 struct Begun {
-    shape: [usize; 3],
+    of: Of,
     a: MappedInput,
     slots: Slots,
     /// Where the memory is this process's.

@@ -323,6 +323,7 @@ fn timings(case: &CaseRecord, ms: f64) -> CaseTimings {
         rounds: 3,
         spent: None,
         inputs: None,
+        layers: None,
         work: Work { flops: 0.0, bytes: 0.0 },
         live_rows: Some(case.m - structure.dead_rows),
         live_columns: Some(case.k - structure.dead_columns),

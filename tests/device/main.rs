@@ -5,6 +5,7 @@ mod cuda_operator;
 mod cuda_published;
 mod cuda_vectors;
 mod kernels;
+mod stack;
 mod timed_call;
 
 use std::io::Write as _;

@@ -72,6 +72,10 @@ __device__ inline unsigned int atomicAdd(unsigned int *p, unsigned int x)
 {
     return __atomic_fetch_add(p, x, __ATOMIC_RELAXED);
 }
+__device__ inline unsigned int atomicMax(unsigned int *p, unsigned int x)
+{
+    return __atomic_fetch_max(p, x, __ATOMIC_RELAXED);
+}
 
 __device__ inline int min(int a, int b) { return a < b ? a : b; }
 __device__ inline int max(int a, int b) { return a > b ? a : b; }

@@ -214,8 +214,10 @@ def load(path):
     cases = manifest.load(path)[1] if "sections" in root else []
     of = collections.defaultdict(list)
     for case in cases:
+        # A time of a stack is of all its layers, and no shape's.
+        shape = (None, None) if case.stack else (case.m, case.k)
         of[case.id.split("/")[0]].append(
-            Known(case.id, case.layer["name"], case.m, case.k, case.n, case.dtype, case.pattern, case.s))
+            Known(case.id, case.layer["name"], *shape, case.n, case.dtype, case.pattern, case.s))
     claims = []
     for section in root.get("sections", []):
         place = "%s/%s" % (root["name"], section["name"])

@@ -97,3 +97,40 @@ fn one_bit_of_the_first_layer_changes_the_last_digest() {
     }
     assert!(!live.is_empty());
 }
+
+/// The times of a whole stack, on a device: its layers are those of the record's cases, and cannot be others.
+#[test]
+fn a_record_of_a_stacks_times_says_of_its_layers_what_its_cases_say() {
+    let text = std::fs::read_to_string("tests/records/h200/stack.json").expect("committed");
+    let whole: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let folder = tempfile::tempdir().expect("a folder");
+    let read = |record: &serde_json::Value| {
+        let path = folder.path().join("record.json");
+        std::fs::write(&path, record.to_string()).expect("written");
+        record::load(&path)
+    };
+    let record = read(&whole).expect("a record that holds");
+    let end = record.cases.last().expect("cases");
+    let layers = end.measurement.as_ref().and_then(|timings| timings.layers.as_ref());
+    assert_eq!(layers.map(Vec::len), Some(224));
+    let at = |field: &str| format!("/cases/{}/measurement/{field}", record.cases.len() - 1);
+    for (field, value, want) in [
+        ("layers/0/nnz", 1.into(), "layer `prefill/00.q_proj/"),
+        ("layers/222/live_rows", 14336.into(), "layer `prefill/31.up_proj/"),
+        ("layers/223/nnz", 2.into(), "the last layer"),
+        ("layers/7/nnz", 4_000_000_000_u64.into(), "a layer"),
+        ("layers", serde_json::json!([]), "the layers"),
+        ("work/flops", 1e9.into(), "flops"),
+        ("nnz", 1.into(), "non-zeros"),
+    ] {
+        let mut forged = whole.clone();
+        *forged.pointer_mut(&at(field)).expect(field) = value;
+        let refused = read(&forged).map(drop).expect_err(field).to_string();
+        assert!(refused.contains(want), "{field}: {refused}");
+    }
+    // Fewer operations than all layers have would be another time's.
+    let mut forged = whole.clone();
+    let timings = forged.pointer_mut(&at("layers")).and_then(|layers| layers.as_array_mut());
+    timings.expect("layers").remove(0);
+    assert!(read(&forged).is_err());
+}

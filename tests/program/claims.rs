@@ -315,9 +315,10 @@ fn required_claims_are_test_cases_of_their_own() {
 }
 
 /// Records that are judged again, what they are judged by, and the exit code: `tests/golden/judge.sh` writes the files anew.
-const JUDGED: [(&str, &str, u8, &str); 4] = [
+const JUDGED: [(&str, &str, u8, &str); 5] = [
     // The page's choice of baseline does not hold by its own rule.
     ("h200/h200", "h200", exit::REFUTED, "judged-h200.txt"),
+    ("h200/stack", "h200", exit::REFUTED, "judged-h200-stack.txt"),
     ("h100/h200", "h200", exit::REFUTED, "judged-h200-on-h100.txt"),
     ("cpu/intel-cpu", "intel-cpu", exit::NOT_VERIFIED, "judged-intel-cpu.txt"),
     ("cpu/epyc-7b13", "epyc-7b13", exit::NOT_VERIFIED, "judged-epyc-7b13.txt"),

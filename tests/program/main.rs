@@ -45,6 +45,7 @@ mod shard;
 #[cfg(target_os = "linux")]
 mod suite_2025;
 mod terminal;
+mod tolerance;
 mod words;
 #[cfg(target_os = "linux")]
 mod workers;

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use ndarray::{Array2, ArrayView2};
+use serde::{Deserialize, Serialize};
 
 use crate::dtype::Dtype;
 use crate::threads;
@@ -18,7 +19,8 @@ pub const MAGNITUDE_MIN: f32 = 1.0 / (1u64 << 60) as f32;
 const ROWS_AT_ONCE: usize = 256;
 
 /// The layers of a block, and what the block gives to the next one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Stack {
     /// How often the layers are run.
     pub blocks: usize,
@@ -29,7 +31,8 @@ pub struct Stack {
 }
 
 /// A layer of a block.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Layer {
     /// Rows of its A and of its output.
     pub m: usize,
@@ -40,7 +43,8 @@ pub struct Layer {
 }
 
 /// Something that activations are made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Feed {
     /// The block's input.
     Input,

@@ -23,7 +23,7 @@ use crate::run::{BitsRecord, CaseRecord, End, Record, RunOptions, Stopped};
 use crate::shard::Shard;
 use crate::shared::{SharedOutputs, VACUOUS};
 use crate::timings::{
-    CaseTimings, ElementBytes, Energy, GIVEN_MARGIN, MEASURED_MARGIN, Timed, Window,
+    CaseTimings, ElementBytes, Energy, GIVEN_MARGIN, LayerSizes, MEASURED_MARGIN, Timed, Window,
 };
 use crate::verdict::{self, DigestRow, Verdict};
 
@@ -158,8 +158,9 @@ pub fn check(mut record: Record) -> Result<Record> {
         let was_run = operator.kind != OperatorKind::Outputs;
         same("whether the operator was run", &was_run, &record.options.outputs.is_none())?;
     }
-    for case in &record.cases {
+    for (at, case) in record.cases.iter().enumerate() {
         case_facts(case, is_old)?;
+        layers_facts(case, &record.cases[..at])?;
         outputs_facts(case, &record.options)?;
         operator_facts(case, record.operator.as_ref())?;
     }
@@ -580,6 +581,52 @@ fn case_facts(case: &CaseRecord, is_old: bool) -> Result {
         if let Some(at) = timed.checked_samples.iter().find(|at| **at >= timed.samples_ns.len()) {
             return refuse(place("a checked sample"), at, "there are fewer samples");
         }
+    }
+    Ok(())
+}
+
+/// What a measurement of a whole stack says of its layers: the last one is the case's own, and those before it are the cases
+/// before it, as far as they were run.
+fn layers_facts(case: &CaseRecord, before: &[CaseRecord]) -> Result {
+    let Some(timings) = &case.measurement else { return Ok(()) };
+    let Some(layers) = &timings.layers else { return Ok(()) };
+    let place = |what: &str| format!("{what} of the stack that case `{}` ends", case.id);
+    if timings.device.is_none() {
+        return refuse(place("a measurement"), "there", "a stack is timed on a device alone");
+    }
+    let Some((last, others)) = layers.split_last() else {
+        return refuse(place("the layers"), "none", "a stack has some");
+    };
+    let own = LayerSizes {
+        m: timings.m,
+        k: timings.k,
+        nnz: timings.nnz,
+        live_rows: timings.live_rows.unwrap_or(0),
+        live_columns: timings.live_columns.unwrap_or(0),
+    };
+    same(&place("the last layer"), last, &own)?;
+    let is_possible = |layer: &LayerSizes| {
+        let LayerSizes { m, k, nnz, live_rows, live_columns } = *layer;
+        live_rows <= m
+            && live_columns <= k
+            && live_rows.checked_mul(live_columns).is_some_and(|most| nnz <= most)
+    };
+    if let Some(layer) = layers.iter().find(|layer| !is_possible(layer)) {
+        return refuse(place("a layer"), short(layer), "it has more non-zeros than it can have");
+    }
+    let of_section =
+        |other: &&CaseRecord| (&other.manifest, &other.section) == (&case.manifest, &case.section);
+    let known = before.iter().rev().take_while(of_section);
+    for (layer, other) in others.iter().rev().zip(known) {
+        let Some(bits) = &other.bits else { continue };
+        let sizes = LayerSizes {
+            m: other.m,
+            k: other.k,
+            nnz: bits.structure.nnz as usize,
+            live_rows: other.m.saturating_sub(bits.structure.dead_rows),
+            live_columns: other.k.saturating_sub(bits.structure.dead_columns),
+        };
+        same(&place(&format!("layer `{}`", other.id)), layer, &sizes)?;
     }
     Ok(())
 }

@@ -14,6 +14,10 @@ pub struct Graph {
     executable: sys::CUgraphExec,
 }
 
+// SAFETY: handles are used under the device's context, which each use makes current, by one thread at a time: a graph is no
+// `Sync`.
+unsafe impl Send for Graph {}
+
 impl Graph {
     /// Records what `launch` gives to the device's stream. It must neither allocate nor wait.
     pub fn capture(

@@ -185,6 +185,15 @@ impl Buffer {
             .call("cuMemsetD8Async", || format!("{} bytes", self.bytes))
     }
 
+    /// Copies the front of another buffer, as many bytes as both have, in stream order.
+    pub fn copy_from(&mut self, other: &Buffer) -> Result<(), CudaError> {
+        let (stream, bytes) = (self.device.stream()?, self.bytes.min(other.bytes));
+        // SAFETY: both have so many bytes, and live until the device is waited for, as memory that is freed in stream
+        // order does.
+        unsafe { result::memcpy_dtod_async(self.pointer, other.pointer, bytes, stream) }
+            .call("cuMemcpyDtoDAsync", || format!("{bytes} bytes"))
+    }
+
     /// The address, as kernels and libraries take it.
     pub fn pointer(&self) -> sys::CUdeviceptr {
         self.pointer

@@ -304,9 +304,11 @@ fn measured(text: &mut String, record: &Record, rows_max: usize) {
             }
             None => "-".into(),
         };
+        let layers = timings.layers.as_ref();
+        let of = layers.map(|layers| format!(" (all {} layers)", layers.len()));
         [
             cell(&case.id),
-            numbers::time(timing.summary.time_ns_median),
+            numbers::time(timing.summary.time_ns_median) + &of.unwrap_or_default(),
             speedup(Rule::Best),
             speedup(Rule::Published),
         ]

@@ -129,7 +129,11 @@ fn measurement(case: &CaseRecord) -> String {
     };
     let mut parts: Vec<String> = Vec::new();
     if let Some(timing) = &timings.operator.timing {
-        parts.push(narrow_time(timing.summary.time_ns_median));
+        let of = match &timings.layers {
+            Some(layers) => format!("{} layers: ", layers.len()),
+            None => String::new(),
+        };
+        parts.push(format!("{of}{}", narrow_time(timing.summary.time_ns_median)));
     }
     // The headline is against the best.
     let best_first = [Rule::Best, Rule::Published];

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::statistics::{as_f64, ratio_interval};
-use super::{ElementBytes, Energy, Interval, Roofline, Sample, Summary, Work, median};
+use super::{ElementBytes, Energy, Interval, LayerSizes, Roofline, Sample, Summary, Work, median};
 use crate::baseline::Kind;
 
 /// From this sparsity on, published comparisons use the sparse library instead of the dense one.
@@ -342,6 +342,10 @@ pub struct CaseTimings {
     /// What the timed calls multiplied; `None` in records that did not note it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inputs: Option<TimedInputs>,
+    /// Where a whole stack was timed, the A's of its layers in order, of which the last one is the case's own: a call goes
+    /// from the stack's input to its end, with the steps between products. `None`: one product.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<Vec<LayerSizes>>,
     /// What skips zeros cannot do without.
     pub work: Work,
     /// Rows of A that have a non-zero, and columns; `None` in records of versions that did not note them.
@@ -403,6 +407,9 @@ impl CaseTimings {
     /// The work of a contender: a dense one multiplies zeros as well, a compacted one those of live rows.
     pub fn work_of(&self, kind: Option<Kind>) -> Work {
         let CaseTimings { m, k, n, .. } = *self;
+        if let (Some(layers), Some(bytes)) = (&self.layers, self.element_bytes) {
+            return Work::of_stack(layers, n, kind, bytes);
+        }
         match (kind, self.element_bytes, self.live_rows) {
             (Some(Kind::Dense | Kind::Reduced), Some(bytes), _) => Work::of(m, n, m * k, k, bytes),
             (Some(Kind::Compacted), Some(bytes), Some(rows)) => Work::of(m, n, rows * k, k, bytes),
@@ -415,7 +422,10 @@ impl CaseTimings {
     pub fn derive(&mut self, seed: u64) {
         let roofline = self.roofline.clone();
         if let (Some(live_columns), Some(bytes)) = (self.live_columns, self.element_bytes) {
-            self.work = Work::of(self.m, self.n, self.nnz, live_columns, bytes);
+            self.work = match &self.layers {
+                Some(layers) => Work::of_stack(layers, self.n, None, bytes),
+                None => Work::of(self.m, self.n, self.nnz, live_columns, bytes),
+            };
         }
         if let Some(roofline) = &roofline {
             self.minimum_time_ns = roofline.minimum_time_ns(self.work);

@@ -4,6 +4,7 @@ use contract::arithmetic::Arithmetic;
 use contract::dtype::Dtype;
 use serde::{Deserialize, Serialize};
 
+use crate::baseline::Kind;
 use crate::device::DeviceInfo;
 
 /// The margin of measured figures: the estimates are rarely wrong by a quarter, and wrong claims
@@ -70,6 +71,56 @@ impl Work {
         Work {
             flops: 2.0 * nnz * n,
             bytes: moved.map(|(elements, bytes)| elements * bytes as f64).iter().sum(),
+        }
+    }
+}
+
+/// The sizes of a layer's A.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct LayerSizes {
+    /// Rows.
+    pub m: usize,
+    /// Columns.
+    pub k: usize,
+    /// Non-zeros.
+    pub nnz: usize,
+    /// Rows that have one.
+    pub live_rows: usize,
+    /// Columns that have one.
+    pub live_columns: usize,
+}
+
+impl LayerSizes {
+    /// Elements that a contender multiplies, and columns of A that it cannot leave out.
+    fn multiplied(&self, kind: Option<Kind>) -> (usize, usize) {
+        let LayerSizes { m, k, nnz, live_rows, live_columns } = *self;
+        match kind {
+            Some(Kind::Dense | Kind::Reduced) => (m * k, k),
+            Some(Kind::Compacted) => (live_rows * k, k),
+            Some(Kind::Sparse) | None => (nnz, live_columns),
+        }
+    }
+}
+
+impl Work {
+    /// For all layers of a stack, and an input of n columns. Bytes are those of the A's, of the input and of the end:
+    /// what lies between two products need not leave the caches.
+    pub fn of_stack(
+        layers: &[LayerSizes],
+        n: usize,
+        kind: Option<Kind>,
+        bytes: ElementBytes,
+    ) -> Work {
+        let multiplied = |layer: &LayerSizes| layer.multiplied(kind).0 as f64;
+        let elements: f64 = layers.iter().map(multiplied).sum();
+        let input = layers.first().map_or(0, |layer| layer.multiplied(kind).1) as f64;
+        let end = layers.last().map_or(0, |layer| layer.m) as f64;
+        let ElementBytes { a, v, y } = bytes;
+        let n = n as f64;
+        Work {
+            flops: 2.0 * elements * n,
+            bytes: elements * a as f64 + input * n * v as f64 + end * n * y as f64,
         }
     }
 }

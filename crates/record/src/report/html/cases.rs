@@ -267,6 +267,9 @@ fn rivals(case: &CaseRecord, timings: &CaseTimings) -> Markup {
         ]
     });
     html! {
+        @if let Some(layers) = &timings.layers {
+            p.note { "A call multiplies all " (layers.len()) " layers of the stack that ends here, with the steps between them." }
+        }
         (Table { caption: "All that were timed", columns: &COLUMNS, rows: rows.collect() }.render())
         @if !timings.no_speedup.is_empty() { p.note { "No speedup: " (text(&timings.no_speedup.join("; "))) "." } }
         p.note {
