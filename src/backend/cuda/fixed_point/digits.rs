@@ -231,13 +231,12 @@ fn pack_row(r: usize, integers: &[i32], image: &mut [u8]) {
         let (quarter, inside) = (group / 8, group % 8);
         let lane = below % 8 * 4 + inside % 4;
         let word = below / 8 + inside / 4 * 2;
-        for (i, &integer) in four.iter().enumerate() {
-            // Three digits with a sign, the least in the lowest byte.
-            let digits = ((integer + 0x80_8080) ^ 0x80_8080).to_le_bytes();
-            for d in 0..3 {
-                let at = ((warp * 4 + quarter) * 3 + d) * 512 + lane * 16 + word * 4 + i;
-                image[at] = digits[2 - d];
-            }
+        // Three digits with a sign, the least in the lowest byte.
+        let digits = |i: usize| ((four[i] + 0x80_8080) ^ 0x80_8080).to_le_bytes();
+        let of_four = [digits(0), digits(1), digits(2), digits(3)];
+        for d in 0..3 {
+            let at = ((warp * 4 + quarter) * 3 + d) * 512 + lane * 16 + word * 4;
+            image[at..at + 4].copy_from_slice(&of_four.map(|digits| digits[2 - d]));
         }
     }
 }

@@ -47,7 +47,7 @@ impl Work {
         let teams = (workers / members).min(all / STEPS_MIN).max(1);
         // Unlike chains, tiles are cut where there are fewer than workers, too.
         let dealing = if tiles.len() <= teams { Dealing::Stretches } else { Dealing::Rounds };
-        let lists = WorkLists::new(&tiles, |_, _| 1, teams, dealing, STEPS_MIN as u64);
+        let lists = WorkLists::new(&tiles, |_, _| 1, teams, dealing, 1);
 
         // Each tile's pieces in ascending steps: all but the last leave their sums in slots that follow each other.
         let pieces = |steps: i32| (steps as usize).div_ceil(STEPS_MAX);
