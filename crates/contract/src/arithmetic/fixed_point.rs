@@ -139,8 +139,8 @@ mod tests {
     fn value(draw: &mut impl FnMut() -> u64, lowest: i32, spread: u64) -> f32 {
         let exponent = lowest + (draw() % spread) as i32;
         let significand = 1.0 + (draw() % (1 << 23)) as f64 / f64::from(1 << 23);
-        let sign = if draw() % 2 == 0 { 1.0 } else { -1.0 };
-        if draw() % 8 == 0 { 0.0 } else { (sign * significand * exp2(exponent)) as f32 }
+        let sign = if draw().is_multiple_of(2) { 1.0 } else { -1.0 };
+        if draw().is_multiple_of(8) { 0.0 } else { (sign * significand * exp2(exponent)) as f32 }
     }
 
     #[test]
@@ -192,7 +192,8 @@ mod tests {
         let mut draw = words(2);
         for _ in 0..200_000 {
             let bits = draw() % 53;
-            let sum = (draw() >> 11 >> (52 - bits)) as i64 * if draw() % 2 == 0 { 1 } else { -1 };
+            let sum = (draw() >> 11 >> (52 - bits)) as i64
+                * if draw().is_multiple_of(2) { 1 } else { -1 };
             let exponent = 60 - (draw() % 240) as i32;
             let want = (sum as f64 * exp2(exponent)) as f32;
             assert_eq!(scaled(sum.into(), exponent).to_bits(), want.to_bits(), "{sum} {exponent}");
