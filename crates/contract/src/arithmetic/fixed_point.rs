@@ -139,8 +139,8 @@ mod tests {
     fn value(draw: &mut impl FnMut() -> u64, lowest: i32, spread: u64) -> f32 {
         let exponent = lowest + (draw() % spread) as i32;
         let significand = 1.0 + (draw() % (1 << 23)) as f64 / f64::from(1 << 23);
-        let sign = if draw() % 2 == 0 { 1.0 } else { -1.0 };
-        if draw() % 8 == 0 { 0.0 } else { (sign * significand * exp2(exponent)) as f32 }
+        let sign = if draw().is_multiple_of(2) { 1.0 } else { -1.0 };
+        if draw().is_multiple_of(8) { 0.0 } else { (sign * significand * exp2(exponent)) as f32 }
     }
 
     #[test]
@@ -192,7 +192,8 @@ mod tests {
         let mut draw = words(2);
         for _ in 0..200_000 {
             let bits = draw() % 53;
-            let sum = (draw() >> 11 >> (52 - bits)) as i64 * if draw() % 2 == 0 { 1 } else { -1 };
+            let sum = (draw() >> 11 >> (52 - bits)) as i64
+                * if draw().is_multiple_of(2) { 1 } else { -1 };
             let exponent = 60 - (draw() % 240) as i32;
             let want = (sum as f64 * exp2(exponent)) as f32;
             assert_eq!(scaled(sum.into(), exponent).to_bits(), want.to_bits(), "{sum} {exponent}");
@@ -234,6 +235,22 @@ mod tests {
         assert_eq!(of(&[0x7f7f_ffff], &[0x4000_0000]), 0x7f80_0000);
         assert!(f32::from_bits(of(&[0x7f80_0000, 0], &[0, 0])).is_nan());
         assert!(f32::from_bits(of(&[0], &[0x7fc0_0000])).is_nan());
+        // A 3 x 5 and V 5 x 2 of VERIFY.md, both `uniform`, seed 42.
+        let rows = [
+            [0xbe62_0650, 0x3f29_3afc, 0xbe28_e748, 0x3f17_1a72, 0xbf56_2ea2],
+            [0xbded_23e0, 0x3f53_950e, 0x3d8e_3c30, 0xbf49_30bc, 0xbed9_62b4],
+            [0x3f0b_aeb2, 0xbedf_6940, 0x3ec7_0818, 0xbf76_8934, 0xbf65_0890],
+        ];
+        let columns = [
+            [0xbdad_06f0, 0x3f04_c190, 0xbea4_246c, 0xbf0e_c970, 0x3f3f_1260],
+            [0xbf5b_ade8, 0x3e3a_fb48, 0xbe1f_a4f0, 0x3f09_87c2, 0x3f7c_ae8e],
+        ];
+        let y = rows.map(|row| columns.map(|column| of(&row, &column)));
+        let want =
+            [[0xbf0a_11b4, 0xbe31_059f], [0x3f09_9e00, 0xbf1a_11b8], [0xbf07_11cf, 0xc000_9266]];
+        assert_eq!(y, want);
+        let integers = integers(&rows[0].map(f32::from_bits));
+        assert_eq!(integers, (23, vec![-1851594, 5545342, -1383657, 4951353, -7018321]));
     }
 
     #[test]
