@@ -475,8 +475,12 @@ fn entry(case: &Case, prepared: &Prepared, shared: Option<String>) -> Result<Ent
         Arithmetic::TensorCore(model) => {
             contract::distinct::distinguishes(model, case, &prepared.weights, &prepared.v)?;
         }
-        // Chains are what the others are told from; exact sums are all rules' alike, and bounds fix no bits.
-        Arithmetic::F32Chain(_) | Arithmetic::Exact | Arithmetic::Bounded => {}
+        // Chains are what the others are told from; exact sums are all rules' alike, bounds fix no bits, and integers are no
+        // model of a device.
+        Arithmetic::F32Chain(_)
+        | Arithmetic::Exact
+        | Arithmetic::FixedPoint
+        | Arithmetic::Bounded => {}
     }
     let digest = |hashed: &Option<contract::digest::Hashed>| {
         hashed.as_ref().map(|h| h.digest).filter(|_| contract)
@@ -601,7 +605,10 @@ fn drawn(case: &Case, hardware: Hardware) -> Result<(Drawn, Drawn), Stop> {
 pub fn model_status(case: &Case) -> Option<String> {
     match case.arithmetic {
         Arithmetic::TensorCore(model) => Some(model.status()),
-        Arithmetic::F32Chain(_) | Arithmetic::Exact | Arithmetic::Bounded => None,
+        Arithmetic::F32Chain(_)
+        | Arithmetic::Exact
+        | Arithmetic::FixedPoint
+        | Arithmetic::Bounded => None,
     }
 }
 

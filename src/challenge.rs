@@ -148,6 +148,11 @@ pub fn rule(case: &Case) -> String {
             model.architecture, model.group
         ),
         Arithmetic::Exact => "the exact sum of integers, in any order".to_owned(),
+        Arithmetic::FixedPoint => {
+            "rows of A and columns of V times powers of two, the largest for which integers stay within 0x7f7f7f, rounded to \
+             integers; their exact sum times both powers' inverses, rounded once to binary32 (VERIFY.md section 4)"
+                .to_owned()
+        }
         Arithmetic::Bounded => {
             "any order of binary32 sums: an element must lie within the bound of VERIFY.md section 4".to_owned()
         }

@@ -184,6 +184,7 @@ const BUDGET_S_MAX: f64 = 2.0;
 const SLAB_FLOPS_MAX: f64 = 4e8;
 /// Rates of the dense kernels, for what there is no time to find out: of one core with AVX2.
 const FLOPS_PER_S: f64 = 5e10;
+const FLOPS_PER_S_FIXED_POINT: f64 = 3e10;
 const FLOPS_PER_S_TENSOR_CORE: f64 = 1.5e10;
 const FLOPS_PER_S_BINARY64: f64 = 1e9;
 const HASH_BYTES_PER_S: f64 = 2e9;
@@ -256,11 +257,15 @@ fn guess(case: &Case) -> Seconds {
         Arithmetic::TensorCore(_) => FLOPS_PER_S_TENSOR_CORE,
         Arithmetic::Bounded => FLOPS_PER_S_BINARY64,
         Arithmetic::F32Chain(_) | Arithmetic::Exact => FLOPS_PER_S,
+        Arithmetic::FixedPoint => FLOPS_PER_S_FIXED_POINT,
     };
     // A bounded case's operator is the chain's.
     let operator = match case.arithmetic {
         Arithmetic::Bounded => FLOPS_PER_S,
-        Arithmetic::F32Chain(_) | Arithmetic::TensorCore(_) | Arithmetic::Exact => dense,
+        Arithmetic::F32Chain(_)
+        | Arithmetic::TensorCore(_)
+        | Arithmetic::Exact
+        | Arithmetic::FixedPoint => dense,
     };
     let live = 1.0 - case.sparsity.as_f64();
     Seconds { dense: 1.0 / dense, operator: (1.5 * live).min(1.0) / operator }

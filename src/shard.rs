@@ -29,6 +29,7 @@ pub fn work(case: &Case) -> u128 {
     };
     let factor = match case.arithmetic {
         Arithmetic::TensorCore(_) | Arithmetic::Bounded => 4,
+        Arithmetic::FixedPoint => 2,
         Arithmetic::F32Chain(_) | Arithmetic::Exact => 1,
     };
     // Each factor is below 2^31: 3 flops live is below 2^126.

@@ -348,7 +348,10 @@ impl<'a> Checker<'a> {
         let sum = |row: ArrayView2<'_, f32>| row.iter().map(|x| f64::from(x.abs())).sum::<f64>();
         let row_max = match case.arithmetic {
             Arithmetic::Exact => a.axis_chunks_iter(Axis(0), 1).map(sum).fold(0.0, f64::max),
-            Arithmetic::F32Chain(_) | Arithmetic::TensorCore(_) | Arithmetic::Bounded => 0.0,
+            Arithmetic::F32Chain(_)
+            | Arithmetic::TensorCore(_)
+            | Arithmetic::FixedPoint
+            | Arithmetic::Bounded => 0.0,
         };
         Checker { case, a, isa, threads, row_max }
     }

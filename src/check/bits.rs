@@ -25,7 +25,7 @@ use contract::perturbation::Perturbation;
 use contract::perturbation::{self, Unperturbed};
 use contract::threads;
 use record::compare::difference_in_words;
-use record::compare::{BoundReport, Difference};
+use record::compare::{Accuracy, BoundReport, Difference};
 
 /// Why a case has no bits to judge.
 #[derive(Debug, thiserror::Error)]
@@ -201,8 +201,10 @@ pub struct Bits {
     /// The largest share that an element of the dense output has of its column's Euclidean norm; `None` where every column is
     /// of zeros.
     pub dense_share_max: Option<f32>,
-    /// `exact`: the certified bound on every sum.
+    /// `exact` and fixed-point: the certified bound on every sum.
     pub certificate: Option<u64>,
+    /// How far the recomputed elements lie from y_ref, where there is a bit contract.
+    pub accuracy: Option<Accuracy>,
     /// The dense reference's output, where it was to be kept.
     pub dense_output: Option<Array2<f32>>,
     /// What changed in the perturbation test, in words.
@@ -558,8 +560,10 @@ impl Job<'_> {
 
         let a = Arc::new(self.subject.weights.rows(rows.clone())?);
         tally.structure(case, first, &a);
-        if case.arithmetic == Arithmetic::Exact {
-            tally.certify(first, &a, &self.column_max);
+        match case.arithmetic {
+            Arithmetic::Exact => tally.certify(first, &a, &self.column_max),
+            Arithmetic::FixedPoint => tally.certify_integers(case, &a),
+            Arithmetic::F32Chain(_) | Arithmetic::TensorCore(_) | Arithmetic::Bounded => {}
         }
         self.lanes.push(A, index, a.clone());
 
@@ -656,7 +660,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Y' = -2^s Y with columns permuted, but for the changed column where A has a non-zero.
+    /// Y' = -2^s Y with columns permuted, but for the changed column where A has a non-zero; in fixed-point for all of it.
     fn check_shifted(
         &self,
         shifted: &Shifted<'_>,
@@ -675,7 +679,15 @@ impl Job<'_> {
         let p = shifted.perturbation;
         let column = p.shifted_column();
         let scale = p.scale();
-        let touched: Vec<usize> = (0..a.nrows()).filter(|&i| a[[i, p.live.1]] != 0.0).collect();
+        let is_touched = |&i: &usize| match case.arithmetic {
+            // The changed element may move its column's scale, and with it every integer of the column.
+            Arithmetic::FixedPoint => a.row(i).iter().any(|&x| x != 0.0),
+            Arithmetic::F32Chain(_)
+            | Arithmetic::TensorCore(_)
+            | Arithmetic::Exact
+            | Arithmetic::Bounded => a[[i, p.live.1]] != 0.0,
+        };
+        let touched: Vec<usize> = (0..a.nrows()).filter(is_touched).collect();
         let of_touched = Reference::new(reference, shifted.column.view(), 1)?
             .apply(a.select(ndarray::Axis(0), &touched).view())?;
         let mut of_touched = touched.iter().copied().zip(of_touched.iter().copied()).peekable();
@@ -844,6 +856,7 @@ impl Samples {
             for (j, v) in &self.columns {
                 tally.recomputed += 1;
                 let (want, got) = (case.rule(&row, v), dense[[i - first, *j]]);
+                tally.accuracy(case, (i, *j), &row, v, got);
                 if got.to_bits() != want.to_bits() {
                     let what = "the dense reference does not follow the scalar rule";
                     tally.break_promise("recomputed sample", i, *j, got, want, what);

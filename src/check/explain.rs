@@ -163,6 +163,7 @@ fn kept(case: &Case, bits: &Bits, digests: Vec<DigestRow>, expected: Option<&Ent
         dense_max: Some(bits.dense_max).filter(|max| max.is_finite()),
         dense_share_max: bits.dense_share_max,
         certificate: bits.certificate,
+        accuracy: bits.accuracy.clone(),
         perturbation: bits.perturbation.clone(),
         broken: bits.broken.clone(),
         out_of_bound: bits.out_of_bound.clone(),

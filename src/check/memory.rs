@@ -41,7 +41,10 @@ const ADDRESSED_COLUMNS: u128 = ADDRESS_CHECK_SIZE as u128;
 pub fn needed_bytes(case: &Case, threads: usize, is_remote: bool) -> u64 {
     let is_grouped = match case.arithmetic {
         Arithmetic::TensorCore(_) => true,
-        Arithmetic::F32Chain(_) | Arithmetic::Exact | Arithmetic::Bounded => false,
+        Arithmetic::F32Chain(_)
+        | Arithmetic::Exact
+        | Arithmetic::FixedPoint
+        | Arithmetic::Bounded => false,
     };
     let of_stack = case.stack.as_ref().map_or(0, |place| {
         let stack = &place.stack;

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use ndarray::{Array2, ArrayView2};
 
+use super::accuracy::Accuracies;
 use super::bits::{Bits, CaseError, magnitude_max};
 use crate::backend::cpu::nonzero_bits;
-use contract::arithmetic::{Arithmetic, bounded, exact};
+use contract::arithmetic::{Arithmetic, bounded, exact, fixed_point};
 use contract::case::Case;
 use contract::digest::Hashed;
 use contract::inputs::spec::Pattern;
@@ -25,6 +26,7 @@ pub(super) struct Tally {
     pub difference: Difference,
     pub bound: BoundReport,
     pub recomputed: u64,
+    pub accuracies: Accuracies,
     pub negative_zeros: [u64; 2],
     pub dense_max: f32,
     /// Of each column of the dense output: the sum of squares, and the largest magnitude.
@@ -138,6 +140,14 @@ impl Tally {
         }
     }
 
+    /// The sums of rows' integers, where k alone does not bound them.
+    pub fn certify_integers(&mut self, case: &Case, a: &Array2<f32>) {
+        if case.k > fixed_point::K_ALWAYS {
+            let sums = a.rows().into_iter().map(|row| fixed_point::row_sum(&row.to_vec()));
+            self.row_bound_max = sums.fold(self.row_bound_max, u64::max);
+        }
+    }
+
     /// What an output of zeros would be off by: magnitudes of the dense output, and of its columns.
     pub fn magnitudes(&mut self, dense: &Array2<f32>) {
         for row in dense.rows() {
@@ -147,6 +157,18 @@ impl Tally {
             }
         }
         self.dense_max = magnitude_max(dense);
+    }
+
+    /// The distance of an element of the dense output, which is at `place`, from y_ref; a promise broken where it is outside of
+    /// what the rule allows.
+    pub fn accuracy(&mut self, case: &Case, place: (usize, usize), a: &[f32], v: &[f32], got: f32) {
+        if !case.arithmetic.has_bit_contract() || !got.is_finite() {
+            return;
+        }
+        if let Some(y_ref) = self.accuracies.add(case, a, v, got) {
+            let what = "an element is farther from the binary64 sum than the rule's bound";
+            self.break_promise("error bound", place.0, place.1, got, y_ref as f32, what);
+        }
     }
 
     /// Every element of `y` within the bound around the binary64 reference.
@@ -224,6 +246,7 @@ impl Tally {
         self.difference.merge(other.difference);
         self.bound.merge(other.bound);
         self.recomputed += other.recomputed;
+        self.accuracies.merge(other.accuracies);
         self.negative_zeros[0] += other.negative_zeros[0];
         self.negative_zeros[1] += other.negative_zeros[1];
         self.dense_max = self.dense_max.max(other.dense_max);
@@ -282,6 +305,21 @@ impl Tally {
             }
             certificate = Some(bound);
         }
+        if case.arithmetic == Arithmetic::FixedPoint {
+            let bound = match case.k {
+                0..=fixed_point::K_ALWAYS => fixed_point::certificate_of_k(case.k),
+                _ => fixed_point::certificate(self.row_bound_max),
+            };
+            if bound >= fixed_point::LIMIT {
+                return Err(CaseError::Refused(format!(
+                    "{}: sums can reach {bound}, the limit is {}\nhint: a smaller k, or fewer \
+                     non-zeros in a row",
+                    case.arithmetic,
+                    fixed_point::LIMIT
+                )));
+            }
+            certificate = Some(bound);
+        }
         let dense_share_max = self.dense_share_max();
         let mut broken = first_of_each(self.broken);
         if operator.constant && !dense.constant {
@@ -326,6 +364,7 @@ impl Tally {
             dense_share_max,
             dense_output: None,
             certificate,
+            accuracy: self.accuracies.report(),
             perturbation,
             changes: None,
             broken,

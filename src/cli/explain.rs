@@ -107,6 +107,9 @@ pub fn explain(case: &CaseRecord) -> String {
     for broken in &bits.broken {
         line(format!("  {}", indented(broken)));
     }
+    if let Some(accuracy) = &bits.accuracy {
+        line(format!("  {accuracy}"));
+    }
     line(format!("  perturbed: {}", indented(&bits.perturbation)));
     if !bits.not_returned.is_empty() {
         line(format!("  not returned: {}", visible(&bits.not_returned.join(", "))));

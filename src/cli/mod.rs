@@ -560,7 +560,7 @@ pub struct CaseArgs {
     /// f32, bf16 or f16; several with commas [default: f32, or as the checkpoint stores it]
     #[arg(long, value_name = "DTYPE", value_delimiter = ',')]
     pub dtype: Vec<String>,
-    /// The rule of the sums: f32-chain, exact, bounded or tensor-core-hopper (volta, turing, ampere, ada, blackwell)
+    /// The rule of the sums: f32-chain, fixed-point-24, exact, bounded or tensor-core-hopper (volta, turing, ampere, ada, blackwell)
     #[arg(long, value_name = "RULE", default_value = "f32-chain")]
     pub arithmetic: String,
     /// What inputs are drawn from, and the perturbation

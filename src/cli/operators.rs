@@ -136,8 +136,7 @@ pub fn list() -> String {
         "operator", "version", "kind", "device"
     );
     // The default.
-    let own =
-        "exact, f32-chain, f32-sliced, tensor-core, bounded (the default, without --operator)";
+    let own = "exact, f32-chain, f32-sliced, tensor-core, fixed-point-24, bounded (the default, without --operator)";
     text.push_str(&format!(
         "{:<width$}  {:<8}  {:<8}  {:<6}  {own}\n",
         "open",

@@ -331,7 +331,10 @@ fn arithmetics(walk: &mut Walk, section: &Section) -> Vec<(Dtype, Arithmetic)> {
                 check_slices(walk, section, (slices, place))
             }
             Rule::Plain(Arithmetic::Exact) => check_exact(walk, section, place),
-            Rule::Plain(Arithmetic::Bounded | Arithmetic::TensorCore(_)) | Rule::TensorCore(_) => {}
+            Rule::Plain(
+                Arithmetic::Bounded | Arithmetic::TensorCore(_) | Arithmetic::FixedPoint,
+            )
+            | Rule::TensorCore(_) => {}
         }
     }
     pairs

@@ -18,7 +18,8 @@ use super::{read_file, source_text};
 pub const FORMAT: &str = "sparse-verify-operator/1-draft";
 
 /// Names of arithmetics that an operator can claim: those of manifests, without their parameters.
-pub const ARITHMETICS: [&str; 5] = ["exact", "f32-chain", "f32-sliced", "tensor-core", "bounded"];
+pub const ARITHMETICS: [&str; 6] =
+    ["exact", "f32-chain", "f32-sliced", "tensor-core", "fixed-point-24", "bounded"];
 
 /// What an operator file says.
 #[derive(Clone, Debug, PartialEq)]

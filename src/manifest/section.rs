@@ -726,12 +726,14 @@ fn rule(walk: &mut Walk, node: &Node) -> Option<Rule> {
     let plain = [
         ("f32-chain", Arithmetic::F32Chain(Slices::One)),
         ("exact", Arithmetic::Exact),
+        ("fixed-point-24", Arithmetic::FixedPoint),
         ("bounded", Arithmetic::Bounded),
     ];
     if let Value::Text(text) = &node.value {
         let hint = match text.as_str() {
             "f32-sliced" => "write {f32-sliced: {slices: 4, contiguous: 1024}}",
             "tensor-core" => "write {tensor-core: hopper}",
+            "fixed-point" => "write fixed-point-24",
             _ => "",
         };
         if !hint.is_empty() {

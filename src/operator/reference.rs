@@ -4,8 +4,8 @@ use ndarray::{ArrayView2, ArrayViewMut2, Zip};
 
 use super::{Built, Error, Operator, Staged};
 use crate::backend::cpu::{
-    GroupSelection, GroupedA, GroupedV, Isa, PackedV, Selection, TiledA, gemm_chain,
-    gemm_tensor_core,
+    FixedA, FixedSelection, FixedV, GroupSelection, GroupedA, GroupedV, Isa, PackedV, Selection,
+    TiledA, gemm_chain, gemm_fixed_point, gemm_tensor_core,
 };
 use contract::arithmetic::{Arithmetic, Slices, TensorCoreModel, bounded};
 use contract::dtype::Dtype;
@@ -24,6 +24,7 @@ impl DenseReference {
             // Any order is right; a chain is as good as any.
             Arithmetic::Exact => Rule::Chain(Slices::One),
             Arithmetic::TensorCore(model) => Rule::TensorCore(model),
+            Arithmetic::FixedPoint => Rule::FixedPoint,
             Arithmetic::Bounded => Rule::Binary64,
         }
     }
@@ -32,6 +33,7 @@ impl DenseReference {
 enum Rule {
     Chain(Slices),
     TensorCore(TensorCoreModel),
+    FixedPoint,
     Binary64,
 }
 
@@ -49,6 +51,7 @@ impl Operator for DenseReference {
             Rule::TensorCore(model) => {
                 Held::Groups(GroupedA::pack(a, model, GroupSelection::All, self.isa))
             }
+            Rule::FixedPoint => Held::Integers(pack_fixed_point(a, FixedSelection::All, self.isa)?),
             Rule::Binary64 => Held::Plain(a),
         };
         Ok(Box::new(BuiltReference { a, output: self.output }))
@@ -63,6 +66,7 @@ impl Operator for DenseReference {
         match self.rule() {
             Rule::Chain(_) => stage_packed(v, staged, threads),
             Rule::TensorCore(model) => stage_grouped(v, model, staged, threads),
+            Rule::FixedPoint => stage_fixed_point(v, self.isa, staged, threads),
             Rule::Binary64 => {}
         }
         Ok(())
@@ -88,6 +92,28 @@ pub(super) fn stage_grouped(
     staged.reuse_or(fits, || GroupedV::new(k, n)).load(v, model, threads);
 }
 
+/// V for the fixed-point kernels.
+pub(super) fn stage_fixed_point(
+    v: ArrayView2<'_, f32>,
+    isa: Isa,
+    staged: &mut Staged,
+    threads: usize,
+) {
+    let (k, n) = v.dim();
+    let fits = |fixed: &FixedV| (fixed.k(), fixed.n()) == (k, n) && fixed.serves(isa);
+    staged.reuse_or(fits, || FixedV::new(k, n, isa)).load(v, threads);
+}
+
+/// A for the fixed-point kernels; an error where 64 bits do not hold a sum.
+pub(super) fn pack_fixed_point(
+    a: ArrayView2<'_, f32>,
+    selection: FixedSelection,
+    isa: Isa,
+) -> Result<FixedA, Error> {
+    let packed = FixedA::pack(a, selection, isa, super::build_threads());
+    packed.map_err(|too_large| Error::Unsupported(too_large.to_string()))
+}
+
 /// Rounds every element to the output dtype.
 pub(super) fn round_output(output: Dtype, mut y: ArrayViewMut2<'_, f32>) {
     if output != Dtype::F32 {
@@ -102,6 +128,7 @@ pub(super) fn round_output(output: Dtype, mut y: ArrayViewMut2<'_, f32>) {
 enum Held<'a> {
     Tiles(TiledA),
     Groups(GroupedA),
+    Integers(FixedA),
     Plain(ArrayView2<'a, f32>),
 }
 
@@ -121,6 +148,7 @@ impl Built for BuiltReference<'_> {
         match &self.a {
             Held::Tiles(a) => gemm_chain(a, staged.get()?, y.view_mut(), threads),
             Held::Groups(a) => gemm_tensor_core(a, staged.get()?, y.view_mut(), threads),
+            Held::Integers(a) => gemm_fixed_point(a, staged.get()?, y.view_mut(), threads),
             Held::Plain(a) => {
                 Zip::from(y.rows_mut()).and(a.rows()).for_each(|mut y, a| {
                     let (reference, _) = bounded::row(&a.to_vec(), v);
@@ -136,6 +164,7 @@ impl Built for BuiltReference<'_> {
         match &self.a {
             Held::Tiles(a) => a.bytes_held(),
             Held::Groups(a) => a.bytes_held(),
+            Held::Integers(a) => a.bytes_held(),
             Held::Plain(a) => a.len() * size_of::<f32>(),
         }
     }

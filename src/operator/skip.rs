@@ -3,11 +3,13 @@
 
 use ndarray::{ArrayView2, ArrayViewMut2};
 
-use super::reference::{round_output, stage_grouped, stage_packed};
+use super::reference::{
+    pack_fixed_point, round_output, stage_fixed_point, stage_grouped, stage_packed,
+};
 use super::{Built, Error, Operator, Plan, Staged, costs};
 use crate::backend::cpu::{
-    GroupSelection, GroupedA, Isa, Selection, SparseA, TiledA, gemm_chain, gemm_tensor_core,
-    spmm_chain,
+    FixedA, FixedSelection, GroupSelection, GroupedA, Isa, Selection, SparseA, TiledA, gemm_chain,
+    gemm_fixed_point, gemm_tensor_core, spmm_chain,
 };
 use contract::arithmetic::{Arithmetic, Slices};
 use contract::dtype::Dtype;
@@ -34,6 +36,7 @@ enum Held {
     Tiles(TiledA),
     Elements(SparseA),
     Groups(GroupedA),
+    Integers(FixedA),
 }
 
 struct BuiltSkip {
@@ -64,12 +67,23 @@ impl Operator for SkipOperator {
                 };
                 Held::Groups(GroupedA::pack(a, model, selection, isa))
             }
+            Arithmetic::FixedPoint => {
+                let selection = match plan.strategy {
+                    Strategy::Auto | Strategy::Dense => FixedSelection::All,
+                    Strategy::Rows => FixedSelection::LiveRows,
+                    Strategy::Columns => FixedSelection::LiveColumns,
+                    Strategy::Blocks => FixedSelection::Blocks,
+                    Strategy::Csr => FixedSelection::Elements,
+                };
+                Held::Integers(pack_fixed_point(a, selection, isa)?)
+            }
             Arithmetic::F32Chain(_) | Arithmetic::Exact | Arithmetic::Bounded => {
                 let slices = match self.arithmetic {
                     Arithmetic::F32Chain(slices) => slices,
-                    Arithmetic::Exact | Arithmetic::Bounded | Arithmetic::TensorCore(_) => {
-                        Slices::One
-                    }
+                    Arithmetic::Exact
+                    | Arithmetic::Bounded
+                    | Arithmetic::TensorCore(_)
+                    | Arithmetic::FixedPoint => Slices::One,
                 };
                 match plan.strategy {
                     Strategy::Auto | Strategy::Dense => tiles(Selection::All, slices),
@@ -91,6 +105,7 @@ impl Operator for SkipOperator {
     ) -> Result<(), Error> {
         match self.arithmetic {
             Arithmetic::TensorCore(model) => stage_grouped(v, model, staged, threads),
+            Arithmetic::FixedPoint => stage_fixed_point(v, self.isa, staged, threads),
             Arithmetic::F32Chain(_) | Arithmetic::Exact | Arithmetic::Bounded => {
                 stage_packed(v, staged, threads);
             }
@@ -111,6 +126,7 @@ impl Built for BuiltSkip {
             Held::Tiles(a) => gemm_chain(a, staged.get()?, y.view_mut(), threads),
             Held::Elements(a) => spmm_chain(a, staged.get()?, y.view_mut(), threads),
             Held::Groups(a) => gemm_tensor_core(a, staged.get()?, y.view_mut(), threads),
+            Held::Integers(a) => gemm_fixed_point(a, staged.get()?, y.view_mut(), threads),
         }
         round_output(self.output, y);
         Ok(())
@@ -121,6 +137,7 @@ impl Built for BuiltSkip {
             Held::Tiles(a) => a.bytes_held(),
             Held::Elements(a) => a.bytes_held(),
             Held::Groups(a) => a.bytes_held(),
+            Held::Integers(a) => a.bytes_held(),
         }
     }
 

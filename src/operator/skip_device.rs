@@ -6,8 +6,8 @@ use ndarray::{ArrayView2, ArrayViewMut2};
 
 use super::{DeviceBuilt, DeviceOperator, Error, Plan, costs};
 use crate::backend::cuda::{
-    ChainA, ChainPlan, ChainSpmmA, Device, DeviceMatrix, MmaSyncA, ModelA, Pattern, Selection,
-    SlicedA, TensorCoreA, TensorCores, tensor_cores,
+    ChainA, ChainPlan, ChainSpmmA, Device, DeviceMatrix, FixedPointA, MmaSyncA, ModelA, Pattern,
+    Selection, SlicedA, TensorCoreA, TensorCores, tensor_cores,
 };
 use contract::arithmetic::tensor_core::Format;
 use contract::arithmetic::{Arithmetic, Slices, TensorCoreModel};
@@ -35,6 +35,8 @@ enum Way {
     MmaSync(Format),
     /// Integers, for tensor cores that the device does not have.
     Model(TensorCoreModel),
+    /// Exact sums of integers.
+    FixedPoint,
 }
 
 impl SkipDevice {
@@ -52,6 +54,7 @@ impl SkipDevice {
                 Way::Chain
             }
             Arithmetic::F32Chain(slices) => Way::Sliced(slices),
+            Arithmetic::FixedPoint => Way::FixedPoint,
             Arithmetic::TensorCore(model) => {
                 match tensor_cores(device.compute_capability(), model) {
                     Some(TensorCores::Wgmma) => Way::Wgmma,
@@ -63,7 +66,7 @@ impl SkipDevice {
         let input = match way {
             // f32 under TF32.
             Way::Wgmma | Way::MmaSync(_) => dtype,
-            Way::Chain | Way::Sliced(_) | Way::Model(_) => Dtype::F32,
+            Way::Chain | Way::Sliced(_) | Way::Model(_) | Way::FixedPoint => Dtype::F32,
         };
         SkipDevice { way, input, output, strategy }
     }
@@ -154,6 +157,7 @@ enum Held {
     Tiles(Box<TensorCoreA>),
     Plain(MmaSyncA),
     Model(ModelA),
+    FixedPoint(Box<FixedPointA>),
 }
 
 struct BuiltSkip {
@@ -203,6 +207,14 @@ impl DeviceOperator for SkipDevice {
                     "this device's tensor cores by mma.sync: nothing is skipped",
                 ),
             },
+            Way::FixedPoint => {
+                let wanted = self.selection();
+                let a = FixedPointA::pack(device, a, n, self.output, wanted)?;
+                let why = if wanted.is_some() { "asked for" } else { "fewest products" };
+                let reason = format!("{why}; {}", a.description());
+                let plan = Plan { strategy: self.strategy_of(a.selection()), reason };
+                BuiltSkip { a: Held::FixedPoint(Box::new(a)), plan }
+            }
             Way::Model(model) => BuiltSkip {
                 a: Held::Model(ModelA::pack(device, a, model, self.output)?),
                 plan: plan(
@@ -224,6 +236,7 @@ impl DeviceBuilt for BuiltSkip {
             Held::Tiles(a) => a.launch(v, y)?,
             Held::Plain(a) => a.launch(v, y)?,
             Held::Model(a) => a.launch(v, y)?,
+            Held::FixedPoint(a) => a.launch(v, y)?,
         }
         Ok(())
     }
@@ -244,6 +257,7 @@ impl DeviceBuilt for BuiltSkip {
             Held::Tiles(a) => a.bytes_held(),
             Held::Plain(a) => a.bytes_held(),
             Held::Model(a) => a.bytes_held(),
+            Held::FixedPoint(a) => a.bytes_held(),
         }
     }
 

@@ -10,7 +10,9 @@ use contract::dtype::Dtype;
 use contract::strategy::Strategy;
 use ndarray::Array2;
 use sparse_verify::backend::cpu::Isa;
-use sparse_verify::backend::cuda::{Device, DeviceMatrix, Graph, compiler_version, tensor_cores};
+use sparse_verify::backend::cuda::{
+    Device, DeviceMatrix, FixedPointA, Graph, Selection, compiler_version, tensor_cores,
+};
 use sparse_verify::operator::{DeviceOperator, Operator, SkipDevice, SkipOperator, Staged};
 
 /// m, k, n: below a group, a tile and a vector; around their borders; one column; nothing at all.
@@ -63,9 +65,41 @@ fn value(seed: u64, i: usize, j: usize, dtype: Dtype) -> f32 {
     dtype.round(if x >> 7 & 1 == 1 { -magnitude } else { magnitude })
 }
 
+/// An element of A (seed 1) or V (seed 2).
+type Value = fn(u64, usize, usize, Dtype) -> f32;
+
+/// Any exponent of a row of A and a column of V, so that products leave binary32 at both ends; magnitudes over 2^24 in each,
+/// largest ones around the border of the largest integer, and columns of zeros in V.
+fn wide(seed: u64, i: usize, j: usize, _: Dtype) -> f32 {
+    let line = mix(seed * 1000 + if seed == 1 { i } else { j } as u64);
+    let x = mix(seed ^ mix((i << 24 | j) as u64));
+    if x.is_multiple_of(13) || seed == 2 && line.is_multiple_of(7) {
+        return 0.0;
+    }
+    let significand = match x >> 8 & 7 {
+        0 => [0xfe_fefe, 0xfe_feff, 0xff_ffff, 0x80_0000][(line >> 8) as usize % 4],
+        _ => 0x80_0000 | (x >> 40) as u32,
+    };
+    let below = if x >> 8 & 7 == 0 { 0 } else { x >> 16 & 24 };
+    // From the subnormal numbers to the largest ones.
+    let exponent = (line % 276) as i32 - 149 - below as i32;
+    let magnitude = f64::from(significand & 0xff_ffff) * 2f64.powi(exponent - 23);
+    (if x >> 7 & 1 == 1 { -magnitude } else { magnitude }) as f32
+}
+
+/// The largest integers, or those whose digits are -128.
+fn extreme(_: u64, i: usize, j: usize, _: Dtype) -> f32 {
+    match (i % 3, j % 3) {
+        (0, _) | (_, 0) => 8_355_711.0,
+        (1, _) => 8_290_176.0,
+        _ => -8_355_711.0,
+    }
+}
+
 /// One arithmetic on one kind of data.
 #[derive(Clone, Copy)]
 struct Case {
+    value: Value,
     arithmetic: Arithmetic,
     dtype: Dtype,
     output: Dtype,
@@ -75,7 +109,7 @@ struct Case {
 
 impl std::fmt::Display for Case {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Case { arithmetic, dtype, output, shape, pattern } = self;
+        let Case { arithmetic, dtype, output, shape, pattern, .. } = self;
         write!(f, "{arithmetic} {dtype} -> {output}, m k n {shape:?}, dead {}", pattern.0)
     }
 }
@@ -111,9 +145,9 @@ fn compare(got: &DeviceMatrix, want: &Array2<f32>) -> Option<String> {
     ))
 }
 
-/// Every strategy on one case: what differed, and how A was held.
-fn check(device: &Arc<Device>, case: &Case, strategies: &[Strategy]) -> Vec<String> {
-    let Case { arithmetic, dtype, output, shape: (m, k, n), pattern: (_, is_dead) } = *case;
+/// A, V, and the host's Y.
+fn inputs(case: &Case) -> [Array2<f32>; 3] {
+    let Case { value, dtype, shape: (m, k, n), pattern: (_, is_dead), .. } = *case;
     let a = Array2::from_shape_fn(
         (m, k),
         |(i, j)| {
@@ -122,6 +156,13 @@ fn check(device: &Arc<Device>, case: &Case, strategies: &[Strategy]) -> Vec<Stri
     );
     let v = Array2::from_shape_fn((k, n), |(i, j)| value(2, i, j, dtype));
     let want = on_host(case, &a, &v);
+    [a, v, want]
+}
+
+/// Every strategy on one case: what differed, and how A was held.
+fn check(device: &Arc<Device>, case: &Case, strategies: &[Strategy]) -> Vec<String> {
+    let Case { arithmetic, dtype, output, shape: (m, _, n), .. } = *case;
+    let [a, v, want] = inputs(case);
     // Every rule is symmetric.
     let opposite = want.mapv(|x| if x == 0.0 { 0.0 } else { -x });
 
@@ -224,7 +265,7 @@ fn cases(
     shapes: &[(usize, usize, usize)],
 ) -> Vec<Case> {
     let patterns =
-        |shape| PATTERNS.map(|pattern| Case { arithmetic, dtype, output, shape, pattern });
+        |shape| PATTERNS.map(|pattern| Case { value, arithmetic, dtype, output, shape, pattern });
     shapes.iter().flat_map(|&shape| patterns(shape)).collect()
 }
 
@@ -318,4 +359,63 @@ fn other_tensor_cores_are_followed_by_integers() {
         }
     }
     check_all("other tensor cores", &all, &[Strategy::Auto]);
+}
+
+/// With other data.
+fn of(value: Value, cases: Vec<Case>) -> impl Iterator<Item = Case> {
+    cases.into_iter().map(move |case| Case { value, ..case })
+}
+
+/// k of more steps than 32 bits sum, and more than any A may have without a look at its rows.
+const LONG: [(usize, usize, usize); 3] = [(130, 50_000, 70), (5, 50_000, 3), (3, 140_001, 20)];
+
+#[test]
+fn fixed_points_are_the_hosts() {
+    let fixed = |(dtype, output), shapes: &[(usize, usize, usize)]| {
+        cases(Arithmetic::FixedPoint, dtype, output, shapes)
+    };
+    let plain = (Dtype::F32, Dtype::F32);
+    let mut all: Vec<Case> = TYPES.into_iter().flat_map(|types| fixed(types, &SMALL)).collect();
+    all.extend(fixed(plain, &LARGE));
+    for output in [Dtype::F32, Dtype::Bf16, Dtype::F16] {
+        all.extend(of(wide, fixed((Dtype::F32, output), &SMALL)));
+    }
+    all.extend(of(wide, fixed(plain, &LARGE[..1])));
+    all.extend(of(extreme, fixed(plain, &LONG[..2])));
+    all.extend(of(wide, fixed(plain, &LONG[..1])));
+    // Rows of which too little is live to be refused.
+    all.extend(fixed(plain, &LONG[2..]).into_iter().filter(|case| case.pattern.0 == "uniform"));
+    check_all("fixed-point", &all, &Strategy::ALL);
+}
+
+#[test]
+fn fixed_points_of_any_device_are_the_hosts() {
+    let _turn = turn();
+    let Some(device) = device() else { return };
+    let mut all = Vec::new();
+    for output in [Dtype::F32, Dtype::Bf16, Dtype::F16] {
+        for value in [value as Value, wide, extreme] {
+            all.extend(of(value, cases(Arithmetic::FixedPoint, Dtype::F32, output, &SMALL)));
+        }
+    }
+    all.extend(of(extreme, cases(Arithmetic::FixedPoint, Dtype::F32, Dtype::F32, &LONG[1..2])));
+    let mut wrong = Vec::new();
+    for case in &all {
+        let (output, (m, _, n)) = (case.output, case.shape);
+        let [a, v, want] = inputs(case);
+        let v = DeviceMatrix::upload(&device, v.view(), Dtype::F32, "V").expect("it fits");
+        let mut y = DeviceMatrix::new(&device, (m, n), output, "Y").expect("it fits");
+        for selection in Selection::EVERY.map(Some).into_iter().chain([None]) {
+            let built = FixedPointA::pack_plain(&device, a.view(), n, output, selection)
+                .unwrap_or_else(|error| panic!("{case}, {selection:?}: {error}"));
+            for launch in ["first", "second"] {
+                y.poison().expect("a device");
+                built.launch(&v, &mut y).unwrap_or_else(|error| panic!("{case}: {error}"));
+                let how = compare(&y, &want);
+                wrong.extend(how.map(|how| format!("{case}, {selection:?}, {launch}: {how}")));
+            }
+        }
+    }
+    let shown = wrong.iter().take(30).cloned().collect::<Vec<_>>().join("\n");
+    assert!(wrong.is_empty(), "{} wrong outputs, of which the first:\n{shown}", wrong.len());
 }

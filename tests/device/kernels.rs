@@ -19,8 +19,15 @@ const HOPPER: (i32, i32) = (9, 0);
 const ALL_ARCHITECTURES: &str = "SPARSE_VERIFY_ALL_ARCHITECTURES";
 
 /// NVIDIA's alone, by their instructions.
-const CUDA_ONLY: [&str; 5] =
-    ["block_stream.cu", "gemm_mma_sync.cu", "gemm_tensor_core.cu", "torch_normal.cu", "watch.cu"];
+const CUDA_ONLY: [&str; 7] = [
+    "block_stream.cu",
+    "fixed_digits.cu",
+    "gemm_fixed_wgmma.cu",
+    "gemm_mma_sync.cu",
+    "gemm_tensor_core.cu",
+    "torch_normal.cu",
+    "watch.cu",
+];
 
 /// Written past the test harness's capture, so that a plain `cargo test` shows it.
 fn not_run(what: &str, reason: &str) {

@@ -63,6 +63,8 @@ __device__ inline float __fadd_rn(float a, float b) { return a + b; }
 
 __device__ inline unsigned int __float_as_uint(float x) { return __builtin_bit_cast(unsigned int, x); }
 __device__ inline float __uint_as_float(unsigned int x) { return __builtin_bit_cast(float, x); }
+__device__ inline double __longlong_as_double(long long x) { return __builtin_bit_cast(double, x); }
+__device__ inline int __float2int_rn(float x) { return (int)__builtin_rintf(x); }
 __device__ inline int __clzll(long long x) { return x == 0 ? 64 : __builtin_clzll((unsigned long long)x); }
 
 __device__ inline int __popc(unsigned int x) { return __builtin_popcount(x); }

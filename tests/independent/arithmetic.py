@@ -164,6 +164,54 @@ def exact(a, v):
     return (a.astype(np.float64) @ v.astype(np.float64)).astype(np.float32)
 
 
+FIXED_POINT = "fixed-point-24"
+FIXED_POINT_MAX = 0x7F7F7F
+
+
+def integers(x):
+    """Integers of each row of x, and their row's e: x 2^e rounded, e the largest for which no magnitude is too large."""
+    x = x.astype(np.float64)
+    largest = np.abs(x).max(axis=1, initial=0)
+    _, top = np.frexp(largest)  # largest < 2^top: 2^(24 - top) is too much, 2^(22 - top) never
+    e = np.full(len(x), -2000, np.int64)
+    for log2 in (22 - top, 23 - top):
+        fits = np.rint(np.ldexp(largest, log2)) <= FIXED_POINT_MAX
+        e = np.where(fits, np.maximum(e, log2), e)
+    e = np.where(largest == 0, 0, e)
+    # Exact but for the rounding: binary32 times a power of two, in binary64.
+    return np.rint(np.ldexp(x, e[:, None])).astype(np.int64), e
+
+
+def scaled(total, exponent):
+    """Integers below 2^63 times 2^exponent, rounded once to binary32."""
+    sign, mag = np.where(total < 0, -1, 1), np.abs(total)
+    # Exact: two parts below 2^32.
+    bits = np.where(mag >> 32 > 0, 32 + _bit_length(mag >> 32), _bit_length(mag & 0xFFFFFFFF))
+    drop = np.maximum(np.maximum(bits - 24, -149 - exponent), 0)
+    gone = drop > 62  # a sum below half of the smallest subnormal, as it has 63 bits at most, or exactly that: even
+    shift = np.where(gone, 1, drop)
+    kept = mag >> shift
+    rest, half = mag & ((np.int64(1) << shift) - 1), (np.int64(1) << shift) >> 1
+    kept += (drop > 0) & ((rest > half) | ((rest == half) & (kept & 1 == 1)))
+    # More than half of a last place of 2^63 is possible where drop is 63: only there.
+    kept = np.where(gone, (drop == 63) & (mag > np.int64(1) << 62), kept)
+    with np.errstate(over="ignore"):
+        return (sign * np.ldexp(kept.astype(np.float64), exponent + drop)).astype(np.float32)
+
+
+def fixed_point(a, v):
+    a, e = integers(a)
+    v, f = integers(np.ascontiguousarray(v.T))
+    if (sum_of_magnitudes(a) + FIXED_POINT_MAX) * FIXED_POINT_MAX >= 2 ** 63:
+        raise Refused("fixed-point: the certificate does not hold")
+    return scaled(a @ v.T, -(e[:, None] + f))
+
+
+def sum_of_magnitudes(a):
+    """The largest of a row, as a Python integer."""
+    return int(np.abs(a).sum(axis=1).max(initial=0))
+
+
 def reference64(a, v):
     """y_ref of `bounded`."""
     m, n = a.shape[0], v.shape[1]
@@ -191,7 +239,7 @@ def within_bound(y, y_ref, a, v, output):
 
 
 class Arithmetic:
-    """kind: f32-chain | f32-sliced | tensor-core | exact | bounded."""
+    """kind: f32-chain | f32-sliced | tensor-core | exact | fixed-point-24 | bounded."""
 
     def __init__(self, kind, slices=0, dealt=False, length=0, architecture=None):
         self.kind, self.slices, self.dealt, self.length = kind, slices, dealt, length
@@ -227,6 +275,8 @@ class Arithmetic:
                             TENSOR_CORE_FLOOR.get(self.architecture))
         elif self.kind == "exact":
             y = exact(a, v)
+        elif self.kind == FIXED_POINT:
+            y = fixed_point(a, v)
         else:
             y = round_to(reference64(a, v), DTYPES["f32"])
         return y + np.float32(0) if y.dtype == np.float32 and output == "f32" \

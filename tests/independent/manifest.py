@@ -41,7 +41,7 @@ def _pattern(x):
 
 def _arithmetic(x):
     if not isinstance(x, dict):
-        if x not in ("f32-chain", "exact", "bounded"):
+        if x not in ("f32-chain", "exact", "fixed-point-24", "bounded"):
             raise ValueError("arithmetic %s" % x)
         return Arithmetic(x)
     (name, value), = x.items()

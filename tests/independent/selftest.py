@@ -490,6 +490,44 @@ def check_tensor_core():
     assert arithmetic.tensor_core(a, v, "bf16", 25, 3)[0, 0] == 2.0 ** 127
 
 
+def check_fixed_point():
+    """Against fractions: the largest scale by trying, one rounding at the end."""
+    rng = random.Random(11)
+
+    def integers_of(x):
+        x = [Fraction(float(p)) for p in x]
+        if not any(x):
+            return 0, [0] * len(x)
+        # Python rounds halves to even.
+        e = next(e for e in range(300, -300, -1) if max(abs(round(p * Fraction(2) ** e)) for p in x) <= 0x7F7F7F)
+        return e, [round(p * Fraction(2) ** e) for p in x]
+
+    def rule(x, z):
+        (e, x), (f, z) = integers_of(x), integers_of(z)
+        return rnd(sum(p * q for p, q in zip(x, z)) * Fraction(2) ** -(e + f), F32)
+    for low, high in ((-9, 9), (-149, -100), (-140, -20), (-60, 60), (-3, 1)):
+        a = numbers(rng, 5 * 40, F32, low, high, 0.3).reshape(5, 40)
+        v = numbers(rng, 40 * 6, F32, low, high).reshape(40, 6)
+        a[3], v[:, 2] = 0, 0
+        same(arithmetic.fixed_point(a, v), brute(rule, a, v))
+    # Sums of more than 53 bits, whose rounding to binary64 first would be another.
+    a = np.full((1, 3000), 8355711, np.float32)
+    for odd in range(1, 40):
+        v = np.full((3000, 1), 8355711, np.float32)
+        v[:odd] = odd - 8355711
+        same(arithmetic.fixed_point(a, v), brute(rule, a, v))
+    # The border: 0xfefefe 2^x is 0x7f7f7f and nothing more, 0xfefeff half more than that.
+    for significand, e, integer in ((0xFEFEFE, -1, 0x7F7F7F), (0xFEFEFF, -2, 0x3FBFC0), (0x800000, -1, 0x400000)):
+        got, at = arithmetic.integers(np.array([[significand]], np.float32))
+        assert (int(got[0, 0]), int(at[0])) == (integer, e), (hex(significand), got, at)
+    for total, exponent, bits in ((2 ** 60 + 2 ** 36, -60, 0x3F800000), (2 ** 60 + 2 ** 36 + 1, -60, 0x3F800001),
+                                  (2 ** 30, -180, 0), (2 ** 30 + 1, -180, 1), (3 * 2 ** 30, -180, 2),
+                                  (2 ** 62, -212, 0), (2 ** 62 + 1, -212, 1), (2 ** 62 + 1, -213, 0),
+                                  (1, 128, 0x7F800000), (0xFFFFFF, 104, 0x7F7FFFFF)):
+        got = arithmetic.scaled(np.array([total], np.int64), np.array([exponent]))
+        assert int(bits32(got)[0]) == bits, (total, exponent, got)
+
+
 def check_exact_and_bounded():
     rng = random.Random(5)
     a = np.array([[rng.randint(-40, 40) for _ in range(50)] for _ in range(4)], np.float32)
@@ -592,7 +630,7 @@ Small = namedtuple("Small", "seed dtype output arithmetic pattern")
 
 def check_perturbation():
     rules = [Arithmetic("f32-chain"), Arithmetic("f32-sliced", slices=3, dealt=True, length=2),
-             Arithmetic("tensor-core", architecture="hopper"), Arithmetic("exact")]
+             Arithmetic("tensor-core", architecture="hopper"), Arithmetic("exact"), Arithmetic("fixed-point-24")]
     found = none = gone = 0
     for rule in rules:
         for dtype in ("f32", "bf16", "f16"):

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use crate::common::{How, Section, audit, audit_all, digest, manifest, pin};
 use crate::faulty::{Faulty, bits, explains_first_element, refuted, with};
-use contract::arithmetic::{Arithmetic, Slices};
+use contract::arithmetic::{Arithmetic, Slices, fixed_point};
 use contract::case::Case;
 use contract::dtype::Dtype;
 use ndarray::{Array2, Axis};
@@ -38,8 +38,12 @@ fn weights(section: &Section<'_>) -> Array2<f32> {
 
 #[test]
 fn the_harness_without_a_fault_is_not_refuted() {
-    for arithmetic in ["f32-chain", "{f32-sliced: {slices: 4, dealt: 8}}", "{tensor-core: hopper}"]
-    {
+    for arithmetic in [
+        "f32-chain",
+        "{f32-sliced: {slices: 4, dealt: 8}}",
+        "fixed-point-24",
+        "{tensor-core: hopper}",
+    ] {
         let section = Section { arithmetic, ..Section::default() };
         let outcome = with(section.clone(), &Expected::default(), |f| f);
         assert_eq!(outcome.record.verdict, Verdict::Unpinned, "{:?}", outcome.record.reasons);
@@ -77,6 +81,7 @@ fn zero_output_is_refuted_under_every_arithmetic() {
         ("{f32-sliced: {slices: 2, contiguous: 48}}", "uniform"),
         ("{tensor-core: ampere}", "heavy-tailed"),
         ("exact", "binomial"),
+        ("fixed-point-24", "uniform"),
         ("bounded", "uniform"),
     ] {
         let section = Section { arithmetic, weights, ..Section::default() };
@@ -443,6 +448,60 @@ fn another_tensor_core_is_refuted() {
     let record = audit(section, &Expected::default(), &how).record;
     assert_eq!(record.verdict, Verdict::Mismatch);
     assert!(bits(&record).difference.differing > 100);
+}
+
+#[test]
+fn another_rule_in_the_place_of_fixed_point_is_refuted() {
+    let section =
+        Section { arithmetic: "fixed-point-24", patterns: "uniform", ..Section::default() };
+    let chain = move |case: &Case, isa: Isa| -> Box<dyn Operator> {
+        Box::new(Faulty::new(case, isa).computing(Arithmetic::F32Chain(Slices::One)))
+    };
+    let how = How { operator: &chain, ..How::default() };
+    let record = audit(section.clone(), &Expected::default(), &how).record;
+    assert_eq!(record.verdict, Verdict::Mismatch);
+    assert!(bits(&record).difference.differing > 100);
+    // Rows to integers of one bit less, as with a limit of 2^22: the difference is in the last places.
+    let coarser = |faulty: Faulty| {
+        faulty.weights(|_, a| {
+            for mut row in a.rows_mut() {
+                let (e, _) = fixed_point::integers(&row.to_vec());
+                let unit = fixed_point::exp2(1 - e);
+                row.mapv_inplace(|x| (f64::from(fixed_point::integer(x, e - 1)) * unit) as f32);
+            }
+        })
+    };
+    let record = refuted(section, coarser, &["elements differ"]);
+    assert!(bits(&record).difference.differing > 100);
+}
+
+/// The scale of a column is its own in each call: by one that is kept from the first call the integers of
+/// the scaled V are too large.
+#[test]
+fn a_scale_that_is_kept_is_refuted() {
+    let section = Section { arithmetic: "fixed-point-24", ..Section::default() };
+    let kept = |faulty: Faulty| {
+        let first: Mutex<Option<(usize, usize, Vec<i32>)>> = Mutex::new(None);
+        faulty.activations(move |_, v| {
+            let mut first = first.lock().expect("no test panics under it");
+            let scales =
+                || v.columns().into_iter().map(|v| fixed_point::integers(&v.to_vec()).0).collect();
+            let (k, n, scales) = first.get_or_insert_with(|| (v.nrows(), v.ncols(), scales()));
+            if (*k, *n) != v.dim() {
+                return;
+            }
+            for (mut column, f) in v.columns_mut().into_iter().zip(scales) {
+                let (unit, most) = (fixed_point::exp2(-*f), fixed_point::INTEGER_MAX);
+                column.mapv_inplace(|x| {
+                    let integer = fixed_point::integer(x, *f).clamp(-most, most);
+                    (f64::from(integer) * unit) as f32
+                });
+            }
+        })
+    };
+    let how = "perturbation, operator not rebuilt";
+    let record = refuted(section, kept, &[how]);
+    assert!(bits(&record).difference.is_none(), "the first activations were right");
 }
 
 #[test]

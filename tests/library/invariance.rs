@@ -49,6 +49,12 @@ fn every_arithmetic() -> Manifest {
             dtype: "f16",
             ..base.clone()
         },
+        Section {
+            name: "fixed-point",
+            arithmetic: "fixed-point-24",
+            dtype: "[f32, bf16, f16]",
+            ..base.clone()
+        },
         Section { name: "exact", arithmetic: "exact", weights: "binomial", ..base.clone() },
         Section { name: "wide", arithmetic: "exact", weights: "wide", ..base.clone() },
         Section { name: "to-bf16", weights: "uniform", output: "bf16", ..base.clone() },
@@ -85,7 +91,7 @@ fn holds(outcome: Outcome) -> CaseRecord {
 #[test]
 fn every_case_is_perturbed() {
     let manifest = every_arithmetic();
-    assert_eq!(manifest.cases.len(), 8 * (4 * 2 + 2 * 3 + 2 + 4));
+    assert_eq!(manifest.cases.len(), 8 * (4 * 2 + 2 * 3 + 2 + 3 + 4));
     let outcomes = audit_all(&manifest, &manifest.cases, &Expected::default(), &How::default());
     for record in outcomes.into_iter().map(holds) {
         assert!(digest(&record, "rebuilt").is_some(), "{}", record.id);
@@ -195,8 +201,13 @@ fn zeros(count: usize) -> Option<Digest> {
     Some(Digest::of(&vec![0; 4 * count]))
 }
 
-const PLAIN: [&str; 4] =
-    ["f32-chain", "{f32-sliced: {slices: 2, dealt: 4}}", "bounded", "{tensor-core: hopper}"];
+const PLAIN: [&str; 5] = [
+    "f32-chain",
+    "{f32-sliced: {slices: 2, dealt: 4}}",
+    "fixed-point-24",
+    "bounded",
+    "{tensor-core: hopper}",
+];
 
 #[test]
 fn all_weights_pruned_give_zeros_and_nothing_to_perturb() {
@@ -291,6 +302,9 @@ fn any_section() -> impl Strategy<Value = (Section<'static>, usize, usize)> {
         ("{f32-sliced: {slices: 8, dealt: 1}}", "uniform", "f32"),
         ("bounded", "heavy-tailed", "f32"),
         ("bounded", "uniform", "bf16"),
+        ("fixed-point-24", "heavy-tailed", "f32"),
+        ("fixed-point-24", "uniform", "bf16"),
+        ("fixed-point-24", "binomial", "f16"),
         ("exact", "binomial", "f32"),
         ("exact", "binomial", "f16"),
         ("exact", "wide", "f32"),

@@ -208,6 +208,7 @@ fn a_new_manifest_is_one() {
         (&["--pattern", "dead-experts12", "--sparsity", "0.75"], 1),
         (&["--pattern", "block16", "--arithmetic", "tensor-core-hopper", "--dtype", "bf16"], 1),
         (&["--arithmetic", "exact"], 1),
+        (&["--arithmetic", "fixed-point-24"], 1),
         (&["--arithmetic", "exact", "--values", "wide"], 1),
     ] {
         let arguments = [&["new"][..], &shape, more].concat();

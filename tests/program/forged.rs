@@ -341,7 +341,7 @@ fn is_in(kinds: &[&str], kind: &str) -> bool {
 
 /// Observations that nothing else in a record, and nothing that is committed, contradicts: a machine's word, which is as
 /// good as the machine. Some changes of them are found, and some are not.
-const WORDS_OF_MACHINES: [(&str, &str); 38] = [
+const WORDS_OF_MACHINES: [(&str, &str); 39] = [
     ("/arguments", "the command line is told, not used"),
     ("/started", "a time of day"),
     ("/environment", "a machine's description of itself"),
@@ -367,6 +367,7 @@ const WORDS_OF_MACHINES: [(&str, &str); 38] = [
     ("/cases/*/bits/negative_zeros_dense", "a count, within its bounds"),
     ("/cases/*/bits/dense_max", "a magnitude"),
     ("/cases/*/bits/dense_share_max", "a share"),
+    ("/cases/*/bits/accuracy", "distances of elements that were recomputed, within their bounds"),
     ("/cases/*/bits/certificate", "a bound of sums, below its limit"),
     ("/cases/*/bits/structure", "counts of zeros, within their bounds"),
     ("/cases/*/bits/bound/used_max", "a share, of at most 1"),

@@ -49,6 +49,55 @@ impl Element {
     }
 }
 
+/// How far the elements that were recomputed lie from y_ref, the binary64 sum of VERIFY.md section 4, after rounding to the
+/// output dtype. A bit contract fixes an output, and says nothing of how good it is: this does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Accuracy {
+    /// Elements looked at.
+    pub elements: u64,
+    /// Of the case's rule.
+    pub rule: Distance,
+    /// Of f32-chain on the same elements; `None` where it overflows.
+    pub f32_chain: Option<Distance>,
+}
+
+/// A distance from y_ref.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Distance {
+    /// The largest |y - y_ref|.
+    pub error_max: f64,
+    /// Euclidean norm of y - y_ref over that of y_ref; `None` where that is 0.
+    pub error_share: Option<f32>,
+    /// The largest bound on |y - y_ref| of the elements; `None` where there is none.
+    pub bound_max: Option<f64>,
+    /// The largest share of its own bound that an element used.
+    pub used_max: f64,
+}
+
+/// In a line.
+impl std::fmt::Display for Accuracy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let share =
+            |of: &Distance| of.error_share.map_or("no part".into(), |share| format!("{share:.1e}"));
+        let Accuracy { elements, rule, f32_chain } = self;
+        write!(
+            f,
+            "distance from the binary64 sum, {elements} elements: {} of its norm",
+            share(rule)
+        )?;
+        if let Some(chain) = f32_chain {
+            write!(f, " (f32-chain {})", share(chain))?;
+        }
+        write!(f, ", {:.1e} at most", rule.error_max)?;
+        match rule.bound_max {
+            Some(bound) => write!(f, ", bound {bound:.1e}"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// How an output without a bit contract lies in its bound.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -8,14 +8,14 @@
 
 use std::collections::{HashMap, HashSet};
 
-use contract::arithmetic::exact;
+use contract::arithmetic::{exact, fixed_point};
 use contract::digest::{PANELS, panel_start};
 use contract::dtype::Dtype;
 use contract::published::Scope;
 use contract::threads;
 
 use crate::claims::Tensor;
-use crate::compare::{Difference, Element};
+use crate::compare::{Difference, Distance, Element};
 use crate::judge;
 use crate::operator::{LAYERS, OperatorDevice, OperatorKind, OperatorRecord, is_plain};
 use crate::outcome;
@@ -43,6 +43,8 @@ pub struct Contradiction {
 const RECOMPUTED_MIN: u64 = 256;
 /// The arithmetic whose sums are certified.
 const EXACT: &str = "exact";
+/// The name of the arithmetic of integers with scales.
+const FIXED_POINT: &str = "fixed-point-24";
 
 type Result<T = ()> = std::result::Result<T, Contradiction>;
 
@@ -885,13 +887,46 @@ fn bits_facts(case: &CaseRecord, bits: &BitsRecord) -> Result {
     if let Some(zeros) = zeros.into_iter().find(|zeros| *zeros > d.elements) {
         return refuse(place("the number of negative zeros"), zeros, "there are fewer elements");
     }
-    if bits.certificate.is_some() != (case.arithmetic == EXACT)
-        || bits.certificate.is_some_and(|sum| sum >= exact::LIMIT)
+    let limit = match &*case.arithmetic {
+        EXACT => Some(exact::LIMIT),
+        FIXED_POINT => Some(fixed_point::LIMIT),
+        _ => None,
+    };
+    if bits.certificate.is_some() != limit.is_some()
+        || bits.certificate.zip(limit).is_some_and(|(sum, limit)| sum >= limit)
     {
-        let limit = format!("sums below {} are certified of `{EXACT}` alone", exact::LIMIT);
-        return refuse(place("the certificate"), short(&bits.certificate), limit);
+        let follows = match limit {
+            Some(limit) => format!("sums below {limit} are certified of `{}`", case.arithmetic),
+            None => format!("sums are certified of `{EXACT}` and `{FIXED_POINT}` alone"),
+        };
+        return refuse(place("the certificate"), short(&bits.certificate), follows);
     }
     let contract = verdict::has_contract(&case.arithmetic);
+    if let Some(accuracy) = &bits.accuracy {
+        same(
+            &place("the number of elements beside the binary64 sum"),
+            &accuracy.elements,
+            &bits.recomputed,
+        )?;
+        let is_outside = accuracy.rule.used_max > 1.0;
+        let is_sound = |of: &Distance| {
+            let figures = [of.error_max, of.used_max, of.bound_max.unwrap_or(0.0)];
+            figures.iter().all(|x| x.is_finite() && *x >= 0.0)
+                && of
+                    .bound_max
+                    .is_none_or(|bound| of.error_max <= of.used_max * bound * (1.0 + 1e-9))
+        };
+        let distances = std::iter::once(&accuracy.rule).chain(&accuracy.f32_chain);
+        if !contract || !distances.into_iter().all(is_sound) || is_outside && bits.broken.is_empty()
+        {
+            let follows = "distances are of bit contracts, not negative, and within their bounds or noted as broken";
+            return refuse(
+                place("the distance from the binary64 sum"),
+                accuracy.rule.error_max,
+                follows,
+            );
+        }
+    }
     same(&place("whether there is a bound"), &bits.bound.is_some(), &!contract)?;
     let [dense, operator] = [verdict::DENSE, verdict::OPERATOR].map(|at| bits.digests[at].got);
     if operator.is_none() {

@@ -163,6 +163,7 @@ pub fn claims_in_words(arithmetics: &[String], dtypes: &[String], outputs: &[Str
 pub fn claims(arithmetics: &[String], dtypes: &[String], outputs: &[String], case: &Case) -> bool {
     let arithmetic = match case.arithmetic {
         Arithmetic::Exact => "exact",
+        Arithmetic::FixedPoint => "fixed-point-24",
         Arithmetic::Bounded => "bounded",
         Arithmetic::F32Chain(Slices::One) => "f32-chain",
         Arithmetic::F32Chain(Slices::Contiguous { .. } | Slices::Dealt { .. }) => "f32-sliced",

@@ -7,7 +7,7 @@ use crate::baseline::BaselineRecord;
 use crate::baseline::Missing;
 use crate::bits::Structure;
 use crate::claims::{Claim, JudgedClaim, PublishedInput};
-use crate::compare::{BoundReport, Difference};
+use crate::compare::{Accuracy, BoundReport, Difference};
 use crate::device::{DeviceInfo, KernelRecord};
 use crate::environment::Environment;
 use crate::exit::{self, Require};
@@ -431,8 +431,12 @@ pub struct BitsRecord {
     /// at most, after columns were divided by their norms. `None` where all are zeros, and in records that did not note it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dense_share_max: Option<f32>,
-    /// Certified bound on every sum of magnitudes; `exact` only.
+    /// Certified bound on every sum of magnitudes: of integers under `exact` and fixed-point, else `None`.
     pub certificate: Option<u64>,
+    /// How far the recomputed elements lie from the binary64 sum, where there is a bit contract; `None` in records that did not
+    /// note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<Accuracy>,
     /// What the perturbation test changed, in words.
     pub perturbation: String,
     /// Promises that broke, each in words.

@@ -2,6 +2,7 @@
 
 mod caches;
 mod csr_rows;
+mod fixed_point;
 mod float_environment;
 mod gemm_rs;
 mod isa;
@@ -28,6 +29,7 @@ mod chain_tests;
 
 pub use caches::CacheFlush;
 pub use csr_rows::csr_row;
+pub use fixed_point::{FixedA, FixedSelection, FixedV, gemm_fixed_point};
 pub use float_environment::{float_environment_is_ieee, reset_float_environment};
 pub use gemm_rs::{GEMM_RS_VERSION, sgemm_gemm_rs};
 pub use isa::Isa;

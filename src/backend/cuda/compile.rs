@@ -24,7 +24,8 @@ pub struct Source {
 }
 
 /// Headers that sources may include.
-const HEADERS: [Source; 2] = [
+const HEADERS: [Source; 3] = [
+    Source { name: "fixed_point.cuh", text: include_str!("../../../kernels/fixed_point.cuh") },
     Source { name: "round.cuh", text: include_str!("../../../kernels/round.cuh") },
     Source { name: "segments.cuh", text: include_str!("../../../kernels/segments.cuh") },
 ];

@@ -4,8 +4,8 @@
 use super::compile::{Cubin, Source, architecture_name, cubin};
 use super::error::CudaError;
 use super::{
-    gemm_chain, generic, grouped, spmm, stack_step, tensor_core, timed_call, timer, torch_normal,
-    watch,
+    fixed_point, gemm_chain, generic, grouped, spmm, stack_step, tensor_core, timed_call, timer,
+    torch_normal, watch,
 };
 
 /// One kernel under one set of defines.
@@ -25,6 +25,7 @@ pub(super) const ANY: ((i32, i32), (i32, i32)) = ((0, 0), (i32::MAX, 0));
 /// All variants of all kernels.
 pub fn kernel_variants() -> Vec<Variant> {
     generic::variants()
+        .chain(fixed_point::variants())
         .chain(gemm_chain::kernel_variants())
         .chain(grouped::variants())
         .chain(spmm::kernel_variants())

@@ -6,6 +6,7 @@
 pub mod bounded;
 pub mod chain;
 pub mod exact;
+pub mod fixed_point;
 pub mod tensor_core;
 
 use serde::{Deserialize, Serialize};
@@ -64,6 +65,8 @@ pub enum Arithmetic {
     TensorCore(TensorCoreModel),
     /// Integers small enough that every order of summation is exact.
     Exact,
+    /// Rows of A and columns of V as integers, their exact sums, one rounding.
+    FixedPoint,
     /// No bit contract: an elementwise error bound around a binary64 reference.
     Bounded,
 }
@@ -72,7 +75,10 @@ impl Arithmetic {
     /// Whether the operator's digest is fixed by the contract.
     pub fn has_bit_contract(self) -> bool {
         match self {
-            Arithmetic::F32Chain(_) | Arithmetic::TensorCore(_) | Arithmetic::Exact => true,
+            Arithmetic::F32Chain(_)
+            | Arithmetic::TensorCore(_)
+            | Arithmetic::Exact
+            | Arithmetic::FixedPoint => true,
             Arithmetic::Bounded => false,
         }
     }
@@ -85,6 +91,7 @@ impl Arithmetic {
             Arithmetic::F32Chain(slices) => chain::dot(slices, a, v),
             Arithmetic::TensorCore(model) => tensor_core::dot(model, a, v),
             Arithmetic::Exact => exact::dot(a, v),
+            Arithmetic::FixedPoint => fixed_point::dot(a, v),
             Arithmetic::Bounded => bounded::reference(a, v) as f32,
         }
     }
@@ -93,7 +100,10 @@ impl Arithmetic {
     pub fn accepts(self, dtype: Dtype) -> bool {
         match self {
             Arithmetic::TensorCore(model) => model.format.dtype() == dtype,
-            Arithmetic::F32Chain(_) | Arithmetic::Exact | Arithmetic::Bounded => true,
+            Arithmetic::F32Chain(_)
+            | Arithmetic::Exact
+            | Arithmetic::FixedPoint
+            | Arithmetic::Bounded => true,
         }
     }
 }
@@ -111,6 +121,7 @@ impl fmt::Display for Arithmetic {
             }
             Arithmetic::TensorCore(model) => write!(f, "tensor-core-{}", model.architecture),
             Arithmetic::Exact => write!(f, "exact"),
+            Arithmetic::FixedPoint => write!(f, "fixed-point-{}", fixed_point::BITS),
             Arithmetic::Bounded => write!(f, "bounded"),
         }
     }

@@ -1,0 +1,275 @@
+//! Y = A V in fixed-point arithmetic, fast on a CPU, bit for bit.
+//!
+//! The rule is [`contract::arithmetic::fixed_point`]: integers of up to 23 bits and a sign, their exact sum in 64 bits, one
+//! rounding. Two ways to the sum are used, and any other would give the same:
+//!
+//! - **Binary64.** A product has 46 bits, and 128 of them add up to 2^53 at most: so many are summed by fused
+//!   multiply-adds, or by a multiplication and an addition, each of which is exact. The result is added to 64-bit
+//!   integers.
+//! - **16-bit halves** (AVX512-VNNI). An integer is h 2^12 + l with |l| <= 2^11 and |h| <= 2040. A product is h h' 2^24 + (h l' +
+//!   l h') 2^12 + l l', whose middle is (h + l)(h' + l') - h h' - l l': three products of 16-bit integers in place of four. 128
+//!   of each stay within 32 bits with a sign: 128 * 4088^2 < 2^31.
+//!
+//! A and V are laid out for the path by [`FixedA::pack`] and [`FixedV::load`]. An element whose integer is zero contributes
+//! nothing, so whatever a selection leaves out changes no bit.
+
+mod kernels;
+mod pack;
+mod panels;
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use ndarray::ArrayViewMut2;
+
+use super::memory::OutputRows;
+use super::{Isa, parallel_for, per_isa};
+use kernels::Call;
+use pack::Tile;
+
+pub use pack::{FixedA, FixedSelection};
+pub use panels::FixedV;
+
+/// How a processor sums products of integers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Path {
+    /// In binary64, as the compiler makes it.
+    Portable,
+    /// In binary64, 256-bit vectors with fused multiply-add.
+    Avx2,
+    /// In binary64, 512-bit vectors with fused multiply-add.
+    Avx512,
+    /// In 16-bit halves, 512-bit vectors (AVX512-VNNI).
+    Vnni,
+}
+
+impl Path {
+    #[cfg(test)]
+    const ALL: [Path; 4] = [Path::Portable, Path::Avx2, Path::Avx512, Path::Vnni];
+
+    /// The fastest that a dispatch path has on this processor.
+    fn of(isa: Isa) -> Path {
+        match isa {
+            Isa::Portable => Path::Portable,
+            Isa::Avx2 => Path::Avx2,
+            Isa::Avx512 if Path::Vnni.is_available() => Path::Vnni,
+            Isa::Avx512 => Path::Avx512,
+        }
+    }
+
+    /// The dispatch path that it belongs to.
+    fn isa(self) -> Isa {
+        match self {
+            Path::Portable => Isa::Portable,
+            Path::Avx2 => Isa::Avx2,
+            Path::Avx512 | Path::Vnni => Isa::Avx512,
+        }
+    }
+
+    fn is_available(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        if self == Path::Vnni && !is_x86_feature_detected!("avx512vnni") {
+            return false;
+        }
+        self.isa().is_available()
+    }
+
+    /// Columns of a panel of V: those that a kernel has sums of at once.
+    fn panel(self) -> usize {
+        match self {
+            Path::Portable | Path::Avx2 => 8,
+            Path::Avx512 | Path::Vnni => 32,
+        }
+    }
+
+    /// Rows of a tile of A at most.
+    fn rows_max(self) -> usize {
+        match self {
+            Path::Portable => 4,
+            // Twelve of 16 registers, or 24 of 32, are sums.
+            Path::Avx2 | Path::Avx512 => 6,
+            // Three sums for each output.
+            Path::Vnni => 4,
+        }
+    }
+
+    /// Consecutive k that an entry of a tile's list stands for.
+    fn entry(self) -> usize {
+        match self {
+            Path::Portable | Path::Avx2 | Path::Avx512 => 1,
+            Path::Vnni => 2,
+        }
+    }
+
+    /// Words of 32 bits that an entry holds for a row.
+    fn entry_words(self) -> usize {
+        match self {
+            Path::Portable | Path::Avx2 | Path::Avx512 => 1,
+            Path::Vnni => 3,
+        }
+    }
+
+    /// Entries whose products a kernel may sum before the sums go to 64 bits: those of [`TERMS_MAX`] products.
+    fn entries_max(self) -> usize {
+        TERMS_MAX / self.entry()
+    }
+}
+
+/// Products that binary64 sums exactly, and whose 16-bit halves 32 bits do.
+const TERMS_MAX: usize = 128;
+
+/// Panels of V that are finished before the next ones are begun.
+const PANELS_AT_ONCE: usize = 16;
+
+/// Items that each thread should find, so that a slow core holds the others up little.
+const ITEMS_PER_THREAD: usize = 8;
+
+/// Rows of A that share what is fetched of V, at most: with 512 columns of 64-bit sums and their chunk of A they stay in L2.
+const ITEM_ROWS: usize = 96;
+
+/// Y = A V, all of `y` (m x n, binary32) written, dead rows as +0.
+///
+/// The bits are those of [`contract::arithmetic::fixed_point::dot`] for every element.
+///
+/// Panics where the shapes do not fit each other, or A and V were laid out for different paths.
+pub fn gemm_fixed_point(a: &FixedA, v: &FixedV, mut y: ArrayViewMut2<'_, f32>, threads: usize) {
+    assert_eq!(a.k(), v.k(), "columns of A against rows of V");
+    assert_eq!(y.dim(), (a.m(), v.n()), "Y against rows of A and columns of V");
+    assert_eq!(a.path(), v.path(), "the path of A against that of V");
+    if y.is_empty() {
+        return;
+    }
+    let output = OutputRows::of(&mut y);
+    let tiles = a.tiles().len();
+    let most = ITEM_ROWS / a.path().rows_max();
+    let tiles_per_item = match threads {
+        0 | 1 => most,
+        _ => tiles.div_ceil(threads * ITEMS_PER_THREAD).clamp(1, most),
+    };
+    let items = tiles.div_ceil(tiles_per_item).max(1);
+    parallel_for(threads, items, |item| {
+        let tiles = &a.tiles()[tiles * item / items..tiles * (item + 1) / items];
+        let next = a.tiles().get(a.tiles().len() * (item + 1) / items);
+        // An item owns the rows from its first tile up to the next item's first tile.
+        let first = match tiles.first() {
+            Some(tile) if item > 0 => a.row(tile.first_row),
+            _ => 0,
+        };
+        let end = next.map_or(a.m(), |tile| a.row(tile.first_row));
+        for first in (0..v.panels()).step_by(PANELS_AT_ONCE) {
+            run_panels(a, v, tiles, first..v.panels().min(first + PANELS_AT_ONCE), output);
+        }
+        let mut next = first;
+        let zeros = |rows: Range<usize>| {
+            for i in rows {
+                // SAFETY: the item owns these rows, and the product holds Y until it returns.
+                unsafe { output.write_zeros(i) }
+            }
+        };
+        for i in tiles.iter().flat_map(|tile| tile.rows()).map(|row| a.row(row)) {
+            zeros(next..i);
+            next = i + 1;
+        }
+        zeros(next..end);
+    });
+}
+
+thread_local! {
+    /// 64-bit sums, and A's integers in binary64: kept from call to call, since fresh pages cost more than they hold.
+    static SCRATCH: RefCell<(Vec<i64>, Vec<f64>)> = const { RefCell::new((Vec::new(), Vec::new())) };
+}
+
+/// The columns of `panels`, in the rows of `tiles`.
+fn run_panels(a: &FixedA, v: &FixedV, tiles: &[Tile], panels: Range<usize>, output: OutputRows) {
+    let path = a.path();
+    let (width, at_once) = (path.panel(), path.entries_max());
+    let first_row = tiles.first().map_or(0, |tile| tile.first_row);
+    let row_count = tiles.last().map_or(0, |tile| tile.rows().end - first_row);
+    let longest = tiles.iter().map(|tile| a.list(tile).len()).max().unwrap_or(0);
+    SCRATCH.with_borrow_mut(|(sums, wide)| {
+        sums.clear();
+        sums.resize(row_count * panels.len() * width, 0);
+        for start in (0..longest).step_by(at_once) {
+            if path.entry_words() == 1 {
+                widen_tiles(a, tiles, start, at_once, wide);
+            }
+            for (q, p) in panels.clone().enumerate() {
+                let mut wide = &wide[..];
+                for tile in tiles {
+                    let (ks, values) = a.entries(tile, start, at_once);
+                    let of_tile;
+                    (of_tile, wide) = match path.entry_words() {
+                        1 => wide.split_at(values.len()),
+                        _ => (wide, wide),
+                    };
+                    let at =
+                        ((tile.first_row - first_row) * panels.len() + q * tile.height) * width;
+                    let sums = &mut sums[at..at + tile.height * width];
+                    let call = Call {
+                        path,
+                        height: tile.height,
+                        ks,
+                        values,
+                        wide: of_tile,
+                        v,
+                        panel: p,
+                        sums,
+                    };
+                    // SAFETY: `FixedA::pack` makes sure of the path, and its lists hold entries below V's.
+                    unsafe { kernels::run(call) }
+                }
+            }
+        }
+        let mut y = [0.0; 32];
+        for tile in tiles {
+            let at = (tile.first_row - first_row) * panels.len() * width;
+            for (r, row) in tile.rows().enumerate() {
+                for (q, p) in panels.clone().enumerate() {
+                    let columns = p * width..v.n().min((p + 1) * width);
+                    let sums = &sums[at + (q * tile.height + r) * width..][..columns.len()];
+                    let y = &mut y[..columns.len()];
+                    finish(path.isa(), sums, a.factor(row), &v.factors()[columns.clone()], y);
+                    // SAFETY: the item owns the rows of its tiles, and `gemm_fixed_point` holds Y.
+                    unsafe { output.write(a.row(row), columns.start, y) }
+                }
+            }
+        }
+    });
+}
+
+/// The next entries of all tiles in binary64, one tile behind the other.
+fn widen_tiles(a: &FixedA, tiles: &[Tile], start: usize, at_once: usize, wide: &mut Vec<f64>) {
+    let count = tiles.iter().map(|tile| a.entries(tile, start, at_once).1.len()).sum();
+    wide.resize(count, 0.0);
+    let mut rest = &mut wide[..];
+    for tile in tiles {
+        let values = a.entries(tile, start, at_once).1;
+        let to;
+        (to, rest) = rest.split_at_mut(values.len());
+        widen(a.path().isa(), values, to);
+    }
+}
+
+per_isa! {
+    /// Integers as binary64.
+    fn widen(values: &[i32], to: &mut [f64]) {
+        to.iter_mut().zip(values).for_each(|(to, &x)| *to = f64::from(x));
+    }
+}
+
+per_isa! {
+    /// Sums times the row's and their columns' powers of two, rounded once.
+    ///
+    /// Binary64 holds 53 bits. A sum of more goes to the neighbour of 52 bits that is odd, unless it is one: what rounding to
+    /// 24 bits or fewer sees, on which side of which half it lies, is the same then. The powers of two change nothing, since
+    /// products lie within binary64's range: the conversion to binary32 is the one rounding.
+    fn finish(sums: &[i64], row_factor: f64, factors: &[f64], y: &mut [f32]) {
+        for ((y, &sum), factor) in y.iter_mut().zip(sums).zip(factors) {
+            let odd = sum & !0x7ff | i64::from(sum & 0x7ff != 0) << 11;
+            let sum = if sum.unsigned_abs() >> 53 == 0 { sum } else { odd };
+            *y = (sum as f64 * (row_factor * factor)) as f32;
+        }
+    }
+}
