@@ -8,9 +8,43 @@ use contract::inputs::source::Held;
 /// The program itself, its libraries, and what does not grow with a case.
 const BASE_BYTES: u128 = 16 << 20;
 
-/// Columns of a panel of V in the kernels' layout, which pads n to a multiple: 32 for chains, 64 for tensor cores,
-/// whose elements take a byte more for the exponent (`PackedV`, `GroupedV`).
-const PANELS: [(u128, u128); 2] = [(32, 4), (64, 5)];
+/// How kernels lay out A and V.
+#[derive(Clone, Copy)]
+enum Layout {
+    /// Values, for chains (`TiledA`, `PackedV`).
+    Chains,
+    /// Values and a byte for the exponent, for tensor cores (`GroupedA`, `GroupedV`).
+    Groups,
+    /// Integers, in binary64 or in halves of 16 bits (`FixedA`, `FixedV`).
+    Integers,
+}
+
+impl Layout {
+    fn of(arithmetic: Arithmetic) -> Layout {
+        match arithmetic {
+            Arithmetic::TensorCore(_) => Layout::Groups,
+            Arithmetic::FixedPoint => Layout::Integers,
+            Arithmetic::F32Chain(_) | Arithmetic::Exact | Arithmetic::Bounded => Layout::Chains,
+        }
+    }
+
+    /// Columns of a panel of V, which n is padded to, and bytes of an element of it.
+    fn panel(self) -> (u128, u128) {
+        match self {
+            Layout::Chains => (32, 4),
+            Layout::Groups => (64, 5),
+            Layout::Integers => (32, 8),
+        }
+    }
+
+    /// Bytes of an element of A.
+    fn element_bytes(self) -> u128 {
+        match self {
+            Layout::Chains | Layout::Groups => 4,
+            Layout::Integers => 6,
+        }
+    }
+}
 
 /// Rows of A that each thread reads at once to rank them.
 const RANKED_ROWS: u128 = 64;
@@ -39,25 +73,19 @@ const ADDRESSED_COLUMNS: u128 = ADDRESS_CHECK_SIZE as u128;
 ///
 /// Where the operator is in another process (`is_remote`), r is as large as it may get, and a chunk is there once more.
 pub fn needed_bytes(case: &Case, threads: usize, is_remote: bool) -> u64 {
-    let is_grouped = match case.arithmetic {
-        Arithmetic::TensorCore(_) => true,
-        Arithmetic::F32Chain(_)
-        | Arithmetic::Exact
-        | Arithmetic::FixedPoint
-        | Arithmetic::Bounded => false,
-    };
     let of_stack = case.stack.as_ref().map_or(0, |place| {
         let stack = &place.stack;
         let outputs: usize = stack.layers.iter().map(|layer| layer.m).sum();
         4 * case.n as u64 * (stack.width() + outputs + case.k) as u64
     });
-    needed([case.m, case.k, case.n], is_grouped, threads.max(1), is_remote).saturating_add(of_stack)
+    let layout = Layout::of(case.arithmetic);
+    needed([case.m, case.k, case.n], layout, threads.max(1), is_remote).saturating_add(of_stack)
 }
 
-fn needed(shape: [usize; 3], is_grouped: bool, threads: usize, is_remote: bool) -> u64 {
+fn needed(shape: [usize; 3], layout: Layout, threads: usize, is_remote: bool) -> u64 {
     // At most 2^31 each: products of two of them and of small factors fit.
     let [m, k, n] = shape.map(|x| x as u128);
-    let (panel, element_bytes) = PANELS[usize::from(is_grouped)];
+    let (panel, element_bytes) = layout.panel();
     let staged = |columns: u128| element_bytes * k * columns.next_multiple_of(panel);
     let a = 4 * m * k;
     let threads_wide = threads as u128;
@@ -72,7 +100,8 @@ fn needed(shape: [usize; 3], is_grouped: bool, threads: usize, is_remote: bool) 
     };
     let rows = rows.min(shape[0]) as u128;
     let chunks = m.div_ceil(rows.max(1));
-    let at_work = threads_wide.min(chunks) * (2 * 4 * rows * k + 2 * 4 * rows * n + staged(1));
+    let at_work = threads_wide.min(chunks)
+        * ((4 + layout.element_bytes()) * rows * k + 2 * 4 * rows * n + staged(1));
     let waiting = match threads {
         1 => 0,
         _ => (waiting_max(threads) as u128).min(chunks) / 4 * (4 * rows * k + 4 * 4 * rows * n),
@@ -86,7 +115,7 @@ fn needed(shape: [usize; 3], is_grouped: bool, threads: usize, is_remote: bool) 
 
 #[cfg(test)]
 mod tests {
-    use super::needed;
+    use super::{Layout, needed};
 
     /// Largest resident set of `verify --no-measure` with one such case, in MiB; two cores with AVX-512.
     const MEASURED: [([usize; 3], bool, usize, u64); 14] = [
@@ -109,7 +138,8 @@ mod tests {
     #[test]
     fn the_estimate_is_near_what_was_measured() {
         for (shape, is_grouped, threads, mib) in MEASURED {
-            let ratio = needed(shape, is_grouped, threads, false) as f64 / (mib << 20) as f64;
+            let layout = if is_grouped { Layout::Groups } else { Layout::Chains };
+            let ratio = needed(shape, layout, threads, false) as f64 / (mib << 20) as f64;
             assert!((0.8..2.0).contains(&ratio), "{shape:?}, {threads} threads: {ratio:.2}");
         }
     }
@@ -117,13 +147,13 @@ mod tests {
     #[test]
     fn the_largest_published_layer_fits_in_2_gib_and_the_largest_case_in_no_machine() {
         for threads in [1, 2, 16, 64] {
-            let bytes = needed([131_072, 16_384, 512], false, threads, false);
+            let bytes = needed([131_072, 16_384, 512], Layout::Chains, threads, false);
             assert!(bytes < 2 << 30, "{threads} threads: {bytes}");
         }
         let largest = 1 << 31;
         for shape in [[largest; 3], [1, 1 << 20, 1_000_000], [largest, 1, largest]] {
-            assert!(needed(shape, false, 1, false) > 1 << 41, "{shape:?}");
+            assert!(needed(shape, Layout::Chains, 1, false) > 1 << 41, "{shape:?}");
         }
-        assert!(needed([0, 0, 0], false, 1, true) < 1 << 30);
+        assert!(needed([0, 0, 0], Layout::Chains, 1, true) < 1 << 30);
     }
 }

@@ -36,7 +36,7 @@ pub(super) unsafe fn run(call: Call<'_>) {
         ($kernel:path, $values:expr, $panel:expr, [$($rows:literal)*]) => {
             match height {
                 // SAFETY: the caller's promise; lengths were compared above.
-                $($rows => unsafe { $kernel(ks, $values, $panel, sums.as_chunks_mut().0.as_chunks_mut::<$rows>().0) },)*
+                $($rows => unsafe { $kernel(ks, $values, $panel, rows_of::<_, $rows>(sums.as_chunks_mut().0)) },)*
                 _ => unreachable!("compared with the most above"),
             }
         };
@@ -59,6 +59,12 @@ pub(super) unsafe fn run(call: Call<'_>) {
         #[cfg(not(target_arch = "x86_64"))]
         Path::Avx2 | Path::Avx512 | Path::Vnni => unreachable!("refused by `FixedA::pack`"),
     }
+}
+
+/// The sums of all rows.
+#[cfg(target_arch = "x86_64")]
+fn rows_of<T, const ROWS: usize>(rows: &mut [T]) -> &mut [T; ROWS] {
+    rows.try_into().unwrap_or_else(|_| unreachable!("as many as the height"))
 }
 
 /// Adds binary64 integers of magnitude up to 2^53 to 64-bit ones: in two parts that fit [`TO_INTEGER`].
@@ -89,7 +95,10 @@ fn portable<const ROWS: usize>(ks: &[u32], values: &[f64], panel: &[f64], sums: 
 }
 
 #[cfg(target_arch = "x86_64")]
+#[allow(clippy::needless_range_loop, reason = "iterators over arrays of registers spill them")]
 mod x86 {
+    //! Loops over constant bounds and places, no iterators: what holds the sums stays in registers.
+
     use std::arch::x86_64::*;
 
     use super::{HALVES, add};
@@ -104,7 +113,7 @@ mod x86 {
         ks: &[u32],
         values: *const f64,
         panel: *const f64,
-        sums: &mut [[[i64; 8]; ROWS]],
+        sums: &mut [[i64; 8]; ROWS],
     ) {
         let mut chunk = [[_mm256_setzero_pd(); 2]; ROWS];
         for (i, &k) in ks.iter().enumerate() {
@@ -112,22 +121,22 @@ mod x86 {
             unsafe {
                 let v = panel.add(k as usize * 8);
                 let v = [_mm256_load_pd(v), _mm256_load_pd(v.add(4))];
-                for (r, chunk) in chunk.iter_mut().enumerate() {
+                for r in 0..ROWS {
                     let a = _mm256_broadcast_sd(&*values.add(i * ROWS + r));
-                    chunk[0] = _mm256_fmadd_pd(a, v[0], chunk[0]);
-                    chunk[1] = _mm256_fmadd_pd(a, v[1], chunk[1]);
+                    for c in 0..2 {
+                        chunk[r][c] = _mm256_fmadd_pd(a, v[c], chunk[r][c]);
+                    }
                 }
             }
         }
         let mut stored = [[0.0f64; 8]; ROWS];
-        for (stored, chunk) in stored.iter_mut().zip(chunk) {
-            // SAFETY: eight values.
-            unsafe {
-                _mm256_storeu_pd(stored.as_mut_ptr(), chunk[0]);
-                _mm256_storeu_pd(stored.as_mut_ptr().add(4), chunk[1]);
+        for r in 0..ROWS {
+            for c in 0..2 {
+                // SAFETY: four of eight values.
+                unsafe { _mm256_storeu_pd(stored[r].as_mut_ptr().add(4 * c), chunk[r][c]) }
             }
         }
-        add(sums.as_flattened_mut().as_flattened_mut(), stored.as_flattened());
+        add(sums.as_flattened_mut(), stored.as_flattened());
     }
 
     /// Rows of 32 columns.
@@ -140,32 +149,41 @@ mod x86 {
         ks: &[u32],
         values: *const f64,
         panel: *const f64,
-        sums: &mut [[[i64; 32]; ROWS]],
+        sums: &mut [[i64; 32]; ROWS],
     ) {
         let mut chunk = [[_mm512_setzero_pd(); 4]; ROWS];
         for (i, &k) in ks.iter().enumerate() {
             // SAFETY: the caller's promise.
             unsafe {
                 let v = panel.add(k as usize * 32);
-                let v = [0, 8, 16, 24].map(|at| _mm512_load_pd(v.add(at)));
-                for (r, chunk) in chunk.iter_mut().enumerate() {
+                let v = [
+                    _mm512_load_pd(v),
+                    _mm512_load_pd(v.add(8)),
+                    _mm512_load_pd(v.add(16)),
+                    _mm512_load_pd(v.add(24)),
+                ];
+                for r in 0..ROWS {
                     let a = _mm512_set1_pd(*values.add(i * ROWS + r));
-                    for (chunk, v) in chunk.iter_mut().zip(v) {
-                        *chunk = _mm512_fmadd_pd(a, v, *chunk);
+                    for c in 0..4 {
+                        chunk[r][c] = _mm512_fmadd_pd(a, v[c], chunk[r][c]);
                     }
                 }
             }
         }
-        for (sums, chunk) in sums[0].iter_mut().zip(chunk) {
-            for (sums, chunk) in sums.as_chunks_mut::<8>().0.iter_mut().zip(chunk) {
-                let at = sums.as_mut_ptr().cast();
-                // SAFETY: eight sums.
-                unsafe {
-                    let sum = _mm512_add_epi64(_mm512_loadu_si512(at), _mm512_cvtpd_epi64(chunk));
-                    _mm512_storeu_si512(at, sum);
-                }
+        for r in 0..ROWS {
+            for c in 0..4 {
+                add_eight(&mut sums[r], 8 * c, _mm512_cvtpd_epi64(chunk[r][c]));
             }
         }
+    }
+
+    /// Adds eight integers to eight sums from `at` on.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn add_eight(sums: &mut [i64; 32], at: usize, x: __m512i) {
+        let sums = sums[at..at + 8].as_mut_ptr().cast();
+        // SAFETY: eight sums, taken from the slice just now.
+        unsafe { _mm512_storeu_si512(sums, _mm512_add_epi64(_mm512_loadu_si512(sums), x)) }
     }
 
     /// Rows of 32 columns, in halves: low by low, high by high, and both by both.
@@ -179,47 +197,55 @@ mod x86 {
         ks: &[u32],
         values: *const i32,
         panel: *const i16,
-        sums: &mut [[[i64; 32]; ROWS]],
+        sums: &mut [[i64; 32]; ROWS],
     ) {
         let mut chunk = [[[_mm512_setzero_si512(); 2]; HALVES]; ROWS];
         for (i, &k) in ks.iter().enumerate() {
             // SAFETY: the caller's promise.
             unsafe {
-                let v = panel.add(k as usize * HALVES * 64);
-                let v = [0, 1, 2].map(|kind| {
-                    [0, 1].map(|part| _mm512_load_si512(v.add(64 * kind + 32 * part).cast()))
-                });
-                for (r, chunk) in chunk.iter_mut().enumerate() {
-                    for (kind, (chunk, v)) in chunk.iter_mut().zip(v).enumerate() {
+                let v: *const __m512i = panel.add(k as usize * HALVES * 64).cast();
+                let v = [
+                    [_mm512_load_si512(v), _mm512_load_si512(v.add(1))],
+                    [_mm512_load_si512(v.add(2)), _mm512_load_si512(v.add(3))],
+                    [_mm512_load_si512(v.add(4)), _mm512_load_si512(v.add(5))],
+                ];
+                for r in 0..ROWS {
+                    for kind in 0..HALVES {
                         let a = _mm512_set1_epi32(*values.add((i * ROWS + r) * HALVES + kind));
-                        chunk[0] = _mm512_dpwssd_epi32(chunk[0], a, v[0]);
-                        chunk[1] = _mm512_dpwssd_epi32(chunk[1], a, v[1]);
+                        for part in 0..2 {
+                            let sum = chunk[r][kind][part];
+                            chunk[r][kind][part] = _mm512_dpwssd_epi32(sum, a, v[kind][part]);
+                        }
                     }
                 }
             }
         }
-        for (sums, [low, high, both]) in sums[0].iter_mut().zip(chunk) {
+        for r in 0..ROWS {
             for part in 0..2 {
-                let (low, high) = (low[part], high[part]);
-                let middle = _mm512_sub_epi32(_mm512_sub_epi32(both[part], low), high);
-                let wide = |x: __m512i| {
-                    [
-                        _mm512_cvtepi32_epi64(_mm512_castsi512_si256(x)),
-                        _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64::<1>(x)),
-                    ]
-                };
-                let (low, middle, high) = (wide(low), wide(middle), wide(high));
-                for half in 0..2 {
-                    let at = sums[16 * part + 8 * half..][..8].as_mut_ptr().cast();
-                    let middle = _mm512_slli_epi64::<12>(middle[half]);
-                    let high = _mm512_slli_epi64::<24>(high[half]);
-                    let sum = _mm512_add_epi64(_mm512_add_epi64(low[half], middle), high);
-                    // SAFETY: eight sums.
-                    unsafe {
-                        _mm512_storeu_si512(at, _mm512_add_epi64(_mm512_loadu_si512(at), sum));
-                    }
-                }
+                let [low, high, both] = [chunk[r][0][part], chunk[r][1][part], chunk[r][2][part]];
+                let middle = _mm512_sub_epi32(_mm512_sub_epi32(both, low), high);
+                let first = join(
+                    _mm512_castsi512_si256(low),
+                    _mm512_castsi512_si256(middle),
+                    _mm512_castsi512_si256(high),
+                );
+                let second = join(
+                    _mm512_extracti64x4_epi64::<1>(low),
+                    _mm512_extracti64x4_epi64::<1>(middle),
+                    _mm512_extracti64x4_epi64::<1>(high),
+                );
+                add_eight(&mut sums[r], 16 * part, first);
+                add_eight(&mut sums[r], 16 * part + 8, second);
             }
         }
+    }
+
+    /// high 2^24 + middle 2^12 + low, in 64 bits.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn join(low: __m256i, middle: __m256i, high: __m256i) -> __m512i {
+        let middle = _mm512_slli_epi64::<12>(_mm512_cvtepi32_epi64(middle));
+        let high = _mm512_slli_epi64::<24>(_mm512_cvtepi32_epi64(high));
+        _mm512_add_epi64(_mm512_add_epi64(_mm512_cvtepi32_epi64(low), middle), high)
     }
 }
