@@ -142,7 +142,8 @@ fn the_word_for_a_published_tolerance_is_that_of_the_data() {
         let Activations::Synthetic(values) = case.activations else { panic!("synthetic") };
         let v = activations(case.seed, values, (K, N), case.dtype, synthetic::fill, 1);
         let share = share(a, &v);
-        let want = if share > 0.05 { Word::Agrees } else { Word::Differs };
+        // A finding needs zeros to pass by every value that prints as 0.05, of which 0.045 is the least.
+        let want = if share > 0.045 { Word::Agrees } else { Word::Differs };
         let rows: Vec<_> =
             claim.rows.iter().filter(|row| row.rule.starts_with("tolerance")).collect();
         let here = rows.iter().find(|row| row.rule == "tolerance here").expect("it was run");
