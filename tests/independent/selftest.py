@@ -4,6 +4,7 @@ from VERIFY.md, and with published vectors and results worked out by hand."""
 
 import hashlib
 import json
+import math
 import os
 import random
 import sys
@@ -498,8 +499,10 @@ def check_fixed_point():
         x = [Fraction(float(p)) for p in x]
         if not any(x):
             return 0, [0] * len(x)
-        # Python rounds halves to even.
-        e = next(e for e in range(300, -300, -1) if max(abs(round(p * Fraction(2) ** e)) for p in x) <= 0x7F7F7F)
+        # From one that is too large by far: the largest magnitude times 2^e is 2^25 or more there. Python rounds halves to even.
+        largest = max(abs(p) for p in x)
+        top = math.frexp(float(largest))[1]
+        e = next(e for e in range(26 - top, -300, -1) if abs(round(largest * Fraction(2) ** e)) <= 0x7F7F7F)
         return e, [round(p * Fraction(2) ** e) for p in x]
 
     def rule(x, z):

@@ -209,6 +209,21 @@ def of_stack(record, case_id):
     return table(head, rows)
 
 
+def of_fixed(record):
+    """Contenders beside exact sums of 24-bit integers, with distances from sums in binary64."""
+    name = record.data["devices"][0]["device"]["name"]
+    head = [f"{name}, fixed-point-24, 14336 x 4096 x 1024", "ours, ms", "cuBLAS dense", "cuBLAS TF32 (less exact)",
+            "cuBLAS, live rows, no scatter", "best cuSPARSE", "largest error, of f32-chain"]
+    rows = []
+    for case in record.data["cases"]:
+        of, seen = Case(record, case["id"]), case["bits"]["accuracy"]
+        live = of.beside(kind="compacted") if "row" in case["pattern"] else ""
+        errors = ", ".join(f"{seen[rule]['error_max']:.1e}" for rule in ("rule", "f32_chain"))
+        rows.append([in_words(case).replace("f32, ", ""), ms(of.ours), of.beside(kind="dense"), of.beside(kind="reduced"), live,
+                     of.beside(kind="sparse"), errors])
+    return table(head, rows)
+
+
 def of_experts(record):
     """Contenders on one expert of many, and the grouped product among them."""
     name = record.data["devices"][0]["device"]["name"]
@@ -278,7 +293,7 @@ def shown_by_all(records):
 def document():
     h200, h100, cpu = Record("h200/h200.json"), Record("h100/h200.json"), Record("cpu/h200.json")
     intel, amd = Record("cpu/intel-cpu.json"), Record("cpu/epyc-7b13.json")
-    stack, experts = Record("h200/stack.json"), Record("h200/experts.json")
+    stack, experts, fixed = Record("h200/stack.json"), Record("h200/experts.json"), Record("h200/fixed.json")
     out_of_bound, variants = untimed(h200, "rows-bf16/")
     sections = ("rows", "uniform", "dense", "rows-bf16", "dense-bf16")
     return f"""# Benchmarks
@@ -307,6 +322,16 @@ manifests/h200.yaml --record {h200.path}` prints, has every line with its arithm
 
 The operator zeroes the dead rows of Y in the same launch. Of the {variants} variants of cuSPARSE {out_of_bound} were out of bound in bf16
 with dead rows, and so never timed; the honest rival there is cuBLAS on the live rows.
+
+## Fixed-point on an H200
+
+The same layer as integers of 24 bits, whose sums are exact: another arithmetic, whose digests are the same on int8 tensor cores and on
+a CPU. The rivals sum in binary32. Errors are against a sum in binary64, in {fixed.data["cases"][0]["bits"]["accuracy"]["elements"]} elements of each
+output; the weights are heavy-tailed, which a scale for a whole row suits less than normal ones.
+
+{of_fixed(fixed)}
+
+{fixed.source()} {versions(fixed)}.
 
 ## The linear layers of a model on an H200
 
