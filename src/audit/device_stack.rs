@@ -255,7 +255,7 @@ fn measured(
     let (rivals, others): (Vec<_>, Vec<_>) = all.into_iter().partition(is_measured);
     missing.extend(others.into_iter().map(|rival| Missing {
         name: rival.name,
-        reason: "not measured: of a stack, one library of a kind is".into(),
+        reason: "not measured: a stack is timed beside one or two libraries of each kind".into(),
     }));
     let monitor = remote.energy().clone().map(|name| RemoteMonitor { device: remote, name });
     let draw = |number: u64, v: &mut [f32]| timing::draw(&whole.first, &secret.text, number, v);

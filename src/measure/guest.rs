@@ -211,8 +211,12 @@ impl Platform for GuestPlatform<'_, '_> {
         // What its first call does is a part of its build: nobody knows what it left for then. From that call on it can
         // start no process.
         let slots = self.kept.ring(self.form, 1)?;
-        self.order(&Request::Run { id: built.id, slots })?;
-        self.hosted.require_filter()?;
+        let called = self.order(&Request::Run { id: built.id, slots });
+        // Whoever put it off could start processes: whether one is still there is chance.
+        if self.hosted.fault().is_none() {
+            self.hosted.require_filter()?;
+        }
+        called?;
         let taken = before
             .zip(self.free_memory())
             .map_or(0, |(before, after)| before.saturating_sub(after));

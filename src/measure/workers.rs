@@ -382,9 +382,13 @@ impl Platform for WorkerPlatform<'_> {
         // What its first call does is a part of its build: nobody knows what it left for then. From that call on it can
         // start no process.
         let slots = self.ring(1);
-        self.order(host, &Request::Run { id: built.id, slots })?;
+        let called = self.order(host, &Request::Run { id: built.id, slots });
         let hosted = &mut self.workers.hosts[host];
-        hosted.require_filter()?;
+        // Whoever put it off could start processes: whether one is still there is chance.
+        if hosted.fault().is_none() {
+            hosted.require_filter()?;
+        }
+        called?;
         // As the kernel sees it: its own word would be a stranger's.
         let after = hosted.private_bytes();
         let taken = before.zip(after).map_or(0, |(before, after)| after.saturating_sub(before));

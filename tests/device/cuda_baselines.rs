@@ -3,18 +3,22 @@
 //!
 //! Without a device every test says `not run` and why.
 
+use std::io::Write as _;
 use std::sync::Arc;
 
 use contract::arithmetic::tensor_core::{Architecture, Format, Model};
 use contract::arithmetic::{Arithmetic, Slices, chain, exact};
 use contract::dtype::Dtype;
-use ndarray::{Array2, ArrayView2};
+use contract::strategy::Strategy;
+use ndarray::{Array2, ArrayView2, s};
 use record::baseline::Kind;
 use sparse_verify::backend::cpu::Isa;
 use sparse_verify::backend::cuda::{Device, Layout};
 use sparse_verify::baseline::{DeviceBaseline, Precision, device_baselines};
 use sparse_verify::check::tolerance::Tolerance;
-use sparse_verify::operator::{DenseReference, Error, OnDevice, Operator, Staged};
+use sparse_verify::operator::{
+    DenseReference, DeviceOperator, Error, OnDevice, Operator, SkipDevice, Staged,
+};
 use sparse_verify::rules::Identifier;
 
 use crate::device;
@@ -348,4 +352,57 @@ fn the_wide_grid_shows_tf32_and_the_narrow_one_hides_it() {
     assert_ne!(output(a.view(), v.view()), chain_of(a.view(), v.view()));
     let (a, v) = (integers(97, 513, 32, 60, 1), integers(513, 33, 32, 0, 2));
     assert_eq!(output(a.view(), v.view()), chain_of(a.view(), v.view()));
+}
+
+/// On normal data the exact sums of integers are nearer to y_ref, in the Frobenius norm, than the library's sums in binary32.
+#[test]
+fn fixed_point_errs_no_more_than_the_librarys_binary32() {
+    let Some(device) = device() else { return };
+    let (k, n) = (4096, 256);
+    let mut words = Words(3);
+    // A sum of twelve is nearly normal.
+    let mut normal = |rows, cols| {
+        Array2::from_shape_fn((rows, cols), |_| {
+            (0..12).map(|_| words.below(1 << 24) as f32 / (1 << 24) as f32).sum::<f32>() - 6.0
+        })
+    };
+    let v = normal(k, n);
+    let found = device_baselines(&device, Dtype::F32, Dtype::F32, CHAIN, None);
+    let rival = found.available.into_iter().find(|baseline| baseline.rival.name == "cublas");
+    let Some(rival) = rival else {
+        let _ = writeln!(std::io::stderr(), "not run: cublas");
+        return;
+    };
+    for m in [143, 717, 2867, 14336] {
+        let a = normal(m, k);
+        let own = SkipDevice::new(
+            Arithmetic::FixedPoint,
+            Dtype::F32,
+            Dtype::F32,
+            Strategy::Auto,
+            &device,
+        );
+        let apply = |operator: Arc<dyn DeviceOperator>| {
+            let here = OnDevice { operator, device: device.clone() };
+            let mut staged = Staged::default();
+            here.stage(v.view(), &mut staged, 1).expect("staged");
+            let mut y = Array2::zeros((m, n));
+            let built = here.build(a.view()).expect("built");
+            built.apply(v.view(), &staged, y.view_mut(), 1).expect("applied");
+            y
+        };
+        let seen = 64.min(m);
+        let wide = |x: ArrayView2<'_, f32>| x.mapv(f64::from);
+        let reference = wide(a.slice(s![..seen, ..])).dot(&wide(v.view()));
+        let norm = |y: &Array2<f64>| y.iter().map(|x| x * x).sum::<f64>().sqrt();
+        let error =
+            |y: Array2<f32>| norm(&(wide(y.slice(s![..seen, ..])) - &reference)) / norm(&reference);
+        let (ours, theirs) = (error(apply(Arc::new(own))), error(apply(rival.operator.clone())));
+        let _ = writeln!(
+            std::io::stderr(),
+            "{m} x {k} x {n} on {}: {ours:.2e} of the norm, cuBLAS in binary32 {theirs:.2e}",
+            device.info.name
+        );
+        assert!(ours <= theirs, "{m} rows");
+    }
 }
