@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::compile::Source;
 use super::device::Device;
 use super::error::CudaError;
-use super::generic::output_define;
 use super::launch::{Arguments, Grid, Kernel};
 use super::matrix::{DeviceMatrix, Layout};
 use super::memory::Buffer;
+use super::timed_call::{define_sets, defines};
 use super::variants::{ANY, Variant};
 use contract::dtype::Dtype;
 
@@ -23,20 +23,10 @@ const THREADS: u32 = 128;
 /// Rows that a thread of `column_max` looks at.
 const ROWS: usize = 64;
 
-fn defines(values: Dtype, stored: Dtype) -> Vec<String> {
-    let widened = (values != Dtype::F32 && stored == Dtype::F32).then(|| "STORE_F32".into());
-    output_define(values).into_iter().chain(widened).collect()
-}
-
 /// All that [`StackStep::new`] may ask for: each has all entries.
 pub(super) fn variants() -> impl Iterator<Item = Variant> {
-    let all = [Dtype::F32, Dtype::Bf16, Dtype::F16];
-    let forms = all.into_iter().flat_map(|values| [(values, values), (values, Dtype::F32)]);
-    let mut sets: Vec<_> = forms.map(|(values, stored)| defines(values, stored)).collect();
-    sets.sort();
-    sets.dedup();
     let variant = |defines| Variant { source: SOURCE, entry: FINISH, defines, capabilities: ANY };
-    sets.into_iter().map(variant)
+    define_sets().into_iter().map(variant)
 }
 
 /// The greatest magnitude of each column of a matrix, as the bits of a binary32.

@@ -23,20 +23,17 @@ const GATHER: &str = "gather_values";
 /// Of a block.
 const THREADS: u32 = 128;
 
-fn defines(values: Dtype, stored: Dtype) -> Vec<String> {
+/// The defines for elements of `values` that are held as `stored`.
+pub(super) fn defines(values: Dtype, stored: Dtype) -> Vec<String> {
     let widened = (values != Dtype::F32 && stored == Dtype::F32).then(|| "STORE_F32".into());
     output_define(values).into_iter().chain(widened).collect()
 }
 
 /// All that [`DeviceMatrix::draw`] and [`DeviceMatrix::gather`] may ask for.
 pub(super) fn variants() -> impl Iterator<Item = Variant> {
-    let all = [Dtype::F32, Dtype::Bf16, Dtype::F16];
-    let forms = all.into_iter().flat_map(|values| [(values, values), (values, Dtype::F32)]);
-    let mut sets: Vec<_> = forms.map(|(values, stored)| defines(values, stored)).collect();
-    sets.sort();
-    sets.dedup();
-    let draw = sets.into_iter().map(|defines| (DRAW, defines));
+    let draw = define_sets().into_iter().map(|defines| (DRAW, defines));
     // What is gathered is widened from what it is held as.
+    let all = [Dtype::F32, Dtype::Bf16, Dtype::F16];
     let gather = all.into_iter().map(|held| (GATHER, gather_defines(held)));
     draw.chain(gather).map(|(entry, defines)| Variant {
         source: SOURCE,
@@ -44,6 +41,16 @@ pub(super) fn variants() -> impl Iterator<Item = Variant> {
         defines,
         capabilities: ANY,
     })
+}
+
+/// All that [`defines`] gives for elements held as they are, or as binary32.
+pub(super) fn define_sets() -> Vec<Vec<String>> {
+    let all = [Dtype::F32, Dtype::Bf16, Dtype::F16];
+    let forms = all.into_iter().flat_map(|values| [(values, values), (values, Dtype::F32)]);
+    let mut sets: Vec<_> = forms.map(|(values, stored)| defines(values, stored)).collect();
+    sets.sort();
+    sets.dedup();
+    sets
 }
 
 fn gather_defines(held: Dtype) -> Vec<String> {
