@@ -355,3 +355,29 @@ fn measured(
     let wrong = wrong.or(failure.filter(|why| measure::is_finding(why)));
     Ok(Found { timings, baselines: Vec::new(), missing, wrong })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rivals_end_is_near_where_three_of_four_columns_are() {
+        let want = Array2::from_shape_fn((50, 8), |(i, j)| (i as f32 - 20.0) * (j as f32 + 1.0));
+        let is_near = |change: &dyn Fn(usize, f32) -> f32| {
+            let got = Array2::from_shape_fn(want.dim(), |(i, j)| change(j, want[[i, j]]));
+            near(got.view(), want.view(), Dtype::F32).is_ok()
+        };
+        assert!(is_near(&|_, x| x) && is_near(&|_, x| x * 1.005));
+        // Two of eight may be scaled by another power of two.
+        assert!(is_near(&|j, x| if j < 2 { 2.0 * x } else { x }));
+        assert!(!is_near(&|j, x| if j < 3 { 2.0 * x } else { x }));
+        for wrong in [0.0, f32::NAN, f32::INFINITY] {
+            assert!(!is_near(&|_, _| wrong), "{wrong}");
+        }
+        assert!(!is_near(&|_, x| x * 1.02) && !is_near(&|_, x| -x));
+        // Of nothing, nothing is near.
+        let zeros = Array2::zeros((50, 8));
+        assert!(near(zeros.view(), zeros.view(), Dtype::F32).is_ok());
+        assert!(near(want.view(), zeros.view(), Dtype::F32).is_err());
+    }
+}
