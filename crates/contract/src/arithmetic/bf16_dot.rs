@@ -1,0 +1,176 @@
+//! amx-bf16 and avx512-bf16: how two instructions of x86-64 processors sum products of bf16 operands in binary32.
+//!
+//! Both are chains of fused multiply-adds, and both flush subnormals. `fma` and `+` below read every subnormal operand as
+//! the zero of its sign (DAZ), round once to nearest, ties to even, and give the zero of the result's sign where that is
+//! tiny (FTZ): where the exact value, rounded to 24 bits as if exponents had no end, is below 2^-126 in magnitude. So
+//! 2^-126 - 2^-151, a tie, becomes 2^-126, and whatever is nearer to zero is flushed, also where rounding to subnormals
+//! would have given 2^-126. MXCSR changes none of it.
+//!
+//! - **avx512-bf16** (VDPBF16PS). c = +0; per pair of k, ascending: c = fma(a\[2t\], v\[2t\], fma(a\[2t+1\], v\[2t+1\], c)).
+//!   The odd element is first.
+//! - **amx-bf16** (TDPBF16PS). c = +0; per aligned block of 32 k, ascending: e = o = +0; per pair of the block, ascending:
+//!   e = fma(a\[2t\], v\[2t\], e) and o = fma(a\[2t+1\], v\[2t+1\], o); then c = c + (e + o).
+//!
+//! Where k is odd, or no multiple of 32, what is missing is a product of zeros.
+//!
+//! **Zeros may be skipped**, one by one or by pairs and blocks, as long as every other product stays in its pair and its
+//! block of the original k. Accumulators are never subnormal: they begin at +0, and results are flushed. A product with a
+//! zero operand is exactly zero, so fma gives an accumulator other than zero back as it is; e + o = 0 does the same to c. An
+//! accumulator that is zero stays zero, of one sign or the other: flushing can make -0, which a zero product may turn into
+//! +0. But two accumulators that differ in the sign of a zero alone never differ in more: added to a value other than zero,
+//! both zeros give that value, and added to zero they give zero. So what is skipped can change the sign of a zero output and
+//! nothing else, and outputs are hashed with -0 as +0.
+//!
+//! Sources: the Intel 64 and IA-32 Architectures Software Developer's Manual (volume 2, TDPBF16PS and VDPBF16PS: order,
+//! rounding, DAZ and FTZ); measurements on processors (`CONFIRMED`), which also show when a result is tiny.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// An instruction that sums products of bf16 pairs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Instruction {
+    /// TDPBF16PS, of AMX tiles.
+    Amx,
+    /// VDPBF16PS, of 512-bit and shorter vectors.
+    Avx512,
+}
+
+/// k of a block of amx-bf16: those of one row of a tile.
+pub const BLOCK: usize = 32;
+
+/// Instructions that were seen to follow their rule, and the record that shows it. A record that is not there, or does
+/// not replay, fails the tests.
+pub const CONFIRMED: &[(Instruction, &str)] =
+    &[(Instruction::Avx512, "tests/records/cpu/avx512-bf16-vectors.json")];
+
+impl Instruction {
+    /// All.
+    pub const ALL: [Instruction; 2] = [Instruction::Amx, Instruction::Avx512];
+
+    /// The name in manifests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Instruction::Amx => "amx-bf16",
+            Instruction::Avx512 => "avx512-bf16",
+        }
+    }
+
+    /// `confirmed (<record>)` or `unconfirmed`, as records and expected files say it.
+    pub fn status(self) -> String {
+        match CONFIRMED.iter().find(|(instruction, _)| *instruction == self) {
+            Some((_, record)) => format!("confirmed ({record})"),
+            None => "unconfirmed".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Instruction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A subnormal as the zero of its sign.
+pub fn flush(x: f32) -> f32 {
+    if x.abs() < f32::MIN_POSITIVE { 0f32.copysign(x) } else { x }
+}
+
+/// a v + c with one rounding, operands and result flushed. `a` and `v` are bf16.
+pub fn fma(a: f32, v: f32, c: f32) -> f32 {
+    let (a, v, c) = (flush(a), flush(v), flush(c));
+    let y = a.mul_add(v, c);
+    if y.abs() == f32::MIN_POSITIVE && is_below_the_tie(a, v, c, y) {
+        return 0f32.copysign(y);
+    }
+    flush(y)
+}
+
+/// Whether the exact a v + c, of which `y` = 2^-126 or -2^-126 is the nearest binary32, is below 2^-126 - 2^-151 in
+/// magnitude.
+///
+/// Nothing here rounds. The product of two bf16 has 16 bits. As the sum is about 2^-126, and a multiple of the last bit of
+/// the product or of c, c is below 2^-100: c and the tie together span less than 53 bits.
+fn is_below_the_tie(a: f32, v: f32, c: f32, y: f32) -> bool {
+    let sign = f64::from(1f32.copysign(y));
+    let tie = 2f64.powi(-126) - 2f64.powi(-151);
+    sign * f64::from(a) * f64::from(v) < tie - sign * f64::from(c)
+}
+
+/// x + y, operands and result flushed. A sum that is tiny is exact, as sums of binary32 are multiples of 2^-149.
+fn add(x: f32, y: f32) -> f32 {
+    flush(flush(x) + flush(y))
+}
+
+/// One output element, before -0 becomes +0. `a` and `v` hold bf16 values, as many of each.
+pub fn dot(instruction: Instruction, a: &[f32], v: &[f32]) -> f32 {
+    let pairs = |a: &[f32], v: &[f32]| -> Vec<[(f32, f32); 2]> {
+        let at = |x: &[f32], k: usize| x.get(k).copied().unwrap_or(0.0);
+        let of_pair = |k| [(at(a, k), at(v, k)), (at(a, k + 1), at(v, k + 1))];
+        (0..a.len()).step_by(2).map(of_pair).collect()
+    };
+    match instruction {
+        Instruction::Avx512 => pairs(a, v).into_iter().fold(0.0, |c, [even, odd]| {
+            let c = fma(odd.0, odd.1, c);
+            fma(even.0, even.1, c)
+        }),
+        Instruction::Amx => a.chunks(BLOCK).zip(v.chunks(BLOCK)).fold(0.0, |c, (a, v)| {
+            let (mut e, mut o) = (0.0, 0.0);
+            for [even, odd] in pairs(a, v) {
+                e = fma(even.0, even.1, e);
+                o = fma(odd.0, odd.1, o);
+            }
+            add(c, add(e, o))
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TINY: f32 = f32::MIN_POSITIVE;
+
+    fn exp2(exponent: i32) -> f32 {
+        2f32.powi(exponent)
+    }
+
+    #[test]
+    fn a_result_is_tiny_by_what_24_bits_would_hold() {
+        // 2^-126 less so many 2^-151.
+        let less = |count: f32| fma(-count * exp2(-75), exp2(-76), TINY);
+        assert_eq!(less(1.0), TINY, "the tie");
+        assert_eq!(less(1.0078125), 0.0, "2^-126 is the nearest of the subnormals too");
+        assert_eq!(less(2.0), 0.0);
+        assert_eq!((-less(1.0078125)).to_bits(), fma(1.0078125 * exp2(-75), exp2(-76), -TINY).to_bits());
+        assert_eq!(less(-1.0), TINY);
+        // The same by cancellation of larger ones.
+        let (a, v) = (1.0078125 * exp2(-60), -exp2(-60));
+        assert_eq!(fma(a, v, 1.0078125 * exp2(-120) + TINY), TINY);
+    }
+
+    #[test]
+    fn operands_and_results_are_flushed() {
+        let subnormal = exp2(-130);
+        assert_eq!(fma(subnormal, exp2(100), 1.0), 1.0);
+        assert_eq!(fma(exp2(100), subnormal, 1.0), 1.0);
+        assert_eq!(fma(0.0, 1.0, subnormal).to_bits(), 0);
+        assert_eq!(fma(-exp2(-70), exp2(-70), 0.0).to_bits(), 1 << 31);
+        assert_eq!(add(TINY, -1.5 * TINY).to_bits(), 1 << 31);
+    }
+
+    #[test]
+    fn each_clause_changes_bits() {
+        let ulp = f32::EPSILON;
+        let dots = |a: &[f32], v: &[f32]| Instruction::ALL.map(|i| dot(i, a, v));
+        // The odd product first: 1, which half an ulp does not move; the other way round it stays in front.
+        let half = ulp / 2.0;
+        assert_eq!(dots(&[half, 1.0, half, 0.0], &[1.0; 4]), [1.0 + ulp, 1.0]);
+        // Blocks of 32: the second half ulp is in another block than the first.
+        let mut a = [0.0; 64];
+        (a[0], a[30], a[32]) = (1.0, half, half);
+        assert_eq!(dots(&a, &[1.0; 64]), [1.0, 1.0]);
+        (a[0], a[30], a[31], a[32], a[33]) = (0.0, 0.0, 1.0, half, half);
+        assert_eq!(dots(&a, &[1.0; 64]), [1.0 + ulp, 1.0]);
+    }
+}
