@@ -350,6 +350,7 @@ impl<'a> Checker<'a> {
             Arithmetic::Exact => a.axis_chunks_iter(Axis(0), 1).map(sum).fold(0.0, f64::max),
             Arithmetic::F32Chain(_)
             | Arithmetic::TensorCore(_)
+            | Arithmetic::Bf16Dot(_)
             | Arithmetic::FixedPoint
             | Arithmetic::Bounded => 0.0,
         };

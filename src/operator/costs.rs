@@ -88,6 +88,13 @@ fn costs(arithmetic: Arithmetic, a: ArrayView2<'_, f32>) -> [(Strategy, f64); 5]
             let blocks = 1.05 * products.blocks;
             (products, blocks, csr)
         }
+        Arithmetic::Bf16Dot(_) => {
+            // A pair is multiplied where one of its elements is not zero.
+            let products = count_products(a, 2, 4);
+            let csr = 1.6 * 2.0 * products.row_groups + 0.02 * products.live_rows * k;
+            let blocks = 1.05 * products.blocks;
+            (products, blocks, csr)
+        }
         Arithmetic::FixedPoint => {
             // An element beside a zero is multiplied with it where pairs are.
             let products = count_products(a, 2, 4);

@@ -27,6 +27,8 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+use super::bounded;
+
 /// An instruction that sums products of bf16 pairs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Instruction {
@@ -98,31 +100,62 @@ fn is_below_the_tie(a: f32, v: f32, c: f32, y: f32) -> bool {
 }
 
 /// x + y, operands and result flushed. A sum that is tiny is exact, as sums of binary32 are multiples of 2^-149.
-fn add(x: f32, y: f32) -> f32 {
+pub fn add(x: f32, y: f32) -> f32 {
     flush(flush(x) + flush(y))
 }
 
 /// One output element, before -0 becomes +0. `a` and `v` hold bf16 values, as many of each.
 pub fn dot(instruction: Instruction, a: &[f32], v: &[f32]) -> f32 {
-    let pairs = |a: &[f32], v: &[f32]| -> Vec<[(f32, f32); 2]> {
-        let at = |x: &[f32], k: usize| x.get(k).copied().unwrap_or(0.0);
-        let of_pair = |k| [(at(a, k), at(v, k)), (at(a, k + 1), at(v, k + 1))];
-        (0..a.len()).step_by(2).map(of_pair).collect()
-    };
     match instruction {
         Instruction::Avx512 => pairs(a, v).into_iter().fold(0.0, |c, [even, odd]| {
             let c = fma(odd.0, odd.1, c);
             fma(even.0, even.1, c)
         }),
-        Instruction::Amx => a.chunks(BLOCK).zip(v.chunks(BLOCK)).fold(0.0, |c, (a, v)| {
-            let (mut e, mut o) = (0.0, 0.0);
-            for [even, odd] in pairs(a, v) {
-                e = fma(even.0, even.1, e);
-                o = fma(odd.0, odd.1, o);
-            }
-            add(c, add(e, o))
-        }),
+        Instruction::Amx => amx_by_blocks(a, v, BLOCK),
     }
+}
+
+/// amx-bf16's rule for blocks of `block` k, an even number: of [`BLOCK`] it is the instruction's, of any other one that data
+/// must refute.
+pub fn amx_by_blocks(a: &[f32], v: &[f32], block: usize) -> f32 {
+    a.chunks(block).zip(v.chunks(block)).fold(0.0, |c, (a, v)| {
+        let (mut e, mut o) = (0.0, 0.0);
+        for [even, odd] in pairs(a, v) {
+            e = fma(even.0, even.1, e);
+            o = fma(odd.0, odd.1, o);
+        }
+        add(c, add(e, o))
+    })
+}
+
+/// Pairs of k: operands of the even one, and of the odd one.
+fn pairs(a: &[f32], v: &[f32]) -> Vec<[(f32, f32); 2]> {
+    let at = |x: &[f32], k: usize| x.get(k).copied().unwrap_or(0.0);
+    let of_pair = |k| [(at(a, k), at(v, k)), (at(a, k + 1), at(v, k + 1))];
+    (0..a.len()).step_by(2).map(of_pair).collect()
+}
+
+/// Largest |y - A V| of an element, by n = q roundings of avx512-bf16 for a row with q non-zeros, and two more of amx-bf16
+/// for each block that holds one, q at most:
+///
+/// gamma(n + 1) sum |a||v| + 2 (n + 1) 2^-126 + sum of |a||v| where a or v is subnormal.
+///
+/// A rounding errs by 2^-24 of its result, or by less than 2^-126 where that is flushed; the 2 is for what later roundings
+/// make of such an error, the 1 for the binary64 reference's own. Infinite where gamma is void.
+pub fn bound(instruction: Instruction, a: &[f32], v: &[f32]) -> f64 {
+    let non_zeros = a.iter().filter(|x| **x != 0.0).count();
+    let sums = match instruction {
+        Instruction::Amx => 2 * a.len().div_ceil(BLOCK).min(non_zeros),
+        Instruction::Avx512 => 0,
+    };
+    let steps = (non_zeros + sums + 1) as f64;
+    let nu = steps * 2f64.powi(-24);
+    if nu >= 0.5 {
+        return f64::INFINITY;
+    }
+    let lost = a.iter().zip(v).filter(|(a, v)| flush(**a) == 0.0 || flush(**v) == 0.0);
+    let lost: f64 = lost.map(|(a, v)| (f64::from(*a) * f64::from(*v)).abs()).sum();
+    nu / (1.0 - nu) * bounded::magnitude(a, v) + 2.0 * steps * f64::from(f32::MIN_POSITIVE) + lost
 }
 
 #[cfg(test)]
@@ -142,7 +175,10 @@ mod tests {
         assert_eq!(less(1.0), TINY, "the tie");
         assert_eq!(less(1.0078125), 0.0, "2^-126 is the nearest of the subnormals too");
         assert_eq!(less(2.0), 0.0);
-        assert_eq!((-less(1.0078125)).to_bits(), fma(1.0078125 * exp2(-75), exp2(-76), -TINY).to_bits());
+        assert_eq!(
+            (-less(1.0078125)).to_bits(),
+            fma(1.0078125 * exp2(-75), exp2(-76), -TINY).to_bits()
+        );
         assert_eq!(less(-1.0), TINY);
         // The same by cancellation of larger ones.
         let (a, v) = (1.0078125 * exp2(-60), -exp2(-60));
