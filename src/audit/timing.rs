@@ -165,7 +165,7 @@ pub fn measure(
     let a = a.map_err(|error| failed(&error))?;
     let secret = Secret::of(auditor, measuring, case);
     let missing = workers.missing().cloned().collect();
-    let rivals = measure::rivals(workers, case.pattern.expert_rows());
+    let rivals = measure::rivals(workers, case.dtype, case.pattern.expert_rows());
     // A process for this case and this phase alone, gone at the end of it.
     if let Some(under_test) = &auditor.stranger {
         let started = under_test.start(case, threads, None).map_err(|error| failed(&error))?;

@@ -130,7 +130,10 @@ pub fn runs_itself(instruction: Instruction) -> Result<(), String> {
     match instruction {
         Instruction::Avx512 if has_vdpbf16ps() => Ok(()),
         Instruction::Avx512 => Err("this processor has no AVX512_BF16".into()),
-        Instruction::Amx => amx::is_available(),
+        Instruction::Amx if Isa::Avx512.is_available() => amx::is_available(),
+        Instruction::Amx => {
+            Err("this processor has no AVX-512, which the paths beside AMX need".into())
+        }
     }
 }
 

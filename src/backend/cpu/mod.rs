@@ -38,7 +38,7 @@ pub use isa::Isa;
 pub use memory::keep_freed_memory;
 pub use nonzeros::nonzero_bits;
 pub use packed::PackedV;
-pub use peak::{flops_per_round, fma_rounds, read_sum};
+pub use peak::{flops_per_round, fma_rounds, read_sum, vdpbf16ps_rounds};
 pub(crate) use per_isa::per_isa;
 pub use sparse::{SparseA, spmm_chain};
 pub use synthetic::fill_synthetic;

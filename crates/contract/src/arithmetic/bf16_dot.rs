@@ -161,6 +161,7 @@ pub fn bound(instruction: Instruction, a: &[f32], v: &[f32]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arithmetic::{Slices, chain};
 
     const TINY: f32 = f32::MIN_POSITIVE;
 
@@ -193,6 +194,77 @@ mod tests {
         assert_eq!(fma(0.0, 1.0, subnormal).to_bits(), 0);
         assert_eq!(fma(-exp2(-70), exp2(-70), 0.0).to_bits(), 1 << 31);
         assert_eq!(add(TINY, -1.5 * TINY).to_bits(), 1 << 31);
+    }
+
+    /// VERIFY.md section 4 has the same table.
+    #[test]
+    fn the_published_vectors_are_the_rules() {
+        let ones = [0x3f80; 4];
+        let rows: [(&[u32], &[u32], [u32; 3]); 7] = [
+            (&[0x3380, 0x3f80, 0x3380, 0], &ones, [0x3f80_0000, 0x3f80_0001, 0x3f80_0000]),
+            (&[0x3f80, 0x3380, 0x3380, 0], &ones, [0x3f80_0000, 0x3f80_0000, 0x3f80_0000]),
+            (&[0x3380, 0x3380, 0x3f80, 0], &ones, [0x3f80_0001, 0x3f80_0000, 0x3f80_0001]),
+            (&[0x2000, 0, 0x9a00], &[0x2000, 0, 0x1980], [0x80_0000; 3]),
+            (&[0x2000, 0, 0x9a00], &[0x2000, 0, 0x1981], [0, 0, 0x80_0000]),
+            (&[0x40], &[0x7f00], [0, 0, 0x3f80_0000]),
+            (&[0x1f80], &[0x1f80], [0, 0, 0x20_0000]),
+        ];
+        for (a, v, want) in rows {
+            let values = |x: &[u32]| x.iter().map(|x| f32::from_bits(x << 16)).collect::<Vec<_>>();
+            let (a, v) = (values(a), values(v));
+            let got = [
+                dot(Instruction::Avx512, &a, &v),
+                dot(Instruction::Amx, &a, &v),
+                chain::dot(Slices::One, &a, &v),
+            ];
+            assert_eq!(got.map(|y| (y + 0.0).to_bits()), want, "{a:?} {v:?}");
+        }
+    }
+
+    /// Zeros left out of their pairs change no bit but a zero's sign, and every result lies within the bound.
+    #[test]
+    fn blocks_and_bounds() {
+        let mut word = 1u64;
+        let mut next = |below: u64| {
+            word = word.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (word >> 33) % below
+        };
+        for spread in [6, 140, 254] {
+            for _ in 0..300 {
+                let k = 1 + next(100) as usize;
+                let mut line = |zeros: u64| -> Vec<f32> {
+                    let value = |_| {
+                        let exponent = 127 + next(spread) as u32 - spread as u32 / 2;
+                        let bits =
+                            next(2) << 31 | u64::from(exponent.min(254)) << 23 | next(128) << 16;
+                        if next(8) < zeros { 0.0 } else { f32::from_bits(bits as u32) }
+                    };
+                    (0..k).map(value).collect()
+                };
+                let (a, v) = (line(5), line(1));
+                for instruction in Instruction::ALL {
+                    let y = dot(instruction, &a, &v);
+                    if !y.is_finite() {
+                        continue;
+                    }
+                    let error = (f64::from(y) - bounded::reference(&a, &v)).abs();
+                    assert!(error <= bound(instruction, &a, &v), "{instruction} {a:?} {v:?} {y:e}");
+                    // Blocks without a non-zero fall out.
+                    if instruction == Instruction::Amx {
+                        let live: Vec<usize> = (0..k)
+                            .step_by(BLOCK)
+                            .filter(|&b| a[b..k.min(b + BLOCK)].iter().any(|&x| x != 0.0))
+                            .flat_map(|b| b..b + BLOCK)
+                            .collect();
+                        let of = |x: &[f32]| -> Vec<f32> {
+                            live.iter().map(|&k| x.get(k).copied().unwrap_or(0.0)).collect()
+                        };
+                        let packed = dot(instruction, &of(&a), &of(&v));
+                        assert_eq!((packed + 0.0).to_bits(), (y + 0.0).to_bits());
+                    }
+                }
+            }
+        }
     }
 
     #[test]
