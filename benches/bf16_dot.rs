@@ -143,20 +143,20 @@ fn main() {
                 (instruction, pack(&dense, instruction, Strategy::Dense, isa))
             })
             .collect();
+        let library = OneMkl::get().ok();
+        let bf16 = library.map(OneMklBf16);
+        let built = bf16.as_ref().and_then(|bf16| bf16.build(dense.view()).ok());
+        let mut staged = Staged::default();
         let mut contenders = vec![chain("f32-chain", &of_chain, v.view())];
         for (instruction, a) in &packed {
             contenders.push(paired(instruction.name(), a, v.view()));
         }
-        let library = OneMkl::get().ok();
-        let bf16 = library.map(|library| OneMklBf16(library));
-        let built = bf16.as_ref().and_then(|bf16| bf16.build(dense.view()).ok());
         if let Some(library) = library {
             let run = |y: &mut Array2<f32>| {
                 library.sgemm(dense.view(), v.view(), y.view_mut(), THREADS).expect("it fits");
             };
             contenders.push(("oneMKL sgemm".into(), Box::new(run)));
         }
-        let mut staged = Staged::default();
         if let (Some(bf16), Some(built)) = (&bf16, &built) {
             let run = |y: &mut Array2<f32>| {
                 bf16.stage(v.view(), &mut staged, THREADS).expect("bf16");

@@ -811,7 +811,7 @@ pub struct DoctorArgs {
     pub vectors: Option<PathBuf>,
     /// With --vectors: have this processor's own bf16 instruction compute them, in place of a device's tensor cores
     ///
-    /// Exit code 1: an output is not that of the instruction's rule; 3: the processor has no such instruction.
+    /// Exit code 1: an output is not that of the instruction's rule; 4: the processor has no such instruction.
     #[arg(long, value_name = "NAME", requires = "vectors", conflicts_with = "device")]
     pub instruction: Option<InstructionName>,
     /// Draw published inputs whose recipe is known again, and compare their digests with the published ones;

@@ -104,10 +104,10 @@ impl Model {
                 chains
             }
             Dtype::Bf16 | Dtype::F16 => {
+                cores.append(&mut chains);
                 if dtype == Dtype::Bf16 {
                     cores.extend(Instruction::ALL.map(Model::Bf16Dot));
                 }
-                cores.append(&mut chains);
                 cores
             }
         }
