@@ -36,11 +36,14 @@ pub(super) unsafe fn run(path: Path, call: Call<'_>) {
     macro_rules! by_rows {
         ($module:ident, [$($rows:literal)*]) => {
             match (rows, is_full, call.instruction) {
-                // SAFETY: the caller's promise; lengths were compared above.
                 $(
+                    // SAFETY: the caller's promise; lengths were compared above.
                     ($rows, true, Instruction::Amx) => unsafe { $module::amx::<$rows, true>(call) },
+                    // SAFETY: as above.
                     ($rows, false, Instruction::Amx) => unsafe { $module::amx::<$rows, false>(call) },
+                    // SAFETY: as above.
                     ($rows, true, Instruction::Avx512) => unsafe { $module::avx512::<$rows, true>(call) },
+                    // SAFETY: as above.
                     ($rows, false, Instruction::Avx512) => unsafe { $module::avx512::<$rows, false>(call) },
                 )*
                 _ => unreachable!("compared with the most above"),
@@ -65,9 +68,10 @@ pub(super) unsafe fn run(path: Path, call: Call<'_>) {
             macro_rules! by_rows {
                 ([$($rows:literal)*]) => {
                     match (rows, is_full) {
-                        // SAFETY: as above.
                         $(
+                            // SAFETY: as above.
                             ($rows, true) => unsafe { vdpbf16ps::run::<$rows, true>(call) },
+                            // SAFETY: as above.
                             ($rows, false) => unsafe { vdpbf16ps::run::<$rows, false>(call) },
                         )*
                         _ => unreachable!("compared with the most above"),
@@ -209,8 +213,8 @@ macro_rules! fused {
                             }
                             for r in 0..ROWS {
                                 // SAFETY: the words of all blocks' pairs are there.
-                                let [even, odd] =
-                                    split($broadcast(unsafe { *words.add(r * len + at) } as i32));
+                                let word = unsafe { *words.add(r * len + at) };
+                                let [even, odd] = split($broadcast(word as i32));
                                 for w in 0..VECTORS {
                                     fma!(c[r][w], odd, v[w][1]);
                                     fma!(c[r][w], even, v[w][0]);
@@ -252,8 +256,8 @@ macro_rules! fused {
                             }
                             for r in 0..ROWS {
                                 // SAFETY: the words of all blocks' pairs are there.
-                                let [even, odd] =
-                                    split($broadcast(unsafe { *words.add(r * len + at) } as i32));
+                                let word = unsafe { *words.add(r * len + at) };
+                                let [even, odd] = split($broadcast(word as i32));
                                 for w in 0..VECTORS {
                                     fma!(e[r][w], even, v[w][0]);
                                     fma!(o[r][w], odd, v[w][1]);
