@@ -51,7 +51,7 @@ impl Measuring {
 }
 
 /// A text that nobody could know: 16 random bytes of the system, in hexadecimal.
-pub(super) fn random_text() -> String {
+pub fn random_text() -> String {
     use std::fmt::Write as _;
     let mut bytes = [0u8; 16];
     // Asked again after a signal; it gives as many as these at once.
