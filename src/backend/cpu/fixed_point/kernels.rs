@@ -1,7 +1,7 @@
 //! One tile of A times one panel of V: sums of products, added to 64-bit integers.
 
 use super::panels::{FixedV, HALVES, TO_INTEGER};
-use super::{Path, TERMS_MAX};
+use super::{Layout, Path, TERMS_MAX};
 
 /// The operands of one call. `sums` are `[height][panel]`, and are added to.
 pub(super) struct Call<'a> {
@@ -28,9 +28,10 @@ pub(super) unsafe fn run(call: Call<'_>) {
     assert_eq!(sums.len(), height * path.panel());
     debug_assert!(ks.iter().all(|&k| (k as usize) < v.entries()));
     let panel = v.panel(panel);
-    match path {
-        Path::Vnni => assert_eq!(values.len(), ks.len() * height * HALVES),
-        Path::Portable | Path::Avx2 | Path::Avx512 => assert_eq!(wide.len(), ks.len() * height),
+    match path.layout() {
+        Layout::Halves => assert_eq!(values.len(), ks.len() * height * HALVES),
+        Layout::Integers => assert_eq!(wide.len(), ks.len() * height),
+        Layout::Tiles => unreachable!("multiplied by `tiled`"),
     }
     macro_rules! by_height {
         ($kernel:path, $values:expr, $panel:expr, [$($rows:literal)*]) => {
@@ -58,6 +59,9 @@ pub(super) unsafe fn run(call: Call<'_>) {
         Path::Vnni => by_height!(x86::vnni, values.as_ptr(), panel.as_ptr().cast(), [1 2 3 4]),
         #[cfg(not(target_arch = "x86_64"))]
         Path::Avx2 | Path::Avx512 | Path::Vnni => unreachable!("refused by `FixedA::pack`"),
+        Path::Amx => unreachable!("multiplied by `tiled`"),
+        #[cfg(test)]
+        Path::AmxModel => unreachable!("multiplied by `tiled`"),
     }
 }
 
