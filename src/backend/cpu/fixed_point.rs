@@ -9,8 +9,8 @@
 //! - **16-bit halves** (AVX512-VNNI). An integer is h 2^12 + l with |l| <= 2^11 and |h| <= 2040. A product is h h' 2^24 + (h l' +
 //!   l h') 2^12 + l l', whose middle is (h + l)(h' + l') - h h' - l l': three products of 16-bit integers in place of four. 128
 //!   of each stay within 32 bits with a sign: 128 * 4088^2 < 2^31.
-//! - **Digits of 8 bits** (AMX-INT8). An integer is d 2^16 + d' 2^8 + d'', digits from -128 to 127: nine products in tiles of 16
-//!   x 64 by 64 x 16, of which those of one weight are summed in 32 bits.
+//! - **Digits of 8 bits** (AMX-INT8, NEON's dot products). An integer is d 2^16 + d' 2^8 + d'', digits from -128 to 127: nine
+//!   products, of which those of one weight are summed in 32 bits.
 //!
 //! A and V are laid out for the path by [`FixedA::pack`] and [`FixedV::load`]. An element whose integer is zero contributes
 //! nothing, so whatever a selection leaves out changes no bit.
@@ -48,6 +48,8 @@ pub(super) enum Path {
     Vnni,
     /// In digits of 8 bits, tiles (AMX-INT8).
     Amx,
+    /// In digits of 8 bits, sums of four products (NEON's `sdot`).
+    Sdot,
     /// The same by plain code.
     #[cfg(test)]
     AmxModel,
@@ -62,6 +64,8 @@ enum Layout {
     Halves,
     /// [`DIGITS`] tiles of 8 bits for 64 k.
     Tiles,
+    /// [`DIGITS`] vectors of 8 bits, of four rows or columns, for four k.
+    Fours,
 }
 
 /// Digits of 8 bits of an integer.
@@ -69,15 +73,24 @@ const DIGITS: usize = 3;
 
 impl Path {
     #[cfg(test)]
-    const ALL: [Path; 6] =
-        [Path::Portable, Path::Avx2, Path::Avx512, Path::Vnni, Path::Amx, Path::AmxModel];
+    const ALL: [Path; 7] = [
+        Path::Portable,
+        Path::Avx2,
+        Path::Avx512,
+        Path::Vnni,
+        Path::Amx,
+        Path::Sdot,
+        Path::AmxModel,
+    ];
 
     /// The fastest that a dispatch path has on this processor for a selection.
     fn of(isa: Isa, selection: FixedSelection) -> Path {
         match (isa, selection) {
+            // Tiles and vectors are of many rows: single ones would waste them.
+            (Isa::Portable, FixedSelection::Elements) => Path::Portable,
+            (Isa::Portable, _) if Path::Sdot.is_available() => Path::Sdot,
             (Isa::Portable, _) => Path::Portable,
             (Isa::Avx2, _) => Path::Avx2,
-            // A tile is of 16 rows: single ones would waste it.
             (Isa::Avx512, FixedSelection::Elements) => Path::of_elements(),
             (Isa::Avx512, _) if Path::Amx.is_available() => Path::Amx,
             (Isa::Avx512, _) => Path::of_elements(),
@@ -92,7 +105,7 @@ impl Path {
     /// The dispatch path that it belongs to.
     fn isa(self) -> Isa {
         match self {
-            Path::Portable => Isa::Portable,
+            Path::Portable | Path::Sdot => Isa::Portable,
             Path::Avx2 => Isa::Avx2,
             Path::Avx512 | Path::Vnni | Path::Amx => Isa::Avx512,
             #[cfg(test)]
@@ -108,7 +121,11 @@ impl Path {
         if self == Path::Amx && !amx::int8_is_available() {
             return false;
         }
-        self.isa().is_available()
+        #[cfg(target_arch = "aarch64")]
+        let has_sdot = std::arch::is_aarch64_feature_detected!("dotprod");
+        #[cfg(not(target_arch = "aarch64"))]
+        let has_sdot = false;
+        self.isa().is_available() && (self != Path::Sdot || has_sdot)
     }
 
     fn layout(self) -> Layout {
@@ -116,6 +133,7 @@ impl Path {
             Path::Portable | Path::Avx2 | Path::Avx512 => Layout::Integers,
             Path::Vnni => Layout::Halves,
             Path::Amx => Layout::Tiles,
+            Path::Sdot => Layout::Fours,
             #[cfg(test)]
             Path::AmxModel => Layout::Tiles,
         }
@@ -129,6 +147,7 @@ impl Path {
             Path::Avx512 => "binary64 on AVX-512",
             Path::Vnni => "halves of 16 bits on AVX512-VNNI",
             Path::Amx => "digits of 8 bits on AMX-INT8",
+            Path::Sdot => "digits of 8 bits on NEON's dot products",
             #[cfg(test)]
             Path::AmxModel => "digits of 8 bits by plain code",
         }
@@ -140,6 +159,7 @@ impl Path {
             Path::Portable | Path::Avx2 => 8,
             Path::Avx512 | Path::Vnni => 32,
             Path::Amx => tiled::SIDE,
+            Path::Sdot => 4,
             #[cfg(test)]
             Path::AmxModel => tiled::SIDE,
         }
@@ -154,6 +174,8 @@ impl Path {
             // Three sums for each output.
             Path::Vnni => 4,
             Path::Amx => tiled::SIDE,
+            // Five sums for each output.
+            Path::Sdot => 4,
             #[cfg(test)]
             Path::AmxModel => tiled::SIDE,
         }
@@ -165,6 +187,7 @@ impl Path {
             Layout::Integers => 1,
             Layout::Halves => 2,
             Layout::Tiles => tiled::ENTRY,
+            Layout::Fours => 4,
         }
     }
 
@@ -175,18 +198,24 @@ impl Path {
             Layout::Halves => panels::HALVES * height,
             // Rows that are not there are zeros.
             Layout::Tiles => DIGITS * tiled::SIDE * tiled::ENTRY / 4,
+            Layout::Fours => DIGITS * 4,
         }
     }
 
-    /// Entries whose products a kernel may sum before the sums go to 64 bits: those of [`TERMS_MAX`] products.
+    /// Entries whose products a kernel may sum before the sums go to 64 bits.
     fn entries_max(self) -> usize {
-        TERMS_MAX / self.entry()
+        match self.layout() {
+            Layout::Integers | Layout::Halves => TERMS_MAX / self.entry(),
+            Layout::Tiles => tiled::ENTRIES_MAX,
+            // Far from what 32 bits hold, 3 * 2^14 for each k: 12 KiB of a tile of A, and of a panel of V.
+            Layout::Fours => 256,
+        }
     }
 
     /// Panels of V that are finished before the next ones are begun.
     fn panels_at_once(self) -> usize {
         match self.layout() {
-            Layout::Integers | Layout::Halves => 16,
+            Layout::Integers | Layout::Halves | Layout::Fours => 16,
             // With the sums of as many tiles of A 400 KiB, and twice that much of V is in the second cache.
             Layout::Tiles => 8,
         }
@@ -196,7 +225,7 @@ impl Path {
     fn item_rows(self) -> usize {
         match self.layout() {
             // With 512 columns of 64-bit sums and their chunk of A they stay in L2.
-            Layout::Integers | Layout::Halves => 96,
+            Layout::Integers | Layout::Halves | Layout::Fours => 96,
             Layout::Tiles => 8 * tiled::SIDE,
         }
     }
@@ -278,7 +307,9 @@ fn run_panels(a: &FixedA, v: &FixedV, tiles: &[Tile], panels: Range<usize>, outp
         sums.resize(row_count * panels.len() * width, 0);
         match path.layout() {
             Layout::Tiles => tiled::add(a, v, tiles, panels.clone(), sums),
-            Layout::Integers | Layout::Halves => add(a, v, tiles, panels.clone(), sums, wide),
+            Layout::Integers | Layout::Halves | Layout::Fours => {
+                add(a, v, tiles, panels.clone(), sums, wide)
+            }
         }
         let mut y = [0.0; 32];
         for tile in tiles {

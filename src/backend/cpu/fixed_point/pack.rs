@@ -68,7 +68,7 @@ pub struct FixedA {
     entries: Vec<u32>,
     /// Where each list starts in `entries`, and where the last one ends.
     starts: Vec<usize>,
-    /// Per tile `[entry][row][words]` of 32 bits: an integer, or its halves for two k; in tiles
+    /// Per tile `[entry][row][words]` of 32 bits: an integer, or its halves for two k; or of digits
     /// `[entry][digit][row][k]` of 8 bits.
     values: AlignedBuffer,
 }
@@ -229,6 +229,15 @@ impl FixedA {
                         }
                     }
                 }
+                Layout::Fours => {
+                    for (to, &entry) in to {
+                        let four = &integers[entry as usize * 4..][..4];
+                        for (d, to) in to.chunks_exact_mut(4).enumerate() {
+                            let bytes = [0, 1, 2, 3].map(|i| digits(four[i])[d]);
+                            to[r] = i32::from_le_bytes(bytes);
+                        }
+                    }
+                }
                 Layout::Halves => {
                     for (to, &pair) in to {
                         let pair = 2 * pair as usize;
@@ -379,7 +388,7 @@ fn balanced(rows: usize, most: usize) -> Vec<(usize, usize)> {
 /// Live rows by aligned groups of [`BLOCK_ROWS`], or of as many as a tile has.
 fn aligned(rows: &[u32], path: Path) -> Vec<(usize, usize)> {
     let block = match path.layout() {
-        Layout::Integers | Layout::Halves => BLOCK_ROWS,
+        Layout::Integers | Layout::Halves | Layout::Fours => BLOCK_ROWS,
         Layout::Tiles => tiled::SIDE,
     };
     let mut first = 0;

@@ -1,5 +1,6 @@
 //! V as the kernels read it: its columns' scales, and panels of integers.
 
+use std::ops::Range;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use ndarray::ArrayView2;
@@ -23,7 +24,7 @@ pub(super) const HALVES: usize = 3;
 ///
 /// In binary64 panels are `[ceil(n / panel)][k][panel]`; in halves `[ceil(n / panel)][ceil(k / 2)][3][panel][2]` of 16 bits,
 /// the last index being k modulo 2; in tiles `[ceil(n / panel)][ceil(k / 64)][3 digits][16][panel][4]` of 8 bits, the last index
-/// being k modulo 4. What is beyond k or n is zero.
+/// being k modulo 4, and in fours the same of four k. What is beyond k or n is zero.
 pub struct FixedV {
     path: Path,
     k: usize,
@@ -84,7 +85,7 @@ impl FixedV {
         let rows_at_once = match path.layout() {
             Layout::Integers => 1,
             Layout::Halves => 2,
-            Layout::Tiles => 4,
+            Layout::Tiles | Layout::Fours => 4,
         };
         let data = SharedMut::of(&mut self.data);
         parallel_for(threads, k.div_ceil(ROWS_PER_ITEM), |item| {
@@ -100,7 +101,10 @@ impl FixedV {
                     let (start, count) = match path.layout() {
                         Layout::Integers => (i * panel * 2, panel * 2),
                         Layout::Halves => (i / 2 * HALVES * panel, HALVES * panel),
-                        Layout::Tiles => (i / tiled::ENTRY * TILE_WORDS, TILE_WORDS),
+                        Layout::Tiles | Layout::Fours => {
+                            let words = DIGITS * panel * path.entry() / 4;
+                            (i / path.entry() * words, words)
+                        }
                     };
                     // SAFETY: panel and entry are inside of the buffer, `count` words of 32 bits from `start` on; each
                     // entry is laid out by one thread.
@@ -115,10 +119,11 @@ impl FixedV {
                             let to = bytemuck::cast_slice_mut(to);
                             halves(path.isa(), row(0), row(1), to, panel);
                         }
-                        Layout::Tiles => {
-                            let to = bytemuck::cast_slice_mut(to);
+                        Layout::Tiles | Layout::Fours => {
+                            let to: &mut [u32] = bytemuck::cast_slice_mut(to);
                             let four = [row(0), row(1), row(2), row(3)];
-                            digits_of_four(path.isa(), four, to, i % tiled::ENTRY / 4);
+                            let at = i % path.entry() / 4 * panel;
+                            digits_of_four(path.isa(), four, to, at..at + panel);
                         }
                     }
                 }
@@ -128,26 +133,35 @@ impl FixedV {
 
     /// This V, or the same for another path.
     pub(super) fn laid_out_for(&self, path: Path) -> &FixedV {
-        if path == self.path || self.path.layout() != Layout::Tiles {
+        if path == self.path || !self.is_of_digits() {
             return self;
         }
         self.other.get_or_init(|| {
             let mut other = FixedV::on(path, self.k, self.n);
             other.factors.clone_from(&self.factors);
             // On one thread: others may wait for what is made here.
-            other.lay_out(1, |i, to| self.integers_of_tiles(i, to));
+            other.lay_out(1, |i, to| self.integers_of_digits(i, to));
             Box::new(other)
         })
     }
 
+    fn is_of_digits(&self) -> bool {
+        match self.path.layout() {
+            Layout::Integers | Layout::Halves => false,
+            Layout::Tiles | Layout::Fours => true,
+        }
+    }
+
     /// The integers of row `i`, from their digits.
-    fn integers_of_tiles(&self, i: usize, to: &mut [f64]) {
-        let entry = i / tiled::ENTRY * TILE_WORDS * 4;
-        for (p, to) in to.chunks_mut(tiled::SIDE).enumerate() {
-            let panel: &[i8] = bytemuck::cast_slice(self.panel(p));
+    fn integers_of_digits(&self, i: usize, to: &mut [f64]) {
+        let (panel, entry) = (self.path.panel(), self.path.entry());
+        // Bytes of a digit of an entry.
+        let bytes = panel * entry;
+        for (p, to) in to.chunks_mut(panel).enumerate() {
+            let of_panel: &[i8] = bytemuck::cast_slice(self.panel(p));
             for (c, to) in to.iter_mut().enumerate() {
-                let at = entry + i % tiled::ENTRY / 4 * (4 * tiled::SIDE) + 4 * c + i % 4;
-                let digit = |d: usize| f64::from(panel[at + d * (tiled::SIDE * tiled::ENTRY)]);
+                let at = i / entry * (DIGITS * bytes) + (i % entry / 4 * panel + c) * 4 + i % 4;
+                let digit = |d: usize| f64::from(of_panel[at + d * bytes]);
                 *to = (digit(0) * 256.0 + digit(1)) * 256.0 + digit(2);
             }
         }
@@ -199,12 +213,11 @@ fn panel_words(path: Path, k: usize) -> usize {
     match path.layout() {
         Layout::Integers => 2 * k * path.panel(),
         Layout::Halves => k.div_ceil(2) * HALVES * path.panel(),
-        Layout::Tiles => k.div_ceil(tiled::ENTRY) * TILE_WORDS,
+        Layout::Tiles | Layout::Fours => {
+            k.div_ceil(path.entry()) * (DIGITS * path.panel() * path.entry() / 4)
+        }
     }
 }
-
-/// Words of 32 bits of an entry in tiles.
-const TILE_WORDS: usize = DIGITS * tiled::SIDE * tiled::ENTRY / 4;
 
 per_isa! {
     /// The largest encoding's magnitude so far of each column.
@@ -240,8 +253,8 @@ per_isa! {
 }
 
 per_isa! {
-    /// Four rows of integers of a panel as digits: row `at` of each digit's tile.
-    fn digits_of_four(rows: [&[f64]; 4], to: &mut [u32], at: usize) {
+    /// Four rows of integers of a panel as digits, to a place in each third of an entry: a word for each column.
+    fn digits_of_four(rows: [&[f64]; 4], to: &mut [u32], place: Range<usize>) {
         let mut words = [[0u32; tiled::SIDE]; DIGITS];
         for (i, row) in rows.iter().enumerate() {
             for (c, &x) in row.iter().enumerate() {
@@ -251,8 +264,9 @@ per_isa! {
                 }
             }
         }
-        for (to, words) in to.chunks_exact_mut(tiled::SIDE * tiled::ENTRY / 4).zip(words) {
-            to[at * tiled::SIDE..][..tiled::SIDE].copy_from_slice(&words);
+        let third = to.len() / DIGITS;
+        for (to, words) in to.chunks_exact_mut(third).zip(words) {
+            to[place.clone()].copy_from_slice(&words[..place.len()]);
         }
     }
 }

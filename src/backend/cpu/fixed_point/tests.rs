@@ -60,9 +60,9 @@ fn paths_that_are_not_here_are_named() {
     assert!(available().count() >= 2);
 }
 
-/// V in tiles, and single rows of A for another path.
+/// V in digits, and single rows of A for another path.
 #[test]
-fn v_in_tiles_serves_single_rows_too() {
+fn v_in_digits_serves_single_rows_too() {
     let value = |i: usize| (((i * 2_654_435_761) >> 3) % 2_000_003) as f32 / 4096.0 - 200.0;
     for (k, n) in [(1, 1), (63, 17), (130, 33), (300, 70)] {
         let a =
@@ -74,16 +74,17 @@ fn v_in_tiles_serves_single_rows_too() {
             );
         let v = Array2::from_shape_fn((k, n), |(j, c)| value(7 + j * n + c));
         let want = rule(&a, &v);
-        for path in available() {
+        let digits = [Path::AmxModel, Path::Sdot].into_iter().filter(|path| path.is_available());
+        for (path, of_v) in available().flat_map(|path| digits.clone().map(move |v| (path, v))) {
             let packed = FixedA::on(path, a.view(), FixedSelection::Elements, 1).expect("short");
-            let mut laid_out = FixedV::on(Path::AmxModel, k, n);
+            let mut laid_out = FixedV::on(of_v, k, n);
             // What was made of an earlier V is not taken for this one's.
             for v in [v.mapv(|x| 1.0 - x).view(), v.view()] {
                 laid_out.load(v, 1);
                 let mut y = Array2::from_elem((9, n), f32::NAN);
                 gemm_fixed_point(&packed, &laid_out, y.view_mut(), 2);
                 if v[[0, 0]] == value(7) {
-                    assert_eq!(y.mapv(f32::to_bits), want, "{path:?} {k} {n}");
+                    assert_eq!(y.mapv(f32::to_bits), want, "{path:?} {of_v:?} {k} {n}");
                 }
             }
         }

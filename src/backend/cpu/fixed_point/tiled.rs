@@ -21,7 +21,7 @@ const ENTRY_BYTES: usize = DIGITS * TILE_BYTES;
 /// Entries after which the sums leave the tiles: 36 KiB of A, of 48 in the first cache.
 const ENTRIES_AT_ONCE: usize = 12;
 /// Entries until the sums go to 64 bits: two products of digits a k, each up to 2^14, in 32 bits with a sign.
-const ENTRIES_MAX: usize = 80 * ENTRIES_AT_ONCE;
+pub(super) const ENTRIES_MAX: usize = 80 * ENTRIES_AT_ONCE;
 const _: () = assert!(2 * (1u64 << 14) * ((ENTRIES_MAX * ENTRY) as u64) < 1 << 31);
 /// Sums of 32 bits for each output. Three products have the middle weight: the third has a sum of its own, which also
 /// leaves time between additions to the same tile.
