@@ -461,7 +461,7 @@ fn errors_shown(page: &str) -> Option<(usize, usize, usize)> {
 
 #[test]
 fn errors_are_shown_beside_times_where_they_were_measured() {
-    let mut record = good();
+    let mut record = full();
     let timed = record.cases.iter().filter(|case| case.measurement.is_some()).count();
     assert!(timed > 0);
     let shown = |record: &Record| errors_shown(&html::render(&one(record.clone())));
