@@ -382,7 +382,7 @@ impl<'a> Checker<'a> {
             bounded::reference(row.to_slice().unwrap_or_default(), &columns[at % cols])
         });
         let references: Vec<f64> = references.collect();
-        for (y_ref, y) in references.into_iter().zip(&called.y) {
+        for (y_ref, y) in references.into_iter().zip(called.y.iter()) {
             seen.add(y_ref, *y);
         }
     }
