@@ -133,8 +133,12 @@ fn multiply<T: Tiles>(
     unsafe {
         match is_first {
             true => {
-                (by.zero::<0>(), by.zero::<1>(), by.zero::<2>());
-                (by.zero::<3>(), by.zero::<4>(), by.zero::<5>());
+                by.zero::<0>();
+                by.zero::<1>();
+                by.zero::<2>();
+                by.zero::<3>();
+                by.zero::<4>();
+                by.zero::<5>();
             }
             false => {
                 by.load::<0>(parts);
