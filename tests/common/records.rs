@@ -90,7 +90,7 @@ pub fn record() -> Record {
     };
     let how = How { operator: &wrong, ..How::default() };
     let honest = audit_all(&manifest, &manifest.cases[..2], &Expected::default(), &How::default());
-    let entry = |outcome: Outcome| (outcome.record.id, outcome.entry.expect("can be pinned"));
+    let entry = |outcome: Outcome| (outcome.record.id, outcome.entry.expect("can be pinned").0);
     let expected =
         Expected { cases: honest.into_iter().map(entry).collect(), ..Expected::default() };
     let outcomes = audit_all(&manifest, &manifest.cases, &expected, &how);

@@ -164,7 +164,7 @@ fn one_changed_bit_anywhere_is_a_difference_of_its_own() {
     assert_eq!(seen(&|_| {}), "");
     let other = (drawn + 1) % PANELS;
     for (change, words) in [
-        (&|one: &mut Committed| one.panels[other].0[0] ^= 1 as u8, "their root is"),
+        (&|one: &mut Committed| one.panels[other].0[0] ^= 1u8, "their root is"),
         (&|one: &mut Committed| one.entry.panels_root.as_mut().unwrap().0[5] ^= 4, "committed is"),
         (&|one: &mut Committed| one.entry.panels[other] = "0".repeat(16), "that `panels` names"),
         (&|one: &mut Committed| one.entry.v.0[9] ^= 16, "v: committed"),
