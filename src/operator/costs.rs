@@ -9,6 +9,7 @@ use ndarray::ArrayView2;
 use super::Plan;
 use crate::backend::cpu::{Isa, fixed_point_has_tiles, nonzero_bits};
 use contract::arithmetic::Arithmetic;
+use contract::arithmetic::bf16_dot::Instruction;
 use contract::strategy::Strategy;
 
 /// The strategy of least cost for A (m x k) on a CPU. Of equal costs the simpler strategy is taken.
@@ -94,6 +95,19 @@ fn costs(arithmetic: Arithmetic, has_tiles: bool, a: ArrayView2<'_, f32>) -> [(S
             // Tiles are four times as fast as the halves that single rows have (300 and 77 GFLOP/s on one core of an
             // Emerald Rapids), and an element beside a zero is multiplied with it.
             let csr = 4.0 * (2.0 * 2.0 * products.nnz + 0.02 * products.live_rows * k);
+            let blocks = 1.05 * products.blocks;
+            (products, blocks, csr)
+        }
+        Arithmetic::Bf16Dot(instruction) => {
+            // A pair is multiplied where one of its elements is not zero.
+            let products = count_products(a, 2, 4);
+            // Beside each instruction's own dense product: one row at a time is bound by V, more so where products are
+            // fast.
+            let of_pair = match instruction {
+                Instruction::Amx => 2.0 * 1.75,
+                Instruction::Avx512 => 2.0 * 2.6,
+            };
+            let csr = of_pair * products.row_groups + 0.02 * products.live_rows * k;
             let blocks = 1.05 * products.blocks;
             (products, blocks, csr)
         }
