@@ -113,6 +113,8 @@ def value_vectors():
            good([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12] + [0] * 16))
     stored("mxfp4-scale-nan", "255 is NaN.", {"w": t("U8", [1, 1, 16], codes), "s": t("F8_E8M0", [1, 1], [255])},
            {"scales": "s"}, refused)
+    stored("mxfp4-scale-nan-zeros", "Zeros times NaN, too.", {"w": t("U8", [1, 1, 16], [0] * 16), "s": t("U8", [1, 1], [255])},
+           {"scales": "s"}, refused)
     stored("mxfp4-blocks", "A scale for each 32 columns.",
            {"w": t("U8", [1, 2, 16], [0x22] * 32), "s": t("U8", [1, 2], [127, 126])}, {"scales": "s"},
            good([1] * 32 + [0.5] * 32))
@@ -189,8 +191,12 @@ def pruning():
     s = ("%.9f" % (gone / k)).rstrip("0")
     prune("power-law-at-threshold", "w[%d] is floor(2^32 (k - c) / k) itself, c = %d: it survives." % (at, k - gone),
           "power-law", s, values="uniform", shape=[1, k])
-    prune("power-law-ties", "100,000 rows, some of one word: of these the lower index has the lower rank.", "power-law", "0.9999",
-          values="ternary", shape=[100000, 2])
+    # 100,000 rows, and a level that cuts between two of one word.
+    words = Stream(42, "A.rows", (100000, 1), "f32").words(0, 100000)
+    order = np.argsort(words, kind="stable")
+    r = int(np.flatnonzero(words[order][1:] == words[order][:-1])[0])
+    prune("power-law-ties", "Rows %d and %d have one word: the lower index has the lower rank, and survives alone." % tuple(order[r:r + 2]),
+          "power-law", "%.5f" % (1 - (r + 1) / 100000), values="ternary", shape=[100000, 1])
     prune("block", "Blocks of 2, cut off at the edges.", {"block": "2"}, "0.5", values="uniform", shape=[5, 7])
     prune("block-one", "Blocks of 1 are elements, by another stream.", {"block": "1"}, "0.5", values="uniform", shape=[3, 5])
     words = [int(w) for w in Stream(42, "A.blocks", (4, 6), "f32").words(0, 6)]
@@ -203,8 +209,13 @@ def pruning():
     prune("dead-experts", "8 experts of 2 rows, s = 0.75: 0 and 4 survive.", {"dead-experts": "2"}, "0.75", [[1, 1, 1]] * 16,
           [0, 1, 2, 3, 4, 5, 24, 25, 26, 27, 28, 29])
     prune("dead-experts-half-even", "5 experts, s = 0.5: 2.", {"dead-experts": "1"}, "0.5", values="uniform", shape=[5, 2])
-    prune("dead-experts-ties", "100,000 experts, some of one word: of these the lower index.", {"dead-experts": "1"}, "0.5",
-          values="ternary", shape=[100000, 1], seed=3)
+    prune("dead-experts-of-experts", "The number of experts is rounded, not that of rows: 2 of 3.", {"dead-experts": "2"}, "0.5",
+          values="uniform", shape=[6, 2])
+    words = Stream(3, "A.experts", (100000, 1), "f32").words(0, 100000)
+    order = np.argsort(words, kind="stable")
+    r = int(np.flatnonzero(words[order][1:] == words[order][:-1])[0])
+    prune("dead-experts-ties", "Experts %d and %d have one word: the lower index survives alone." % tuple(order[r:r + 2]),
+          {"dead-experts": "1"}, "%.5f" % (1 - (r + 1) / 100000), values="ternary", shape=[100000, 1], seed=3)
     prune("wide", "The first non-zero of each 64 columns.", "none", "0", values="wide", shape=[3, 5], other=TEXT)
     prune("wide-groups", "Three groups of columns, after pruning.", "uniform", "0.9", values="wide", shape=[4, 130])
     prune("bf16", "Pruned in the dtype of A.", "element-magnitude", "0.5", values="heavy-tailed", shape=[4, 6], dtype="bf16")
@@ -363,8 +374,8 @@ def perturbations():
          a=rows([[1, 2, 0, 0, 0, 3], [4, 0, 0, 5, 6, 0]]), v=rows([[1, 2], [3, 4], [5, 6], [7, 8], [9, 10], [11, 12]]),
          wanted=lambda g: g["applies"] and g["k2"] is not None and g["k2"] > 3)
     case("fixed-point-scale", "a' moves the scale of its row, v' that of its column: other elements of these change too.",
-         arithmetic="fixed-point-24", a=rows([[0xFEFEFE, 1, 3], [0, 0, 0], [5, 7, 1]]),
-         v=rows([[0xFEFEFE, 1], [1, 3], [1, 1]]), wanted=lambda g: g["applies"] and (g["i"], g["k"], g["j"]) == (0, 0, 0))
+         arithmetic="fixed-point-24", a=rows([[0xFEFEFE, 1, 3], [0, 1, 0], [5, 7, 1]]),
+         v=rows([[0xFEFEFE, 1], [6, 3], [1, 1]]), wanted=lambda g: g["applies"] and (g["i"], g["k"], g["j"]) == (0, 0, 0))
 
 
 def stacks():
@@ -387,6 +398,7 @@ def stacks():
     step("again", "N once more, of the sum: 1.5 + 1.5 is 3, and becomes 1.5.", [[[1.5]], [[1.5]]], 1, [[1.5]])
     step("minus", "What cancels is +0.", [[[1], [1]], [[-1], [1]]], 2, [[0], [1]])
     step("bf16", "Rounded to the dtype last: 1 + 2^-8 is a tie.", [[[1 + p2(-8)], [1 + 3 * p2(-8)]]], 2, [[1], [1 + p2(-6)]], "bf16")
+    step("bf16-largest", "N first, then the dtype: 2 - 2^-9 becomes 2.", [[[2 - p2(-9)], [1]]], 2, [[2], [1]], "bf16")
     step("f16-minus", "-2^-26 is rounded to -0 in f16, and becomes +0.", [[[1], [-p2(-26)]]], 2, [[1], [0]], "f16")
     text = """format: sparse-verify/2-draft
 title: t

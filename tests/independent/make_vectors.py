@@ -21,6 +21,8 @@ from formats import DTYPES, round_to
 from vectors import text_of
 
 FILES = {}
+# Row of A and column of V of a measured element that tells a least E of -132 from -133.
+FLOOR_AT = (9, 7)
 
 
 def file(name, about):
@@ -71,8 +73,8 @@ def chains():
         given = {"arithmetic": rule, "dtype": dtype, "output": output, "a": hexes(a, dtype), "v": hexes(v, dtype)}
         add(into, name, "dot", clause, given, {"y": y if isinstance(y, str) else hexes([y], output)})
 
-    dot("one-rounding", "A product and its sum are rounded once: 2^-24 + 2^-60 is above the tie.", "f32-chain",
-        [1, p2(-60)], [1, p2(36)], 1.0)
+    dot("one-rounding", "A product and its sum are rounded once: 1 + 2^-24 + 2^-60 is above the tie. (2^36 + 1 = 4097 16773121.)",
+        "f32-chain", [1, 4097 * p2(-30)], [1, 16773121 * p2(-30)], 1 + p2(-23))
     one = 1 + p2(-23)
     dot("one-rounding-not-two", "(1 + 2^-23)^2 is 1 + 2^-22 + 2^-46; its sum with -1 - 2^-22 is 2^-46.", "f32-chain",
         [1, one], [-1 - p2(-22), one], p2(-46))
@@ -173,6 +175,15 @@ def tensor_cores():
         "No committed measurement has this clause.", "hopper", "bf16", floor, "00000000")
     dot("floor-not-ampere", "Nor is there a least E elsewhere: their sum is 2^-149.", "ampere", "bf16", floor, "00000001")
     dot("floor-not-blackwell", "Nor on Blackwell.", "blackwell", "bf16", floor, "00000001")
+    # One element that an H200 computed, which no least E above -133 gives.
+    with open(os.path.join(vectors.FOLDER, "..", "records", "h200", "tensor-core-vectors.json"), encoding="utf-8") as f:
+        measured = next(s for s in json.load(f)["sets"] if (s["name"], s["format"]) == ("subnormal-results", "bf16"))
+    i, j = FLOOR_AT
+    words = [" ".join(text[at:at + 4] for at in range(0, len(text), 4)) for text in (measured["a"][i], measured["v"][j])]
+    add(into, "floor-measured", "dot", "E is at least no more than -133.",
+        {"arithmetic": {"tensor-core": "hopper"}, "dtype": "bf16", "output": "f32", "a": words[0], "v": words[1]},
+        {"y": measured["outputs"][0]["y"][i][8 * j:8 * j + 8]},
+        "an H200: tests/records/h200/tensor-core-vectors.json, set subnormal-results of bf16, row %d, column %d" % (i, j))
     # Clause 3.
     dot("products-truncated", "-3 2^-26 beside 1: its magnitude becomes 2^-25, and 1 - 2^-25 becomes 1 - 2^-24.", "hopper", "f16",
         [(1, 1), (-3 * p2(-13), p2(-13))], 1 - p2(-24))

@@ -22,7 +22,8 @@ MODULES = [os.path.splitext(os.path.basename(path))[0] for path in glob.glob(os.
 
 
 def replay(folder, found):
-    """The first of the vectors that the implementation in `folder` fails, or None."""
+    """The first of the vectors for which the implementation in `folder` gives something else, or None. A rule that breaks
+    instead of giving something shows nothing."""
     for name in MODULES:
         if name != "mutate":
             sys.modules.pop(name, None)
@@ -31,10 +32,11 @@ def replay(folder, found):
     try:
         rules = importlib.import_module("vectors")
         for name, vector in found:
-            if rules.failure(vector) is not None:
-                return "%s/%s" % (name, vector["id"])
-    except Exception as error:  # modules that read a table which is not there
-        return "%s: %s" % (type(error).__name__, error)
+            try:
+                if rules.difference(vector) is not None:
+                    return "%s/%s" % (name, vector["id"])
+            except Exception:
+                pass
     finally:
         sys.path.remove(folder)
     return None

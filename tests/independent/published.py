@@ -37,9 +37,9 @@ def element(words, platform):
 
 
 class Generator:
-    def __init__(self, platform, multiprocessors, seed):
+    def __init__(self, platform, multiprocessors, seed, threads=THREADS):
         self.platform, self.seed, self.offset = platform, seed, 0
-        self.blocks = multiprocessors * (THREADS // 256)
+        self.blocks = multiprocessors * (threads // 256)
 
     def draw(self, elements):
         """The tensor's rounds one after the other, each 4T elements but for the last."""

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import random
+import re
 import sys
 import tempfile
 from collections import namedtuple
@@ -18,7 +19,9 @@ import arithmetic
 import inputs
 import perturb
 import published
+import specification
 import streams
+import vectors
 import weights
 from arithmetic import Arithmetic
 from formats import (BF16, DTYPES, F16, F32, TF32, Format, bits32, decode, digest, encode, panels,
@@ -53,6 +56,8 @@ def slow_chain(a, v):
     y = Fraction(0)
     for x, z in zip(a, v):
         y = rnd(x * z + y, F32)
+        if isinstance(y, str):
+            return y
     return y
 
 
@@ -489,6 +494,86 @@ def check_tensor_core():
     v = np.array([[2.0 ** 64], [2.0 ** 64], [-(2.0 ** 64)]], np.float32)
     assert arithmetic.tensor_core(a, v, "bf16", 25, 2)[0, 0] == np.inf
     assert arithmetic.tensor_core(a, v, "bf16", 25, 3)[0, 0] == 2.0 ** 127
+
+
+def check_measured():
+    """Every dot product of the committed file of a device's tensor cores: what tables and clauses must give, whoever wrote them."""
+    folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "records")
+    with open(os.path.join(folder, "h200", "tensor-core-vectors.json"), encoding="utf-8") as f:
+        root = json.load(f)
+    rule = Arithmetic("tensor-core", architecture=root["architecture"])
+    seen = wrong = 0
+    for part in root["sets"]:
+        dtype = {"f16": "f16", "bf16": "bf16", "tf32": "f32"}[part["format"]]
+
+        def matrix(texts, digits):
+            return [" ".join(text[at:at + digits] for at in range(0, len(text), digits)) for text in texts]
+        digits = 8 if dtype == "f32" else 4
+        a, v = (np.array([vectors.bits_of(row, dtype) for row in matrix(part[name], digits)]) for name in ("a", "v"))
+        got = rule.compute(a, np.ascontiguousarray(v.T), dtype, "f32")
+        for outputs in part["outputs"]:
+            want = np.array([vectors.bits_of(row, "f32") for row in matrix(outputs["y"], 8)]) + np.float32(0)
+            alike = (bits32(got) == bits32(want)) | (~np.isfinite(got) & ~np.isfinite(want))
+            seen, wrong = seen + alike.size, wrong + int((~alike).sum())
+    assert seen == 40 * 256 and wrong == 0, (seen, wrong)
+
+
+def check_vectors():
+    """Dot products of the vectors by the slow rules, with parameters by hand."""
+    big_f = {"volta": 23, "turing": 24, "ampere": 24, "ada": 24, "hopper": 25, "blackwell": 25}
+    lengths = {"volta": (4,), "turing": (8,), "ampere": (8, 8, 4), "ada": (8, 8, 4), "hopper": (16, 16, 8), "blackwell": (16, 16, 8)}
+    checked = 0
+    for _, vector in vectors.load():
+        if vector["rule"] != "dot":
+            continue
+        g = vector["given"]
+        a, v = (fractions(vectors.bits_of(g[name], g["dtype"])) for name in "av")
+        rule = g["arithmetic"]
+        if rule == "f32-chain":
+            y = slow_chain(a, v)
+        elif isinstance(rule, dict) and "f32-sliced" in rule:
+            cut = rule["f32-sliced"]
+            dealt = "dealt" in cut
+            y = slow_sliced(a, v, int(cut["slices"]), dealt, int(cut["dealt" if dealt else "contiguous"]))
+        elif isinstance(rule, dict):
+            name = rule["tensor-core"]
+            length = lengths[name][("f16", "bf16", "f32").index(g["dtype"])]
+            try:
+                y = slow_tensor_core(a, v, g["dtype"], big_f[name], length, -133 if name == "hopper" else None)
+            except TypeError:  # an operand that was rounded to an infinity
+                assert vector["id"].startswith("operand-beyond"), vector["id"]
+                continue
+        else:
+            continue
+        fmt = DTYPES[g.get("output", "f32")]
+        y = y if isinstance(y, str) else rnd(y, fmt)
+        want = vector["gives"]["y"]
+        assert (want == "not finite") == isinstance(y, str), vector["id"]
+        if want != "not finite":
+            assert Fraction(float(vectors.bits_of(want, g.get("output", "f32"))[0])) == y, vector["id"]
+        checked += 1
+    assert checked > 90, checked
+
+
+def check_specification():
+    """Examples that VERIFY.md prints in tables."""
+    number = r"([0-9a-f]{4,8}) \((\S+)\)"
+    for name, *cells in specification.table("distribution, dtype"):
+        values, dtype = re.fullmatch(r"`(\S+)`, (\S+)", name).groups()
+        got = inputs.values(42, "A.values", 3, 5, dtype, values).reshape(-1)[:5]
+        found = re.findall(number, cells[0])
+        assert [int(bits, 16) for bits, _ in found] == encode(got, dtype).tolist(), name
+        assert [float(value) for _, value in found] == [float(x) for x in got], name
+    rows = specification.table("largest magnitude, its significand", "e", "its integer")
+    for text, e, integer in rows:
+        significand, scale = (Fraction(2) ** -149, 1) if text.startswith("2^-149") else \
+            (int(re.search("0x([0-9a-f]+)", text).group(1), 16), Fraction(2) ** int(re.search(r" 2\^(-?\d+)", text).group(1)))
+        got, at = arithmetic.integers(np.array([[float(significand * scale)]], np.float32))
+        assert (int(at[0]), int(got[0, 0])) == (int(e), int(integer, 16)), text
+    for text, y in specification.table("a, v as encodings", "y"):
+        a, v = (np.array([vectors.bits_of(words, "f32")]) for words in text.split(", "))
+        assert bits32(arithmetic.fixed_point(a, v.T))[0, 0] == int(y, 16), text
+    assert len(rows) == 5
 
 
 def check_fixed_point():

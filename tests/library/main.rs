@@ -23,4 +23,5 @@ mod schemas;
 mod stacks;
 mod tensor_core_records;
 mod tensor_core_vectors;
+mod vectors;
 mod weights;
