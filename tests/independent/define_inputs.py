@@ -283,7 +283,7 @@ def perturbations():
     full = [[1, 2, 3, 4], [5, 6, 7, 8], [0, 1, 2, 3]]
     case("attempts", "An element beside zeros of V changes nothing: the second attempt or a later one serves.",
          wanted=lambda g: g["applies"] and g["attempts"] == 3, a=rows(full), v=rows(dead))
-    case("attempts-column", "Row i changes with the first candidate, column j of V with none: V[k,j] of a zero a is not drawn, "
+    case("attempts-column", "Row i changes with the first candidate, column j of V with none: V[h,j] of a zero a is not drawn, "
          "but 2^-30 beside 2^30 is lost in f32.", wanted=lambda g: g["applies"] and g["attempts"] > 1,
          a=rows([[p2(30), p2(-30)], [0, 1]]), v=rows([[1, 0], [1, 1]]))
     case("attempts-none", "64 attempts without one that serves: the test does not apply.", {"applies": False, "attempts": 64},
@@ -312,23 +312,23 @@ def perturbations():
     case("first-row-forwards", "Of rows 0 and 2, row 2 follows row 1.", {"i": 2},
          a=rows([[1, 0], [0, 0], [3, 0]]), v=rows([[1, 2], [3, 4]]), wanted=lambda g: int(g["draws"][0], 16) % 3 == 1)
     case("candidate-later", "a' is the first candidate that changes row i: beside 2^20, whose last place is 2^-3, 1 becomes 1 + 2^-3.", a=rows([[p2(20), 1, 0], [0, 0, 0]]), v=rows([[1, 1], [1, 1], [1, 1]]),
-         hand={"a": "3f900000"}, wanted=lambda g: g["k"] == 1)
+         hand={"a": "3f900000"}, wanted=lambda g: g["h"] == 1)
     case("candidate-column", "v' must change Y[i,j]: another row of the column changes with less.",
          a=rows([[p2(-10), 1], [1, 0]]), v=rows([[1, 1], [1024, 1024]]),
-         hand={"v": "3f900000"}, wanted=lambda g: (g["i"], g["k"]) == (0, 0))
+         hand={"v": "3f900000"}, wanted=lambda g: (g["i"], g["h"]) == (0, 0))
     case("candidate-not-finite", "A candidate that makes an element of the row not finite does not count: here 65504 becomes an "
          "infinity before 60000 changes.", {"applies": False, "attempts": 64},
          a=rows([[60000, 4], [0, 0]], "f16"), v=rows([[1, 1], [0.5, 1376]], "f16"), dtype="f16", output="f16")
     case("v-with-a", "v' is looked for with A as it is, not with a' in place.",
          hand={"a": "40600000", "v": "3fa00000"},
-         a=rows([[3, p2(23)], [1, 0]]), v=rows([[1, 1], [1, 1]]), wanted=lambda g: (g["i"], g["k"]) == (0, 0))
+         a=rows([[3, p2(23)], [1, 0]]), v=rows([[1, 1], [1, 1]]), wanted=lambda g: (g["i"], g["h"]) == (0, 0))
 
     def column(m, but, n=1):
         return {"shape": [m, 2], "fill": bits32(1), "but": but}
 
     v2 = rows([[1, 2], [3, 5]])
     case("window", "300 rows, of which row 299 alone is empty, beyond the 256 rows that are looked at: no i', no d5.",
-         {"i2": None, "k2": None}, a=column(300, [[299, 0, bits32(0)], [299, 1, bits32(0)]]), v=v2,
+         {"i2": None, "h2": None}, a=column(300, [[299, 0, bits32(0)], [299, 1, bits32(0)]]), v=v2,
          wanted=lambda g: g["applies"] and len(g["draws"]) == 5 and int(g["draws"][3], 16) % 300 <= 43)
     case("window-last", "Row 299 is the last that is looked at.", {"i2": 299},
          a=column(300, [[299, 0, bits32(0)], [299, 1, bits32(0)]]), v=v2,
@@ -345,8 +345,8 @@ def perturbations():
     case("only-i", "Row i alone has a zero: no i'.", {"i": 1, "i2": None}, a=rows([[1, 1], [1, 0], [1, 1]]), v=v2,
          wanted=lambda g: g["i"] == 1)
     case("no-zero", "No zero at all: no i', no d5, and d6 is drawn.", {"i2": None}, a=rows([[1, 2], [3, 4]]), v=v2,
-         wanted=lambda g: len(g["draws"]) == 5 and g["s"] != 1)
-    case("again", "k' must change row i': beside a zero of V another one is drawn.", {"i2": 1},
+         wanted=lambda g: len(g["draws"]) == 5 and g["b"] != 1)
+    case("again", "h' must change row i': beside a zero of V another one is drawn.", {"i2": 1},
          a=rows([[1, 1, 1], [0, 0, 0]]), v=rows([[1, 2], [0, 0], [3, 5]]),
          wanted=lambda g: g["applies"] and len(g["draws"]) == 3 * g["attempts"] + 4 and g["i2"] == 1)
     case("again-in-vain", "64 draws d5 without one that serves: no i', and d6 follows them.", {"i2": None},
@@ -356,12 +356,12 @@ def perturbations():
     hot = {"shape": [2, 64], "fill": bits32(0), "but": [[0, 0, bits32(1)]]}
     serves = ((2, 64, 2), 4, 1, lambda d: d % 64 in (0, 5))
     case("again-64", "The 64th d5 serves.", {"i2": 1}, a=hot, v=zeros, seed=seed_for(serves[0], 63, *serves[1:]))
-    case("again-65", "A 65th would serve: no i'.", {"i2": None, "k2": None}, a=hot, v=zeros,
+    case("again-65", "A 65th would serve: no i'.", {"i2": None, "h2": None}, a=hot, v=zeros,
          seed=seed_for(serves[0], 64, *serves[1:]))
     for moderate in (True, False):
-        case("moderate-%s" % str(moderate).lower(), "s = 0 where the weights hold a non-zero outside of [2^-60, 2^60].",
+        case("moderate-%s" % str(moderate).lower(), "b = 0 where the weights hold a non-zero outside of [2^-60, 2^60].",
              moderate=moderate, seed=9, shape=[3, 5, 2], values="uniform", pattern="uniform", sparsity="0.5")
-    case("output-f16", "s = 0 where the output is f16.", {"s": 0}, dtype="f32", output="f16", seed=9, shape=[3, 5, 2],
+    case("output-f16", "b = 0 where the output is f16.", {"b": 0}, dtype="f32", output="f16", seed=9, shape=[3, 5, 2],
          values="uniform", pattern="uniform", sparsity="0.5")
     case("v2-zeros", "Zeros of V2 are +0.", seed=9, shape=[3, 5, 4], values="ternary", pattern="uniform", sparsity="0.5",
          wanted=lambda g: g["applies"] and any("00000000" in row for row in g["v2"]))
@@ -369,13 +369,13 @@ def perturbations():
          pattern="uniform", sparsity="0.5")
     case("two-of-four", "Where two of the group are not zero, the first of them becomes 0.", pattern="two-of-four",
          a=rows([[1, 2, 0, 0, 0, 3], [4, 0, 0, 5, 6, 0]]), v=rows([[1, 2], [3, 4], [5, 6], [7, 8], [9, 10], [11, 12]]),
-         wanted=lambda g: g["applies"] and g["k3"] is not None)
-    case("two-of-four-room", "Where one is, nothing else changes.", {"k3": None}, pattern="two-of-four",
+         wanted=lambda g: g["applies"] and g["h3"] is not None)
+    case("two-of-four-room", "Where one is, nothing else changes.", {"h3": None}, pattern="two-of-four",
          a=rows([[1, 2, 0, 0, 0, 3], [4, 0, 0, 5, 6, 0]]), v=rows([[1, 2], [3, 4], [5, 6], [7, 8], [9, 10], [11, 12]]),
-         wanted=lambda g: g["applies"] and g["k2"] is not None and g["k2"] > 3)
+         wanted=lambda g: g["applies"] and g["h2"] is not None and g["h2"] > 3)
     case("fixed-point-scale", "a' moves the scale of its row, v' that of its column: other elements of these change too.",
          arithmetic="fixed-point-24", a=rows([[0xFEFEFE, 1, 3], [0, 1, 0], [5, 7, 1]]),
-         v=rows([[0xFEFEFE, 1], [6, 3], [1, 1]]), wanted=lambda g: g["applies"] and (g["i"], g["k"], g["j"]) == (0, 0, 0))
+         v=rows([[0xFEFEFE, 1], [6, 3], [1, 1]]), wanted=lambda g: g["applies"] and (g["i"], g["h"], g["j"]) == (0, 0, 0))
 
 
 def stacks():
@@ -482,7 +482,7 @@ def published_inputs():
     for platform in ("cuda", "rocm"):
         add(into, "element-" + platform, "torch-element", "Rounded, times 2^-32, plus 2^-33 (ROCm 2^-32), rounded; 1 becomes 0.",
             {"platform": platform, "words": edge})
-        add(into, "tensors-" + platform, "torch-tensors", "One after the other, the offset moved by 4 ceil(N / 4T).",
+        add(into, "tensors-" + platform, "torch-tensors", "One after the other, the offset moved by 4 ceil(N / 4W).",
             {"platform": platform, "multiprocessors": 3, "seed": 2 ** 63 + 5, "elements": [1, 255, 257, 6143, 24576, 24577, 30000]})
     add(into, "numpy-numbers", "numpy-numbers", "Numbers 0 to 3.", {"seed": 123456, "first": 0, "count": 4},
         {"bits": "3dc99710 3f22f290 3f50d47d 3ec50608"}, "VERIFY.md, section 9")

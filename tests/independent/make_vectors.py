@@ -81,7 +81,7 @@ def chains():
     dot("ties-to-even", "1 + 2^-24 is a tie and becomes 1.", "f32-chain", [1, p2(-12)], [1, p2(-12)], 1.0)
     dot("ties-to-even-up", "1 + 2^-23 + 2^-24 is a tie and becomes 1 + 2^-22.", "f32-chain",
         [1, p2(-12)], [one, p2(-12)], 1 + p2(-22))
-    dot("ascending-k", "2^24 + 1 - 2^24 in this order is 0, in any other 1.", "f32-chain",
+    dot("ascending-h", "2^24 + 1 - 2^24 in this order is 0, in any other 1.", "f32-chain",
         [p2(24), 1, -p2(24)], [1, 1, 1], 0.0)
     dot("subnormal", "No flush to zero: 2^-100 2^-49 is the smallest subnormal.", "f32-chain", [p2(-100)], [p2(-49)],
         "00000001")
@@ -90,7 +90,7 @@ def chains():
     dot("subnormal-operand", "A subnormal operand counts: 2^-149 2^149 is 1.", "f32-chain", [p2(-149)], [p2(100)],
         p2(-49))
     dot("minus-zero", "-2^-200 is rounded to -0, and -0 becomes +0.", "f32-chain", [-p2(-100)], [p2(-100)], "00000000")
-    dot("no-k", "With no k y is +0.", "f32-chain", [], [], "00000000")
+    dot("k-0", "With k = 0 y is +0.", "f32-chain", [], [], "00000000")
     dot("not-finite", "2^127 + 2^127 is beyond binary32.", "f32-chain", [p2(127), p2(127)], [1, 1], "not finite")
     dot("not-finite-for-good", "What is no longer finite stays so.", "f32-chain", [p2(127), p2(127), -p2(127)], [1, 1, 1],
         "not finite")
@@ -316,7 +316,7 @@ def fixed_point():
             ("below-one", "(2^24 - 1) 2^-24 is 1 as an integer.", "3f7fffff", "3f7fffff", "3f800000"),
             ("lost", "2^-24 beside 1 is less than half an integer.", "3f800000 33800000", "00000000 3f800000", "00000000"),
             ("subnormal", "The smallest subnormal and 2^127.", "00000001", "7f000000", "34800000"),
-            ("no-k", "With no k y is +0.", "", "", "00000000"),
+            ("k-0", "With k = 0 y is +0.", "", "", "00000000"),
             ("minus-zero", "-2^-200 is rounded to a zero, which is +0.", hexes([-p2(-100)]), hexes([p2(-100)]), "00000000"),
             ("not-finite", "2^254.", hexes([p2(127)]), hexes([p2(127)]), "not finite")):
         add(into, "dot-" + name, "dot", clause, {"arithmetic": "fixed-point-24", "dtype": "f32", "a": a, "v": v}, {"y": y})

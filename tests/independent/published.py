@@ -42,7 +42,7 @@ class Generator:
         self.blocks = multiprocessors * (threads // 256)
 
     def draw(self, elements):
-        """The tensor's rounds one after the other, each 4T elements but for the last."""
+        """The tensor's rounds one after the other, each 4W elements but for the last."""
         threads = 256 * min(self.blocks, -(-elements // 256))
         rounds = -(-elements // (4 * threads)) if elements else 0
         first = self.offset // 4

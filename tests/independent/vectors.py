@@ -234,8 +234,8 @@ def perturbation(g):
     choice = trace.get("choice")
     if choice is None:
         return dict(out, applies=False)
-    out.update(applies=True, i=choice.i, k=choice.k, j=choice.j, a=text_of(choice.a, dtype), v=text_of(choice.v, dtype),
-               i2=choice.i2, k2=choice.k2, k3=trace["displaced"], s=choice.s, rebuilt=rebuilt, shifted=shifted,
+    out.update(applies=True, i=choice.i, h=choice.k, j=choice.j, a=text_of(choice.a, dtype), v=text_of(choice.v, dtype),
+               i2=choice.i2, h2=choice.k2, h3=trace["displaced"], b=choice.s, rebuilt=rebuilt, shifted=shifted,
                broken=broken)
     if a.size <= 64 and v.size <= 64:
         out.update(order=choice.order.tolist(), v2=rows_of(trace["v2"], dtype), y1=rows_of(trace["y1"], output),
