@@ -223,6 +223,7 @@ def within_bound(y, y_ref, a, v, output):
     q = np.count_nonzero(a, axis=1).astype(np.float64)[:, None]
     u = 2.0 ** -24
     gamma = (q + 1) * u / (1 - (q + 1) * u)
+    gamma = np.where((q + 1) * u >= 0.5, np.inf, gamma)
     bound = gamma * reference64(np.abs(a), np.abs(v)) + (q + 1) * 2.0 ** -149
     y = y.astype(np.float64)
     if output != "f32":

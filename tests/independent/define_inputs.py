@@ -479,9 +479,9 @@ def published_inputs():
         add(into, "philox-" + key[:8] + counter[:8], "philox", "Philox4x32-10.", {"counter": counter, "key": key}, {"words": words},
             "kat_vectors of Random123" if key[:8] != "0000002a" else "VERIFY.md, section 9")
     edge = "00000000 00000001 01000001 80000000 ffffff7f ffffff80 ffffffff"
-    for platform in ("cuda", "rocm"):
+    for platform, first in (("cuda", "2f000000 2fc00000"), ("rocm", "2f800000 30000000")):
         add(into, "element-" + platform, "torch-element", "Rounded, times 2^-32, plus 2^-33 (ROCm 2^-32), rounded; 1 becomes 0.",
-            {"platform": platform, "words": edge})
+            {"platform": platform, "words": edge}, {"bits": first + " 3b800000 3f000000 3f7fffff 00000000 00000000"})
         add(into, "tensors-" + platform, "torch-tensors", "One after the other, the offset moved by 4 ceil(N / 4W).",
             {"platform": platform, "multiprocessors": 3, "seed": 2 ** 63 + 5, "elements": [1, 255, 257, 6143, 24576, 24577, 30000]})
     add(into, "numpy-numbers", "numpy-numbers", "Numbers 0 to 3.", {"seed": 123456, "first": 0, "count": 4},

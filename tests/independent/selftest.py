@@ -2,6 +2,7 @@
 """Compares the vectorised rules with slow scalar ones in fractions.Fraction, written word by word
 from VERIFY.md, and with published vectors and results worked out by hand."""
 
+import fnmatch
 import hashlib
 import json
 import math
@@ -574,6 +575,29 @@ def check_specification():
         a, v = (np.array([vectors.bits_of(words, "f32")]) for words in text.split(", "))
         assert bits32(arithmetic.fixed_point(a, v.T))[0, 0] == int(y, 16), text
     assert len(rows) == 5
+
+
+def check_names_of_vectors():
+    """Every vector that VERIFY.md names is there, and every file of vectors is named."""
+    found = {}
+    for name, vector in vectors.load():
+        found.setdefault(name, []).append(vector["id"])
+    with open(specification.PATH, encoding="utf-8") as f:
+        text = f.read()
+    named = [(file, part) for file, part in re.findall(r"\*Vectors\* of `([a-z-]+)`: ((?:[^\n]|\n(?!\n))*)", text)]
+    for rows in specification.tables():
+        heading = re.fullmatch(r"vectors of `([a-z-]+)`", rows[0][-1])
+        if heading:
+            named += [(heading.group(1), row[-1]) for row in rows[1:]]
+    count = 0
+    for file, part in named:
+        for word in re.findall(r"`([A-Za-z0-9.-]+)`", part):
+            ids = fnmatch.filter(found[file], word.replace("..", "*"))
+            assert ids, (file, word)
+            count += 1
+    assert count > 80, count
+    for file in found:
+        assert "`%s`" % file in text, file
 
 
 def check_fixed_point():

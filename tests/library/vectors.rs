@@ -25,8 +25,8 @@ use serde_json::{Value, json};
 use crate::independent::python;
 
 /// Rules that only the second implementation replays: of files of weights, which other tests read; and rules whose steps the
-/// contract keeps to itself, and shows as parts of `prune`, `perturbation` and `torch-tensors`.
-const ELSEWHERE: [&str; 5] = ["stored", "power-law", "order", "philox", "torch-element"];
+/// contract keeps to itself, and shows as parts of `prune` and `torch-tensors`.
+const ELSEWHERE: [&str; 4] = ["stored", "power-law", "philox", "torch-element"];
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors")
@@ -331,6 +331,18 @@ fn following(given: &Value) -> Value {
     json!({ "candidates": bits(&candidates, dtype) })
 }
 
+fn order(given: &Value) -> Value {
+    let (seed, shape) = (whole(given, "seed"), shape(given));
+    let nonce = given["nonce"].as_str();
+    let stream = Stream::new(seed, "perturb.columns", &shape, dtype(given, "dtype"), nonce);
+    let mut words = vec![0; shape[2]];
+    stream.read(0, &mut words);
+    let mut order: Vec<u32> = (0..shape[2] as u32).collect();
+    order.sort_by_key(|&column| (words[column as usize], column));
+    let bytes: Vec<u8> = order.iter().flat_map(|column| column.to_le_bytes()).collect();
+    json!({ "sha256": Digest::of(&bytes).to_string(), "order": order })
+}
+
 fn perturbation(given: &Value) -> Value {
     let (dtype, output, rule) = (dtype(given, "dtype"), dtype(given, "output"), arithmetic(given));
     let size: Vec<usize> = match given.get("a") {
@@ -508,6 +520,7 @@ fn replay(rule: &str, given: &Value, gives: &Value) -> Option<Value> {
         "within" => within(given),
         "digest" => whole_digest(given),
         "next" => following(given),
+        "order" => order(given),
         "perturbation" => perturbation(given),
         "step" => step(given),
         "cases" => cases(given),
