@@ -443,7 +443,8 @@ def manifests():
     ids("patterns", "`none` and `two-of-four` once, without sparsity; sizes are part of the name.",
         ["s/up/%s/b1/f32/f32-chain" % p for p in ("none", "two-of-four", "block32-80", "block32-90", "dead-experts2-80",
                                                  "dead-experts2-90")],
-        patterns="[none, two-of-four, {block: 32}, {dead-experts: 2}]", sparsity="[0.8, 0.9]")
+        patterns="[none, two-of-four, {block: 32}, {dead-experts: 2}]", sparsity="[0.8, 0.9]",
+        layers="{name: up, shape: [20, 8]}")
     ids("arithmetics", "Names of arithmetics.", ["s/up/uniform-80/b1/f32/" + r for r in
         ("f32-chain", "f32-sliced-4x2", "f32-sliced-8by8", "tensor-core-hopper", "fixed-point-24", "bounded")],
         arithmetic="[f32-chain, {f32-sliced: {slices: 4, contiguous: 2}}, {f32-sliced: {slices: 8, dealt: 8}}, "
@@ -465,6 +466,9 @@ def manifests():
     refused("ternary", "`ternary` is for activations.", weights="{synthetic: ternary}")
     refused("drawn", "V of drawn weights is drawn.", weights="{generator: numpy-pcg64-uniform}", activations="uniform")
     refused("experts", "m is a multiple of R.", patterns="{dead-experts: 3}")
+    refused("experts-none", "live(2) is 0 at 0.8: no expert would be left.", patterns="{dead-experts: 2}")
+    ids("experts-all", "At s = 1 none is to be left.", ["s/up/dead-experts2-100/b1/f32/f32-chain"], patterns="{dead-experts: 2}",
+        sparsity="1")
     refused("key", "An unknown key.", arithmetics="f32-chain")
     refused("pattern", "An unknown pattern.", patterns="random")
     refused("rule", "An unknown arithmetic.", arithmetic="f64")

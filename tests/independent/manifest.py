@@ -7,6 +7,7 @@ from fractions import Fraction
 import yaml
 
 from arithmetic import Arithmetic
+from inputs import live
 
 # weights: a distribution's name, or the mapping that names a file.
 Case = namedtuple("Case", "id seed layer m k n dtype output weights activations "
@@ -132,6 +133,8 @@ def load(path):
                 own = {"none": ["0"], "two-of-four": ["0.5"]}.get(name)
                 # The same level, written twice in two ways, is given twice.
                 for s in _list([sparsity(s) for s in own or _list(section["sparsity"])]):
+                    if pattern[0] == "dead-experts" and m and s < 1 and not live(m // pattern[1], s):
+                        raise ValueError("no expert of %d is left at %s" % (m // pattern[1], s))
                     label = name if own else "%s-%s" % (name, percent(s))
                     for dtype in _list(section["dtype"]):
                         for n in [integer(n, 1, 2 ** 20) for n in _list(section["batch"])]:
