@@ -412,7 +412,7 @@ impl<'a> Checker<'a> {
             }
             Part::Whole => self.reference(called.v.view()).map_err(|error| error.to_string())?,
         };
-        let mut got = called.y.clone();
+        let mut got = Array2::clone(&called.y);
         positive_zeros(&mut got);
         let differs = |(got, want): (&f32, &f32)| got.to_bits() != want.to_bits();
         match got.iter().zip(&want).position(differs) {

@@ -5,6 +5,8 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use contract::dtype::Dtype;
+use std::sync::Arc;
+
 use ndarray::{Array2, ArrayView2, Axis};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -514,13 +516,13 @@ impl WorkerPlatform<'_> {
         match part {
             Part::Whole => {
                 let y = shared.read(call, (m, n)).map_err(|error| error.to_string())?;
-                Ok(Called { part: part.clone(), v: v.to_owned(), y })
+                Ok(Called { part: part.clone(), v: v.to_owned(), y: Arc::new(y) })
             }
             Part::Block { .. } if !shared.is_guarded(call) => Err(BESIDE.into()),
             Part::Block { rows, columns } => {
                 let y = |(i, j): (usize, usize)| shared.element(call, rows[i] * n + columns[j]);
                 let y = Array2::from_shape_fn((rows.len(), columns.len()), y);
-                Ok(Called { part: part.clone(), v: v.select(Axis(1), columns), y })
+                Ok(Called { part: part.clone(), v: v.select(Axis(1), columns), y: Arc::new(y) })
             }
         }
     }
