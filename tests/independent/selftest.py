@@ -597,7 +597,7 @@ def check_names_of_vectors():
             count += 1
     assert count > 80, count
     for file in found:
-        assert "`%s`" % file in text, file
+        assert re.search(r"[*]Vectors[*][^|]*?`%s`|vectors of `%s`" % (file, file), text), file
 
 
 def check_fixed_point():
