@@ -31,16 +31,16 @@ def file(name, about):
 
 
 def add(into, name, rule, clause, given, hand=None, other=None):
-    """A vector; `hand` is what it gives in part or whole, by hand, `other` the source that has the same."""
+    """A vector; `hand` is what it gives in part or whole: by hand, or from the source that `other` names."""
     got = vectors.RULES[rule](given)
     if hand is not None:
         for key, want in hand.items():
             assert got[key] == want, (name, key, got[key], want)
     entry = {"id": name, "rule": rule, "clause": clause, "given": given, "gives": got}
-    if hand is not None:
-        entry["by_hand"] = sorted(hand)
     if other is not None:
         entry["from"] = other
+    elif hand is not None:
+        entry["by_hand"] = sorted(hand)
     into.append(entry)
     return got
 
