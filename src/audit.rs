@@ -475,6 +475,14 @@ fn entry(case: &Case, prepared: &Prepared, shared: Option<String>) -> Result<Ent
         Arithmetic::TensorCore(model) => {
             contract::distinct::distinguishes(model, case, &prepared.weights, &prepared.v)?;
         }
+        Arithmetic::Bf16Dot(instruction) => {
+            contract::distinct::distinguishes_instruction(
+                instruction,
+                case,
+                &prepared.weights,
+                &prepared.v,
+            )?;
+        }
         // Chains are what the others are told from; exact sums are all rules' alike, bounds fix no bits, and integers are no
         // model of a device.
         Arithmetic::F32Chain(_)
@@ -605,6 +613,7 @@ fn drawn(case: &Case, hardware: Hardware) -> Result<(Drawn, Drawn), Stop> {
 pub fn model_status(case: &Case) -> Option<String> {
     match case.arithmetic {
         Arithmetic::TensorCore(model) => Some(model.status()),
+        Arithmetic::Bf16Dot(instruction) => Some(instruction.status()),
         Arithmetic::F32Chain(_)
         | Arithmetic::Exact
         | Arithmetic::FixedPoint

@@ -165,7 +165,7 @@ pub fn measure(
     let a = a.map_err(|error| failed(&error))?;
     let secret = Secret::of(auditor, measuring, case);
     let missing = workers.missing().cloned().collect();
-    let rivals = measure::rivals(workers, case.pattern.expert_rows());
+    let rivals = measure::rivals(workers, case.dtype, case.pattern.expert_rows());
     // A process for this case and this phase alone, gone at the end of it.
     if let Some(under_test) = &auditor.stranger {
         let started = under_test.start(case, threads, None).map_err(|error| failed(&error))?;
@@ -350,6 +350,7 @@ impl<'a> Checker<'a> {
             Arithmetic::Exact => a.axis_chunks_iter(Axis(0), 1).map(sum).fold(0.0, f64::max),
             Arithmetic::F32Chain(_)
             | Arithmetic::TensorCore(_)
+            | Arithmetic::Bf16Dot(_)
             | Arithmetic::FixedPoint
             | Arithmetic::Bounded => 0.0,
         };

@@ -1,7 +1,7 @@
 //! Distances of recomputed elements from y_ref: of the case's rule, and of f32-chain beside it.
 
 use contract::arithmetic::tensor_core::Model;
-use contract::arithmetic::{Arithmetic, Slices, bounded, chain, fixed_point};
+use contract::arithmetic::{Arithmetic, Slices, bf16_dot, bounded, chain, fixed_point};
 use contract::case::Case;
 use record::compare::{Accuracy, Distance};
 
@@ -36,6 +36,7 @@ impl Accuracies {
         self.f32_chain.add(y_ref, chain, in_binary32(a, v) + rounding(chain));
         let bound = match case.arithmetic {
             Arithmetic::FixedPoint => fixed_point::bound(a, v),
+            Arithmetic::Bf16Dot(instruction) => bf16_dot::bound(instruction, a, v),
             Arithmetic::TensorCore(model) => on_tensor_cores(model, a, v),
             Arithmetic::F32Chain(_) | Arithmetic::Exact | Arithmetic::Bounded => in_binary32(a, v),
         };

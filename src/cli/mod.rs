@@ -560,7 +560,7 @@ pub struct CaseArgs {
     /// f32, bf16 or f16; several with commas [default: f32, or as the checkpoint stores it]
     #[arg(long, value_name = "DTYPE", value_delimiter = ',')]
     pub dtype: Vec<String>,
-    /// The rule of the sums: f32-chain, fixed-point-24, exact, bounded or tensor-core-hopper (volta, turing, ampere, ada, blackwell)
+    /// The rule of the sums: f32-chain, fixed-point-24, exact, bounded or tensor-core-hopper (volta, turing, ampere, ada, blackwell, amx-bf16, avx512-bf16)
     #[arg(long, value_name = "RULE", default_value = "f32-chain")]
     pub arithmetic: String,
     /// What inputs are drawn from, and the perturbation
@@ -787,6 +787,16 @@ pub struct RecheckArgs {
     pub printed: Printed,
 }
 
+/// A bf16 instruction of CPUs.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InstructionName {
+    /// TDPBF16PS
+    AmxBf16,
+    /// VDPBF16PS
+    #[value(name = "avx512-bf16")]
+    Avx512Bf16,
+}
+
 #[derive(Args, Debug, Clone)]
 pub struct DoctorArgs {
     /// Find out which arithmetic each library follows on this machine
@@ -799,6 +809,11 @@ pub struct DoctorArgs {
     /// output is not that of the device's published model.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["arithmetic", "format"], group = "on_a_device")]
     pub vectors: Option<PathBuf>,
+    /// With --vectors: have this processor's own bf16 instruction compute them, in place of a device's tensor cores
+    ///
+    /// Exit code 1: an output is not that of the instruction's rule; 4: the processor has no such instruction.
+    #[arg(long, value_name = "NAME", requires = "vectors", conflicts_with = "device")]
+    pub instruction: Option<InstructionName>,
     /// Draw published inputs whose recipe is known again, and compare their digests with the published ones;
     /// nothing else is examined
     ///

@@ -9,6 +9,7 @@ use ndarray::ArrayView2;
 use super::Plan;
 use crate::backend::cpu::nonzero_bits;
 use contract::arithmetic::Arithmetic;
+use contract::arithmetic::bf16_dot::Instruction;
 use contract::strategy::Strategy;
 
 /// The strategy of least cost for A (m x k) on a CPU. Of equal costs the simpler strategy is taken.
@@ -85,6 +86,19 @@ fn costs(arithmetic: Arithmetic, a: ArrayView2<'_, f32>) -> [(Strategy, f64); 5]
         Arithmetic::TensorCore(model) => {
             let products = count_products(a, model.group, 2);
             let csr = 0.72 * products.nnz + 5.2 * products.row_groups;
+            let blocks = 1.05 * products.blocks;
+            (products, blocks, csr)
+        }
+        Arithmetic::Bf16Dot(instruction) => {
+            // A pair is multiplied where one of its elements is not zero.
+            let products = count_products(a, 2, 4);
+            // Beside each instruction's own dense product: one row at a time is bound by V, more so where products are
+            // fast.
+            let of_pair = match instruction {
+                Instruction::Amx => 2.0 * 1.75,
+                Instruction::Avx512 => 2.0 * 2.6,
+            };
+            let csr = of_pair * products.row_groups + 0.02 * products.live_rows * k;
             let blocks = 1.05 * products.blocks;
             (products, blocks, csr)
         }

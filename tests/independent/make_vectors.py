@@ -234,6 +234,47 @@ def tensor_cores():
                  "shape": [3, 2 * length + 2, 2]})
 
 
+def bf16_instructions():
+    into = file("bf16-instructions", "Section 4: tensor-core amx-bf16 and avx512-bf16.")
+
+    def dot(name, clause, a, v, **y):
+        for rule, bits in y.items():
+            rule = rule.replace("_", "-")
+            add(into, "%s-%s" % (name, rule) if len(y) > 1 else name, "dot", clause,
+                {"arithmetic": {"tensor-core": rule}, "dtype": "bf16", "a": a, "v": v}, {"y": bits})
+
+    def row(k, **at):
+        x = [0.0] * k
+        for h, value in at.items():
+            x[int(h[1:])] = value
+        return hexes(x, "bf16")
+
+    def ones(k):
+        return " ".join(["3f80"] * k)
+
+    dot("avx512-odd-first", "The odd element first: 2^24 - 2^24 + 1 is 1; the other way round it is 0.", row(4, h0=p2(24), h2=1, h3=-p2(24)),
+        ones(4), avx512_bf16=bits32(1))
+    dot("amx-two-chains", "Even and odd elements apart: (2^24 - 2^24) + (1 + 1).", row(4, h0=p2(24), h1=1, h2=-p2(24), h3=1), ones(4),
+        amx_bf16=bits32(2))
+    dot("amx-sum-first", "e + o, then c: 1 + (2^-24 + 2^-24); one by one they are lost, as they are in a block of 64.",
+        row(34, h0=1, h32=p2(-24), h33=p2(-24)), ones(34), amx_bf16=bits32(1 + p2(-23)))
+    dot("amx-block", "Within 32: 1 + 2^-24 is 1, and 1 + 2^-24 once more; in blocks of 16 they are added first.",
+        row(18, h0=1, h16=p2(-24), h17=p2(-24)), ones(18), amx_bf16=bits32(1))
+    both = {"avx512_bf16": "00000000", "amx_bf16": "00000000"}
+    dot("flush-operand-a", "A subnormal operand is zero.", "0040", "7f00", **both)
+    dot("flush-operand-v", "The same in V.", "7f00", "0040", **both)
+    dot("flush-result", "2^-128 is tiny.", "1f80", "1f80", **both)
+    dot("flush-tie", "2^-126 - 2^-151, a tie of 24 bits, becomes 2^-126.", "2000 0000 9a00", "2000 0000 1980", avx512_bf16="00800000",
+        amx_bf16="00800000")
+    dot("flush-below-tie", "A smaller magnitude is tiny, though rounding to subnormals would give 2^-126.", "2000 0000 9a00",
+        "2000 0000 1981", **both)
+    dot("rest-is-zero", "An odd k: what is behind the last h is zero.", row(3, h0=1, h1=2, h2=4), ones(3), avx512_bf16=bits32(7),
+        amx_bf16=bits32(7))
+    for name in ("amx-bf16", "avx512-bf16"):
+        add(into, "product-" + name, "product", "All of Y, A and V by their seed.",
+            {"arithmetic": {"tensor-core": name}, "dtype": "bf16", "values": "heavy-tailed", "seed": 42, "shape": [3, 69, 2]})
+
+
 def exact_and_bounded():
     into = file("exact-bounded", "Section 4: exact and bounded.")
     for name, clause, a, v, holds in (
@@ -341,7 +382,7 @@ def fixed_point():
 def main():
     np.seterr(all="ignore")
     import define_inputs  # the other sections' vectors
-    for part in (chains, tensor_cores, exact_and_bounded, fixed_point) + define_inputs.PARTS:
+    for part in (chains, tensor_cores, bf16_instructions, exact_and_bounded, fixed_point) + define_inputs.PARTS:
         begun = time.time()
         part()
         if "--times" in sys.argv[1:]:

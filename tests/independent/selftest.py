@@ -107,6 +107,42 @@ def slow_tensor_core(a, v, dtype, f, length, floor):
     return c
 
 
+TINY = Fraction(2) ** -126
+
+
+def flushed(x):
+    """A subnormal as zero."""
+    return x if abs(x) >= TINY else Fraction(0)
+
+
+def flushed_fma(x, z, y):
+    """One rounding to 24 bits with no least exponent, then what is tiny as zero."""
+    exact = flushed(x) * flushed(z) + flushed(y)
+    return flushed(rnd(exact, Format("f32 without an end", 24, -10 ** 6, 127)))
+
+
+def slow_avx512_bf16(a, v):
+    c = Fraction(0)
+    for k in range(0, len(a), 2):
+        if k + 1 < len(a):
+            c = flushed_fma(a[k + 1], v[k + 1], c)
+        c = flushed_fma(a[k], v[k], c)
+    return c
+
+
+def slow_amx_bf16(a, v):
+    c = Fraction(0)
+    for block in range(0, len(a), 32):
+        e = o = Fraction(0)
+        for k in range(block, min(block + 32, len(a))):
+            if k % 2 == 0:
+                e = flushed_fma(a[k], v[k], e)
+            else:
+                o = flushed_fma(a[k], v[k], o)
+        c = flushed_fma(1, c, flushed_fma(1, e, o))
+    return c
+
+
 def slow_words(key, count, rounds=8, first=0, nonce=0):
     mask = 0xFFFFFFFF
 
@@ -497,6 +533,33 @@ def check_tensor_core():
     assert arithmetic.tensor_core(a, v, "bf16", 25, 3)[0, 0] == 2.0 ** 127
 
 
+def check_bf16_instructions():
+    rng = random.Random(12)
+    rules = ((arithmetic.avx512_bf16, slow_avx512_bf16), (arithmetic.amx_bf16, slow_amx_bf16))
+    for fast, slow in rules:
+        for low, high in ((-2, 2), (-12, 12), (-76, -60), (-133, -120), (-133, 5), (-66, -60)):
+            for k in (1, 2, 31, 33, 66):
+                a = numbers(rng, 3 * k, BF16, low, high, 0.3).reshape(3, k)
+                v = numbers(rng, k * 5, BF16, low, high).reshape(k, 5)
+                if low == -133:
+                    v = v * np.float32(2.0 ** 100) if high == -120 else v
+                if low == -66:  # 2^-126 and a little less: on both sides of the tie
+                    a[:, 0], v[0] = 2.0 ** -63, 2.0 ** -63
+                    a[:, -1], v[-1] = -(2.0 ** -75), np.array([1, 1.0078125, 1.5, 2, 0.5]) * 2.0 ** -76
+                same(fast(a, v), brute(slow, a, v))
+    # By hand: 2^-126 less 2^-151 is a tie and stays, less a little more is flushed.
+    for less, kept in ((1, 2.0 ** -126), (1.0078125, 0), (2, 0), (0.5, 2.0 ** -126)):
+        a = np.array([[2.0 ** -63, -less * 2.0 ** -75]], np.float32)
+        v = np.array([[2.0 ** -63], [2.0 ** -76]], np.float32)
+        # The odd product alone would be flushed where it is not added to the even one; turned round it is added last.
+        assert arithmetic.avx512_bf16(a[:, ::-1], v[::-1])[0, 0] == kept
+        assert arithmetic.avx512_bf16(a, v)[0, 0] == 2.0 ** -126
+        # Two chains: the little one is flushed before it meets the other.
+        assert arithmetic.amx_bf16(a, v)[0, 0] == 2.0 ** -126
+        a, v = np.insert(a, 1, 0, axis=1), np.insert(v, 1, 0, axis=0)
+        assert arithmetic.amx_bf16(a, v)[0, 0] == kept
+
+
 def check_measured():
     """Every dot product of the committed file of a device's tensor cores: what tables and clauses must give, whoever wrote them."""
     folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "records")
@@ -536,7 +599,7 @@ def check_vectors():
             cut = rule["f32-sliced"]
             dealt = "dealt" in cut
             y = slow_sliced(a, v, int(cut["slices"]), dealt, int(cut["dealt" if dealt else "contiguous"]))
-        elif isinstance(rule, dict):
+        elif isinstance(rule, dict) and rule["tensor-core"] not in arithmetic.INSTRUCTIONS:
             name = rule["tensor-core"]
             length = lengths[name][("f16", "bf16", "f32").index(g["dtype"])]
             try:
@@ -742,10 +805,12 @@ Small = namedtuple("Small", "seed dtype output arithmetic pattern")
 
 def check_perturbation():
     rules = [Arithmetic("f32-chain"), Arithmetic("f32-sliced", slices=3, dealt=True, length=2),
-             Arithmetic("tensor-core", architecture="hopper"), Arithmetic("exact"), Arithmetic("fixed-point-24")]
+             Arithmetic("tensor-core", architecture="hopper"),
+             Arithmetic("tensor-core", architecture="amx-bf16"), Arithmetic("tensor-core", architecture="avx512-bf16"),
+             Arithmetic("exact"), Arithmetic("fixed-point-24")]
     found = none = gone = 0
     for rule in rules:
-        for dtype in ("f32", "bf16", "f16"):
+        for dtype in ("bf16",) if rule.architecture in arithmetic.INSTRUCTIONS else ("f32", "bf16", "f16"):
             for output in {"f32", dtype}:
                 for seed in range(4):
                     m, k, n = [(6, 9, 5), (1, 3, 2), (5, 17, 1), (12, 20, 4)][seed]

@@ -19,7 +19,8 @@ import inputs
 import perturb
 import published
 import weights
-from arithmetic import (TENSOR_CORE_F, TENSOR_CORE_FLOOR, TENSOR_CORE_L, chain, reference64, tensor_core,
+from arithmetic import (INSTRUCTIONS, TENSOR_CORE_F, TENSOR_CORE_FLOOR, TENSOR_CORE_L, amx_bf16, avx512_bf16, chain,
+                        reference64, tensor_core,
                         within_bound)
 from formats import DTYPES, TF32, bits32, digest, encode, panels, round_to
 from inputs import Refused
@@ -142,7 +143,14 @@ def evaluate(case, make, with_perturb=True, with_pins=False, nonce=None):
         if not within_bound(round_to(chain(a, v), DTYPES[case.output]), ref, a, v,
                             case.output).all():
             broken.append("bound")
-    if with_pins and rule.kind == "tensor-core":
+    if with_pins and rule.architecture in INSTRUCTIONS:
+        others = {"f32-chain": chain(a, v)}
+        if rule.architecture == "amx-bf16":
+            others.update({"blocks of 16": amx_bf16(a, v, 16), "avx512-bf16": avx512_bf16(a, v)})
+        else:
+            others["amx-bf16"] = amx_bf16(a, v)
+        broken += not_told_from(others, y, case)
+    elif with_pins and rule.kind == "tensor-core":
         f = TENSOR_CORE_F[rule.architecture]
         length = TENSOR_CORE_L[rule.architecture][case.dtype]
         floor = TENSOR_CORE_FLOOR.get(rule.architecture)
@@ -152,9 +160,14 @@ def evaluate(case, make, with_perturb=True, with_pins=False, nonce=None):
                   "L/2": tensor_core(a, v, case.dtype, f, length // 2, floor),
                   "F+1": tensor_core(a, v, case.dtype, f + 1, length, floor),
                   "F-1": tensor_core(a, v, case.dtype, f - 1, length, floor)}
-        broken += ["pin:" + name for name, other in others.items()
-                   if (bits32(round_to(other, DTYPES[case.output])) == bits32(y)).all()]
+        broken += not_told_from(others, y, case)
     return got, broken
+
+
+def not_told_from(others, y, case):
+    """Rivals of a case's rule that give all of its output."""
+    return ["pin:" + name for name, other in others.items()
+            if (bits32(round_to(other, DTYPES[case.output]) + np.float32(0)) == bits32(y)).all()]
 
 
 def evaluate_part(case, make, chosen):

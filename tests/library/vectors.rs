@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use contract::arithmetic::tensor_core::Format;
 use contract::arithmetic::{
-    Architecture, Arithmetic, Slices, TensorCoreModel, bounded, exact, fixed_point,
+    Architecture, Arithmetic, Slices, TensorCoreModel, bf16_dot, bounded, exact, fixed_point,
 };
 use contract::case::{Activations, Case, Weights as Source};
 use contract::digest::{Digest, TensorHasher, digest_of_output};
@@ -110,6 +110,11 @@ fn arithmetic(given: &Value) -> Arithmetic {
         return plain.into_iter().find(|rule| rule.to_string() == name).unwrap();
     }
     if let Some(name) = rule["tensor-core"].as_str() {
+        let instructions = bf16_dot::Instruction::ALL.map(Arithmetic::Bf16Dot);
+        let is_named = |rule: &Arithmetic| rule.to_string() == format!("tensor-core-{name}");
+        if let Some(rule) = instructions.into_iter().find(is_named) {
+            return rule;
+        }
         let architecture = Architecture::ALL.into_iter().find(|a| a.name() == name).unwrap();
         let model = TensorCoreModel::of(architecture, Format::of(dtype(given, "dtype"))).unwrap();
         return Arithmetic::TensorCore(model);
