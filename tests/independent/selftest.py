@@ -3,6 +3,7 @@
 from VERIFY.md, and with published vectors and results worked out by hand."""
 
 import fnmatch
+import glob
 import hashlib
 import json
 import math
@@ -567,11 +568,11 @@ def check_measured():
         root = json.load(f)
     rule = Arithmetic("tensor-core", architecture=root["architecture"])
     seen = wrong = 0
+
+    def matrix(texts, digits):
+        return [" ".join(text[at:at + digits] for at in range(0, len(text), digits)) for text in texts]
     for part in root["sets"]:
         dtype = {"f16": "f16", "bf16": "bf16", "tf32": "f32"}[part["format"]]
-
-        def matrix(texts, digits):
-            return [" ".join(text[at:at + digits] for at in range(0, len(text), digits)) for text in texts]
         digits = 8 if dtype == "f32" else 4
         a, v = (np.array([vectors.bits_of(row, dtype) for row in matrix(part[name], digits)]) for name in ("a", "v"))
         got = rule.compute(a, np.ascontiguousarray(v.T), dtype, "f32")
@@ -580,6 +581,15 @@ def check_measured():
             alike = (bits32(got) == bits32(want)) | (~np.isfinite(got) & ~np.isfinite(want))
             seen, wrong = seen + alike.size, wrong + int((~alike).sum())
     assert seen == 40 * 256 and wrong == 0, (seen, wrong)
+    for path in glob.glob(os.path.join(folder, "cpu", "*-vectors.json")):
+        with open(path, encoding="utf-8") as f:
+            root = json.load(f)
+        rule = Arithmetic("tensor-core", architecture=root["instruction"])
+        for part in root["sets"]:
+            a, v = (np.array([vectors.bits_of(row, "bf16") for row in matrix(part[name], 4)]) for name in ("a", "v"))
+            got = rule.compute(a, np.ascontiguousarray(v.T), "bf16", "f32")
+            want = np.array([vectors.bits_of(row, "f32") for row in matrix(part["y"], 8)]) + np.float32(0)
+            assert (bits32(got) == bits32(want)).all(), (path, part["name"])
 
 
 def check_vectors():
