@@ -24,4 +24,5 @@ mod spot;
 mod stacks;
 mod tensor_core_records;
 mod tensor_core_vectors;
+mod vectors;
 mod weights;
