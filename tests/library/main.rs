@@ -20,6 +20,7 @@ mod independent;
 mod invariance;
 mod out_of_bound;
 mod schemas;
+mod spot;
 mod stacks;
 mod tensor_core_records;
 mod tensor_core_vectors;
