@@ -230,6 +230,7 @@ impl Here<'_> {
         // One under test has no first call of the case's own V.
         let mut operator_was_seen = under_test.is_some();
         let mut check = |name: &str, called: &Called| {
+            checker.note_error(name, called);
             let Some(index) = rivals.iter().position(|rival| rival.name == name) else {
                 // The first output is of the case's own V.
                 return match std::mem::replace(&mut operator_was_seen, true) {
@@ -292,7 +293,7 @@ impl Here<'_> {
                 version: version.clone(),
             })
             .collect();
-        Ok(measure::measure(
+        let mut timings = measure::measure(
             platform,
             &figures,
             &subject,
@@ -300,7 +301,9 @@ impl Here<'_> {
             &self.plan(),
             &instruments,
             &mut check,
-        ))
+        );
+        checker.set_errors(&mut timings);
+        Ok(timings)
     }
 
     fn plan(&self) -> Plan {

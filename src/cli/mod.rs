@@ -26,6 +26,7 @@ pub mod run;
 pub mod running;
 pub mod schema;
 pub mod select;
+pub mod spot;
 pub mod tried;
 
 use std::path::PathBuf;
@@ -168,6 +169,17 @@ pub enum Action {
     ///
     /// Exit code: that which follows from the record.
     Explain(ExplainArgs),
+    /// Make a few row panels of each case again, drawn by a nonce, and compare them with what is committed: seconds instead of
+    /// minutes
+    ///
+    /// Of each case all of V is made, and those rows of A that K of the 64 row panels of the output need. The dense reference
+    /// and the operator must give the committed digests of these panels. What cannot be seen in a part is said: digests of A
+    /// are `not checked`, and where the magnitudes of all of A decide what stays of it, that is `assumed` by the committed
+    /// last row or element, unless --all-rows reads all of it. Last comes how likely a share of wrong panels or cases was
+    /// missed. The nonce should be a text that nobody could know when the digests were committed.
+    ///
+    /// Exit code 1: something is otherwise; 3: nothing could be looked at, or no panels are committed for a case.
+    Spot(SpotArgs),
     /// Derive a record's verdict again, and set it beside the manifests and committed digests here
     ///
     /// Nothing is run. Digests are public, so that a record that was made up consistently passes: the best that is
@@ -771,6 +783,34 @@ pub struct ExplainArgs {
     /// Only cases whose id matches
     #[arg(long = "case", value_name = "GLOB")]
     pub cases: Vec<String>,
+    #[command(flatten)]
+    pub printed: Printed,
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct SpotArgs {
+    #[command(flatten)]
+    pub selection: Selection,
+    #[command(flatten)]
+    pub resources: Resources,
+    /// Cases of each manifest that are drawn [default: all]
+    #[arg(long = "cases", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub cases: Option<u16>,
+    /// Row panels of each case that are drawn
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub panels: u8,
+    /// The text by which cases and panels are drawn [default: a random one, which is printed]
+    #[arg(long, value_name = "TEXT")]
+    pub nonce: Option<String>,
+    /// Compare with what this record says instead of with what is committed
+    #[arg(long, value_name = "RECORD")]
+    pub record: Option<PathBuf>,
+    /// Read all of A where its magnitudes decide what stays
+    #[arg(long)]
+    pub all_rows: bool,
+    /// Also cases that are not required and need weights of a model: get these
+    #[arg(long)]
+    pub fetch: bool,
     #[command(flatten)]
     pub printed: Printed,
 }

@@ -433,6 +433,7 @@ impl<P: Platform> Lane<P> {
             samples_ns: Vec::new(),
             checked_samples: Vec::new(),
             checked_elements: 0,
+            error: None,
             cold_samples_ns: Vec::new(),
             device_samples: Vec::new(),
             device_cold_samples: Vec::new(),

@@ -28,7 +28,7 @@ impl SkipOperator {
         if self.strategy != Strategy::Auto {
             return Plan { strategy: self.strategy, reason: "asked for".into() };
         }
-        costs::cheapest(self.arithmetic, a)
+        costs::cheapest(self.arithmetic, self.isa, a)
     }
 }
 
@@ -81,7 +81,9 @@ impl Operator for SkipOperator {
                     Strategy::Blocks => FixedSelection::Blocks,
                     Strategy::Csr => FixedSelection::Elements,
                 };
-                Held::Integers(pack_fixed_point(a, selection, isa)?)
+                let packed = pack_fixed_point(a, selection, isa)?;
+                plan.reason = format!("{}; {}", plan.reason, packed.summed_by());
+                Held::Integers(packed)
             }
             Arithmetic::F32Chain(_) | Arithmetic::Exact | Arithmetic::Bounded => {
                 let slices = match self.arithmetic {

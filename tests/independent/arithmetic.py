@@ -2,6 +2,7 @@
 
 import numpy as np
 
+import specification
 from formats import BF16, DTYPES, F16, TF32, round_to
 from inputs import Refused
 
@@ -141,16 +142,8 @@ def sliced(a, v, slices, dealt, length):
     return total
 
 
-TENSOR_CORE_F = {"volta": 23, "turing": 24, "ampere": 24, "ada": 24, "hopper": 25, "blackwell": 25}
-TENSOR_CORE_L = {  # f16, bf16, f32 (tf32)
-    "volta": {"f16": 4},
-    "turing": {"f16": 8},
-    "ampere": {"f16": 8, "bf16": 8, "f32": 4},
-    "ada": {"f16": 8, "bf16": 8, "f32": 4},
-    "hopper": {"f16": 16, "bf16": 16, "f32": 8},
-    "blackwell": {"f16": 16, "bf16": 16, "f32": 8},
-}
-TENSOR_CORE_FLOOR = {"hopper": -133}  # E is at least this
+# F, L by dtype (f32 is tf32), and the least E.
+TENSOR_CORE_F, TENSOR_CORE_L, TENSOR_CORE_FLOOR = specification.tensor_cores()
 _NOTHING = -(1 << 20)  # exponent of a zero: below every other
 
 
@@ -173,8 +166,9 @@ def _bit_length(x):
 def tensor_core(a, v, dtype, big_f, length, floor=None):
     fmt = {"f16": F16, "bf16": BF16, "f32": TF32}[dtype]
     a, v = round_to(a, fmt), round_to(v, fmt)
-    if not (np.isfinite(a).all() and np.isfinite(v).all()):
-        raise Refused("an operand is not finite in " + fmt.name)
+    # An operand that rounding made infinite: so is its product with what is not zero.
+    beyond = ((~np.isfinite(a)).astype(np.int64) @ (v != 0) + (a != 0).astype(np.int64) @ ~np.isfinite(v)) > 0
+    a, v = (np.where(np.isfinite(x), x, np.float32(0)) for x in (a, v))
     m, n = a.shape[0], v.shape[1]
     out = np.zeros((m, n), np.float32)
     av, ae = _split(a, fmt)
@@ -220,7 +214,7 @@ def tensor_core(a, v, dtype, big_f, length, floor=None):
             c_int = mag << np.where(zero, 0, np.maximum(unit - (c_e - 23), 0))
         value = c_sign * np.ldexp(c_int.astype(np.float64), np.where(c_int == 0, 0, c_e - 23))
         with np.errstate(over="ignore"):
-            out[lo:hi] = np.where(infinite, np.inf, value)
+            out[lo:hi] = np.where(infinite | beyond[lo:hi], np.inf, value)
     return out
 
 
@@ -304,6 +298,7 @@ def within_bound(y, y_ref, a, v, output):
     q = np.count_nonzero(a, axis=1).astype(np.float64)[:, None]
     u = 2.0 ** -24
     gamma = (q + 1) * u / (1 - (q + 1) * u)
+    gamma = np.where((q + 1) * u >= 0.5, np.inf, gamma)
     bound = gamma * reference64(np.abs(a), np.abs(v)) + (q + 1) * 2.0 ** -149
     y = y.astype(np.float64)
     if output != "f32":

@@ -565,7 +565,7 @@ fn zeros_are_pinned_only_where_the_reference_predicts_them() {
     // All weights are pruned: zeros are what is right.
     let section = Section { sparsity: "1", ..Section::default() };
     let predicted = with(section, &Expected::default(), zeros);
-    let entry = predicted.entry.expect("predicted");
+    let (entry, _) = predicted.entry.expect("predicted");
     assert_eq!(Some(entry.dense), entry.operator);
     assert_eq!((entry.rebuilt, entry.shifted), (None, None), "nothing can be perturbed");
     assert_eq!(predicted.record.verdict, Verdict::Unpinned);

@@ -14,7 +14,7 @@ fn root() -> &'static Path {
 
 /// Runs a script of tests/independent and returns what it printed. Fails if it fails, or if there
 /// is no Python for it: a check that did not run has not passed.
-fn python(script: &str, arguments: &[&str]) -> String {
+pub fn python(script: &str, arguments: &[&str]) -> String {
     let python = std::env::var_os("SPARSE_VERIFY_PYTHON").map_or("python3".into(), PathBuf::from);
     let output = Command::new(&python)
         .arg(root().join("tests/independent").join(script))

@@ -1,5 +1,6 @@
 //! The CPU: dispatch paths and the kernels behind them.
 
+mod amx;
 mod bf16_dot;
 mod caches;
 mod csr_rows;
@@ -31,7 +32,7 @@ mod chain_tests;
 pub use bf16_dot::{PairedA, PairedV, gemm_bf16_dot, runs_itself};
 pub use caches::CacheFlush;
 pub use csr_rows::csr_row;
-pub use fixed_point::{FixedA, FixedSelection, FixedV, gemm_fixed_point};
+pub use fixed_point::{FixedA, FixedSelection, FixedV, fixed_point_has_tiles, gemm_fixed_point};
 pub use float_environment::{float_environment_is_ieee, reset_float_environment};
 pub use gemm_rs::{GEMM_RS_VERSION, sgemm_gemm_rs};
 pub use isa::Isa;

@@ -36,7 +36,7 @@ pub use cublas::{Cublas, Math, cublas_version, require_grouped};
 pub use cusparse::{Cusparse, CusparseA, Spmm, SpmmAlgorithm, cusparse_version};
 pub use device::{Device, device_count, device_names};
 pub use error::CudaError;
-pub use fixed_point::FixedPointA;
+pub use fixed_point::{FixedKernel, FixedPointA};
 pub use gemm_chain::{ChainA, ChainPlan};
 pub use generic::{ModelA, SlicedA};
 pub use graph::Graph;

@@ -95,7 +95,7 @@ pub fn run(selected: &[Selected], path: &Path, yes: bool) -> Result<u8, Failure>
         return Ok(code);
     }
     for (selected, after, summary) in plans {
-        code = exit::worse(code, write(selected, &after, Some(&summary), yes)?);
+        code = exit::worse(code, write(selected, &after, None, Some(&summary), yes)?);
     }
     Ok(code)
 }
