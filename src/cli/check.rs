@@ -56,6 +56,7 @@ pub fn run(args: &CheckArgs) -> Result<u8, Failure> {
         strict: args.strict,
         require: Require::Bits,
         outputs: Some(asked.outputs.clone()),
+        after: asked.after.clone(),
     };
     let mut fresh = fresh(options, describe(&asked.selected));
     fresh.operator = maker;

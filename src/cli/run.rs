@@ -460,6 +460,7 @@ fn options(args: &RunArgs) -> RunOptions {
         strict: args.gate.strict,
         require: args.gate.require,
         outputs: None,
+        after: None,
     }
 }
 

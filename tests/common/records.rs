@@ -124,6 +124,7 @@ pub fn record() -> Record {
             strict: false,
             require: Require::Bits,
             outputs: None,
+            after: None,
         },
         operator: None,
         manifests: vec![ManifestRecord {
