@@ -66,12 +66,14 @@ struct KnownManifest {
 pub struct About {
     tool: String,
     manifests: BTreeMap<String, KnownManifest>,
+    /// Whether a manifest that is not known is refused.
+    is_closed: bool,
 }
 
 impl About {
     /// Statements of this version of the program, such as `sparse-verify 0.1.0`.
     pub fn tool(tool: &str) -> About {
-        About { tool: tool.to_owned(), manifests: BTreeMap::new() }
+        About { tool: tool.to_owned(), manifests: BTreeMap::new(), is_closed: false }
     }
 
     /// A manifest as it is here, with the digests of [`crate::statement::committed_of`] by case id.
@@ -92,6 +94,11 @@ impl About {
         self.manifests.insert(name.to_owned(), known);
     }
 
+    /// From here on manifests other than those known are refused.
+    pub fn close(&mut self) {
+        self.is_closed = true;
+    }
+
     /// Refuses a statement about something else; what the first of them says of a manifest holds for the others.
     pub fn take(&mut self, file: &str, statement: &Statement) -> Result<(), NotTheSame> {
         let other = |what: String, expected: String, got: String, hint: &'static str| {
@@ -106,6 +113,15 @@ impl About {
             );
         }
         for stated in &statement.manifests {
+            if self.is_closed && !self.manifests.contains_key(&stated.name) {
+                let names: Vec<&str> = self.manifests.keys().map(String::as_str).collect();
+                return other(
+                    "it is of another manifest".into(),
+                    visible(&names.join(", ")).into_owned(),
+                    quote(&stated.name),
+                    "--manifest PATH names every manifest that a statement may be about",
+                );
+            }
             let known =
                 self.manifests.entry(stated.name.clone()).or_insert_with(|| KnownManifest {
                     by: file.to_owned(),
@@ -608,7 +624,12 @@ mod tests {
             let error = take(edit).expect_err(words);
             assert!(error.starts_with("second: ") && error.contains(words), "{error}");
         }
-        // Beside a manifest that is here.
+        // Beside manifests that are here.
+        let mut about = About::tool(&tool);
+        about.know("here", "another", Digest::of(b""), []);
+        about.close();
+        let error = about.take("first", &first.statement).expect_err("not here").to_string();
+        assert!(error.contains("expected another"), "{error}");
         let name = first.statement.manifests[0].name.clone();
         let sha256 = first.statement.manifests[0].sha256;
         let mut about = About::tool(&tool);

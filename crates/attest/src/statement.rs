@@ -517,13 +517,18 @@ impl Statement {
 pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::sync::OnceLock;
 
     /// A record of a run on an H100.
     const ROWS: &str = include_str!("../../../tests/records/h100/rows.json");
 
     pub fn statement() -> Statement {
-        let record = record::parse(ROWS.as_bytes(), "rows.json").expect("a record");
-        Statement::of(&record, ROWS.as_bytes()).expect("a statement")
+        static ONCE: OnceLock<Statement> = OnceLock::new();
+        let of_rows = || {
+            let record = record::parse(ROWS.as_bytes(), "rows.json").expect("a record");
+            Statement::of(&record, ROWS.as_bytes()).expect("a statement")
+        };
+        ONCE.get_or_init(of_rows).clone()
     }
 
     #[test]
