@@ -24,7 +24,9 @@ const RECORD_BYTES_MAX: u64 = 1 << 30;
 pub fn run(args: &AttestArgs) -> Result<u8, Failure> {
     match (&args.check, &args.record_path, &args.key) {
         (Some(statement), ..) => check(args, statement),
-        (None, Some(record), Some(key)) => sign(args, record, key),
+        (None, Some(record), key) if key.is_some() || args.unsigned => {
+            write(args, record, key.as_deref())
+        }
         (None, ..) => Err(Failure::bad_input(
             "nothing to sign with\nhint: `verify attest RECORD --key KEY`; `ssh-keygen -t ed25519 -f KEY` makes one",
         )),
@@ -39,14 +41,16 @@ pub(super) fn statement_of(path: &Path) -> Result<Statement, Failure> {
         .map_err(|refused| Failure::bad_input(format!("{}: {refused}", words::path(path))))
 }
 
-fn sign(args: &AttestArgs, record: &Path, key: &Path) -> Result<u8, Failure> {
+/// Writes a record's statement, and its signature if there is a key.
+fn write(args: &AttestArgs, record: &Path, key: Option<&Path>) -> Result<u8, Failure> {
     let out = args.out.clone().unwrap_or_else(|| {
         let stem = record.file_stem().unwrap_or_default().to_string_lossy();
         record.with_file_name(format!("{stem}.statement.json"))
     });
     let signature_at = signature_path(&out);
     let real = |path: &Path| path.canonicalize().ok();
-    for (other, what) in [(record, "the record"), (key, "the key")] {
+    let others = [(Some(record), "the record"), (key, "the key")];
+    for (other, what) in others.into_iter().filter_map(|(path, what)| Some((path?, what))) {
         let is_other = |path: &Path| real(path).is_some() && real(path) == real(other);
         if is_other(&out) || is_other(&signature_at) {
             return Err(Failure::bad_input(format!(
@@ -63,30 +67,51 @@ fn sign(args: &AttestArgs, record: &Path, key: &Path) -> Result<u8, Failure> {
             text.len()
         )));
     }
+    let armoured = key.map(|key| sign(args, key, text.as_bytes())).transpose()?;
+    if armoured.is_none() {
+        // One that is left would be of another statement.
+        remove(&signature_at)?;
+    }
+    for (path, text) in [(&out, Some(&text)), (&signature_at, armoured.as_ref())] {
+        let Some(text) = text else { continue };
+        files::replace(path, text.as_bytes()).map_err(|error| {
+            Failure::environment(format!("failed to write {}: {error}", words::path(path)))
+        })?;
+    }
+    print(&format!("{}  statement  {}\n", words::path(&out), Digest::of(text.as_bytes())));
+    if let (Some(_), Some(key)) = (&armoured, key) {
+        print(&format!("{}  signature by {}\n", words::path(&signature_at), words::path(key)));
+        note(&format!(
+            "to check without this program: ssh-keygen -Y verify -f ALLOWED -I NAME -n {NAMESPACE} -s {} < {}",
+            words::path(&signature_at),
+            words::path(&out)
+        ));
+    }
+    Ok(VERIFIED)
+}
+
+fn remove(path: &Path) -> Result<(), Failure> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(Failure::environment(format!("failed to remove {}: {error}", words::path(path))))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// The armoured signature of these bytes.
+fn sign(args: &AttestArgs, key: &Path, bytes: &[u8]) -> Result<String, Failure> {
     let armoured = match args.with_ssh_keygen {
-        true => by_ssh_keygen(key, text.as_bytes())?,
-        false => natively(key, text.as_bytes())?,
+        true => by_ssh_keygen(key, bytes)?,
+        false => natively(key, bytes)?,
     };
     // Whoever made it, it is what `--check` accepts.
     let refused = |refused: attest::signature::Refused| {
         Failure::bad_input(format!("the signature by {}: {refused}", words::path(key)))
     };
     let signature = Signature::read(armoured.as_bytes()).map_err(refused)?;
-    signature.verify(text.as_bytes()).map_err(refused)?;
-    for (path, text) in [(&out, &text), (&signature_at, &armoured)] {
-        files::replace(path, text.as_bytes()).map_err(|error| {
-            Failure::environment(format!("failed to write {}: {error}", words::path(path)))
-        })?;
-    }
-    print(&format!("{}  statement  {}\n", words::path(&out), Digest::of(text.as_bytes())));
-    let by = signature.key().fingerprint();
-    print(&format!("{}  signature by {by}\n", words::path(&signature_at)));
-    note(&format!(
-        "to check without this program: ssh-keygen -Y verify -f ALLOWED -I NAME -n {NAMESPACE} -s {} < {}",
-        words::path(&signature_at),
-        words::path(&out)
-    ));
-    Ok(VERIFIED)
+    signature.verify(bytes).map_err(refused)?;
+    Ok(armoured)
 }
 
 fn natively(path: &Path, bytes: &[u8]) -> Result<String, Failure> {

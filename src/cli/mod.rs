@@ -475,13 +475,16 @@ pub struct AttestArgs {
     #[arg(value_name = "RECORD", required_unless_present = "check", conflicts_with = "check")]
     pub record_path: Option<PathBuf>,
     /// The private key, ed25519 or ecdsa, in OpenSSH's format; its passphrase is asked on the terminal
-    #[arg(long, value_name = "FILE", required_unless_present = "check")]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["check", "unsigned"])]
     pub key: Option<PathBuf>,
+    /// Write the statement alone: for cosign, a forge's own attestations, or `ssh-keygen -Y sign` elsewhere
+    #[arg(long, conflicts_with_all = ["key", "check"])]
+    pub unsigned: bool,
     /// Have `ssh-keygen -Y sign` sign: for keys behind a FIDO token, and with a .pub file for --key those in an agent
     #[arg(long, requires = "key")]
     pub with_ssh_keygen: bool,
     /// Write the statement here, and its signature to FILE.sig [default: RECORD with the ending .statement.json]
-    #[arg(long, value_name = "FILE", requires = "key")]
+    #[arg(long, value_name = "FILE", requires = "record_path")]
     pub out: Option<PathBuf>,
     /// Look at a signed statement instead
     #[arg(long, value_name = "STATEMENT", requires = "signers", conflicts_with_all = ["key", "out"])]

@@ -72,7 +72,7 @@ fn show(quorum: &Quorum) {
         distinct(&|at| quorum.statements[at].machine),
     );
     print(&format!(
-        "{}, {}, {} that claim to be distinct; a case needs {}\n",
+        "{}, {}, {} by their own word; a case needs {}\n",
         overview::count(quorum.statements.len(), "statement"),
         overview::count(signers, "signer"),
         overview::count(machines, "machine"),

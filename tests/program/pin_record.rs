@@ -15,7 +15,7 @@ const CHAIN: &str = "small/up/row-magnitude-50/b24/f32/f32-chain";
 const BOUNDED: &str = "loose/up/row-magnitude-50/b24/f32/bounded";
 const TENSOR: &str = "tensor/up/row-magnitude-50/b24/bf16/tensor-core-hopper";
 const CONFIRMATION: &str =
-    "skip-cuda on NVIDIA H200 (driver 13.0, NVRTC 13.0), sparse-verify 0.1.0";
+    "skip-cuda on NVIDIA H200 (driver 13.0, NVRTC 13.0), sparse-verify 0.1.0, unsigned";
 
 fn sections() -> Vec<Section<'static>> {
     let plain = Section::default();
