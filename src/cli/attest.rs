@@ -16,7 +16,7 @@ use super::AttestArgs;
 use super::signed::{self, signature_path};
 use crate::failure::Failure;
 use crate::files;
-use crate::output::{note, print, print_json};
+use crate::output::{note, print, print_json, print_table};
 
 /// Largest record that is read, in bytes; that of 511 cases with samples of all rivals takes 30 MB.
 const RECORD_BYTES_MAX: u64 = 1 << 30;
@@ -197,7 +197,7 @@ fn check(args: &AttestArgs, path: &PathBuf) -> Result<u8, Failure> {
         return Ok(code);
     }
     let shown = words::path(path);
-    print(&format!(
+    print_table(&format!(
         "{shown}: signed by {} ({})\n  it says: {}\n",
         visible(&signed.names.join(",")),
         signed.key,
@@ -229,7 +229,7 @@ fn check(args: &AttestArgs, path: &PathBuf) -> Result<u8, Failure> {
         true => "manifests and committed digests: those here".into(),
         false => "manifests and committed digests: not compared; --manifest PATH does".into(),
     });
-    lines.iter().for_each(|line| print(&format!("  {}\n", visible(line))));
+    lines.iter().for_each(|line| print_table(&format!("  {}\n", visible(line))));
     print(&format!("exit code {code}: {} (by the statement)\n", overview::meaning(code)));
     Ok(code)
 }

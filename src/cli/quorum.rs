@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use attest::quorum::{CaseQuorum, Quorum, STATEMENTS_MAX, Standing, count};
-use contract::words::visible;
+use contract::words::{quote, visible};
 use record::report::overview;
 use serde_json::json;
 
@@ -12,7 +12,7 @@ use super::QuorumArgs;
 use super::select::globs;
 use super::signed;
 use crate::failure::Failure;
-use crate::output::{print, print_json, print_table};
+use crate::output::{print_json, print_table};
 
 pub fn run(args: &QuorumArgs) -> Result<u8, Failure> {
     if args.statements.len() > STATEMENTS_MAX {
@@ -57,30 +57,27 @@ fn show(quorum: &Quorum) {
             [] => String::new(),
             layers => format!(", without the layers {}", layers.join(", ")),
         };
-        let nonce = counted.nonce.as_ref().map_or(String::new(), |n| format!(", nonce {n}"));
-        print_table(&format!(
-            "{}: signed by {}: {operator}{lacking} on {}, {}{nonce}; by it exit code {}\n",
-            visible(&counted.file),
-            visible(&counted.signer),
-            visible(&counted.on),
-            visible(&counted.completeness),
-            counted.exit_code
+        let nonce =
+            counted.nonce.as_ref().map_or(String::new(), |n| format!(", nonce {}", quote(n)));
+        line(&format!(
+            "{}: signed by {}: {operator}{lacking} on {}, {}{nonce}; by it exit code {}",
+            counted.file, counted.signer, counted.on, counted.completeness, counted.exit_code
         ));
     }
     let (signers, machines) = (
         distinct(&|at| quorum.statements[at].voter),
         distinct(&|at| quorum.statements[at].machine),
     );
-    print(&format!(
-        "{}, {}, {} by their own word; a case needs {}\n",
+    line(&format!(
+        "{}, {}, {} by their own word; a case needs {}",
         overview::count(quorum.statements.len(), "statement"),
         overview::count(signers, "signer"),
         overview::count(machines, "machine"),
         overview::count(quorum.need, "vote"),
     ));
     if machines < quorum.statements.len() {
-        print(
-            "statements of one machine, or of machines that describe themselves alike, have one vote\n",
+        line(
+            "statements of one machine, or of machines that describe themselves alike, have one vote",
         );
     }
     // Cases of which all is the same in one line.
@@ -102,38 +99,35 @@ fn show(quorum: &Quorum) {
         let more = if cases.len() > NAMED_MAX { ", ..." } else { "" };
         let optional =
             if cases.iter().any(|case| !case.required) { ", some not required" } else { "" };
-        print_table(&visible(&format!(
+        line(&format!(
             "{manifest}: {} {standing}, {} each{optional}: {}{more}",
             overview::count(cases.len(), "case"),
             overview::count(votes, "vote"),
             ids.join(", ")
-        )));
-        print("\n");
-        for voice in &voices {
-            print_table(&format!("  {}\n", visible(voice)));
-        }
+        ));
+        voices.iter().for_each(|voice| line(&format!("  {voice}")));
         if voices.is_empty() {
-            print("  nobody has them\n");
+            line("  nobody has them");
         }
     }
     for case in quorum.cases.iter().filter(|case| case.standing == Standing::Refuted) {
-        print_table(&format!("{} {}: refuted\n", visible(&case.manifest), visible(&case.id)));
+        line(&format!("{} {}: refuted", case.manifest, case.id));
         for voice in &case.voices {
-            let on = visible(&voice.on);
-            print(&format!(
-                "  {} says {} (on {on})\n",
-                visible(&voice.signer),
-                voice.verdict.name()
-            ));
+            line(&format!("  {} says {} (on {})", voice.signer, voice.verdict.name(), voice.on));
         }
         for differing in &case.differing {
-            print(&format!("  digest {} differs\n", visible(&differing.digest)));
+            line(&format!("  digest {} differs", differing.digest));
             for found in &differing.values {
                 let got = found.got.map_or("none".into(), |digest| digest.to_string());
-                print(&format!("    {got}  {}\n", visible(&found.signers.join(", "))));
+                line(&format!("    {got}  {}", found.signers.join(", ")));
             }
         }
     }
     let code = quorum.exit_code;
-    print(&format!("exit code {code}: {}\n", overview::meaning(code)));
+    line(&format!("exit code {code}: {}", overview::meaning(code)));
+}
+
+/// A line of what strangers wrote, on which nothing hides.
+fn line(text: &str) {
+    print_table(&format!("{}\n", visible(text)));
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
+use crate::common::records::find_another;
 use crate::common::{Ran, Section, Workbench, ran, repository};
 use contract::digest::Digest;
 use record::Record;
@@ -193,11 +194,7 @@ fn a_signed_statement_says_what_its_record_says() {
 /// Another digest for one output of the first case, with all that follows from it.
 fn change(record: &mut Record, name: &str) {
     let case = record.cases.iter_mut().find(|case| case.id == ID).expect("it ran");
-    let bits = case.bits.as_mut().expect("it ran");
-    let row = bits.digests.iter_mut().find(|row| row.name == name).expect("one of six");
-    row.got = Some(Digest::of(b"another"));
-    bits.broken = vec!["for this test".into()];
-    bits.implementations_agree = false;
+    find_another(case, name);
 }
 
 #[test]
@@ -221,8 +218,8 @@ fn a_record_that_cannot_be_signed_for_is_refused() {
     (cut.ended, cut.outcome) = (None, None);
     bench.forge("cut.json", &cut);
     refused("cut.json", "ada", "did not end", 2);
-    let old = repository("tests/records/cpu/intel-cpu.json");
-    refused(&old, "ada", "older format", 2);
+    bench.write("old.json", &text.replacen(record::FORMAT, record::OLD_FORMATS[1], 1));
+    refused("old.json", "ada", "older format", 2);
     refused("one.json", "allowed", "it is no private key of OpenSSH", 2);
     refused("one.json", "missing", "failed to read missing", 4);
     bench.write("large", &"x".repeat(70_000));
@@ -498,4 +495,47 @@ fn confirmations_name_who_signed_the_record() {
         assert!(said.code != 0 && said.stderr.contains(words), "{words}: {said:?}");
         assert_eq!(bench.read(committed), before);
     }
+}
+
+/// Records that two machines made of the same cases, one on its processor and one on its GPU, and that are committed.
+#[test]
+fn a_processor_and_a_gpu_reach_a_quorum_of_two() {
+    let records =
+        ["cpu", "gpu"].map(|kind| repository(&format!("tests/records/quorum/{kind}.json")));
+    if let Some(missing) = records.iter().find(|path| !std::path::Path::new(path).exists()) {
+        use std::io::Write as _;
+        let _ = writeln!(
+            std::io::stderr(),
+            "not run: a quorum of two committed records (no {missing})"
+        );
+        return;
+    }
+    let bench = bench();
+    for (record, (key, out)) in records.iter().zip([("ada", "cpu"), ("bob", "gpu")]) {
+        attest(&bench, record, key, out);
+    }
+    let said = quorum(
+        &bench,
+        "2",
+        &["cpu", "gpu", "--manifest", &repository("manifests/quickstart.yaml")],
+    );
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.stdout.contains("2 signers, 2 machines by their own word"), "{said:?}");
+    // One digest of one case changed in one of them.
+    let mut other = record::load(records[1].as_ref()).expect("a record");
+    let is_found =
+        |case: &&mut record::CaseRecord| case.verdict == record::verdict::Verdict::Verified;
+    let case = other.cases.iter_mut().find(is_found).expect("one is verified");
+    find_another(case, "v");
+    let id = case.id.clone();
+    bench.save("changed.json", &other);
+    attest(&bench, "changed.json", "bob", "gpu");
+    let said = quorum(&bench, "2", &["cpu", "gpu"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    let words = [
+        format!("quickstart {id}: refuted\n"),
+        "bob says mismatch".into(),
+        "ada@example.org says verified".into(),
+    ];
+    words.iter().for_each(|words| assert!(said.stdout.contains(words), "{words}: {said:?}"));
 }
