@@ -59,12 +59,6 @@ static __device__ __forceinline__ unsigned int read_of(const unsigned int *p, un
     return x;
 }
 
-// The digits of an integer: byte 0 is the least.
-static __device__ __forceinline__ unsigned int digits_of(int integer)
-{
-    return (unsigned int)(integer + 0x808080) ^ 0x808080u;
-}
-
 extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(THREADS)
 fixed_digits(const float *__restrict__ v, const int *__restrict__ k_list, int *__restrict__ scales,
              unsigned char *__restrict__ images, int k, int n, int v_stride, int steps)

@@ -51,6 +51,9 @@ __device__ __forceinline__ int integer_of(float x, Scale scale)
     return __float2int_rn(__fmul_rn(__fmul_rn(x, scale.first), scale.second));
 }
 
+// The three digits of 8 bits with a sign of an integer d0 2^16 + d1 2^8 + d2: d2 is byte 0.
+__device__ __forceinline__ unsigned int digits_of(int integer) { return (unsigned int)(integer + 0x808080) ^ 0x808080u; }
+
 // sum * 2^exponent, rounded once to binary32; |sum| is at most 2^63, the exponent from -342 to 212.
 __device__ __forceinline__ float scaled(long long sum, int exponent)
 {

@@ -216,7 +216,7 @@ KERNEL_NAME(const GRID_CONSTANT TensorMap v_map, const float *__restrict__ V, ou
     if (threadIdx.x == 0) {
         for (int s = 0; s < STAGES; ++s) {
             asm volatile("mbarrier.init.shared::cta.b64 [%0], 32;" ::"r"(full + s * 8) : "memory");
-            asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(empty + s * 8), "r"(WARPS) : "memory");
+            asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(empty + s * 8), "r"(WARPS * 32) : "memory");
         }
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     }
@@ -274,8 +274,8 @@ KERNEL_NAME(const GRID_CONSTANT TensorMap v_map, const float *__restrict__ V, ou
 #if BULK
                 barrier_wait(full + stage * 8, phase);
                 chunk_products(acc, smem + STAGES * V_BYTES + stage * ECAP, smem + stage * V_BYTES + lane * 16, warp);
-                __syncwarp();
-                if (lane == 0) asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(empty + stage * 8) : "memory");
+                // Each lane for its own reads: one in the name of all would need an order among lanes that only the hardware knows of.
+                asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(empty + stage * 8) : "memory");
                 if (++stage == STAGES) stage = 0, phase ^= 1;
 #else
                 // Plain path: all threads fill the one stage in use, 16 bytes at a time.

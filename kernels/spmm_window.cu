@@ -205,10 +205,10 @@ KERNEL_NAME(const GRID_CONSTANT TensorMap v_map, const float *__restrict__ V, ou
     if (threadIdx.x == 0) {
         for (int s = 0; s < ring; ++s) {
             asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(full + s * 8) : "memory");
-            asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(empty + s * 8), "r"(WARPS) : "memory");
+            asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(empty + s * 8), "r"(WARPS * 32) : "memory");
         }
         for (int s = 0; s < pieces; ++s)
-            asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(drained + s * 8), "r"(WARPS) : "memory");
+            asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(drained + s * 8), "r"(WARPS * 32) : "memory");
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     }
     __syncthreads();
@@ -290,17 +290,17 @@ KERNEL_NAME(const GRID_CONSTANT TensorMap v_map, const float *__restrict__ V, ou
                 if (++place == ring) place = 0;
                 if (c < seg.step_begin) continue;
                 rounds(acc, v, piece_ring + at_piece * piece_bytes, columns, warp, quad, shallow);
-                __syncwarp();
-                if (lane == 0) arrive(drained + at_piece * 8);
+                // Each lane for its own reads, as in spmm_chain.cu.
+                arrive(drained + at_piece * 8);
                 if (++at_piece == pieces) at_piece = 0;
                 if (c - oldest >= window - 1) {
-                    if (lane == 0) arrive(empty + oldest_place * 8);
+                    arrive(empty + oldest_place * 8);
                     ++oldest;
                     if (++oldest_place == ring) oldest_place = 0;
                 }
             }
             for (; oldest < seg.step_end; ++oldest) {
-                if (lane == 0) arrive(empty + oldest_place * 8);
+                arrive(empty + oldest_place * 8);
                 if (++oldest_place == ring) oldest_place = 0;
             }
 #else

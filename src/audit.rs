@@ -4,6 +4,7 @@ mod device;
 mod device_stack;
 mod held;
 mod published_inputs;
+mod spot;
 mod stack;
 mod stranger;
 mod timing;
@@ -29,22 +30,23 @@ use crate::weights::{FaultKind, WeightsError};
 use crate::worker::{Place, RemoteDevice, RemoteOwn};
 use contract::arithmetic::Arithmetic;
 use contract::case::{Activations, Case, Weights as Origin};
-use contract::digest::{Digest, TensorHasher};
+use contract::digest::{Digest, TensorHasher, root_of, short};
 use contract::inputs;
-use contract::inputs::source::{Held, Source, Synthetic};
+use contract::inputs::source::{Held, Source, SourceError, Synthetic};
 use contract::inputs::spec::Pattern;
 use contract::inputs::{Recipe, RowRanking, Weights};
 use contract::perturbation::Perturbation;
 use contract::published::{Drawn, Hardware, NumpyUniform, NumpyValues};
 use record::exit;
-use record::expected::{Entry, Expected, Tensors};
+use record::expected::{Entry, Expected, Pruned, Tensors};
 use record::manifest::Manifest;
 use record::verdict::Verdict;
 use record::{BitsRecord, CaseRecord, Stopped};
 
 pub use held::HeldInputs;
+pub use spot::{Asked as SpotAsked, Known};
 pub use stranger::UnderTest;
-pub use timing::Measuring;
+pub use timing::{Measuring, random_text};
 
 /// How to audit, the same for all cases of a run.
 pub struct Auditor<'a> {
@@ -105,8 +107,8 @@ const ELSEWHERE: &str = "not measured: made elsewhere";
 /// A case's outcome: the record, and the entry to commit.
 pub struct Outcome {
     pub record: CaseRecord,
-    /// `Err` says why the case must not be pinned.
-    pub entry: Result<Entry, String>,
+    /// What to commit, and the digests of the dense output's row panels; `Err` says why the case must not be pinned.
+    pub entry: Result<(Entry, Vec<Digest>), String>,
 }
 
 impl Auditor<'_> {
@@ -246,39 +248,9 @@ impl Auditor<'_> {
         case: &Case,
         ranking: &mut Option<RowRanking>,
     ) -> Result<Made, Stop> {
-        let recipe = case.recipe();
-        let (mut note, mut only_stated) = (None, None);
-        let (shape, threads) = ((case.m, case.k), self.threads);
-        let (source, is_moderate) = match &case.weights {
-            Origin::Drawn(hardware) => {
-                let (a, _) = drawn(case, *hardware)?;
-                // Parts of it cost four times as much as the whole.
-                let whole = |a: &Drawn| Held::filled(shape, |values| a.fill(0, values, threads));
-                (self.held.source(case, a, whole)?, true)
-            }
-            Origin::Numpy => {
-                let generator = NumpyUniform { seed: case.seed };
-                let read = |source: &NumpyValues| Held::read(source, shape, threads);
-                let values = self.held.source(case, generator.values(case.k), read);
-                let values = values.map_err(CaseError::from)?;
-                let masked = generator.masked(values, shape, case.sparsity);
-                (Box::new(masked) as Box<dyn Source>, true)
-            }
-            Origin::Synthetic(values) => {
-                let read = |source: &Synthetic| Held::read(source, shape, threads);
-                let source = self.held.source(case, recipe.values(*values, fill_synthetic), read);
-                (source.map_err(CaseError::from)?, true)
-            }
-            origin @ (Origin::File { .. } | Origin::Hub { .. }) => {
-                let found = self.found(manifest, case, origin)?;
-                note = found.note;
-                only_stated = found.is_stated.then_some(found.sha256);
-                let checkpoint = Checkpoint { tensor: found.tensor, dtype: case.dtype };
-                let read = |source: &Checkpoint| Held::read(source, shape, threads);
-                let source = self.held.source(case, checkpoint, read);
-                (source.map_err(CaseError::from)?, is_moderate(&found.stats))
-            }
-        };
+        let Unpruned { source, is_moderate, note, only_stated } =
+            self.source(manifest, case, true)?;
+        let (recipe, threads) = (case.recipe(), self.threads);
         let weights = match case.weights {
             Origin::Synthetic(values) => recipe.synthetic(values, source, ranking, threads),
             // The mask is the generator's own.
@@ -292,6 +264,52 @@ impl Auditor<'_> {
         };
         let weights = weights.map_err(CaseError::from)?;
         Ok(Made { weights, is_moderate, note, only_stated })
+    }
+
+    /// A before it is pruned; if `is_held` all of it, where it is small enough, for this case and those that follow.
+    fn source(
+        &mut self,
+        manifest: &Manifest,
+        case: &Case,
+        is_held: bool,
+    ) -> Result<Unpruned, Stop> {
+        let recipe = case.recipe();
+        let (mut note, mut only_stated) = (None, None);
+        let (shape, threads) = ((case.m, case.k), self.threads);
+        let (source, is_moderate) = match &case.weights {
+            Origin::Drawn(hardware) => {
+                let (a, _) = drawn(case, *hardware)?;
+                // Parts of it cost four times as much as the whole.
+                let whole = |a: &Drawn| match is_held {
+                    true => Held::filled(shape, |values| a.fill(0, values, threads)),
+                    false => Ok(None),
+                };
+                (self.held.source(case, a, whole)?, true)
+            }
+            Origin::Numpy => {
+                let generator = NumpyUniform { seed: case.seed };
+                let read = |source: &NumpyValues| read(source, is_held, shape, threads);
+                let values = self.held.source(case, generator.values(case.k), read);
+                let values = values.map_err(CaseError::from)?;
+                let masked = generator.masked(values, shape, case.sparsity);
+                (Box::new(masked) as Box<dyn Source>, true)
+            }
+            Origin::Synthetic(values) => {
+                let read = |source: &Synthetic| read(source, is_held, shape, threads);
+                let source = self.held.source(case, recipe.values(*values, fill_synthetic), read);
+                (source.map_err(CaseError::from)?, true)
+            }
+            origin @ (Origin::File { .. } | Origin::Hub { .. }) => {
+                let found = self.found(manifest, case, origin)?;
+                note = found.note;
+                only_stated = found.is_stated.then_some(found.sha256);
+                let checkpoint = Checkpoint { tensor: found.tensor, dtype: case.dtype };
+                let read = |source: &Checkpoint| read(source, is_held, shape, threads);
+                let source = self.held.source(case, checkpoint, read);
+                (source.map_err(CaseError::from)?, is_moderate(&found.stats))
+            }
+        };
+        Ok(Unpruned { source, is_moderate, note, only_stated })
     }
 
     /// A case's tensor, downloaded where it must be.
@@ -455,7 +473,11 @@ impl Auditor<'_> {
 }
 
 /// What is to be committed, or why it must not be.
-fn entry(case: &Case, prepared: &Prepared, shared: Option<String>) -> Result<Entry, String> {
+fn entry(
+    case: &Case,
+    prepared: &Prepared,
+    shared: Option<String>,
+) -> Result<(Entry, Vec<Digest>), String> {
     let bits = &prepared.bits;
     let contract = case.arithmetic.has_bit_contract();
     let broken = bits.broken.iter().chain(&bits.out_of_bound).cloned();
@@ -475,6 +497,14 @@ fn entry(case: &Case, prepared: &Prepared, shared: Option<String>) -> Result<Ent
         Arithmetic::TensorCore(model) => {
             contract::distinct::distinguishes(model, case, &prepared.weights, &prepared.v)?;
         }
+        Arithmetic::Bf16Dot(instruction) => {
+            contract::distinct::distinguishes_instruction(
+                instruction,
+                case,
+                &prepared.weights,
+                &prepared.v,
+            )?;
+        }
         // Chains are what the others are told from; exact sums are all rules' alike, bounds fix no bits, and integers are no
         // model of a device.
         Arithmetic::F32Chain(_)
@@ -485,7 +515,8 @@ fn entry(case: &Case, prepared: &Prepared, shared: Option<String>) -> Result<Ent
     let digest = |hashed: &Option<contract::digest::Hashed>| {
         hashed.as_ref().map(|h| h.digest).filter(|_| contract)
     };
-    Ok(Entry {
+    let last_kept = prepared.weights.last_kept().map_err(|error| error.to_string())?;
+    let entry = Entry {
         a: bits.a.digest,
         v: bits.v.digest,
         dense: bits.dense.digest,
@@ -498,8 +529,11 @@ fn entry(case: &Case, prepared: &Prepared, shared: Option<String>) -> Result<Ent
         model: model_status(case),
         tool: record::tool::tool(),
         confirmed: Vec::new(),
-        panels: bits.dense.panels.clone(),
-    })
+        panels: short(&bits.dense.panels),
+        panels_root: Some(root_of(&bits.dense.panels)),
+        pruning: last_kept.map(Pruned::from),
+    };
+    Ok((entry, bits.dense.panels.clone()))
 }
 
 /// Why a case stops before there are bits.
@@ -561,6 +595,27 @@ struct Prepared {
     only_stated: Option<contract::digest::Digest>,
 }
 
+/// All of a source, where it is to be held and small enough.
+fn read(
+    source: &dyn Source,
+    is_held: bool,
+    shape: (usize, usize),
+    threads: usize,
+) -> Result<Option<Held>, SourceError> {
+    match is_held {
+        true => Held::read(source, shape, threads),
+        false => Ok(None),
+    }
+}
+
+/// A before it is pruned, and the rest as [`Made`] has it.
+struct Unpruned {
+    source: Box<dyn Source>,
+    is_moderate: bool,
+    note: Option<String>,
+    only_stated: Option<contract::digest::Digest>,
+}
+
 /// A, and what is known of it.
 pub struct Made {
     pub weights: Weights,
@@ -605,6 +660,7 @@ fn drawn(case: &Case, hardware: Hardware) -> Result<(Drawn, Drawn), Stop> {
 pub fn model_status(case: &Case) -> Option<String> {
     match case.arithmetic {
         Arithmetic::TensorCore(model) => Some(model.status()),
+        Arithmetic::Bf16Dot(instruction) => Some(instruction.status()),
         Arithmetic::F32Chain(_)
         | Arithmetic::Exact
         | Arithmetic::FixedPoint

@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use contract::arithmetic::bf16_dot::Instruction;
 use contract::arithmetic::{Arithmetic, Slices};
 use contract::case::Case;
 use contract::digest::Digest;
@@ -151,6 +152,16 @@ pub fn rule(case: &Case) -> String {
             "as {} tensor cores accumulate: groups of {} products, aligned and truncated (VERIFY.md section 4)",
             model.architecture, model.group
         ),
+        Arithmetic::Bf16Dot(Instruction::Avx512) => {
+            "as VDPBF16PS sums: per pair of k, ascending, c = fma(a[2t], v[2t], fma(a[2t+1], v[2t+1], c)), subnormal operands \
+             and tiny results flushed to zero (VERIFY.md section 4)"
+                .to_owned()
+        }
+        Arithmetic::Bf16Dot(Instruction::Amx) => {
+            "as TDPBF16PS sums: per 32 k, ascending, a chain of fma over even k and one over odd k, each from +0, their sum \
+             added to c; subnormal operands and tiny results flushed to zero (VERIFY.md section 4)"
+                .to_owned()
+        }
         Arithmetic::Exact => "the exact sum of integers, in any order".to_owned(),
         Arithmetic::FixedPoint => {
             "rows of A and columns of V times powers of two, the largest for which integers stay within 0x7f7f7f, rounded to \

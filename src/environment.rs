@@ -35,6 +35,13 @@ pub fn environment() -> Environment {
     }
 }
 
+/// Family, model and stepping of the processor, where the system tells them: a name alone may stand for several.
+pub fn cpu_signature() -> Option<String> {
+    let field = |name: &str| field_of("/proc/cpuinfo", name);
+    let (family, model) = (field("cpu family")?, field("model")?);
+    Some(format!("family {family}, model {model}, stepping {}", field("stepping")?))
+}
+
 /// Variables and files that make the loader put other code into this process. Such code cannot be contained, and is
 /// named.
 fn preloaded() -> Vec<String> {

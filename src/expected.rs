@@ -1,6 +1,8 @@
 //! expected-hashes/: the committed digests, one file a manifest. Read by everyone, written by
 //! `verify pin` alone, in one stable form that reads well in a diff.
 
+pub mod panels;
+
 use record::expected::Expected;
 use record::expected::FORMAT;
 use std::io;

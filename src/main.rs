@@ -7,7 +7,8 @@ use record::exit::{self, BAD_INPUT, ENVIRONMENT};
 use sparse_verify::baseline::Host;
 use sparse_verify::cli::{
     Action, Cli, attest, challenge, check, commit, compare, doctor, eject, explain, generated,
-    inputs, judge, lint, list, merge, near, new, pin, quorum, recheck, report, run, schema, tried,
+    inputs, judge, lint, list, merge, near, new, pin, quorum, recheck, report, run, schema, spot,
+    tried,
 };
 use sparse_verify::failure::Failure;
 use sparse_verify::output::{self, note};
@@ -115,6 +116,7 @@ fn work() -> Result<u8, Failure> {
         Some(Action::Quorum(args)) => quorum::run(&args),
         Some(Action::Commit(args)) => commit::run(&args),
         Some(Action::Recheck(args)) => recheck::run(&args),
+        Some(Action::Spot(args)) => spot::run(&args),
         Some(Action::Doctor(args)) => doctor::run(&args),
     }
 }

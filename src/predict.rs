@@ -258,12 +258,14 @@ fn guess(case: &Case) -> Seconds {
         Arithmetic::Bounded => FLOPS_PER_S_BINARY64,
         Arithmetic::F32Chain(_) | Arithmetic::Exact => FLOPS_PER_S,
         Arithmetic::FixedPoint => FLOPS_PER_S_FIXED_POINT,
+        Arithmetic::Bf16Dot(_) => FLOPS_PER_S,
     };
     // A bounded case's operator is the chain's.
     let operator = match case.arithmetic {
         Arithmetic::Bounded => FLOPS_PER_S,
         Arithmetic::F32Chain(_)
         | Arithmetic::TensorCore(_)
+        | Arithmetic::Bf16Dot(_)
         | Arithmetic::Exact
         | Arithmetic::FixedPoint => dense,
     };

@@ -30,7 +30,7 @@ pub fn work(case: &Case) -> u128 {
     let factor = match case.arithmetic {
         Arithmetic::TensorCore(_) | Arithmetic::Bounded => 4,
         Arithmetic::FixedPoint => 2,
-        Arithmetic::F32Chain(_) | Arithmetic::Exact => 1,
+        Arithmetic::F32Chain(_) | Arithmetic::Bf16Dot(_) | Arithmetic::Exact => 1,
     };
     // Each factor is below 2^31: 3 flops live is below 2^126.
     let flops = 2 * case.m as u128 * case.k as u128 * case.n as u128;

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::timing::{Checker, Secret};
 use super::{Auditor, Measuring, timing};
 use crate::backend::cpu::with_threads;
-use crate::baseline::cuda::{DeviceRival, Precision};
+use crate::baseline::cuda::{DeadRows, DeviceRival, Precision};
 use crate::check::bits::Bits;
 use crate::check::tolerance::Tolerance;
 use crate::measure;
@@ -39,7 +39,7 @@ use record::verdict::Verdict;
 /// Cases with fewer dense operations than this get no energy windows: they take seconds each.
 const ENERGY_FLOPS_MIN: f64 = 1e11;
 /// Length of an energy window.
-const ENERGY_WINDOW_NS: u64 = 1_500_000_000;
+const ENERGY_WINDOW_NS: u64 = 600_000_000;
 
 /// What was found on the device.
 pub struct Found {
@@ -140,7 +140,7 @@ impl Here<'_> {
     fn measure(&self, guest: Option<(&mut Kept<'_>, &mut Hosted)>) -> Result<Found, String> {
         let Here { case, device, .. } = *self;
         let (rivals, missing) = device
-            .rivals(case.dtype, case.output, case.arithmetic, case.pattern.expert_rows())
+            .rivals(case.dtype, case.output, case.arithmetic, DeadRows::of(case.pattern))
             .map_err(|error| failed(&error))?;
         let monitor = device.energy().clone().map(|name| RemoteMonitor { device, name });
         let draw = |number: u64, v: &mut [f32]| timing::draw(case, &self.secret.text, number, v);
@@ -158,26 +158,22 @@ impl Here<'_> {
         let wrong = Mutex::new(None);
         // The device goes on while outputs are looked at, by a thread with a pool of its own: hashing and
         // comparing take longer than the products. What they are compared with is computed while contenders
-        // are built and warmed up.
+        // are built and warmed up, and the perturbed inputs are made.
         let y_bytes = 4 * case.m * case.n;
         let (jobs, received) = sync_channel((BYTES_WAITING_MAX / y_bytes).clamp(2, 64));
-        let tolerance = OnceLock::new();
+        let (tolerance, perturbed) = (OnceLock::new(), OnceLock::new());
         std::thread::scope(|scope| {
             let make = || {
-                // Waited for: it is there whatever happens.
-                let made = panics::catch(|| {
-                    with_threads(self.auditor.threads, || {
-                        self.tolerance(self.a, self.v).map_err(|error| failed(&error))
-                    })
-                    .map_err(|error| failed(&error))
+                // Waited for: both are there whatever happens.
+                tolerance.get_or_init(|| self.made(|| self.tolerance(self.a, self.v)));
+                perturbed.get_or_init(|| {
+                    panics::catch(|| self.perturbed_inputs()).map_err(|panicked| failed(&panicked))
                 });
-                let made = made.map_err(|panicked| failed(&panicked));
-                tolerance.get_or_init(|| made.flatten().flatten());
             };
             if threads::spawn(scope, make).is_none() {
                 make();
             }
-            let looking = threads::spawn(scope, || self.look(&rivals, received))
+            let looking = threads::spawn(scope, || self.look(&rivals, received, &perturbed))
                 .ok_or_else(|| failed(&"no thread to look at outputs"))?;
             let mut timings =
                 self.time(&mut platform, &monitor, &rivals, &tolerance, &jobs, &wrong);
@@ -190,7 +186,7 @@ impl Here<'_> {
                 };
             }
             if let Ok(timings) = &timings {
-                self.perturb(platform, &rivals, timings, &jobs);
+                self.perturb(platform, &rivals, timings, perturbed.wait(), &jobs);
             }
             drop(jobs);
             let mut baselines =
@@ -234,6 +230,7 @@ impl Here<'_> {
         // One under test has no first call of the case's own V.
         let mut operator_was_seen = under_test.is_some();
         let mut check = |name: &str, called: &Called| {
+            checker.note_error(name, called);
             let Some(index) = rivals.iter().position(|rival| rival.name == name) else {
                 // The first output is of the case's own V.
                 return match std::mem::replace(&mut operator_was_seen, true) {
@@ -255,7 +252,7 @@ impl Here<'_> {
             let _ = jobs.send(Job {
                 index,
                 pass: Pass::Plain,
-                y: Ok(Arc::new(called.y.clone())),
+                y: Ok(called.y.clone()),
                 within: Some(within.clone()),
             });
             within
@@ -296,7 +293,7 @@ impl Here<'_> {
                 version: version.clone(),
             })
             .collect();
-        Ok(measure::measure(
+        let mut timings = measure::measure(
             platform,
             &figures,
             &subject,
@@ -304,7 +301,9 @@ impl Here<'_> {
             &self.plan(),
             &instruments,
             &mut check,
-        ))
+        );
+        checker.set_errors(&mut timings);
+        Ok(timings)
     }
 
     fn plan(&self) -> Plan {
@@ -351,6 +350,7 @@ impl Here<'_> {
         mut platform: DevicePlatform<'_>,
         rivals: &[DeviceRival],
         timings: &CaseTimings,
+        perturbed: &Result<Option<PerturbedInputs>, String>,
         jobs: &SyncSender<Job>,
     ) {
         let is_left_out = |index: usize| {
@@ -359,12 +359,21 @@ impl Here<'_> {
                 .get(index)
                 .is_some_and(|timed| timed.samples_ns.len() < timings.rounds)
         };
-        let Some((a1, v2)) = self.perturbed_inputs() else { return };
         let give =
             |index: usize, pass: Pass, apply: &mut dyn FnMut() -> Result<Array2<f32>, String>| {
                 let y = if is_left_out(index) { Err(LEFT_OUT.to_owned()) } else { apply() };
                 let _ = jobs.send(Job { index, pass, y: y.map(Arc::new), within: None });
             };
+        let PerturbedInputs { a1, v2, .. } = match perturbed {
+            Ok(Some(inputs)) => inputs,
+            Ok(None) => return,
+            Err(reason) => {
+                for index in 0..rivals.len() {
+                    give(index, Pass::Shifted, &mut || Err(reason.clone()));
+                }
+                return;
+            }
+        };
         for (index, rival) in rivals.iter().enumerate() {
             give(index, Pass::Shifted, &mut || {
                 platform.apply_built(&rival.name, v2.view())?.ok_or_else(|| LEFT_OUT.to_owned())
@@ -374,12 +383,9 @@ impl Here<'_> {
         drop(platform);
         let secret = self.secret;
         let draw = |number: u64, v: &mut [f32]| timing::draw(self.case, &secret.text, number, v);
-        let rebuilt = SharedA::of(a1.dim(), |rows| {
-            Ok::<_, std::convert::Infallible>(a1.slice(s![rows, ..]).to_owned())
-        });
-        let mut platform = rebuilt.and_then(|shared| {
+        let mut platform = a1.as_ref().map_err(Clone::clone).and_then(|shared| {
             let slots = DeviceSlots::least(shared.shape(), self.case.n);
-            DevicePlatform::new(self.device, &shared, self.v, slots, self.calls(&draw))
+            DevicePlatform::new(self.device, shared, self.v, slots, self.calls(&draw))
         });
         for (index, rival) in rivals.iter().enumerate() {
             give(index, Pass::Rebuilt, &mut || {
@@ -402,11 +408,35 @@ impl Here<'_> {
         }
     }
 
-    fn perturbed_inputs(&self) -> Option<(Array2<f32>, Array2<f32>)> {
+    /// `None` where the perturbation test does not apply.
+    fn perturbed_inputs(&self) -> Option<PerturbedInputs> {
         let changes = self.bits.changes.as_ref()?;
-        let mut a1 = self.a.to_owned();
-        changes.change_weights(0, &mut a1);
-        Some((a1, changes.change_activations(self.v, self.auditor.threads)))
+        let a1 = SharedA::of(self.a.dim(), |rows| {
+            Ok::<_, std::convert::Infallible>(self.a.slice(s![rows, ..]).to_owned())
+        });
+        let a1 = a1.map(|mut a1| {
+            a1.change(changes.changed_weights());
+            a1
+        });
+        let v2 = changes.change_activations(self.v, self.auditor.threads);
+        let rebuilt = self.made(|| match &a1 {
+            Ok(a1) => self.tolerance(a1.view(), self.v),
+            Err(error) => Err(crate::operator::Error::Environment(error.clone())),
+        });
+        let shifted = self.made(|| self.tolerance(self.a, v2.view()));
+        Some(PerturbedInputs { a1, v2, rebuilt, shifted })
+    }
+
+    /// What a pool of this case's threads makes; a panic is an error like any other.
+    fn made<T: Send>(
+        &self,
+        make: impl FnOnce() -> Result<T, crate::operator::Error> + Send,
+    ) -> Result<T, String> {
+        let made = panics::catch(|| {
+            with_threads(self.auditor.threads, make).map_err(|error| failed(&error))
+        });
+        let made = made.map_err(|panicked| failed(&panicked)).flatten();
+        made.and_then(|made| made.map_err(|error| failed(&error)))
     }
 
     /// Looks at outputs as they come. A library whose plain output is that of the contract must give the
@@ -415,6 +445,7 @@ impl Here<'_> {
         &self,
         rivals: &[DeviceRival],
         jobs: Receiver<Job>,
+        inputs: &OnceLock<Result<Option<PerturbedInputs>, String>>,
     ) -> Result<Vec<BaselineRecord>, String> {
         with_threads(self.auditor.threads, || {
             let mut records: Vec<BaselineRecord> = rivals.iter().map(blank).collect();
@@ -427,9 +458,6 @@ impl Here<'_> {
                 self.auditor.threads,
             );
             let jobs = jobs;
-            // Made when the first output of a pass comes.
-            let mut rebuilt: Option<Result<Tolerance, String>> = None;
-            let mut shifted: Option<Result<Tolerance, String>> = None;
             while let Ok(first) = jobs.recv() {
                 // All that wait are looked at together.
                 let batch: Vec<Job> = std::iter::once(first).chain(jobs.try_iter()).collect();
@@ -445,21 +473,16 @@ impl Here<'_> {
                         Err(error) => records[*index].reasons.push(error.to_string()),
                     }
                 }
-                for job in batch.iter().filter(|job| job.y.is_ok()) {
-                    match job.pass {
-                        Pass::Plain => continue,
-                        Pass::Rebuilt => rebuilt.get_or_insert_with(|| self.tolerance_of(job.pass)),
-                        Pass::Shifted => shifted.get_or_insert_with(|| self.tolerance_of(job.pass)),
-                    };
-                }
                 let perturbed = |job: &Job| {
                     let y = job.y.as_ref().map_err(Clone::clone)?;
                     let follows = self.follows_contract(&records[job.index]);
+                    // They were made before anything was perturbed.
+                    let inputs = inputs.wait().as_ref().map_err(Clone::clone)?;
+                    let inputs = inputs.as_ref().ok_or("no perturbation")?;
                     let (hashed, tolerance) = match job.pass {
-                        Pass::Plain | Pass::Rebuilt => (&self.bits.rebuilt, &rebuilt),
-                        Pass::Shifted => (&self.bits.shifted, &shifted),
+                        Pass::Plain | Pass::Rebuilt => (&self.bits.rebuilt, &inputs.rebuilt),
+                        Pass::Shifted => (&self.bits.shifted, &inputs.shifted),
                     };
-                    let tolerance = tolerance.as_ref().ok_or("no tolerance")?;
                     let tolerance = tolerance.as_ref().map_err(Clone::clone)?;
                     let want = hashed.as_ref().filter(|_| follows).map(|hashed| hashed.digest);
                     Ok(self.perturbed(&rivals[job.index], want, y.view(), tolerance))
@@ -482,16 +505,6 @@ impl Here<'_> {
     fn follows_contract(&self, record: &BaselineRecord) -> bool {
         self.case.arithmetic.has_bit_contract()
             && record.identified.as_ref().is_some_and(|i| i.digest == self.bits.operator.digest)
-    }
-
-    /// Of the perturbed inputs.
-    fn tolerance_of(&self, pass: Pass) -> Result<Tolerance, String> {
-        let (a1, v2) = self.perturbed_inputs().ok_or("no perturbation")?;
-        let (a, v) = match pass {
-            Pass::Plain | Pass::Rebuilt => (a1.view(), self.v),
-            Pass::Shifted => (self.a, v2.view()),
-        };
-        self.tolerance(a, v).map_err(|error| error.to_string())
     }
 
     /// `want`: the contract's digest, for a library that follows it.
@@ -531,6 +544,17 @@ enum Pass {
     Plain,
     Rebuilt,
     Shifted,
+}
+
+/// What the perturbation test gives the libraries, and how far their outputs may be from y_ref.
+struct PerturbedInputs {
+    /// A1, for workers.
+    a1: Result<SharedA, String>,
+    v2: Array2<f32>,
+    /// Of A1 V.
+    rebuilt: Result<Tolerance, String>,
+    /// Of A V2.
+    shifted: Result<Tolerance, String>,
 }
 
 /// A rival's output, or why there is none.

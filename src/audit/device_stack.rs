@@ -11,7 +11,7 @@ use super::device::{self, Found, failed, note};
 use super::timing::{self, Secret};
 use super::{Auditor, Made, Measuring, activations};
 use crate::backend::cpu::with_threads;
-use crate::baseline::cuda::{DeviceRival, Precision};
+use crate::baseline::cuda::{DeadRows, DeviceRival, Precision};
 use crate::check::bits::{Bits, positive_zeros};
 use crate::machine;
 use crate::measure::{
@@ -165,7 +165,7 @@ impl<'a> Host<'a> {
     /// An error unless the operator's call has the right bits.
     fn operator(&self, called: &Called) -> Result<(), String> {
         let want = self.wanted(called)?;
-        let mut got = called.y.clone();
+        let mut got = Array2::clone(&called.y);
         positive_zeros(&mut got);
         let differs = |(got, want): (&f32, &f32)| got.to_bits() != want.to_bits();
         let Some(at) = got.iter().zip(&want).position(differs) else { return Ok(()) };
@@ -250,7 +250,7 @@ fn measured(
     host: &Host<'_>,
 ) -> Result<Found, String> {
     let (all, mut missing) = remote
-        .rivals(case.dtype, case.output, case.arithmetic, None)
+        .rivals(case.dtype, case.output, case.arithmetic, DeadRows::None)
         .map_err(|error| failed(&error))?;
     let (rivals, others): (Vec<_>, Vec<_>) = all.into_iter().partition(is_measured);
     missing.extend(others.into_iter().map(|rival| Missing {
@@ -286,7 +286,7 @@ fn measured(
                     note(&wrong, &why);
                     return Err(why);
                 }
-                end.get_or_init(|| called.y.clone());
+                end.get_or_init(|| Array2::clone(&called.y));
                 Ok(())
             }
             (true, true) => {

@@ -170,7 +170,7 @@ impl UnderTest {
                 }
             };
             let y = match platform.output(call, &Part::Whole) {
-                Ok(called) => called.y,
+                Ok(called) => Arc::unwrap_or_clone(called.y),
                 Err(why) if measure::is_finding(&why) => {
                     note(why);
                     platform.whole(call).map_err(environment)?

@@ -1,5 +1,6 @@
 //! Measuring one verified case on this machine: the operator and every rival that is here.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use ndarray::{Array2, ArrayView2, Axis};
@@ -7,6 +8,7 @@ use rayon::prelude::*;
 
 use super::Auditor;
 use crate::backend::cpu::{Isa, fill_synthetic, with_threads};
+use crate::check::accuracy::Seen;
 use crate::check::bits::positive_zeros;
 use crate::check::tolerance::Tolerance;
 use crate::environment::environment;
@@ -19,8 +21,8 @@ use crate::measure::{
 use crate::operator::{DenseReference, Operator, Staged};
 use crate::worker::Workers;
 use crate::worker::message::{Contender as Wanted, Drawing};
-use contract::arithmetic::Arithmetic;
 use contract::arithmetic::bounded::Summation;
+use contract::arithmetic::{Arithmetic, bounded};
 use contract::case::{Activations, Case};
 use contract::digest::Digest;
 use contract::dtype::Dtype;
@@ -51,7 +53,7 @@ impl Measuring {
 }
 
 /// A text that nobody could know: 16 random bytes of the system, in hexadecimal.
-pub(super) fn random_text() -> String {
+pub fn random_text() -> String {
     use std::fmt::Write as _;
     let mut bytes = [0u8; 16];
     // Asked again after a signal; it gives as many as these at once.
@@ -165,7 +167,7 @@ pub fn measure(
     let a = a.map_err(|error| failed(&error))?;
     let secret = Secret::of(auditor, measuring, case);
     let missing = workers.missing().cloned().collect();
-    let rivals = measure::rivals(workers, case.pattern.expert_rows());
+    let rivals = measure::rivals(workers, case.dtype, case.pattern.expert_rows());
     // A process for this case and this phase alone, gone at the end of it.
     if let Some(under_test) = &auditor.stranger {
         let started = under_test.start(case, threads, None).map_err(|error| failed(&error))?;
@@ -187,11 +189,14 @@ pub fn measure(
             Some(under_test) => under_test.contender(workers.hosts.len() - 1),
         };
         let name = subject.name.clone();
-        let mut check = |by: &str, called: &Called| match by == name {
-            true => checker.operator(called).inspect_err(|why| {
-                wrong.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why.clone());
-            }),
-            false => checker.rival(called),
+        let mut check = |by: &str, called: &Called| {
+            checker.note_error(by, called);
+            match by == name {
+                true => checker.operator(called).inspect_err(|why| {
+                    wrong.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why.clone());
+                }),
+                false => checker.rival(called),
+            }
         };
         let instruments = Instruments {
             clock,
@@ -234,6 +239,7 @@ pub fn measure(
             &instruments,
             &mut check,
         );
+        checker.set_errors(&mut timings);
         let slots = measure::slots([case.m, case.k, case.n]);
         timings.inputs = Some(TimedInputs {
             nonce: secret.text.clone(),
@@ -341,6 +347,8 @@ pub struct Checker<'a> {
     threads: usize,
     /// The largest sum of magnitudes in a row of A; `exact` only.
     row_max: f64,
+    /// Each contender's, by its name.
+    errors: Mutex<BTreeMap<String, Seen>>,
 }
 
 impl<'a> Checker<'a> {
@@ -350,10 +358,42 @@ impl<'a> Checker<'a> {
             Arithmetic::Exact => a.axis_chunks_iter(Axis(0), 1).map(sum).fold(0.0, f64::max),
             Arithmetic::F32Chain(_)
             | Arithmetic::TensorCore(_)
+            | Arithmetic::Bf16Dot(_)
             | Arithmetic::FixedPoint
             | Arithmetic::Bounded => 0.0,
         };
-        Checker { case, a, isa, threads, row_max }
+        Checker { case, a, isa, threads, row_max, errors: Mutex::default() }
+    }
+
+    /// Notes how far drawn elements of a contender's first calls lie from the binary64 sum.
+    pub fn note_error(&self, name: &str, called: &Called) {
+        let Part::Block { rows, .. } = &called.part else { return };
+        let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = errors.entry(name.to_owned()).or_default();
+        if seen.is_enough() {
+            return;
+        }
+        let a = self.a.select(Axis(0), rows);
+        let columns: Vec<Vec<f32>> =
+            called.v.columns().into_iter().map(|column| column.to_vec()).collect();
+        let (rows, cols) = called.y.dim();
+        // In the current pool; added one after the other, so that a record does not depend on threads.
+        let references = (0..rows * cols).into_par_iter().map(|at| {
+            let row = a.row(at / cols);
+            bounded::reference(row.to_slice().unwrap_or_default(), &columns[at % cols])
+        });
+        let references: Vec<f64> = references.collect();
+        for (y_ref, y) in references.into_iter().zip(called.y.iter()) {
+            seen.add(y_ref, *y);
+        }
+    }
+
+    /// Sets what [`Checker::note_error`] noted.
+    pub fn set_errors(&self, timings: &mut CaseTimings) {
+        let errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+        for timed in std::iter::once(&mut timings.operator).chain(&mut timings.baselines) {
+            timed.error = errors.get(&timed.name).and_then(Seen::report);
+        }
     }
 
     /// An error unless a rival's output lies within the bound: any order of summation in binary32.
@@ -412,7 +452,7 @@ impl<'a> Checker<'a> {
             }
             Part::Whole => self.reference(called.v.view()).map_err(|error| error.to_string())?,
         };
-        let mut got = called.y.clone();
+        let mut got = Array2::clone(&called.y);
         positive_zeros(&mut got);
         let differs = |(got, want): (&f32, &f32)| got.to_bits() != want.to_bits();
         match got.iter().zip(&want).position(differs) {

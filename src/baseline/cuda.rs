@@ -12,14 +12,15 @@ use serde::{Deserialize, Serialize};
 use super::grouped::live_experts;
 use crate::backend::csr::Csr;
 use crate::backend::cuda::{
-    Cublas, Cusparse, CusparseA, Device, DeviceMatrix, GroupedA, Layout, Math, Spmm, SpmmAlgorithm,
-    require_grouped,
+    Cublas, Cusparse, CusparseA, Device, DeviceMatrix, GroupedA, Layout, Math, ScatteredA, Spmm,
+    SpmmAlgorithm, require_grouped,
 };
 use crate::operator::{DeviceBuilt, DeviceOperator, Error, Plan, live_rows};
 use contract::arithmetic::bounded::Summation;
 use contract::arithmetic::tensor_core::{Architecture, Format};
 use contract::arithmetic::{Arithmetic, TensorCoreModel};
 use contract::dtype::Dtype;
+use contract::inputs::spec::Pattern;
 use contract::strategy::Strategy;
 use record::baseline::{Kind, Missing};
 
@@ -58,6 +59,34 @@ pub struct DeviceRival {
     pub note: String,
 }
 
+/// Which rows of A have no non-zero, as far as a pattern says so beforehand: there are rivals for those.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeadRows {
+    /// None, or by chance.
+    None,
+    /// Any.
+    Any,
+    /// Those of whole experts, of so many rows each.
+    Experts(usize),
+}
+
+impl DeadRows {
+    /// Those of a pattern.
+    pub fn of(pattern: Pattern) -> DeadRows {
+        match pattern {
+            Pattern::DeadExperts { rows } => DeadRows::Experts(rows),
+            Pattern::RowMagnitude => DeadRows::Any,
+            Pattern::None
+            | Pattern::Uniform
+            | Pattern::ElementMagnitude
+            | Pattern::PowerLaw
+            | Pattern::Block { .. }
+            | Pattern::TwoOfFour => DeadRows::None,
+        }
+    }
+}
+
 /// All rivals on a device, there or not.
 #[derive(Clone, Default)]
 pub struct DeviceBaselines {
@@ -66,20 +95,28 @@ pub struct DeviceBaselines {
 }
 
 /// The vendor's baselines for cases of these dtypes and this arithmetic. Y of 16-bit operands may be
-/// f32; Y of f32 operands is. Where A is a stack of experts of `expert_rows` rows, there is a grouped product too.
+/// f32; Y of f32 operands is. Where rows are dead there are products of the live ones put where they belong, and where
+/// these are experts a grouped product too.
 pub fn device_baselines(
     device: &Arc<Device>,
     dtype: Dtype,
     output: Dtype,
     arithmetic: Arithmetic,
-    expert_rows: Option<usize>,
+    dead: DeadRows,
 ) -> DeviceBaselines {
     let mut all = DeviceBaselines::default();
     let capability = device.compute_capability();
     let of_cublas = || {
-        let grouped = expert_rows.into_iter().flat_map(|_| grouped(dtype, arithmetic));
-        let grouped = grouped.map(|(name, _)| name.to_owned());
-        dense_names(dtype, arithmetic).into_iter().chain(grouped)
+        let scattered = match dead {
+            DeadRows::None => Vec::new(),
+            DeadRows::Any | DeadRows::Experts(_) => scattered(dtype, arithmetic),
+        };
+        let grouped = match dead {
+            DeadRows::None | DeadRows::Any => Vec::new(),
+            DeadRows::Experts(_) => grouped(dtype, arithmetic),
+        };
+        let names = scattered.into_iter().chain(grouped).map(|(name, _)| name.to_owned());
+        dense_names(dtype, arithmetic).into_iter().chain(names)
     };
     if dtype != output && output != Dtype::F32 {
         let reason = format!("not supported: {output} output of {dtype} operands");
@@ -95,7 +132,10 @@ pub fn device_baselines(
         Ok(library) => {
             let library = Arc::new(library);
             all.add_dense(&library, case, arithmetic);
-            if let Some(rows) = expert_rows {
+            if dead != DeadRows::None {
+                all.add_scattered(&library, case, arithmetic);
+            }
+            if let DeadRows::Experts(rows) = dead {
                 all.add_grouped(&library, case, arithmetic, rows);
             }
         }
@@ -130,6 +170,17 @@ fn dense(dtype: Dtype, arithmetic: Arithmetic) -> Vec<(&'static str, Math, bool)
         all.push(("compacted-cublas-tf32", Math::Tf32, true));
     }
     all
+}
+
+/// Which products of the live rows there are that write all of Y: name and math.
+fn scattered(dtype: Dtype, arithmetic: Arithmetic) -> Vec<(&'static str, Math)> {
+    if dtype != Dtype::F32 {
+        return vec![("scattered-cublas", Math::Half)];
+    }
+    match is_tf32(arithmetic) {
+        true => vec![("scattered-cublas-tf32", Math::Tf32)],
+        false => vec![("scattered-cublas", Math::Default)],
+    }
 }
 
 /// Which grouped products there are of the live experts: name and math.
@@ -249,6 +300,39 @@ impl DeviceBaselines {
                 precision: if is_lower { Precision::Lower } else { Precision::AsCase },
                 summation: model.map_or(Summation::Binary32, Summation::TensorCore),
                 note: join(notes),
+            };
+            self.available.push(DeviceBaseline { operator, rival });
+        }
+    }
+
+    fn add_scattered(&mut self, library: &Arc<Cublas>, case: Case, arithmetic: Arithmetic) {
+        for (name, math) in scattered(case.dtype, arithmetic) {
+            let model = match math {
+                Math::Default | Math::Pedantic => None,
+                Math::Tf32 | Math::Half => model(case.capability, Format::of(case.dtype)),
+            };
+            if math == Math::Tf32 && model.is_none() {
+                self.miss([name.to_owned()], "not supported: TF32 needs compute capability 8.0");
+                continue;
+            }
+            let operator = Arc::new(ScatteredOperator {
+                name,
+                library: library.clone(),
+                math,
+                input: case.dtype,
+                output: case.output,
+            });
+            let rival = DeviceRival {
+                name: name.into(),
+                kind: Kind::Compacted,
+                library: "cuBLAS".into(),
+                version: library.version().into(),
+                math: format!("{math}{}", environment(|name| std::env::var(name).ok())),
+                precision: Precision::AsCase,
+                summation: model.map_or(Summation::Binary32, Summation::TensorCore),
+                note:
+                    "live rows, then put where they belong by a kernel of ours; all of Y is written"
+                        .into(),
             };
             self.available.push(DeviceBaseline { operator, rival });
         }
@@ -445,6 +529,64 @@ impl DeviceBuilt for CublasBuilt {
     }
 }
 
+/// A dense product of the live rows of A, which are then put where they belong.
+struct ScatteredOperator {
+    name: &'static str,
+    library: Arc<Cublas>,
+    math: Math,
+    input: Dtype,
+    output: Dtype,
+}
+
+struct ScatteredBuilt {
+    a: ScatteredA,
+    live: usize,
+}
+
+impl DeviceOperator for ScatteredOperator {
+    fn name(&self) -> String {
+        self.name.into()
+    }
+
+    fn input(&self) -> Dtype {
+        self.input
+    }
+
+    fn output(&self) -> Dtype {
+        self.output
+    }
+
+    fn build(
+        &self,
+        device: &Arc<Device>,
+        a: ArrayView2<'_, f32>,
+        n: usize,
+    ) -> Result<Box<dyn DeviceBuilt>, Error> {
+        require_same(device, self.library.device())?;
+        let live = live_rows(a);
+        let dtypes = (self.input, self.output);
+        let a = ScatteredA::new(&self.library, self.math, a, &live, dtypes, n)?;
+        Ok(Box::new(ScatteredBuilt { a, live: live.len() }))
+    }
+}
+
+impl DeviceBuilt for ScatteredBuilt {
+    fn launch(&self, v: &DeviceMatrix, y: &mut DeviceMatrix) -> Result<(), Error> {
+        Ok(self.a.launch(v, y)?)
+    }
+
+    fn bytes_held(&self) -> usize {
+        self.a.bytes_held()
+    }
+
+    fn plan(&self) -> Plan {
+        Plan {
+            strategy: Strategy::Rows,
+            reason: format!("{} live rows, gathered when built", self.live),
+        }
+    }
+}
+
 /// A product for each live expert of a stack, in one call of the library.
 struct GroupedOperator {
     name: &'static str,
@@ -574,14 +716,16 @@ mod tests {
     fn every_baseline_has_a_name_of_its_own() {
         let tf32 = Arithmetic::TensorCore(model((9, 0), Format::Tf32).unwrap());
         for (dtype, arithmetic, count) in [
-            (Dtype::F32, CHAIN, 13),
-            (Dtype::F32, Arithmetic::FixedPoint, 13),
-            (Dtype::F32, tf32, 15),
-            (Dtype::Bf16, CHAIN, 11),
+            (Dtype::F32, CHAIN, 14),
+            (Dtype::F32, Arithmetic::FixedPoint, 14),
+            (Dtype::F32, tf32, 16),
+            (Dtype::Bf16, CHAIN, 12),
         ] {
             let mut names = dense_names(dtype, arithmetic);
             names.extend(sparse_names());
-            names.extend(grouped(dtype, arithmetic).into_iter().map(|(name, _)| name.to_owned()));
+            let of_live =
+                scattered(dtype, arithmetic).into_iter().chain(grouped(dtype, arithmetic));
+            names.extend(of_live.map(|(name, _)| name.to_owned()));
             names.sort();
             names.dedup();
             assert_eq!(names.len(), count, "{names:?}");

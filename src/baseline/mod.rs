@@ -13,6 +13,7 @@ mod csr;
 pub mod cuda;
 mod dense;
 pub mod grouped;
+mod onemkl_bf16;
 mod onemkl_csr;
 
 use std::sync::Arc;
@@ -24,10 +25,12 @@ pub use csr::CsrRows;
 pub use cuda::{DeviceBaseline, DeviceBaselines, Precision, device_baselines};
 pub use dense::{Dense, DenseLibrary, GemmRs};
 pub use grouped::Grouped;
+pub use onemkl_bf16::{ONEMKL_BF16, OneMklBf16};
 pub use onemkl_csr::OneMklCsr;
 
 use crate::backend::cpu::{Isa, OneMkl, OpenBlas};
 use crate::operator::Operator;
+use contract::dtype::Dtype;
 use serde::{Deserialize, Serialize};
 
 /// A rival that can run here.
@@ -85,9 +88,14 @@ pub fn names(host: Host) -> &'static [&'static str] {
     match host {
         Host::Embedded => &["gemm-rs", "compacted-gemm-rs", "csr", GROUPED],
         Host::OpenBlas => &["openblas", "compacted-openblas"],
-        Host::OneMkl => &["onemkl", "compacted-onemkl", "onemkl-csr"],
+        Host::OneMkl => &["onemkl", "compacted-onemkl", ONEMKL_BF16, "onemkl-csr"],
         Host::Cuda | Host::CudaLibraries | Host::Stranger => &[],
     }
+}
+
+/// The dtype of A and V that a rival on the host multiplies alone; `None` of one that takes all, as binary32.
+pub fn only_dtype(name: &str) -> Option<Dtype> {
+    (name == ONEMKL_BF16).then_some(Dtype::Bf16)
 }
 
 /// A process for contenders, by the library that it opens.
@@ -156,6 +164,15 @@ impl Baselines {
 
     fn add_onemkl(&mut self, library: &'static OneMkl, threads: usize) {
         self.add_dense(library);
+        match library.has_bf16() {
+            Ok(()) => self.available.push(Baseline {
+                operator: Arc::new(OneMklBf16(library)),
+                kind: Kind::Dense,
+                library: DenseLibrary::library(&library),
+                version: DenseLibrary::version(&library),
+            }),
+            Err(reason) => self.miss(&[ONEMKL_BF16], &reason),
+        }
         match library.has_sparse() {
             Ok(()) => self.available.push(Baseline {
                 operator: Arc::new(OneMklCsr(library)),

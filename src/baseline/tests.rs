@@ -51,7 +51,10 @@ fn a_grouped_product_is_that_of_live_experts_in_their_places() {
     assert_eq!(grouped::live_experts(Array2::ones((2, 2)).view(), 0), [0, 1]);
 }
 
-use crate::operator::{Operator, Staged};
+use crate::backend::cpu::runs_itself;
+use crate::operator::{DenseReference, Operator, Staged};
+use contract::arithmetic::Arithmetic;
+use contract::arithmetic::bf16_dot::Instruction;
 use contract::arithmetic::bounded;
 
 /// Values of full significands, `sparsity` of them zero, one row in three dead.
@@ -85,6 +88,14 @@ fn out_of_bound(a: ArrayView2<'_, f32>, v: ArrayView2<'_, f32>, y: ArrayView2<'_
         }
     }
     String::new()
+}
+
+/// The matrix in a dtype that the rival takes.
+fn taken(rival: &Baseline, x: Array2<f32>) -> Array2<f32> {
+    match only_dtype(&rival.operator.name()) {
+        Some(dtype) => x.mapv(|x| dtype.round(x)),
+        None => x,
+    }
 }
 
 fn apply(
@@ -122,8 +133,8 @@ fn all_are_within_the_bound_at_odd_sizes() {
     for baseline in all(2).available {
         for (m, k, n) in sizes {
             for (sparsity, threads) in [(0.0, 1), (0.6, 2), (0.97, 1), (1.0, 2)] {
-                let a = sparse_matrix(m, k, sparsity, 1 + m as u64);
-                let v = sparse_matrix(k, n, 0.0, 2 + n as u64);
+                let a = taken(&baseline, sparse_matrix(m, k, sparsity, 1 + m as u64));
+                let v = taken(&baseline, sparse_matrix(k, n, 0.0, 2 + n as u64));
                 let y = apply(&*baseline.operator, a.view(), v.view(), threads);
                 let error = out_of_bound(a.view(), v.view(), y.view());
                 let name = baseline.operator.name();
@@ -135,21 +146,23 @@ fn all_are_within_the_bound_at_odd_sizes() {
 
 #[test]
 fn strides_do_not_matter() {
-    let a = sparse_matrix(40, 60, 0.5, 3);
-    let v = sparse_matrix(60, 50, 0.0, 4);
-    let forms = [
-        (a.slice(s![..20, ..30]), v.slice(s![..30, ..11])),
-        (a.slice(s![..;2, ..;2]), v.slice(s![..30, ..;2])),
-        (v.t().reversed_axes(), a.t()),
-        (a.t(), a.view()),
-    ];
     for baseline in all(1).available {
+        let a = taken(&baseline, sparse_matrix(40, 60, 0.5, 3));
+        let v = taken(&baseline, sparse_matrix(60, 50, 0.0, 4));
+        let forms = [
+            (a.slice(s![..20, ..30]), v.slice(s![..30, ..11])),
+            (a.slice(s![..;2, ..;2]), v.slice(s![..30, ..;2])),
+            (v.t().reversed_axes(), a.t()),
+            (a.t(), a.view()),
+        ];
         for (a, v) in forms.into_iter().filter(|(a, v)| a.ncols() == v.nrows()) {
             let mut wide = Array2::from_elem((a.nrows(), 2 * v.ncols()), f32::NAN);
             let mut columns = Array2::from_elem((v.ncols(), a.nrows()), f32::NAN);
             let built = baseline.operator.build(a).unwrap();
+            let mut staged = Staged::default();
+            baseline.operator.stage(v, &mut staged, 1).unwrap();
             for mut y in [wide.slice_mut(s![.., ..;2]), columns.view_mut().reversed_axes()] {
-                built.apply(v, &Staged::default(), y.view_mut(), 1).unwrap();
+                built.apply(v, &staged, y.view_mut(), 1).unwrap();
                 assert_eq!(out_of_bound(a, v, y.view()), "", "{}", baseline.operator.name());
             }
         }
@@ -162,7 +175,9 @@ fn shapes_that_do_not_fit_are_errors() {
     for baseline in all(1).available {
         let built = baseline.operator.build(a.view()).unwrap();
         let mut y = Array2::zeros((3, 2));
-        let error = built.apply(v.view(), &Staged::default(), y.view_mut(), 1).unwrap_err();
+        let mut staged = Staged::default();
+        baseline.operator.stage(v.view(), &mut staged, 1).unwrap();
+        let error = built.apply(v.view(), &staged, y.view_mut(), 1).unwrap_err();
         assert!(error.to_string().contains("shapes do not fit"), "{error}");
     }
 }
@@ -182,6 +197,7 @@ fn every_name_is_there_or_missing_with_a_reason() {
         "gemm-rs",
         "grouped-gemm-rs",
         "onemkl",
+        "onemkl-bf16",
         "onemkl-csr",
         "openblas",
     ];
@@ -192,7 +208,60 @@ fn every_name_is_there_or_missing_with_a_reason() {
 fn the_float_environment_survives_every_library() {
     let (a, v) = (sparse_matrix(64, 64, 0.5, 1), sparse_matrix(64, 64, 0.0, 2));
     for baseline in all(2).available {
+        let (a, v) = (taken(&baseline, a.clone()), taken(&baseline, v.clone()));
         apply(&*baseline.operator, a.view(), v.view(), 2);
         assert!(crate::backend::cpu::float_environment_is_ieee(), "{}", baseline.operator.name());
     }
+}
+
+/// Written past the test harness's capture, so that a plain `cargo test` shows it.
+fn not_run(why: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "not run: oneMKL's bf16 product ({why})");
+}
+
+/// Where AMX is, oneMKL's bf16 product has every bit of the rule, at sizes of several blockings.
+#[test]
+fn onemkl_bf16_follows_amx_where_amx_is() {
+    let library = match (OneMkl::get(), runs_itself(Instruction::Amx)) {
+        (Err(why), _) => return not_run(why),
+        (_, Err(why)) => return not_run(&why),
+        (Ok(library), Ok(())) => library,
+    };
+    let rule = DenseReference {
+        arithmetic: Arithmetic::Bf16Dot(Instruction::Amx),
+        output: Dtype::F32,
+        isa: Isa::best(),
+    };
+    for (m, k, n) in [
+        (64, 16, 48),
+        (64, 33, 48),
+        (333, 999, 77),
+        (45, 4099, 108),
+        (512, 4096, 128),
+        (96, 2048, 1),
+    ] {
+        let bf16 = |x: Array2<f32>| x.mapv(|x| Dtype::Bf16.round(x));
+        let a = bf16(sparse_matrix(m, k, 0.0, m as u64));
+        let v = bf16(sparse_matrix(k, n, 0.0, n as u64));
+        let want = apply(&rule, a.view(), v.view(), 1).mapv(|x| (x + 0.0).to_bits());
+        for threads in [1, 2] {
+            let y = apply(&OneMklBf16(library), a.view(), v.view(), threads);
+            assert!(
+                y.mapv(|x| (x + 0.0).to_bits()) == want,
+                "{m} x {k} x {n}, {threads} thread(s)"
+            );
+        }
+    }
+}
+
+#[test]
+fn onemkl_bf16_refuses_what_is_not_bf16() {
+    let library = match OneMkl::get() {
+        Ok(library) => library,
+        Err(why) => return not_run(why),
+    };
+    let a = Array2::from_elem((2, 2), 1.0 + f32::EPSILON);
+    let refused = OneMklBf16(library).build(a.view()).err().expect("24 bits").to_string();
+    assert!(refused.contains("A holds values that are not bf16"), "{refused}");
 }

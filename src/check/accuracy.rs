@@ -1,9 +1,9 @@
 //! Distances of recomputed elements from y_ref: of the case's rule, and of f32-chain beside it.
 
 use contract::arithmetic::tensor_core::Model;
-use contract::arithmetic::{Arithmetic, Slices, bounded, chain, fixed_point};
+use contract::arithmetic::{Arithmetic, Slices, bf16_dot, bounded, chain, fixed_point};
 use contract::case::Case;
-use record::compare::{Accuracy, Distance};
+use record::compare::{Accuracy, Distance, ErrorSeen};
 
 /// What the elements add up to.
 #[derive(Default)]
@@ -36,6 +36,7 @@ impl Accuracies {
         self.f32_chain.add(y_ref, chain, in_binary32(a, v) + rounding(chain));
         let bound = match case.arithmetic {
             Arithmetic::FixedPoint => fixed_point::bound(a, v),
+            Arithmetic::Bf16Dot(instruction) => bf16_dot::bound(instruction, a, v),
             Arithmetic::TensorCore(model) => on_tensor_cores(model, a, v),
             Arithmetic::F32Chain(_) | Arithmetic::Exact | Arithmetic::Bounded => in_binary32(a, v),
         };
@@ -57,6 +58,45 @@ impl Accuracies {
             elements,
             rule: rule.report(reference_squares),
             f32_chain: (!f32_chain.overflows).then(|| f32_chain.report(reference_squares)),
+        })
+    }
+}
+
+/// What elements of a contender's timed outputs add up to.
+#[derive(Default)]
+pub(crate) struct Seen {
+    elements: u64,
+    max: f64,
+    squares: f64,
+    reference_squares: f64,
+}
+
+impl Seen {
+    /// Elements of a contender that are looked at: a share is within some per cent of that of all.
+    pub(crate) const ELEMENTS: u64 = 4096;
+
+    pub(crate) fn is_enough(&self) -> bool {
+        self.elements >= Seen::ELEMENTS
+    }
+
+    /// Adds an output and its y_ref.
+    pub(crate) fn add(&mut self, y_ref: f64, y: f32) {
+        let error = (f64::from(y) - y_ref).abs();
+        self.elements += 1;
+        // A NaN stays one.
+        self.max = if error > self.max || error.is_nan() { error } else { self.max };
+        self.squares += error * error;
+        self.reference_squares += y_ref * y_ref;
+    }
+
+    /// `None` without elements, and where one was not finite.
+    pub(crate) fn report(&self) -> Option<ErrorSeen> {
+        let share = (self.squares.sqrt() / self.reference_squares.sqrt()) as f32;
+        let is_finite = self.max.is_finite() && self.squares.is_finite();
+        (self.elements > 0 && is_finite).then_some(ErrorSeen {
+            elements: self.elements,
+            error_max: self.max,
+            error_share: (self.reference_squares > 0.0).then_some(share),
         })
     }
 }
@@ -119,6 +159,25 @@ fn on_tensor_cores(model: Model, a: &[f32], v: &[f32]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_seen_of_a_contender_is_of_norms_and_never_no_number() {
+        let mut seen = Seen::default();
+        assert_eq!(seen.report(), None);
+        seen.add(3.0, 3.5);
+        seen.add(-4.0, -4.0);
+        let report = seen.report().expect("two elements");
+        assert_eq!((report.elements, report.error_max, report.error_share), (2, 0.5, Some(0.1)));
+        let mut zeros = Seen::default();
+        zeros.add(0.0, 0.0);
+        assert_eq!(zeros.report().map(|report| report.error_share), Some(None));
+        for y in [f32::NAN, f32::INFINITY] {
+            let mut seen = Seen::default();
+            seen.add(1.0, y);
+            seen.add(1.0, 1.5);
+            assert_eq!(seen.report(), None, "{y}");
+        }
+    }
 
     #[test]
     fn a_wrong_element_is_outside_and_shares_are_of_norms() {

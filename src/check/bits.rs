@@ -563,7 +563,10 @@ impl Job<'_> {
         match case.arithmetic {
             Arithmetic::Exact => tally.certify(first, &a, &self.column_max),
             Arithmetic::FixedPoint => tally.certify_integers(case, &a),
-            Arithmetic::F32Chain(_) | Arithmetic::TensorCore(_) | Arithmetic::Bounded => {}
+            Arithmetic::F32Chain(_)
+            | Arithmetic::TensorCore(_)
+            | Arithmetic::Bf16Dot(_)
+            | Arithmetic::Bounded => {}
         }
         self.lanes.push(A, index, a.clone());
 
@@ -684,6 +687,7 @@ impl Job<'_> {
             Arithmetic::FixedPoint => a.row(i).iter().any(|&x| x != 0.0),
             Arithmetic::F32Chain(_)
             | Arithmetic::TensorCore(_)
+            | Arithmetic::Bf16Dot(_)
             | Arithmetic::Exact
             | Arithmetic::Bounded => a[[i, p.live.1]] != 0.0,
         };

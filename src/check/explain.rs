@@ -7,7 +7,7 @@ use record::verdict::DigestRow;
 use super::bits::Bits;
 use contract::case::Case;
 use contract::digest::Digest;
-use contract::digest::panel_start;
+use contract::digest::{panel_start, short};
 use record::expected::Entry;
 
 /// Who made the outputs, as messages and digests go by it.
@@ -89,7 +89,7 @@ pub fn explain(
             _ => None,
         };
         if let (Some(hashed), Some(entry)) = (output, expected) {
-            reason.push_str(&panel_in_words(case.m, &hashed.panels, &entry.panels));
+            reason.push_str(&panel_in_words(case.m, &short(&hashed.panels), &entry.panels));
         }
         reasons.push(reason);
     }
@@ -147,8 +147,8 @@ fn kept(case: &Case, bits: &Bits, digests: Vec<DigestRow>, expected: Option<&Ent
     let differs = !bits.difference.is_none() && case.arithmetic.has_bit_contract();
     BitsRecord {
         digests,
-        panels_dense: bits.dense.panels.clone(),
-        panels_operator: bits.operator.panels.clone(),
+        panels_dense: short(&bits.dense.panels),
+        panels_operator: short(&bits.operator.panels),
         structure: bits.structure.clone(),
         operator: String::new(),
         plan: bits.plan.clone(),

@@ -15,6 +15,8 @@ enum Layout {
     Chains,
     /// Values and a byte for the exponent, for tensor cores (`GroupedA`, `GroupedV`).
     Groups,
+    /// Values of bf16, for instructions that sum pairs of products (`PairedA`, `PairedV`).
+    Pairs,
     /// Integers, in binary64 or in halves of 16 bits (`FixedA`, `FixedV`).
     Integers,
 }
@@ -23,6 +25,7 @@ impl Layout {
     fn of(arithmetic: Arithmetic) -> Layout {
         match arithmetic {
             Arithmetic::TensorCore(_) => Layout::Groups,
+            Arithmetic::Bf16Dot(_) => Layout::Pairs,
             Arithmetic::FixedPoint => Layout::Integers,
             Arithmetic::F32Chain(_) | Arithmetic::Exact | Arithmetic::Bounded => Layout::Chains,
         }
@@ -33,6 +36,7 @@ impl Layout {
         match self {
             Layout::Chains => (32, 4),
             Layout::Groups => (64, 5),
+            Layout::Pairs => (64, 2),
             Layout::Integers => (32, 8),
         }
     }
@@ -41,6 +45,7 @@ impl Layout {
     fn element_bytes(self) -> u128 {
         match self {
             Layout::Chains | Layout::Groups => 4,
+            Layout::Pairs => 2,
             Layout::Integers => 6,
         }
     }

@@ -1,6 +1,6 @@
 //! Decides correctness: digests, comparisons, perturbation, verdicts. Never looks at a clock.
 
-mod accuracy;
+pub(crate) mod accuracy;
 pub mod bits;
 pub mod explain;
 pub mod lanes;

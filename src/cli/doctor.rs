@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::path::Path;
 
 use super::DoctorArgs;
+use super::InstructionName;
 use super::list::print;
 use super::list::print_json;
 use crate::backend::cuda::Device;
@@ -12,6 +13,7 @@ use crate::doctor;
 use crate::failure::Failure;
 use crate::published::Machine;
 use crate::rules::vectors;
+use contract::arithmetic::bf16_dot::Instruction;
 use contract::arithmetic::tensor_core::Architecture;
 use contract::words;
 use record;
@@ -21,7 +23,10 @@ use record::exit::{REFUTED, VERIFIED};
 pub fn run(args: &DoctorArgs) -> Result<u8, Failure> {
     crate::backend::cpu::make_pool();
     if let Some(path) = &args.vectors {
-        return measure_vectors(path, args.device);
+        return match args.instruction {
+            Some(name) => measure_instruction(path, name),
+            None => measure_vectors(path, args.device),
+        };
     }
     if args.published {
         return draw_published(args);
@@ -70,11 +75,26 @@ fn measure_vectors(path: &Path, ordinal: usize) -> Result<u8, Failure> {
         threads,
     )
     .map_err(Failure::environment)?;
-    crate::files::replace(path, file.to_text().as_bytes()).map_err(|error| {
+    written(path, &file.to_text(), &file.summary(), &file.replay())
+}
+
+/// Writes what this processor's instruction computes, and says what does not fit its rule.
+fn measure_instruction(path: &Path, name: InstructionName) -> Result<u8, Failure> {
+    let instruction = match name {
+        InstructionName::AmxBf16 => Instruction::Amx,
+        InstructionName::Avx512Bf16 => Instruction::Avx512,
+    };
+    let file = vectors::measure_instruction(instruction).map_err(|why| {
+        Failure::environment(format!("the vectors of {instruction} are not measured: {why}"))
+    })?;
+    written(path, &file.to_text(), &file.summary(), &file.replay())
+}
+
+fn written(path: &Path, text: &str, summary: &str, wrong: &[String]) -> Result<u8, Failure> {
+    crate::files::replace(path, text.as_bytes()).map_err(|error| {
         Failure::environment(format!("failed to write {}: {error}", path.display()))
     })?;
-    print(&file.summary());
-    let wrong = file.replay();
+    print(summary);
     wrong.iter().for_each(|line| print(&format!("! {line}\n")));
     print(&format!("wrote {}\n", words::path(path)));
     Ok(if wrong.is_empty() { VERIFIED } else { REFUTED })

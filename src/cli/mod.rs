@@ -30,6 +30,7 @@ pub mod running;
 pub mod schema;
 pub mod select;
 mod signed;
+pub mod spot;
 pub mod tried;
 
 use std::path::PathBuf;
@@ -172,6 +173,17 @@ pub enum Action {
     ///
     /// Exit code: that which follows from the record.
     Explain(ExplainArgs),
+    /// Make a few row panels of each case again, drawn by a nonce, and compare them with what is committed: seconds instead of
+    /// minutes
+    ///
+    /// Of each case all of V is made, and those rows of A that K of the 64 row panels of the output need. The dense reference
+    /// and the operator must give the committed digests of these panels. What cannot be seen in a part is said: digests of A
+    /// are `not checked`, and where the magnitudes of all of A decide what stays of it, that is `assumed` by the committed
+    /// last row or element, unless --all-rows reads all of it. Last comes how likely a share of wrong panels or cases was
+    /// missed. The nonce should be a text that nobody could know when the digests were committed.
+    ///
+    /// Exit code 1: something is otherwise; 3: nothing could be looked at, or no panels are committed for a case.
+    Spot(SpotArgs),
     /// Derive a record's verdict again, and set it beside the manifests and committed digests here
     ///
     /// Nothing is run. Digests are public, so that a record that was made up consistently passes: the best that is
@@ -676,7 +688,7 @@ pub struct CaseArgs {
     /// f32, bf16 or f16; several with commas [default: f32, or as the checkpoint stores it]
     #[arg(long, value_name = "DTYPE", value_delimiter = ',')]
     pub dtype: Vec<String>,
-    /// The rule of the sums: f32-chain, fixed-point-24, exact, bounded or tensor-core-hopper (volta, turing, ampere, ada, blackwell)
+    /// The rule of the sums: f32-chain, fixed-point-24, exact, bounded or tensor-core-hopper (volta, turing, ampere, ada, blackwell, amx-bf16, avx512-bf16)
     #[arg(long, value_name = "RULE", default_value = "f32-chain")]
     pub arithmetic: String,
     /// What inputs are drawn from, and the perturbation
@@ -897,6 +909,34 @@ pub struct ExplainArgs {
 }
 
 #[derive(Args, Debug, Clone)]
+pub struct SpotArgs {
+    #[command(flatten)]
+    pub selection: Selection,
+    #[command(flatten)]
+    pub resources: Resources,
+    /// Cases of each manifest that are drawn [default: all]
+    #[arg(long = "cases", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub cases: Option<u16>,
+    /// Row panels of each case that are drawn
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub panels: u8,
+    /// The text by which cases and panels are drawn [default: a random one, which is printed]
+    #[arg(long, value_name = "TEXT")]
+    pub nonce: Option<String>,
+    /// Compare with what this record says instead of with what is committed
+    #[arg(long, value_name = "RECORD")]
+    pub record: Option<PathBuf>,
+    /// Read all of A where its magnitudes decide what stays
+    #[arg(long)]
+    pub all_rows: bool,
+    /// Also cases that are not required and need weights of a model: get these
+    #[arg(long)]
+    pub fetch: bool,
+    #[command(flatten)]
+    pub printed: Printed,
+}
+
+#[derive(Args, Debug, Clone)]
 pub struct RecheckArgs {
     /// Records written with --json
     #[arg(value_name = "RECORD", required = true)]
@@ -906,6 +946,16 @@ pub struct RecheckArgs {
     pub manifests: Vec<PathBuf>,
     #[command(flatten)]
     pub printed: Printed,
+}
+
+/// A bf16 instruction of CPUs.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InstructionName {
+    /// TDPBF16PS
+    AmxBf16,
+    /// VDPBF16PS
+    #[value(name = "avx512-bf16")]
+    Avx512Bf16,
 }
 
 #[derive(Args, Debug, Clone)]
@@ -920,6 +970,11 @@ pub struct DoctorArgs {
     /// output is not that of the device's published model.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["arithmetic", "format"], group = "on_a_device")]
     pub vectors: Option<PathBuf>,
+    /// With --vectors: have this processor's own bf16 instruction compute them, in place of a device's tensor cores
+    ///
+    /// Exit code 1: an output is not that of the instruction's rule; 4: the processor has no such instruction.
+    #[arg(long, value_name = "NAME", requires = "vectors", conflicts_with = "device")]
+    pub instruction: Option<InstructionName>,
     /// Draw published inputs whose recipe is known again, and compare their digests with the published ones;
     /// nothing else is examined
     ///

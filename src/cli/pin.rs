@@ -11,6 +11,7 @@ use super::select::{Selected, select};
 use crate::audit::Task;
 use crate::carried;
 use crate::environment::environment;
+use crate::expected::panels::Panels;
 use crate::failure::Failure;
 use contract::words;
 use record::exit;
@@ -28,6 +29,8 @@ pub fn run(args: &PinArgs) -> Result<u8, Failure> {
     let mut code = exit::VERIFIED;
     for selected in &selected {
         let mut after = selected.expected.clone();
+        let Some(path) = &selected.expected_path else { unreachable!("what is pinned has a file") };
+        let mut panels = Panels::load(path)?;
         let mut changes = Vec::new();
         for case in selected.cases() {
             let outcome = auditor.audit_to_pin(&Task {
@@ -48,7 +51,7 @@ pub fn run(args: &PinArgs) -> Result<u8, Failure> {
                         },
                     );
                 }
-                Ok(mut entry) => {
+                Ok((mut entry, of_entry)) => {
                     let before = selected.expected.cases.get(&case.id);
                     changes.extend(difference(&case.id, before, &entry));
                     if let Some(before) = before.filter(|before| before.same_digests(&entry)) {
@@ -60,6 +63,7 @@ pub fn run(args: &PinArgs) -> Result<u8, Failure> {
                         entry.confirmed.sort();
                     }
                     after.cases.insert(case.id.clone(), entry);
+                    panels.0.insert(case.id.clone(), of_entry);
                 }
             }
         }
@@ -71,18 +75,20 @@ pub fn run(args: &PinArgs) -> Result<u8, Failure> {
                 after.cases.remove(id);
             }
         }
+        panels.0.retain(|id, _| after.cases.contains_key(id));
         changes.iter().for_each(|change| print(&format!("{change}\n")));
         let quiet = changes.is_empty().then_some("digests unchanged, confirmations added");
-        code = exit::worse(code, write(selected, &after, quiet, args.yes)?);
+        code = exit::worse(code, write(selected, &after, Some(&panels), quiet, args.yes)?);
     }
     Ok(code)
 }
 
-/// Writes `after` in place of what is committed, if it is another and somebody says yes. `summary` says what is
-/// new.
+/// Writes `after` in place of what is committed, if it is another and somebody says yes, with the digests of row panels that
+/// its roots are of, unless these stay as they are. `summary` says what is new.
 fn write(
     selected: &Selected,
     after: &Expected,
+    panels: Option<&Panels>,
     summary: Option<&str>,
     yes: bool,
 ) -> Result<u8, Failure> {
@@ -95,7 +101,11 @@ fn write(
             selected.manifest.name
         )));
     }
-    if *after == selected.expected {
+    let has_panels = match panels {
+        Some(panels) => *panels == Panels::load(path)?,
+        None => true,
+    };
+    if *after == selected.expected && has_panels {
         print(&format!("{}: unchanged\n", words::path(path)));
         return Ok(exit::VERIFIED);
     }
@@ -103,6 +113,10 @@ fn write(
         print(&format!("{}: {summary}\n", words::path(path)));
     }
     if yes || confirmed(&path.display().to_string())? {
+        // First what the roots are of: it is of no use without them, and they are not without it.
+        if let Some(panels) = panels {
+            panels.save(path).map_err(Failure::environment)?;
+        }
         crate::expected::save(after, path).map_err(Failure::environment)?;
         print(&format!("wrote {}\n", path.display()));
         Ok(exit::VERIFIED)

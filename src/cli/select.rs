@@ -7,6 +7,7 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 use super::Selection;
 use super::near;
 use crate::expected;
+use crate::expected::ExpectedError;
 use crate::failure::Failure;
 use crate::manifest;
 use crate::manifest::ManifestErrors;
@@ -49,6 +50,15 @@ impl Selected {
 impl From<ManifestErrors> for Failure {
     fn from(errors: ManifestErrors) -> Failure {
         if errors.unreadable { Failure::environment(errors) } else { Failure::bad_input(errors) }
+    }
+}
+
+impl From<ExpectedError> for Failure {
+    fn from(error: ExpectedError) -> Failure {
+        match error {
+            ExpectedError::Malformed { .. } => Failure::bad_input(error),
+            ExpectedError::Io { .. } => Failure::environment(error),
+        }
     }
 }
 
@@ -111,12 +121,8 @@ pub fn choose(manifests: Vec<Manifest>, patterns: &[String]) -> Result<Vec<Selec
         let matches = |case: &Case| globs.as_ref().is_none_or(|g| g.is_match(&case.id));
         let chosen =
             (0..manifest.cases.len()).filter(|&i| matches(&manifest.cases[i])).collect::<Vec<_>>();
-        let failed = |error| match error {
-            expected::ExpectedError::Malformed { .. } => Failure::bad_input(error),
-            expected::ExpectedError::Io { .. } => Failure::environment(error),
-        };
-        let expected_path = expected::path_for(&manifest).map_err(failed)?;
-        let expected = crate::expected::load(&expected_path, &manifest.name).map_err(failed)?;
+        let expected_path = expected::path_for(&manifest)?;
+        let expected = crate::expected::load(&expected_path, &manifest.name)?;
         selected.push(Selected { manifest, chosen, expected, expected_path: Some(expected_path) });
     }
     if selected.iter().all(|s| s.chosen.is_empty()) {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use cuda::Cuda;
 pub use published::{PublishedReport, PublishedTensor, published};
 
+use crate::baseline;
 use crate::check::bits;
 use crate::environment::environment;
 use crate::measure::{EnergyCounter, POWERCAP, Rapl};
@@ -20,6 +21,7 @@ use crate::rules::probe;
 use crate::rules::probe::{Followed, Setting, Shape};
 use crate::weights::{InForce, Settings};
 use crate::worker::{Distant, Workers};
+use contract::dtype::Dtype;
 use record::baseline::{Kind, Missing};
 
 /// Everything that `verify doctor` says.
@@ -154,7 +156,9 @@ fn followed(cores: usize) -> Vec<Followed> {
         for (host, name) in rivals {
             let distant = Distant { workers: workers.clone(), host, name: name.clone() };
             for shape in probe::SHAPES {
-                match probe::probe(&distant, &[shape], Setting::cpu(threads, PROBE_SEED)) {
+                let dtype = baseline::only_dtype(&name).unwrap_or(Dtype::F32);
+                let setting = Setting { dtype, ..Setting::cpu(threads, PROBE_SEED) };
+                match probe::probe(&distant, &[shape], setting) {
                     Ok(followed) => rows.extend(followed),
                     Err(error) => rows.push(not_probed(&name, shape, threads, &error)),
                 }

@@ -305,6 +305,15 @@ fn arithmetics(walk: &mut Walk, section: &Section) -> Vec<(Dtype, Arithmetic)> {
     for &(dtype, _) in &section.dtype {
         for &(rule, place) in &section.arithmetic {
             match rule {
+                Rule::Bf16Dot(instruction) if dtype == Dtype::Bf16 => {
+                    pairs.push((dtype, Arithmetic::Bf16Dot(instruction)));
+                }
+                Rule::Bf16Dot(instruction) => {
+                    let message = format!(
+                        "dtype {dtype} with tensor-core {instruction} is impossible: the instruction multiplies bf16"
+                    );
+                    walk.fail(place, message, "give this dtype a section of its own");
+                }
                 Rule::Plain(arithmetic) => pairs.push((dtype, arithmetic)),
                 Rule::TensorCore(architecture) => {
                     match TensorCoreModel::of(architecture, Format::of(dtype)) {
@@ -332,9 +341,13 @@ fn arithmetics(walk: &mut Walk, section: &Section) -> Vec<(Dtype, Arithmetic)> {
             }
             Rule::Plain(Arithmetic::Exact) => check_exact(walk, section, place),
             Rule::Plain(
-                Arithmetic::Bounded | Arithmetic::TensorCore(_) | Arithmetic::FixedPoint,
+                Arithmetic::Bounded
+                | Arithmetic::TensorCore(_)
+                | Arithmetic::Bf16Dot(_)
+                | Arithmetic::FixedPoint,
             )
-            | Rule::TensorCore(_) => {}
+            | Rule::TensorCore(_)
+            | Rule::Bf16Dot(_) => {}
         }
     }
     pairs

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::claims;
 use super::tree::{Node, Value};
 use super::walk::{Fields, Walk};
+use contract::arithmetic::bf16_dot::Instruction;
 use contract::arithmetic::{Architecture, Arithmetic, Slices};
 use contract::case::{Activations, Scales, Stored, Weights};
 use contract::digest::Digest;
@@ -82,6 +83,7 @@ pub(super) struct Layer {
 pub(super) enum Rule {
     Plain(Arithmetic),
     TensorCore(Architecture),
+    Bf16Dot(Instruction),
 }
 
 const SECTION_KEYS: [&str; 19] = [
@@ -713,8 +715,9 @@ fn rule(walk: &mut Walk, node: &Node) -> Option<Rule> {
         return match (fields.get("f32-sliced"), fields.get("tensor-core")) {
             (Some(node), None) => slices(walk, node).map(|s| Rule::Plain(Arithmetic::F32Chain(s))),
             (None, Some(node)) => {
-                let architectures = Architecture::ALL.map(|a| (a.name(), a));
-                walk.choice(node, "an architecture", &architectures).map(Rule::TensorCore)
+                let gpus = Architecture::ALL.map(|a| (a.name(), Rule::TensorCore(a)));
+                let cpus = Instruction::ALL.map(|i| (i.name(), Rule::Bf16Dot(i)));
+                walk.choice(node, "an architecture", &[&gpus[..], &cpus].concat())
             }
             _ => {
                 let message = "expected one arithmetic: `f32-sliced` or `tensor-core`";

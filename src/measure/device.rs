@@ -2,6 +2,7 @@
 //! the other has the vendor's libraries. The clock around the calls is this process's; the device's events look on.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use ndarray::{Array2, ArrayView2};
 
@@ -250,7 +251,7 @@ impl Platform for DevicePlatform<'_> {
         self.kept.ring(built.form, 1)?;
         let v = self.own;
         let y = self.apply(&built.name, (built.place, built.form), v)?;
-        Ok(Some(Called { part: Part::Whole, v: v.to_owned(), y }))
+        Ok(Some(Called { part: Part::Whole, v: v.to_owned(), y: Arc::new(y) }))
     }
 
     fn compares_rivals_whole(&self) -> bool {
@@ -270,7 +271,7 @@ impl Platform for DevicePlatform<'_> {
             let mut v = vec![0.0; k * n];
             (self.draw)(self.kept.first + call as u64, &mut v);
             let v = Array2::from_shape_vec((k, n), v).map_err(|error| error.to_string())?;
-            return Ok(Called { part: Part::Whole, v, y: self.whole(form, slot)? });
+            return Ok(Called { part: Part::Whole, v, y: Arc::new(self.whole(form, slot)?) });
         };
         // The place of a row in the product; a dead one has none.
         let place_of = |row: &usize| match form.live_rows_only {
@@ -279,7 +280,7 @@ impl Platform for DevicePlatform<'_> {
         };
         let rows = rows.iter().map(place_of).collect();
         let [y, v] = self.kept.gather(form, slot, rows, columns)?;
-        Ok(Called { part: part.clone(), v, y })
+        Ok(Called { part: part.clone(), v, y: Arc::new(y) })
     }
 
     fn flush(&mut self, _built: &mut DeviceBuiltThere) -> Result<(), String> {

@@ -276,7 +276,9 @@ fn run_with(
         &rivals,
         plan,
         &instruments,
-        &mut |name, called| if called.y == want { Ok(()) } else { Err(format!("{name} is wrong")) },
+        &mut |name, called| {
+            if *called.y == want { Ok(()) } else { Err(format!("{name} is wrong")) }
+        },
     );
     (timings, diary.into_inner())
 }

@@ -14,8 +14,16 @@ pub const POWERCAP: &str = "/sys/class/powercap";
 /// Shortest window from which a figure is taken: RAPL counts in steps of about a millisecond and
 /// its clock is not ours, so that a second keeps both below one percent.
 pub const WINDOW_S_MIN: f64 = 1.0;
-/// The same for NVML, whose counter moves every 20 to 100 ms: some percent at the edges.
-const NVML_WINDOW_S_MIN: f64 = 1.5;
+/// The same for NVML, whose windows begin and end as its counter moves: what is left is the way to the counter and the
+/// calls between two looks, a few milliseconds at each edge.
+const NVML_WINDOW_S_MIN: f64 = 0.5;
+/// NVML's counter moves every 20 to 100 ms (an H200: 100), by what was used since.
+const NVML_STEP_NS: u64 = 100_000_000;
+/// A counter that has not moved for so many steps stands still.
+const STEPS_MAX: u64 = 10;
+/// Looks at a counter begin so long before it is to move: a batch may take half of that, and a move that is missed costs
+/// a whole step of looking, in which the load is not what it was.
+const EARLY_NS: u64 = 35_000_000;
 
 /// Counters that only rise, until they wrap.
 pub trait EnergyCounter: Sync {
@@ -31,6 +39,11 @@ pub trait EnergyCounter: Sync {
     /// Shortest window from which a figure is taken, in seconds.
     fn window_s_min(&self) -> f64 {
         WINDOW_S_MIN
+    }
+
+    /// The longest time between two moves, where that is long enough to matter: windows then begin and end with one.
+    fn step_ns_max(&self) -> Option<u64> {
+        None
     }
 }
 
@@ -127,6 +140,10 @@ impl EnergyCounter for RemoteMonitor<'_> {
     fn window_s_min(&self) -> f64 {
         NVML_WINDOW_S_MIN
     }
+
+    fn step_ns_max(&self) -> Option<u64> {
+        Some(NVML_STEP_NS)
+    }
 }
 
 /// A counter that a test drives.
@@ -162,26 +179,70 @@ impl EnergyCounter for MockEnergy {
     }
 }
 
-/// Calls `work`, which says how many calls it made, until the window is full.
+/// What an energy window wants of the work in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// A batch as long as is convenient.
+    Batch,
+    /// Little: the counter is about to move, and is looked at after it.
+    Little,
+}
+
+/// Lets `work`, which says how many calls it made, go on until the window is full. Where the counter moves in steps,
+/// the window begins at one of them and ends at another, and the calls between are its own.
 pub fn open_window(
     counter: &dyn EnergyCounter,
     clock: &dyn Clock,
     window_ns: u64,
-    mut work: impl FnMut() -> Result<u64, String>,
+    mut work: impl FnMut(Pace) -> Result<u64, String>,
 ) -> Result<Window, String> {
-    let before = counter.read_uj()?;
-    let start = clock.now_ns();
-    let mut calls = 0;
-    let elapsed = loop {
-        calls += work()?;
-        let elapsed = clock.now_ns() - start;
-        if elapsed >= window_ns {
-            break elapsed;
-        }
+    let step_ns = counter.step_ns_max();
+    let (start, before) = match step_ns {
+        // Calls before the first step are not in the window.
+        Some(step_ns) => until_it_moves(counter, clock, step_ns, &mut |pace| work(pace).map(drop))?,
+        None => (clock.now_ns(), counter.read_uj()?),
     };
-    let energy_j = energy_j(counter, &before, &counter.read_uj()?);
-    let seconds = elapsed as f64 * 1e-9;
+    let early_ns = step_ns.map_or(0, |_| EARLY_NS);
+    let mut calls = 0;
+    let mut end = start;
+    while end - start < window_ns.saturating_sub(early_ns) {
+        calls += work(Pace::Batch)?;
+        end = clock.now_ns();
+    }
+    let after = match step_ns {
+        Some(step_ns) => {
+            let mut one = |pace| work(pace).map(|made| calls += made);
+            let (at, after) = until_it_moves(counter, clock, step_ns, &mut one)?;
+            end = at;
+            after
+        }
+        None => counter.read_uj()?,
+    };
+    let energy_j = energy_j(counter, &before, &after);
+    let seconds = (end - start) as f64 * 1e-9;
     Ok(Window { seconds, calls, energy_j, power_w: energy_j / seconds })
+}
+
+/// Works until the counter is seen to move: when that was, and what it shows.
+fn until_it_moves(
+    counter: &dyn EnergyCounter,
+    clock: &dyn Clock,
+    step_ns: u64,
+    work: &mut dyn FnMut(Pace) -> Result<(), String>,
+) -> Result<(u64, Vec<u64>), String> {
+    let (since, before) = (clock.now_ns(), counter.read_uj()?);
+    loop {
+        work(Pace::Little)?;
+        let now = counter.read_uj()?;
+        let at = clock.now_ns();
+        if now != before {
+            return Ok((at, now));
+        }
+        if at - since > STEPS_MAX * step_ns {
+            let s = (at - since) as f64 * 1e-9;
+            return Err(format!("{} stood still for {s:.1} s", counter.name()));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -207,7 +268,7 @@ mod tests {
     fn windows_give_joules_a_call_above_idle() {
         let (clock, counter) = (MockClock::default(), MockEnergy::new(0, u64::MAX >> 1));
         let run = |ns: u64, uj: u64| {
-            open_window(&counter, &clock, 1_000_000_000, || {
+            open_window(&counter, &clock, 1_000_000_000, |_| {
                 clock.advance_ns(ns);
                 counter.add_uj(uj);
                 Ok(1)
@@ -224,6 +285,67 @@ mod tests {
         let short = Energy::of(run(250_000_000, 10_000_000), &idle, 3.0);
         assert_eq!(short, Energy { is_valid: false, ..busy });
         assert!(!Energy::of(run(1_000_000_000, 1), &idle, WINDOW_S_MIN).is_valid);
+    }
+
+    /// A counter that shows what it had at the last multiple of a step.
+    struct Steps<'a> {
+        clock: &'a MockClock,
+        step_ns: u64,
+        /// Used so far: W, where the load never pauses.
+        watts: u64,
+    }
+
+    impl EnergyCounter for Steps<'_> {
+        fn name(&self) -> String {
+            "steps".into()
+        }
+
+        fn read_uj(&self) -> Result<Vec<u64>, String> {
+            // Looking takes its time.
+            self.clock.advance_ns(1_500_000);
+            let seen_ns = self.clock.now_ns() / self.step_ns.max(1) * self.step_ns;
+            Ok(vec![seen_ns * self.watts / 1000])
+        }
+
+        fn range_uj(&self) -> Vec<u64> {
+            vec![u64::MAX]
+        }
+
+        fn step_ns_max(&self) -> Option<u64> {
+            Some(100_000_000)
+        }
+    }
+
+    #[test]
+    fn a_window_of_steps_begins_and_ends_with_one() {
+        for (step_ns, begin_ns) in
+            [(100_000_000, 0), (100_000_000, 77_000_000), (20_000_000, 5), (93_000_000, 60_000_000)]
+        {
+            let clock = MockClock::default();
+            clock.advance_ns(begin_ns);
+            let counter = Steps { clock: &clock, step_ns, watts: 600 };
+            let window = open_window(&counter, &clock, 600_000_000, |pace| {
+                let calls = if pace == Pace::Batch { 20 } else { 4 };
+                clock.advance_ns(calls * 500_000);
+                Ok(calls)
+            });
+            let window = window.unwrap();
+            // The load is 600 W and a call takes 0.5 ms, but for the time of the looks.
+            assert!((window.power_w - 600.0).abs() < 7.0, "{step_ns}: {window:?}");
+            assert!((0.59..0.67).contains(&window.seconds), "{step_ns}: {window:?}");
+            let busy_s = window.calls as f64 * 0.5e-3;
+            assert!(busy_s > 0.93 * window.seconds, "{step_ns}: {window:?}");
+            // Whole steps.
+            let steps = window.energy_j / (step_ns as f64 * 600e-9);
+            assert!((steps - steps.round()).abs() < 1e-6, "{step_ns}: {steps}");
+        }
+        let clock = MockClock::default();
+        let still = Steps { clock: &clock, step_ns: 0, watts: 600 };
+        let outcome = open_window(&still, &clock, 600_000_000, |_| {
+            clock.advance_ns(2_000_000);
+            Ok(4)
+        });
+        assert_eq!(outcome.unwrap_err(), "steps stood still for 1.0 s");
     }
 
     #[test]

@@ -7,6 +7,8 @@
 use std::time::Duration;
 
 use contract::dtype::Dtype;
+use std::sync::Arc;
+
 use ndarray::{Array2, Axis};
 use record::timings::Sample;
 
@@ -288,7 +290,7 @@ impl Platform for GuestPlatform<'_, '_> {
         let called = match part {
             Part::Whole => {
                 let y = self.kept.whole(form, slot, self.kept.shape[0])?;
-                Called { part: Part::Whole, v: self.v_of(number)?, y }
+                Called { part: Part::Whole, v: self.v_of(number)?, y: Arc::new(y) }
             }
             Part::Block { rows, columns } => {
                 let lines = rows.iter().map(|&row| row as u32).collect();
@@ -298,7 +300,7 @@ impl Platform for GuestPlatform<'_, '_> {
                     Some(given) => given.select(Axis(1), columns),
                     None => v,
                 };
-                Called { part: part.clone(), v, y }
+                Called { part: part.clone(), v, y: Arc::new(y) }
             }
         };
         // After it was read: what was read then is what stood there at the reply.

@@ -1,6 +1,8 @@
 //! Where contenders run, as a trait: the schedule gives calls and gets times, whether they were
 //! made on a host's threads, on a device or in a test.
 
+use std::sync::Arc;
+
 use ndarray::{Array2, ArrayView2, Axis};
 use record::timings::Sample;
 
@@ -143,7 +145,8 @@ impl Part {
 pub struct Called {
     pub part: Part,
     pub v: Array2<f32>,
-    pub y: Array2<f32>,
+    /// Shared, because a whole one may be looked at by others for longer.
+    pub y: Arc<Array2<f32>>,
 }
 
 impl Called {
@@ -157,7 +160,7 @@ impl Called {
                 (v.select(Axis(1), columns), y.as_standard_layout().into_owned())
             }
         };
-        Called { part: part.clone(), v, y }
+        Called { part: part.clone(), v, y: Arc::new(y) }
     }
 }
 

@@ -13,6 +13,7 @@ use ndarray::ArrayView2;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use super::energy::Pace;
 use super::{Called, Clock, Contender, EnergyCounter, Inputs, Part, Platform};
 use crate::backend::cpu::{float_environment_is_ieee, reset_float_environment};
 use record::timings::{
@@ -145,6 +146,11 @@ const SELF_WARMING_NS: f64 = 50e6;
 /// Short calls fill an energy window in batches of this length, so that waiting for the last of
 /// them, some 10 microseconds, is a small part.
 const ENERGY_BATCH_NS: f64 = 10e6;
+/// An energy window has so many calls, unless it would take longer than ...
+const ENERGY_CALLS: f64 = 40.0;
+const ENERGY_WINDOW_NS_MAX: u64 = 1_500_000_000;
+/// The window of rest, which all cases share, is not shorter.
+const IDLE_WINDOW_NS: u64 = 1_000_000_000;
 
 /// A case in figures; the matrices are the platform's.
 #[derive(Clone, Debug, PartialEq)]
@@ -359,8 +365,10 @@ fn measure_energy<P: Platform>(
         (Err(reason), _) => Err(reason.clone()),
         (Ok(counter), Some(window_ns)) => {
             let idle = instruments.idle.get_or_init(|| {
-                super::energy::open_window(*counter, clock, window_ns, || {
-                    clock.sleep_ns((window_ns / 10).max(1));
+                let window_ns = window_ns.max(IDLE_WINDOW_NS);
+                super::energy::open_window(*counter, clock, window_ns, |pace| {
+                    let part = if pace == Pace::Batch { 10 } else { 500 };
+                    clock.sleep_ns((window_ns / part).max(1));
                     Ok(1)
                 })
             });
@@ -376,7 +384,11 @@ fn measure_energy<P: Platform>(
             Ok(_) if lane.timed.verified != Some(true) => Err("not verified".into()),
             Ok((counter, window_ns, idle)) => {
                 let calls = lane.energy_batch(plan);
-                super::energy::open_window(*counter, clock, *window_ns, || {
+                // A call more or less must not matter.
+                let enough_ns = (ENERGY_CALLS * lane.warm_ns) as u64;
+                let window_ns = enough_ns.min(ENERGY_WINDOW_NS_MAX).max(*window_ns);
+                super::energy::open_window(*counter, clock, window_ns, |pace| {
+                    let calls = if pace == Pace::Batch { calls } else { calls.div_ceil(2) };
                     lane.call(|built| platform.run(built, calls)).map(|()| calls as u64)
                 })
                 .map(|window| Energy::of(window, idle, counter.window_s_min()))
@@ -421,6 +433,7 @@ impl<P: Platform> Lane<P> {
             samples_ns: Vec::new(),
             checked_samples: Vec::new(),
             checked_elements: 0,
+            error: None,
             cold_samples_ns: Vec::new(),
             device_samples: Vec::new(),
             device_cold_samples: Vec::new(),

@@ -5,6 +5,8 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use contract::dtype::Dtype;
+use std::sync::Arc;
+
 use ndarray::{Array2, ArrayView2, Axis};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -13,7 +15,7 @@ use super::platform::{Called, Inputs, Part, Platform};
 use super::{Clock, Contender};
 use crate::backend::cpu::CacheFlush;
 use crate::backend::shared::{BESIDE, EncodedInput, SharedInput, SharedOutputs};
-use crate::baseline::{DenseLibrary as _, GROUPED, GemmRs, Host};
+use crate::baseline::{DenseLibrary as _, GROUPED, GemmRs, Host, only_dtype};
 use crate::operator::elements;
 use crate::worker::message::{Contender as Wanted, Reply, Request, Stacked};
 use crate::worker::{Hosted, Workers};
@@ -514,20 +516,25 @@ impl WorkerPlatform<'_> {
         match part {
             Part::Whole => {
                 let y = shared.read(call, (m, n)).map_err(|error| error.to_string())?;
-                Ok(Called { part: part.clone(), v: v.to_owned(), y })
+                Ok(Called { part: part.clone(), v: v.to_owned(), y: Arc::new(y) })
             }
             Part::Block { .. } if !shared.is_guarded(call) => Err(BESIDE.into()),
             Part::Block { rows, columns } => {
                 let y = |(i, j): (usize, usize)| shared.element(call, rows[i] * n + columns[j]);
                 let y = Array2::from_shape_fn((rows.len(), columns.len()), y);
-                Ok(Called { part: part.clone(), v: v.select(Axis(1), columns), y })
+                Ok(Called { part: part.clone(), v: v.select(Axis(1), columns), y: Arc::new(y) })
             }
         }
     }
 }
 
-/// All rivals that workers have; where A is a stack of experts of so many rows, a grouped product too.
-pub fn rivals(workers: &Workers, expert_rows: Option<usize>) -> Vec<Contender<Remote>> {
+/// All rivals that workers have for A and V of `dtype`; where A is a stack of experts of so many rows, a grouped product too.
+pub fn rivals(
+    workers: &Workers,
+    dtype: Dtype,
+    expert_rows: Option<usize>,
+) -> Vec<Contender<Remote>> {
+    let takes = move |name: &str| only_dtype(name).is_none_or(|only| only == dtype);
     let hosts = workers.hosts.iter().enumerate();
     let grouped = expert_rows.into_iter().flat_map(|rows| {
         let embedded = hosts.clone().find(|(_, hosted)| hosted.host == Host::Embedded);
@@ -546,12 +553,14 @@ pub fn rivals(workers: &Workers, expert_rows: Option<usize>) -> Vec<Contender<Re
     hosts
         .clone()
         .flat_map(|(host, hosted)| {
-            hosted.rivals.iter().map(move |rival| Contender {
-                name: rival.name.clone(),
-                operator: Remote { host, wanted: Wanted::Rival(rival.name.clone()) },
-                kind: Some(rival.kind),
-                library: rival.library.clone(),
-                version: rival.version.clone(),
+            hosted.rivals.iter().filter(move |rival| takes(&rival.name)).map(move |rival| {
+                Contender {
+                    name: rival.name.clone(),
+                    operator: Remote { host, wanted: Wanted::Rival(rival.name.clone()) },
+                    kind: Some(rival.kind),
+                    library: rival.library.clone(),
+                    version: rival.version.clone(),
+                }
             })
         })
         .chain(grouped)

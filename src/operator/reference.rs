@@ -4,11 +4,13 @@ use ndarray::{ArrayView2, ArrayViewMut2, Zip};
 
 use super::{Built, Error, Operator, Staged};
 use crate::backend::cpu::{
-    FixedA, FixedSelection, FixedV, GroupSelection, GroupedA, GroupedV, Isa, PackedV, Selection,
-    TiledA, gemm_chain, gemm_fixed_point, gemm_tensor_core,
+    FixedA, FixedSelection, FixedV, GroupSelection, GroupedA, GroupedV, Isa, PackedV, PairedA,
+    PairedV, Selection, TiledA, gemm_bf16_dot, gemm_chain, gemm_fixed_point, gemm_tensor_core,
 };
+use contract::arithmetic::bf16_dot::Instruction;
 use contract::arithmetic::{Arithmetic, Slices, TensorCoreModel, bounded};
 use contract::dtype::Dtype;
+use contract::strategy::Strategy;
 
 /// Dense Y = A V under a case's arithmetic, rounded once to its output dtype.
 pub struct DenseReference {
@@ -24,6 +26,7 @@ impl DenseReference {
             // Any order is right; a chain is as good as any.
             Arithmetic::Exact => Rule::Chain(Slices::One),
             Arithmetic::TensorCore(model) => Rule::TensorCore(model),
+            Arithmetic::Bf16Dot(instruction) => Rule::Bf16Dot(instruction),
             Arithmetic::FixedPoint => Rule::FixedPoint,
             Arithmetic::Bounded => Rule::Binary64,
         }
@@ -33,6 +36,7 @@ impl DenseReference {
 enum Rule {
     Chain(Slices),
     TensorCore(TensorCoreModel),
+    Bf16Dot(Instruction),
     FixedPoint,
     Binary64,
 }
@@ -51,6 +55,10 @@ impl Operator for DenseReference {
             Rule::TensorCore(model) => {
                 Held::Groups(GroupedA::pack(a, model, GroupSelection::All, self.isa))
             }
+            Rule::Bf16Dot(instruction) => {
+                let threads = super::build_threads();
+                Held::Pairs(PairedA::pack(a, instruction, Strategy::Dense, self.isa, threads))
+            }
             Rule::FixedPoint => Held::Integers(pack_fixed_point(a, FixedSelection::All, self.isa)?),
             Rule::Binary64 => Held::Plain(a),
         };
@@ -66,6 +74,7 @@ impl Operator for DenseReference {
         match self.rule() {
             Rule::Chain(_) => stage_packed(v, staged, threads),
             Rule::TensorCore(model) => stage_grouped(v, model, staged, threads),
+            Rule::Bf16Dot(_) => stage_paired(v, staged, threads),
             Rule::FixedPoint => stage_fixed_point(v, self.isa, staged, threads),
             Rule::Binary64 => {}
         }
@@ -90,6 +99,13 @@ pub(super) fn stage_grouped(
     let (k, n) = v.dim();
     let fits = |grouped: &GroupedV| (grouped.k(), grouped.n()) == (k, n);
     staged.reuse_or(fits, || GroupedV::new(k, n)).load(v, model, threads);
+}
+
+/// V for the kernels of bf16 pairs.
+pub(super) fn stage_paired(v: ArrayView2<'_, f32>, staged: &mut Staged, threads: usize) {
+    let (k, n) = v.dim();
+    let fits = |paired: &PairedV| (paired.k(), paired.n()) == (k, n);
+    staged.reuse_or(fits, || PairedV::new(k, n)).load(v, threads);
 }
 
 /// V for the fixed-point kernels.
@@ -128,6 +144,7 @@ pub(super) fn round_output(output: Dtype, mut y: ArrayViewMut2<'_, f32>) {
 enum Held<'a> {
     Tiles(TiledA),
     Groups(GroupedA),
+    Pairs(PairedA),
     Integers(FixedA),
     Plain(ArrayView2<'a, f32>),
 }
@@ -148,6 +165,7 @@ impl Built for BuiltReference<'_> {
         match &self.a {
             Held::Tiles(a) => gemm_chain(a, staged.get()?, y.view_mut(), threads),
             Held::Groups(a) => gemm_tensor_core(a, staged.get()?, y.view_mut(), threads),
+            Held::Pairs(a) => gemm_bf16_dot(a, staged.get()?, y.view_mut(), threads),
             Held::Integers(a) => gemm_fixed_point(a, staged.get()?, y.view_mut(), threads),
             Held::Plain(a) => {
                 Zip::from(y.rows_mut()).and(a.rows()).for_each(|mut y, a| {
@@ -164,6 +182,7 @@ impl Built for BuiltReference<'_> {
         match &self.a {
             Held::Tiles(a) => a.bytes_held(),
             Held::Groups(a) => a.bytes_held(),
+            Held::Pairs(a) => a.bytes_held(),
             Held::Integers(a) => a.bytes_held(),
             Held::Plain(a) => a.len() * size_of::<f32>(),
         }

@@ -4,12 +4,12 @@
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 use super::reference::{
-    pack_fixed_point, round_output, stage_fixed_point, stage_grouped, stage_packed,
+    pack_fixed_point, round_output, stage_fixed_point, stage_grouped, stage_packed, stage_paired,
 };
 use super::{Built, Error, Operator, Plan, Staged, costs};
 use crate::backend::cpu::{
-    FixedA, FixedSelection, GroupSelection, GroupedA, Isa, Selection, SparseA, TiledA, gemm_chain,
-    gemm_fixed_point, gemm_tensor_core, spmm_chain,
+    FixedA, FixedSelection, GroupSelection, GroupedA, Isa, PairedA, Selection, SparseA, TiledA,
+    gemm_bf16_dot, gemm_chain, gemm_fixed_point, gemm_tensor_core, spmm_chain,
 };
 use contract::arithmetic::{Arithmetic, Slices};
 use contract::dtype::Dtype;
@@ -28,7 +28,7 @@ impl SkipOperator {
         if self.strategy != Strategy::Auto {
             return Plan { strategy: self.strategy, reason: "asked for".into() };
         }
-        costs::cheapest(self.arithmetic, a)
+        costs::cheapest(self.arithmetic, self.isa, a)
     }
 }
 
@@ -36,6 +36,7 @@ enum Held {
     Tiles(TiledA),
     Elements(SparseA),
     Groups(GroupedA),
+    Pairs(PairedA),
     Integers(FixedA),
 }
 
@@ -51,7 +52,7 @@ impl Operator for SkipOperator {
     }
 
     fn build<'a>(&self, a: ArrayView2<'a, f32>) -> Result<Box<dyn Built + 'a>, Error> {
-        let plan = SkipOperator::plan(self, a);
+        let mut plan = SkipOperator::plan(self, a);
         let isa = self.isa;
         let threads = super::build_threads();
         let tiles =
@@ -67,6 +68,11 @@ impl Operator for SkipOperator {
                 };
                 Held::Groups(GroupedA::pack(a, model, selection, isa))
             }
+            Arithmetic::Bf16Dot(instruction) => {
+                let a = PairedA::pack(a, instruction, plan.strategy, isa, threads);
+                plan.reason = format!("{}; {}", plan.reason, a.description());
+                Held::Pairs(a)
+            }
             Arithmetic::FixedPoint => {
                 let selection = match plan.strategy {
                     Strategy::Auto | Strategy::Dense => FixedSelection::All,
@@ -75,7 +81,9 @@ impl Operator for SkipOperator {
                     Strategy::Blocks => FixedSelection::Blocks,
                     Strategy::Csr => FixedSelection::Elements,
                 };
-                Held::Integers(pack_fixed_point(a, selection, isa)?)
+                let packed = pack_fixed_point(a, selection, isa)?;
+                plan.reason = format!("{}; {}", plan.reason, packed.summed_by());
+                Held::Integers(packed)
             }
             Arithmetic::F32Chain(_) | Arithmetic::Exact | Arithmetic::Bounded => {
                 let slices = match self.arithmetic {
@@ -83,6 +91,7 @@ impl Operator for SkipOperator {
                     Arithmetic::Exact
                     | Arithmetic::Bounded
                     | Arithmetic::TensorCore(_)
+                    | Arithmetic::Bf16Dot(_)
                     | Arithmetic::FixedPoint => Slices::One,
                 };
                 match plan.strategy {
@@ -105,6 +114,7 @@ impl Operator for SkipOperator {
     ) -> Result<(), Error> {
         match self.arithmetic {
             Arithmetic::TensorCore(model) => stage_grouped(v, model, staged, threads),
+            Arithmetic::Bf16Dot(_) => stage_paired(v, staged, threads),
             Arithmetic::FixedPoint => stage_fixed_point(v, self.isa, staged, threads),
             Arithmetic::F32Chain(_) | Arithmetic::Exact | Arithmetic::Bounded => {
                 stage_packed(v, staged, threads);
@@ -126,6 +136,7 @@ impl Built for BuiltSkip {
             Held::Tiles(a) => gemm_chain(a, staged.get()?, y.view_mut(), threads),
             Held::Elements(a) => spmm_chain(a, staged.get()?, y.view_mut(), threads),
             Held::Groups(a) => gemm_tensor_core(a, staged.get()?, y.view_mut(), threads),
+            Held::Pairs(a) => gemm_bf16_dot(a, staged.get()?, y.view_mut(), threads),
             Held::Integers(a) => gemm_fixed_point(a, staged.get()?, y.view_mut(), threads),
         }
         round_output(self.output, y);
@@ -137,6 +148,7 @@ impl Built for BuiltSkip {
             Held::Tiles(a) => a.bytes_held(),
             Held::Elements(a) => a.bytes_held(),
             Held::Groups(a) => a.bytes_held(),
+            Held::Pairs(a) => a.bytes_held(),
             Held::Integers(a) => a.bytes_held(),
         }
     }

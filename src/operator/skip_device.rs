@@ -9,6 +9,7 @@ use crate::backend::cuda::{
     ChainA, ChainPlan, ChainSpmmA, Device, DeviceMatrix, FixedPointA, MmaSyncA, ModelA, Pattern,
     Selection, SlicedA, TensorCoreA, TensorCores, tensor_cores,
 };
+use contract::arithmetic::bf16_dot::Instruction;
 use contract::arithmetic::tensor_core::Format;
 use contract::arithmetic::{Arithmetic, Slices, TensorCoreModel};
 use contract::dtype::Dtype;
@@ -37,6 +38,8 @@ enum Way {
     Model(TensorCoreModel),
     /// Exact sums of integers.
     FixedPoint,
+    /// The rule is a CPU's.
+    None(Instruction),
 }
 
 impl SkipDevice {
@@ -55,6 +58,7 @@ impl SkipDevice {
             }
             Arithmetic::F32Chain(slices) => Way::Sliced(slices),
             Arithmetic::FixedPoint => Way::FixedPoint,
+            Arithmetic::Bf16Dot(instruction) => Way::None(instruction),
             Arithmetic::TensorCore(model) => {
                 match tensor_cores(device.compute_capability(), model) {
                     Some(TensorCores::Wgmma) => Way::Wgmma,
@@ -66,7 +70,9 @@ impl SkipDevice {
         let input = match way {
             // f32 under TF32.
             Way::Wgmma | Way::MmaSync(_) => dtype,
-            Way::Chain | Way::Sliced(_) | Way::Model(_) | Way::FixedPoint => Dtype::F32,
+            Way::Chain | Way::Sliced(_) | Way::Model(_) | Way::FixedPoint | Way::None(_) => {
+                Dtype::F32
+            }
         };
         SkipDevice { way, input, output, strategy }
     }
@@ -207,6 +213,12 @@ impl DeviceOperator for SkipDevice {
                     "this device's tensor cores by mma.sync: nothing is skipped",
                 ),
             },
+            Way::None(instruction) => {
+                return Err(Error::Unsupported(format!(
+                    "tensor-core-{instruction} is a rule of CPUs, and no kernel follows it on a device\nhint: verify it \
+                     with `--device cpu`"
+                )));
+            }
             Way::FixedPoint => {
                 let wanted = self.selection();
                 let a = FixedPointA::pack(device, a, n, self.output, wanted)?;

@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::fmt;
 
+use contract::arithmetic::bf16_dot;
+use contract::arithmetic::bf16_dot::Instruction;
 use contract::arithmetic::tensor_core;
 use contract::arithmetic::tensor_core::{Architecture, Format};
 use contract::arithmetic::{Arithmetic, Slices, TensorCoreModel, chain};
@@ -24,6 +26,8 @@ pub(super) enum Model {
     Named(Slices),
     /// As the tensor cores of an architecture do, without a split over k.
     TensorCore(TensorCoreModel),
+    /// As an instruction of CPUs sums pairs of bf16.
+    Bf16Dot(Instruction),
     /// Blocks of `len` consecutive k, but a rest between one and two blocks is cut after
     /// `half`. This is how GotoBLAS and its successor OpenBLAS cut k (`min_l` in
     /// driver/level3/level3.c): in halves, the first rounded up to the kernel's unrolling.
@@ -52,6 +56,7 @@ impl Model {
             }
             Model::Named(Slices::One) => chain::dot(Slices::One, a, v),
             Model::TensorCore(model) => tensor_core::dot(model, a, v),
+            Model::Bf16Dot(instruction) => bf16_dot::dot(instruction, a, v),
             Model::Unfused => a.iter().zip(v).fold(0.0, |y, (&a, &v)| y + a * v),
             Model::HalvedRest { len, half } => {
                 let (mut start, mut sum) = (0, None);
@@ -69,7 +74,7 @@ impl Model {
     /// The slice that each k belongs to, of models that sum in binary32.
     pub fn slices(self, k: usize) -> Vec<usize> {
         match self {
-            Model::TensorCore(_) => Vec::new(),
+            Model::TensorCore(_) | Model::Bf16Dot(_) => Vec::new(),
             Model::Named(slices) => (0..k).map(|k| slices.slice_of(k)).collect(),
             // One chain, but of another kind: it must not be taken for the fused one.
             Model::Unfused => vec![usize::MAX; k],
@@ -100,6 +105,9 @@ impl Model {
             }
             Dtype::Bf16 | Dtype::F16 => {
                 cores.append(&mut chains);
+                if dtype == Dtype::Bf16 {
+                    cores.extend(Instruction::ALL.map(Model::Bf16Dot));
+                }
                 cores
             }
         }
@@ -147,6 +155,7 @@ impl Model {
     pub fn arithmetic(self) -> Option<Arithmetic> {
         match self {
             Model::TensorCore(model) => Some(Arithmetic::TensorCore(model)),
+            Model::Bf16Dot(instruction) => Some(Arithmetic::Bf16Dot(instruction)),
             Model::Named(slices) => Some(Arithmetic::F32Chain(slices)),
             Model::HalvedRest { .. } | Model::Unfused => None,
         }
@@ -162,6 +171,7 @@ impl fmt::Display for Model {
                 let name = Arithmetic::TensorCore(*model);
                 write!(f, "{name} ({}, L = {group}, F = {fraction_bits})", format.name())
             }
+            Model::Bf16Dot(instruction) => Arithmetic::Bf16Dot(*instruction).fmt(f),
             Model::HalvedRest { len, half } => {
                 write!(f, "blocks of {len}, the rest below two blocks cut after {half}")
             }

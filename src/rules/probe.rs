@@ -189,6 +189,8 @@ mod tests {
     use super::*;
     use crate::baseline::{CsrRows, Dense, GemmRs};
     use crate::operator::Built;
+    use contract::arithmetic::bf16_dot;
+    use contract::arithmetic::bf16_dot::Instruction;
     use contract::arithmetic::tensor_core;
     use contract::arithmetic::tensor_core::Format;
     use contract::arithmetic::{Arithmetic, Slices, TensorCoreModel, chain};
@@ -340,6 +342,18 @@ mod tests {
                     assert_eq!(found, want, "{output}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_instructions_of_cpus_are_found() {
+        for instruction in Instruction::ALL {
+            let shape = Shape { m: 40, k: 300, n: 30 };
+            let rule = |a: &[f32], v: &[f32]| bf16_dot::dot(instruction, a, v);
+            let found = identified(shape, Dtype::Bf16, Dtype::F32, 1, rule);
+            let name = Arithmetic::Bf16Dot(instruction).to_string();
+            assert_eq!((found.model, found.verified), (Some(name), true));
+            assert!(found.can_be_named);
         }
     }
 

@@ -13,7 +13,7 @@ use super::slot::Slot;
 use crate::backend::cuda::{CudaError, NormalDraw};
 use crate::backend::shared::{SharedInput, SharedOutputs};
 use crate::baseline::Host;
-use crate::baseline::cuda::DeviceRival;
+use crate::baseline::cuda::{DeadRows, DeviceRival};
 use crate::operator::{Built, Error, Operator, Plan, Staged};
 use crate::published::Normals;
 use contract::arithmetic::Arithmetic;
@@ -216,15 +216,15 @@ impl RemoteDevice {
         state.kernels.clone()
     }
 
-    /// The vendor's libraries for cases like this, there or not; where A is a stack of experts, with the rows of one.
+    /// The vendor's libraries for cases like this, there or not.
     pub fn rivals(
         &self,
         dtype: Dtype,
         output: Dtype,
         arithmetic: Arithmetic,
-        expert_rows: Option<usize>,
+        dead: DeadRows,
     ) -> Result<(Vec<DeviceRival>, Vec<Missing>), Error> {
-        let request = DeviceRequest::Rivals { dtype, output, arithmetic, expert_rows };
+        let request = DeviceRequest::Rivals { dtype, output, arithmetic, dead };
         match self.ask(Place::Libraries, request, &[])? {
             DeviceReply::Rivals { rivals, missing } => Ok((rivals, missing)),
             other => self.misled(Place::Libraries, &other),

@@ -12,7 +12,7 @@ use record::operator::Layer;
 
 use super::serve_stranger::Opening;
 use crate::backend::cuda::Layout;
-use crate::baseline::cuda::DeviceRival;
+use crate::baseline::cuda::{DeadRows, DeviceRival};
 
 /// Version of the protocol. Both sides are one executable, so that another version is another program.
 pub const VERSION: u32 = 4;
@@ -120,7 +120,7 @@ pub enum DeviceRequest {
     /// The kernels that ran on it.
     Kernels,
     /// The vendor's libraries for cases like this; where A is a stack of experts, with the rows of one.
-    Rivals { dtype: Dtype, output: Dtype, arithmetic: Arithmetic, expert_rows: Option<usize> },
+    Rivals { dtype: Dtype, output: Dtype, arithmetic: Arithmetic, dead: DeadRows },
     /// Y = A V once, of the three files beside the message: A is m x k, V is k x n, Y is m x n. The V of a number is
     /// always the same.
     Apply { m: usize, k: usize, n: usize, v_number: u64, contender: DeviceContender },

@@ -117,8 +117,8 @@ impl Serving<'_> {
                 Ok(DeviceReply::Done)
             }
             DeviceRequest::Kernels => Ok(DeviceReply::Kernels(self.device.kernels_loaded())),
-            DeviceRequest::Rivals { dtype, output, arithmetic, expert_rows } => {
-                *rivals = device_baselines(&self.device, dtype, output, arithmetic, expert_rows);
+            DeviceRequest::Rivals { dtype, output, arithmetic, dead } => {
+                *rivals = device_baselines(&self.device, dtype, output, arithmetic, dead);
                 let DeviceBaselines { available, missing } = &*rivals;
                 let rivals = available.iter().map(|baseline| baseline.rival.clone()).collect();
                 Ok(DeviceReply::Rivals { rivals, missing: missing.clone() })

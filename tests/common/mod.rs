@@ -114,14 +114,9 @@ impl Default for How<'_> {
     }
 }
 
-/// Audits cases one after the other, as one run does.
-pub fn audit_all(
-    manifest: &Manifest,
-    cases: &[Case],
-    expected: &Expected,
-    how: &How<'_>,
-) -> Vec<Outcome> {
-    let mut auditor = Auditor {
+/// Who audits so.
+pub fn auditor<'a>(how: &How<'a>) -> Auditor<'a> {
+    Auditor {
         fetches_optional: true,
         isa: how.isa,
         threads: how.threads,
@@ -133,7 +128,17 @@ pub fn audit_all(
         operator: how.operator,
         held: HeldInputs::default(),
         seen: SharedOutputs::default(),
-    };
+    }
+}
+
+/// Audits cases one after the other, as one run does.
+pub fn audit_all(
+    manifest: &Manifest,
+    cases: &[Case],
+    expected: &Expected,
+    how: &How<'_>,
+) -> Vec<Outcome> {
+    let mut auditor = auditor(how);
     let audit = |case| {
         auditor.audit_to_pin(&Task {
             manifest,
@@ -157,7 +162,7 @@ pub fn audit(section: Section<'_>, expected: &Expected, how: &How<'_>) -> Outcom
 pub fn pin(section: Section<'_>) -> Expected {
     let manifest = manifest(&[section]);
     let outcomes = audit_all(&manifest, &manifest.cases, &Expected::default(), &How::default());
-    let entry = |outcome: Outcome| (outcome.record.id, outcome.entry.expect("can be pinned"));
+    let entry = |outcome: Outcome| (outcome.record.id, outcome.entry.expect("can be pinned").0);
     Expected { cases: outcomes.into_iter().map(entry).collect(), ..Expected::default() }
 }
 

@@ -12,7 +12,7 @@ use record::claims::{
     Claim, JudgedClaim, ModelConfig, Printed, Published, PublishedDigest, PublishedInput, Row,
     Subject, Tensor, Word,
 };
-use record::compare::Element;
+use record::compare::{Element, ErrorSeen};
 use record::derive;
 use record::device::{DeviceInfo, KernelRecord};
 use record::environment::Environment;
@@ -90,7 +90,7 @@ pub fn record() -> Record {
     };
     let how = How { operator: &wrong, ..How::default() };
     let honest = audit_all(&manifest, &manifest.cases[..2], &Expected::default(), &How::default());
-    let entry = |outcome: Outcome| (outcome.record.id, outcome.entry.expect("can be pinned"));
+    let entry = |outcome: Outcome| (outcome.record.id, outcome.entry.expect("can be pinned").0);
     let expected =
         Expected { cases: honest.into_iter().map(entry).collect(), ..Expected::default() };
     let outcomes = audit_all(&manifest, &manifest.cases, &expected, &how);
@@ -292,7 +292,12 @@ fn timings(case: &CaseRecord, ms: f64) -> CaseTimings {
             samples_ns: samples_ns.map(|ns| ns as u64).to_vec(),
             overhead_ns: None,
             checked_samples: vec![1],
-            checked_elements: 0,
+            checked_elements: 4096,
+            error: Some(ErrorSeen {
+                elements: 4096,
+                error_max: 2e-7 * ms.sqrt(),
+                error_share: Some(1e-7 / ms as f32),
+            }),
             cold_samples_ns: Vec::new(),
             device_samples: samples_ns.map(sample).to_vec(),
             device_cold_samples: Vec::new(),

@@ -14,6 +14,7 @@ use ndarray::{Array2, ArrayView2, s};
 use record::baseline::Kind;
 use sparse_verify::backend::cpu::Isa;
 use sparse_verify::backend::cuda::{Device, Layout};
+use sparse_verify::baseline::cuda::DeadRows;
 use sparse_verify::baseline::{DeviceBaseline, Precision, device_baselines};
 use sparse_verify::check::tolerance::Tolerance;
 use sparse_verify::operator::{
@@ -90,7 +91,7 @@ fn baselines(
     arithmetic: Arithmetic,
 ) -> Vec<DeviceBaseline> {
     // Each row is an expert, so that every shape is a stack of them.
-    let found = device_baselines(device, dtype, output, arithmetic, Some(1));
+    let found = device_baselines(device, dtype, output, arithmetic, DeadRows::Experts(1));
     for missing in &found.missing {
         println!("not run: {} ({dtype}): {}", missing.name, missing.reason);
         assert!(missing.reason.starts_with("not "), "{}", missing.reason);
@@ -245,7 +246,8 @@ fn what_a_rival_is_let_off_is_said() {
         assert_eq!(baseline.rival.note.contains("transposition"), is_column_major, "{name}");
         let is_compacted = baseline.rival.kind == Kind::Compacted;
         let writes_all = baseline.rival.note.contains("all of Y is written");
-        assert_eq!(writes_all, name.starts_with("grouped-"), "{name}");
+        let of_all_rows = ["grouped-", "scattered-"];
+        assert_eq!(writes_all, of_all_rows.iter().any(|of| name.starts_with(of)), "{name}");
         let is_let_off = baseline.rival.note.contains("live rows only");
         assert_eq!(is_let_off, is_compacted && !writes_all, "{name}");
         assert_eq!(is_let_off, baseline.operator.live_rows_only(), "{name}");
@@ -255,7 +257,7 @@ fn what_a_rival_is_let_off_is_said() {
 /// Experts of many rows, some of them dead, at widths with and without room between rows; then one dead row that came to
 /// life, as the perturbation test has it. Integers, so that every order of sums gives the same bits.
 #[test]
-fn a_grouped_product_writes_all_of_y() {
+fn products_of_what_is_live_write_all_of_y() {
     let Some(device) = device() else { return };
     let mut run = 0;
     for dtype in [Dtype::F32, Dtype::Bf16, Dtype::F16] {
@@ -263,14 +265,17 @@ fn a_grouped_product_writes_all_of_y() {
             [(4, 32, 64, 16), (8, 7, 129, 17), (16, 128, 513, 1), (3, 5, 16, 33), (256, 16, 64, 8)]
         {
             let m = experts * rows;
-            let found = device_baselines(&device, dtype, dtype, Arithmetic::Exact, Some(rows));
-            for missing in found.missing.iter().filter(|one| one.name.starts_with("grouped")) {
+            let found =
+                device_baselines(&device, dtype, dtype, Arithmetic::Exact, DeadRows::Experts(rows));
+            let writes_all = ["grouped-cublas", "scattered-cublas"];
+            for missing in found.missing.iter().filter(|one| writes_all.contains(&&*one.name)) {
                 println!("not run: {} ({dtype}): {}", missing.name, missing.reason);
             }
-            let mut available = found.available.into_iter();
-            let Some(grouped) = available.find(|one| one.rival.name == "grouped-cublas") else {
-                continue;
-            };
+            let available: Vec<_> = found
+                .available
+                .into_iter()
+                .filter(|one| writes_all.contains(&&*one.rival.name))
+                .collect();
             let v = integers(k, n, 2, 0, 5);
             for live in [vec![], vec![0], vec![experts - 1], vec![1, 2], (0..experts).collect()] {
                 let mut a = integers(m, k, 2, 0, 3);
@@ -283,16 +288,22 @@ fn a_grouped_product_writes_all_of_y() {
                     if changed {
                         a[[m / 2, k / 2]] = 1.0;
                     }
-                    let y = apply(&device, &grouped, a.view(), v.view())
-                        .unwrap_or_else(|error| panic!("{dtype} {m} x {k} x {n}: {error}"));
                     let want = chain_of(a.view(), v.view()).mapv(|x| dtype.round(x));
-                    assert_eq!(y, want, "{dtype}, {m} x {k} x {n}, {live:?} live, {changed}");
-                    run += 1;
+                    for rival in &available {
+                        let name = &rival.rival.name;
+                        let y = apply(&device, rival, a.view(), v.view()).unwrap_or_else(|error| {
+                            panic!("{name}, {dtype} {m} x {k} x {n}: {error}")
+                        });
+                        let what =
+                            format!("{name}, {dtype}, {m} x {k} x {n}, {live:?} live, {changed}");
+                        assert_eq!(y, want, "{what}");
+                        run += 1;
+                    }
                 }
             }
         }
     }
-    println!("{run} grouped products");
+    println!("{run} products of live rows or experts");
 }
 
 #[test]
@@ -367,7 +378,7 @@ fn fixed_point_errs_no_more_than_the_librarys_binary32() {
         })
     };
     let v = normal(k, n);
-    let found = device_baselines(&device, Dtype::F32, Dtype::F32, CHAIN, None);
+    let found = device_baselines(&device, Dtype::F32, Dtype::F32, CHAIN, DeadRows::None);
     let rival = found.available.into_iter().find(|baseline| baseline.rival.name == "cublas");
     let Some(rival) = rival else {
         let _ = writeln!(std::io::stderr(), "not run: cublas");

@@ -11,7 +11,8 @@ use contract::strategy::Strategy;
 use ndarray::Array2;
 use sparse_verify::backend::cpu::Isa;
 use sparse_verify::backend::cuda::{
-    Device, DeviceMatrix, FixedPointA, Graph, Selection, compiler_version, tensor_cores,
+    Device, DeviceMatrix, FixedKernel, FixedPointA, Graph, Selection, compiler_version,
+    tensor_cores,
 };
 use sparse_verify::operator::{DeviceOperator, Operator, SkipDevice, SkipOperator, Staged};
 
@@ -389,30 +390,52 @@ fn fixed_points_are_the_hosts() {
 }
 
 #[test]
-fn fixed_points_of_any_device_are_the_hosts() {
+fn fixed_points_of_every_kernel_are_the_hosts() {
     let _turn = turn();
     let Some(device) = device() else { return };
+    let capability = device.compute_capability();
+    // Others than the device's own, which the test above has.
+    let kernels: Vec<FixedKernel> = FixedKernel::ALL
+        .into_iter()
+        .filter(|&kernel| kernel != FixedKernel::of(capability) && kernel.serves(capability))
+        .collect();
     let mut all = Vec::new();
     for output in [Dtype::F32, Dtype::Bf16, Dtype::F16] {
         for value in [value as Value, wide, extreme] {
             all.extend(of(value, cases(Arithmetic::FixedPoint, Dtype::F32, output, &SMALL)));
         }
     }
-    all.extend(of(extreme, cases(Arithmetic::FixedPoint, Dtype::F32, Dtype::F32, &LONG[1..2])));
+    let plain = |shapes| cases(Arithmetic::FixedPoint, Dtype::F32, Dtype::F32, shapes);
+    all.extend(of(extreme, plain(&LONG[..2])));
+    all.extend(plain(&LARGE));
     let mut wrong = Vec::new();
     for case in &all {
         let (output, (m, _, n)) = (case.output, case.shape);
         let [a, v, want] = inputs(case);
         let v = DeviceMatrix::upload(&device, v.view(), Dtype::F32, "V").expect("it fits");
         let mut y = DeviceMatrix::new(&device, (m, n), output, "Y").expect("it fits");
-        for selection in Selection::EVERY.map(Some).into_iter().chain([None]) {
-            let built = FixedPointA::pack_plain(&device, a.view(), n, output, selection)
-                .unwrap_or_else(|error| panic!("{case}, {selection:?}: {error}"));
+        let selections = Selection::EVERY.map(Some).into_iter().chain([None]);
+        for (kernel, selection) in
+            kernels.iter().flat_map(|kernel| selections.clone().map(move |s| (*kernel, s)))
+        {
+            let what = format!("{case}, {kernel:?}, {selection:?}");
+            let built = FixedPointA::pack_for(&device, kernel, a.view(), n, output, selection)
+                .unwrap_or_else(|error| panic!("{what}: {error}"));
+            // Where anything is live the kernel is the one that was asked for.
+            let description = built.description();
+            let is_this = match kernel {
+                FixedKernel::Plain => description.contains("64 bits"),
+                FixedKernel::MmaK16 => description.contains("mma.sync of 16 k"),
+                FixedKernel::Mma => description.contains("mma.sync,"),
+                FixedKernel::Wgmma => description.contains("wgmma"),
+            };
+            let is_live = a.iter().any(|x| *x != 0.0) && n > 0;
+            assert!(is_this || !is_live, "{what}: {description}");
             for launch in ["first", "second"] {
                 y.poison().expect("a device");
-                built.launch(&v, &mut y).unwrap_or_else(|error| panic!("{case}: {error}"));
+                built.launch(&v, &mut y).unwrap_or_else(|error| panic!("{what}: {error}"));
                 let how = compare(&y, &want);
-                wrong.extend(how.map(|how| format!("{case}, {selection:?}, {launch}: {how}")));
+                wrong.extend(how.map(|how| format!("{what}, {launch}: {how}")));
             }
         }
     }

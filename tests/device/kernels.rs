@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use sparse_verify::backend::cuda::{Variant, architecture_name, compiler_version, kernel_variants};
 
 /// Turing, Ampere, Ada, Hopper, Blackwell of both kinds.
-const CAPABILITIES: [(i32, i32); 6] = [(7, 5), (8, 0), (8, 9), (9, 0), (10, 0), (12, 0)];
+const CAPABILITIES: [(i32, i32); 7] = [(7, 5), (8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)];
 
 /// The one that kernels are tuned on.
 const HOPPER: (i32, i32) = (9, 0);
@@ -19,9 +19,10 @@ const HOPPER: (i32, i32) = (9, 0);
 const ALL_ARCHITECTURES: &str = "SPARSE_VERIFY_ALL_ARCHITECTURES";
 
 /// NVIDIA's alone, by their instructions.
-const CUDA_ONLY: [&str; 7] = [
+const CUDA_ONLY: [&str; 8] = [
     "block_stream.cu",
     "fixed_digits.cu",
+    "gemm_fixed_mma.cu",
     "gemm_fixed_wgmma.cu",
     "gemm_mma_sync.cu",
     "gemm_tensor_core.cu",

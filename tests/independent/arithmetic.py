@@ -2,6 +2,7 @@
 
 import numpy as np
 
+import specification
 from formats import BF16, DTYPES, F16, TF32, round_to
 from inputs import Refused
 
@@ -14,6 +15,56 @@ def _tiles(m, n):
         yield lo, min(m, lo + rows)
 
 
+# 2^-126 - 2^-151: of 24 bits, the least that rounds to 2^-126. It has 25.
+_TIE = 2.0 ** -126 - 2.0 ** -151
+
+
+class _Chains:
+    """Binary32 values y (rows x n), in binary64, and fused multiply-adds on all of them at once."""
+
+    def __init__(self, rows, n, flush=False):
+        self.flush = flush
+        self.y = np.zeros((rows, n), np.float64)
+        self.y32 = np.zeros((rows, n), np.float32)
+        self.p, self.s, self.b, self.e = (np.empty_like(self.y) for _ in range(4))
+        self.away, self.inexact = np.empty(self.y.shape, bool), np.empty(self.y.shape, bool)
+        self.flip = np.empty(self.y.shape, np.int64)
+        self.s_bits, self.e_bits = self.s.view(np.int64), self.e.view(np.int64)
+
+    def fma(self, x, w):
+        """y becomes x w + y, for a column x and a row w of binary64 that hold binary32 values."""
+        y, p, s, b, e = self.y, self.p, self.s, self.b, self.e
+        # The product is exact: 48 bits, and no exponent below -298.
+        np.multiply(x, w, out=p)
+        # TwoSum: s + e is y + p exactly.
+        np.add(y, p, out=s)
+        np.subtract(s, y, out=b)
+        np.subtract(s, b, out=e)
+        np.subtract(y, e, out=e)
+        np.subtract(p, b, out=b)
+        np.add(e, b, out=e)
+        # Round to odd: truncate s + e (one step back if s was rounded up in magnitude), set
+        # the last bit if anything was lost. The next rounding, to 24 bits, then is right.
+        np.not_equal(e, 0, out=self.inexact)
+        np.bitwise_xor(self.e_bits, self.s_bits, out=self.flip)
+        np.less(self.flip, 0, out=self.away)
+        np.logical_and(self.away, self.inexact, out=self.away)
+        np.subtract(self.s_bits, self.away, out=self.s_bits)
+        np.bitwise_or(self.s_bits, self.inexact, out=self.s_bits)
+        self._round()
+
+    def add(self, x):
+        """y becomes y + x, for binary64 x that hold binary32 values: exact in binary64, or rounded to odd."""
+        self.fma(x, np.float64(1))
+
+    def _round(self):
+        with np.errstate(over="ignore"):
+            np.copyto(self.y32, self.s, casting="same_kind")  # ties to even, with subnormal results
+        if self.flush:
+            self.y32[np.abs(self.s) < _TIE] = 0
+        np.copyto(self.y, self.y32)
+
+
 def chain(a, v):
     """Y by f32-chain, before the output rounding."""
     m, n = a.shape[0], v.shape[1]
@@ -21,32 +72,57 @@ def chain(a, v):
     v = v.astype(np.float64)
     for lo, hi in _tiles(m, n):
         cols = np.ascontiguousarray(a[lo:hi].T, np.float64)[:, :, None]
-        y = np.zeros((hi - lo, n), np.float64)  # holds binary32 values
-        p, s, b, e = (np.empty_like(y) for _ in range(4))
-        away, inexact = np.empty(y.shape, bool), np.empty(y.shape, bool)
-        flip = np.empty(y.shape, np.int64)
-        s_bits, e_bits = s.view(np.int64), e.view(np.int64)
-        y32 = out[lo:hi]
+        y = _Chains(hi - lo, n)
         for k in range(a.shape[1]):
-            # The product is exact: 48 bits, and no exponent below -298.
-            np.multiply(cols[k], v[k], out=p)
-            # TwoSum: s + e is y + p exactly.
-            np.add(y, p, out=s)
-            np.subtract(s, y, out=b)
-            np.subtract(s, b, out=e)
-            np.subtract(y, e, out=e)
-            np.subtract(p, b, out=b)
-            np.add(e, b, out=e)
-            # Round to odd: truncate s + e (one step back if s was rounded up in magnitude), set
-            # the last bit if anything was lost. The next rounding, to 24 bits, then is right.
-            np.not_equal(e, 0, out=inexact)
-            np.bitwise_xor(e_bits, s_bits, out=flip)
-            np.less(flip, 0, out=away)
-            np.logical_and(away, inexact, out=away)
-            np.subtract(s_bits, away, out=s_bits)
-            np.bitwise_or(s_bits, inexact, out=s_bits)
-            np.copyto(y32, s, casting="same_kind")  # ties to even, with subnormal results
-            np.copyto(y, y32)
+            y.fma(cols[k], v[k])
+        out[lo:hi] = y.y32
+    return out
+
+
+INSTRUCTIONS = ("amx-bf16", "avx512-bf16")
+
+
+def _operands(a, v):
+    """A's columns and V's rows in binary64, subnormals flushed."""
+    def flushed(x):
+        return np.where(np.abs(x) < np.float32(2.0 ** -126), 0, x).astype(np.float64)
+    if (round_to(a, BF16) != a).any() or (round_to(v, BF16) != v).any():
+        raise Refused("operands that are not bf16")
+    return np.ascontiguousarray(flushed(a).T)[:, :, None], flushed(v)
+
+
+def avx512_bf16(a, v):
+    """VDPBF16PS: of each pair the odd element first."""
+    m, n = a.shape[0], v.shape[1]
+    out = np.zeros((m, n), np.float32)
+    cols, v = _operands(a, v)
+    for lo, hi in _tiles(m, n):
+        c = _Chains(hi - lo, n, flush=True)
+        for pair in range(0, a.shape[1], 2):
+            for k in (pair + 1, pair):
+                if k < a.shape[1]:
+                    c.fma(cols[k, lo:hi], v[k])
+        out[lo:hi] = c.y32
+    return out
+
+
+def amx_bf16(a, v, block=32):
+    """TDPBF16PS: of each block a chain over even k and one over odd k, their sum added to c."""
+    m, n = a.shape[0], v.shape[1]
+    out = np.zeros((m, n), np.float32)
+    cols, v = _operands(a, v)
+    for lo, hi in _tiles(m, n):
+        c = _Chains(hi - lo, n, flush=True)
+        for first in range(0, a.shape[1], block):
+            halves = []
+            for start in (first, first + 1):
+                half = _Chains(hi - lo, n, flush=True)
+                for k in range(start, min(first + block, a.shape[1]), 2):
+                    half.fma(cols[k, lo:hi], v[k])
+                halves.append(half)
+            halves[0].add(halves[1].y)
+            c.add(halves[0].y)
+        out[lo:hi] = c.y32
     return out
 
 
@@ -66,16 +142,8 @@ def sliced(a, v, slices, dealt, length):
     return total
 
 
-TENSOR_CORE_F = {"volta": 23, "turing": 24, "ampere": 24, "ada": 24, "hopper": 25, "blackwell": 25}
-TENSOR_CORE_L = {  # f16, bf16, f32 (tf32)
-    "volta": {"f16": 4},
-    "turing": {"f16": 8},
-    "ampere": {"f16": 8, "bf16": 8, "f32": 4},
-    "ada": {"f16": 8, "bf16": 8, "f32": 4},
-    "hopper": {"f16": 16, "bf16": 16, "f32": 8},
-    "blackwell": {"f16": 16, "bf16": 16, "f32": 8},
-}
-TENSOR_CORE_FLOOR = {"hopper": -133}  # E is at least this
+# F, L by dtype (f32 is tf32), and the least E.
+TENSOR_CORE_F, TENSOR_CORE_L, TENSOR_CORE_FLOOR = specification.tensor_cores()
 _NOTHING = -(1 << 20)  # exponent of a zero: below every other
 
 
@@ -98,8 +166,9 @@ def _bit_length(x):
 def tensor_core(a, v, dtype, big_f, length, floor=None):
     fmt = {"f16": F16, "bf16": BF16, "f32": TF32}[dtype]
     a, v = round_to(a, fmt), round_to(v, fmt)
-    if not (np.isfinite(a).all() and np.isfinite(v).all()):
-        raise Refused("an operand is not finite in " + fmt.name)
+    # An operand that rounding made infinite: so is its product with what is not zero.
+    beyond = ((~np.isfinite(a)).astype(np.int64) @ (v != 0) + (a != 0).astype(np.int64) @ ~np.isfinite(v)) > 0
+    a, v = (np.where(np.isfinite(x), x, np.float32(0)) for x in (a, v))
     m, n = a.shape[0], v.shape[1]
     out = np.zeros((m, n), np.float32)
     av, ae = _split(a, fmt)
@@ -145,7 +214,7 @@ def tensor_core(a, v, dtype, big_f, length, floor=None):
             c_int = mag << np.where(zero, 0, np.maximum(unit - (c_e - 23), 0))
         value = c_sign * np.ldexp(c_int.astype(np.float64), np.where(c_int == 0, 0, c_e - 23))
         with np.errstate(over="ignore"):
-            out[lo:hi] = np.where(infinite, np.inf, value)
+            out[lo:hi] = np.where(infinite | beyond[lo:hi], np.inf, value)
     return out
 
 
@@ -229,6 +298,7 @@ def within_bound(y, y_ref, a, v, output):
     q = np.count_nonzero(a, axis=1).astype(np.float64)[:, None]
     u = 2.0 ** -24
     gamma = (q + 1) * u / (1 - (q + 1) * u)
+    gamma = np.where((q + 1) * u >= 0.5, np.inf, gamma)
     bound = gamma * reference64(np.abs(a), np.abs(v)) + (q + 1) * 2.0 ** -149
     y = y.astype(np.float64)
     if output != "f32":
@@ -260,7 +330,10 @@ class Arithmetic:
     def check(self, a, v, dtype):
         if self.kind == "exact":
             certificate(a, v)
-        if self.kind == "tensor-core" and dtype not in TENSOR_CORE_L[self.architecture]:
+        if self.architecture in INSTRUCTIONS:
+            if dtype != "bf16":
+                raise Refused("%s multiplies bf16, not %s" % (self.architecture, dtype))
+        elif self.kind == "tensor-core" and dtype not in TENSOR_CORE_L[self.architecture]:
             raise Refused("%s has no %s tensor core" % (self.architecture, dtype))
 
     def compute(self, a, v, dtype, output):
@@ -269,6 +342,8 @@ class Arithmetic:
             y = chain(a, v)
         elif self.kind == "f32-sliced":
             y = sliced(a, v, self.slices, self.dealt, self.length)
+        elif self.architecture in INSTRUCTIONS:
+            y = (amx_bf16 if self.architecture == "amx-bf16" else avx512_bf16)(a, v)
         elif self.kind == "tensor-core":
             y = tensor_core(a, v, dtype, TENSOR_CORE_F[self.architecture],
                             TENSOR_CORE_L[self.architecture][dtype],

@@ -1,11 +1,13 @@
 """Manifests: sections expand to cases, every combination one."""
 
+import re
 from collections import namedtuple
 from fractions import Fraction
 
 import yaml
 
 from arithmetic import Arithmetic
+from inputs import live
 
 # weights: a distribution's name, or the mapping that names a file.
 Case = namedtuple("Case", "id seed layer m k n dtype output weights activations "
@@ -15,8 +17,29 @@ Case = namedtuple("Case", "id seed layer m k n dtype output weights activations 
 Place = namedtuple("Place", "cases index feeds next width")
 
 
+KEYS = ("name required seed weights layers stack patterns sparsity batch dtype output activations arithmetic plan published "
+        "twin_of config claims").split()
+
+
 def _list(x):
-    return x if isinstance(x, list) else [x]
+    """A scalar stands for a list of one; no list is empty, and none has a value twice."""
+    x = x if isinstance(x, list) else [x]
+    if not x or any(item in x[:at] for at, item in enumerate(x)):
+        raise ValueError("a list with nothing, or with something twice: %r" % (x,))
+    return x
+
+
+def sparsity(text):
+    """A plain decimal from 0 to 1 with at most nine decimals, exactly."""
+    if not re.fullmatch(r"[0-9](\.[0-9]{1,9})?", text) or Fraction(text) > 1:
+        raise ValueError("sparsity %r" % text)
+    return Fraction(text)
+
+
+def integer(text, least, most):
+    if not re.fullmatch(r"[0-9]+", str(text)) or not least <= int(text) <= most:
+        raise ValueError("%r is no integer from %d to %d" % (text, least, most))
+    return int(text)
 
 
 def percent(s):
@@ -35,7 +58,10 @@ def _pattern(x):
         (name, size), = x.items()
         if name not in ("block", "dead-experts"):
             raise ValueError("pattern %s" % name)
-        return (name, int(size)), "%s%d" % (name, int(size))
+        size = integer(size, 1, 2 ** 31)
+        return (name, size), "%s%d" % (name, size)
+    if x not in ("none", "uniform", "row-magnitude", "element-magnitude", "power-law", "two-of-four"):
+        raise ValueError("pattern %s" % x)
     return x, x
 
 
@@ -49,8 +75,8 @@ def _arithmetic(x):
         return Arithmetic(name, architecture=value)
     if name == "f32-sliced":
         dealt = "dealt" in value
-        return Arithmetic(name, slices=int(value["slices"]), dealt=dealt,
-                          length=int(value["dealt" if dealt else "contiguous"]))
+        return Arithmetic(name, slices=integer(value["slices"], 1, 2 ** 31), dealt=dealt,
+                          length=integer(value["dealt" if dealt else "contiguous"], 1, 2 ** 31))
     raise ValueError("arithmetic %s" % name)
 
 
@@ -60,18 +86,26 @@ def load(path):
     if root.get("format") != "sparse-verify/2-draft":
         raise ValueError("format is %r" % root.get("format"))
     cases = []
-    for section in root["sections"]:
+    for section in _list(root.get("sections", [])) if "sections" in root else []:
+        unknown = set(section) - set(KEYS)
+        if unknown:
+            raise ValueError("unknown keys %s" % sorted(unknown))
+        section_seed = integer(section["seed"], 0, 2 ** 64 - 1)
         weights = section["weights"]
-        generator = isinstance(weights, dict) and "generator" in weights
+        generator = "generator" in weights
         if generator and weights["generator"] != "numpy-pcg64-uniform":
             raise ValueError("generator %s" % weights["generator"])
-        real = not (isinstance(weights, dict) and ("synthetic" in weights or generator))
-        if not real:
+        drawn = "torch-device-uniform" in weights
+        real = not ("synthetic" in weights or generator or drawn)
+        if not real and not drawn:
             weights = weights["generator" if generator else "synthetic"]
-        default = weights if generator else "uniform" if real else "ternary" if weights == "wide" else weights
+        if weights == "ternary" or (drawn or generator) and "activations" in section:
+            raise ValueError("weights %r" % weights)
+        default = ("torch-device-uniform" if drawn else "uniform" if real else
+                   "ternary" if weights == "wide" else weights)
         activations = section.get("activations", default)
         output = section.get("output", "f32")
-        layers = [(layer["name"], layer, int(section["seed"]), None) for layer in _list(section["layers"])]
+        layers = [(layer["name"], layer, section_seed, None) for layer in _list(section["layers"])]
         stack = section.get("stack")
         names = [name for name, _, _, _ in layers]
         blocks = int(stack["blocks"]) if stack else 1
@@ -88,16 +122,22 @@ def load(path):
                       for block in range(blocks) for at, (name, layer, seed, _) in enumerate(layers)]
         # The stacks of a section, each a list of its cases.
         stacks = {}
+        patterns = [_pattern(x) for x in _list(section["patterns"])]
+        if "sparsity" in section and all(pattern in ("none", "two-of-four") for pattern, _ in patterns):
+            raise ValueError("a sparsity of nothing")
         for name_of_layer, layer, seed, fed in layers:
-            m, k = (int(d) for d in layer["shape"])
-            for x in _list(section["patterns"]):
-                pattern, name = _pattern(x)
+            m, k = (integer(d, 0, 2 ** 31) for d in layer["shape"])
+            for pattern, name in patterns:
+                if pattern[0] == "dead-experts" and m % pattern[1]:
+                    raise ValueError("%d rows are no experts of %d" % (m, pattern[1]))
                 own = {"none": ["0"], "two-of-four": ["0.5"]}.get(name)
-                for s in own or _list(section["sparsity"]):
-                    s = Fraction(s)
+                # The same level, written twice in two ways, is given twice.
+                for s in _list([sparsity(s) for s in own or _list(section["sparsity"])]):
+                    if pattern[0] == "dead-experts" and m and s < 1 and not live(m // pattern[1], s):
+                        raise ValueError("no expert of %d is left at %s" % (m // pattern[1], s))
                     label = name if own else "%s-%s" % (name, percent(s))
                     for dtype in _list(section["dtype"]):
-                        for n in _list(section["batch"]):
+                        for n in [integer(n, 1, 2 ** 20) for n in _list(section["batch"])]:
                             for rule in _list(section["arithmetic"]):
                                 rule = _arithmetic(rule)
                                 kind = dtype if output == "f32" else "%s-to-%s" % (dtype, output)
@@ -107,8 +147,8 @@ def load(path):
                                     place = Place(all_of_it, len(all_of_it), fed, after, width)
                                 case = Case(
                                     "/".join((section["name"], name_of_layer, label,
-                                              "b" + str(int(n)), kind, rule.name)),
-                                    seed, layer, m, k, int(n), dtype, output,
+                                              "b%d" % n, kind, rule.name)),
+                                    seed, layer, m, k, n, dtype, output,
                                     weights, activations, pattern, s, rule, place)
                                 if stack:
                                     all_of_it.append(case)

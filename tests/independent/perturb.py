@@ -38,10 +38,17 @@ class Draws:
         self.words = stream.words(0, 2 * 258).astype(object)
         self.t = 0
 
+    def value(self, t):
+        return int(self.words[2 * t] + (self.words[2 * t + 1] << 32))
+
     def __call__(self):
-        d = self.words[2 * self.t] + (self.words[2 * self.t + 1] << 32)
         self.t += 1
-        return int(d)
+        return self.value(self.t - 1)
+
+
+def column_order(w):
+    """p: column c of V2 is made of column p[c] of V."""
+    return np.argsort(w, kind="stable")
 
 
 def displaced(case, row, k):
@@ -51,8 +58,9 @@ def displaced(case, row, k):
     return int(live[0]) if case.pattern == "two-of-four" and len(live) == 2 else None
 
 
-def choose(case, a, v, y, compute, shift_allowed, nonce=None):
-    """The choice, or None where the test does not apply."""
+def choose(case, a, v, y, compute, shift_allowed, nonce=None, trace=None):
+    """The choice, or None where the test does not apply. `trace` gets the draws and the number of attempts."""
+    trace = {} if trace is None else trace
     m, k_size = a.shape
     n = v.shape[1]
     counts = np.count_nonzero(a, axis=1)
@@ -61,7 +69,8 @@ def choose(case, a, v, y, compute, shift_allowed, nonce=None):
     draw = Draws(Stream(case.seed, "perturb", (m, k_size, n), case.dtype, nonce))
     full_rows = np.nonzero(counts)[0]
 
-    for _ in range(64):
+    for attempt in range(64):
+        trace["attempts"] = attempt + 1
         d1, d2, d3 = draw(), draw(), draw()
         at = np.searchsorted(full_rows, d1 % m)
         i = int(full_rows[at % len(full_rows)])
@@ -88,6 +97,7 @@ def choose(case, a, v, y, compute, shift_allowed, nonce=None):
         new_v = options[changed.argmax()]
         break
     else:
+        trace["draws"] = ["%016x" % draw.value(t) for t in range(draw.t)]
         return None
 
     window = (draw() % m + np.arange(min(256, m))) % m
@@ -111,22 +121,26 @@ def choose(case, a, v, y, compute, shift_allowed, nonce=None):
             i2 = None
 
     s = 1 + draw() % 3 if shift_allowed else (draw(), 0)[1]
+    trace["draws"] = ["%016x" % draw.value(t) for t in range(draw.t)]
     w = Stream(case.seed, "perturb.columns", (m, k_size, n), case.dtype, nonce).words(0, n)
-    return Choice(i, k, j, new_a, new_v, i2, k2, s, np.argsort(w, kind="stable"))
+    return Choice(i, k, j, new_a, new_v, i2, k2, s, column_order(w))
 
 
-def run(case, a, v, y, shift_allowed, nonce=None):
-    """(rebuilt, shifted, broken promises); the digests are None where the test does not apply."""
+def run(case, a, v, y, shift_allowed, nonce=None, trace=None):
+    """(rebuilt, shifted, broken promises); the digests are None where the test does not apply. `trace` gets what was
+    done on the way."""
     def compute(rows, cols):
         return case.arithmetic.compute(rows, cols, case.dtype, case.output)
 
-    c = choose(case, a, v, y, compute, shift_allowed, nonce)
+    trace = {} if trace is None else trace
+    c = choose(case, a, v, y, compute, shift_allowed, nonce, trace)
     if c is None:
         return None, None, []
     broken = []
 
     a1 = a.copy()
     a1[c.i, c.k] = c.a
+    gone = None
     if c.i2 is not None:
         gone = displaced(case, a[c.i2], c.k2)
         a1[c.i2, c.k2] = 1
@@ -154,4 +168,5 @@ def run(case, a, v, y, shift_allowed, nonce=None):
     free[np.ix_(touched, c.order == c.j)] = True
     if not np.isfinite(y2).all() or (bits32(y2)[~free] != bits32(expected)[~free]).any():
         broken.append("shifted")
+    trace.update(choice=c, displaced=gone, v2=v2, y1=y1, y2=y2)
     return digest(y1, case.output), digest(y2, case.output), broken

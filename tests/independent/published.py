@@ -3,17 +3,27 @@
 it draws the published ones and compares them; with arguments, any others, and prints their digests."""
 
 import hashlib
+import re
 import sys
 
 import numpy as np
 
+import specification
+
 PREFIX = 4000000
 THREADS = 2048  # of a multiprocessor
 
-# Title, platform, multiprocessors; seed 42, A 10000 x 10000, then V 10000 x 2500; published digits.
-KNOWN = [("H200", "cuda", 132, "b2687223", "f8b47533"),
-         ("B200", "cuda", 148, "6764dac0", "eabab8fa"),
-         ("MI300X", "rocm", 304, "76252923", "7f9f717a")]
+
+def known():
+    """(title, platform, multiprocessors, [(tensor, elements, first digits)]) of VERIFY.md's table, the uniform ones; seed 42."""
+    found = []
+    for title, recipe, tensor, digits, _, _ in specification.table("published", "recipe, P"):
+        if title:
+            kind, platform, multiprocessors = recipe.split(", ")
+            found.append((title, platform.lower(), int(multiprocessors), [], kind))
+        name, rows, cols = re.match(r"([AV]) (\d+) x (\d+)", tensor).groups()
+        found[-1][3].append((name, int(rows) * int(cols), re.sub("[^0-9a-f]", "", digits)))
+    return [entry[:4] for entry in found if entry[4] == "uniform"]
 
 
 def philox(counter, key):
@@ -37,12 +47,12 @@ def element(words, platform):
 
 
 class Generator:
-    def __init__(self, platform, multiprocessors, seed):
+    def __init__(self, platform, multiprocessors, seed, threads=THREADS):
         self.platform, self.seed, self.offset = platform, seed, 0
-        self.blocks = multiprocessors * (THREADS // 256)
+        self.blocks = multiprocessors * (threads // 256)
 
     def draw(self, elements):
-        """The tensor's rounds one after the other, each 4T elements but for the last."""
+        """The tensor's rounds one after the other, each 4W elements but for the last."""
         threads = 256 * min(self.blocks, -(-elements // 256))
         rounds = -(-elements // (4 * threads)) if elements else 0
         first = self.offset // 4
@@ -199,16 +209,17 @@ def main(arguments):
         print(hashlib.sha256(numpy_v(seed, k, n).tobytes()).hexdigest())
         return 0
     if not arguments:
-        failed = 0
-        for title, platform, multiprocessors, *published in KNOWN:
+        passed = failed = 0
+        for title, platform, multiprocessors, tensors in known():
             generator = Generator(platform, multiprocessors, 42)
-            for name, elements, want in zip("AV", (10 ** 8, 25 * 10 ** 6), published):
+            for name, elements, want in tensors:
                 # The prefix lies in the first round; the others only move the offset.
                 got, _ = digests([next(generator.draw(elements))])
-                failed += not got.startswith(want)
-                print("%s %s %s %s" % ("ok" if got.startswith(want) else "FAIL", title, name, got))
-        print("%d passed, %d failed" % (2 * len(KNOWN) - failed, failed))
-        return 1 if failed else 0
+                good = got.startswith(want)
+                passed, failed = passed + good, failed + (not good)
+                print("%s %s %s %s" % ("ok" if good else "FAIL", title, name, got))
+        print("%d passed, %d failed" % (passed, failed))
+        return 1 if failed or not passed else 0
     if len(arguments) < 4:
         sys.exit("usage: published.py [cuda|rocm MULTIPROCESSORS SEED ELEMENTS... | numpy SEED M K N | claims MANIFEST]")
     platform, multiprocessors, seed, *sizes = arguments

@@ -2,11 +2,14 @@
 """Compares the vectorised rules with slow scalar ones in fractions.Fraction, written word by word
 from VERIFY.md, and with published vectors and results worked out by hand."""
 
+import fnmatch
+import glob
 import hashlib
 import json
 import math
 import os
 import random
+import re
 import sys
 import tempfile
 from collections import namedtuple
@@ -18,7 +21,9 @@ import arithmetic
 import inputs
 import perturb
 import published
+import specification
 import streams
+import vectors
 import weights
 from arithmetic import Arithmetic
 from formats import (BF16, DTYPES, F16, F32, TF32, Format, bits32, decode, digest, encode, panels,
@@ -53,6 +58,8 @@ def slow_chain(a, v):
     y = Fraction(0)
     for x, z in zip(a, v):
         y = rnd(x * z + y, F32)
+        if isinstance(y, str):
+            return y
     return y
 
 
@@ -98,6 +105,42 @@ def slow_tensor_core(a, v, dtype, f, length, floor):
         c = trunc_to(total, Fraction(2) ** unit)
         if abs(c) >= Fraction(2) ** 128:
             return "inf" if c > 0 else "-inf"
+    return c
+
+
+TINY = Fraction(2) ** -126
+
+
+def flushed(x):
+    """A subnormal as zero."""
+    return x if abs(x) >= TINY else Fraction(0)
+
+
+def flushed_fma(x, z, y):
+    """One rounding to 24 bits with no least exponent, then what is tiny as zero."""
+    exact = flushed(x) * flushed(z) + flushed(y)
+    return flushed(rnd(exact, Format("f32 without an end", 24, -10 ** 6, 127)))
+
+
+def slow_avx512_bf16(a, v):
+    c = Fraction(0)
+    for k in range(0, len(a), 2):
+        if k + 1 < len(a):
+            c = flushed_fma(a[k + 1], v[k + 1], c)
+        c = flushed_fma(a[k], v[k], c)
+    return c
+
+
+def slow_amx_bf16(a, v):
+    c = Fraction(0)
+    for block in range(0, len(a), 32):
+        e = o = Fraction(0)
+        for k in range(block, min(block + 32, len(a))):
+            if k % 2 == 0:
+                e = flushed_fma(a[k], v[k], e)
+            else:
+                o = flushed_fma(a[k], v[k], o)
+        c = flushed_fma(1, c, flushed_fma(1, e, o))
     return c
 
 
@@ -491,6 +534,145 @@ def check_tensor_core():
     assert arithmetic.tensor_core(a, v, "bf16", 25, 3)[0, 0] == 2.0 ** 127
 
 
+def check_bf16_instructions():
+    rng = random.Random(12)
+    rules = ((arithmetic.avx512_bf16, slow_avx512_bf16), (arithmetic.amx_bf16, slow_amx_bf16))
+    for fast, slow in rules:
+        for low, high in ((-2, 2), (-12, 12), (-76, -60), (-133, -120), (-133, 5), (-66, -60)):
+            for k in (1, 2, 31, 33, 66):
+                a = numbers(rng, 3 * k, BF16, low, high, 0.3).reshape(3, k)
+                v = numbers(rng, k * 5, BF16, low, high).reshape(k, 5)
+                if low == -133:
+                    v = v * np.float32(2.0 ** 100) if high == -120 else v
+                if low == -66:  # 2^-126 and a little less: on both sides of the tie
+                    a[:, 0], v[0] = 2.0 ** -63, 2.0 ** -63
+                    a[:, -1], v[-1] = -(2.0 ** -75), np.array([1, 1.0078125, 1.5, 2, 0.5]) * 2.0 ** -76
+                same(fast(a, v), brute(slow, a, v))
+    # By hand: 2^-126 less 2^-151 is a tie and stays, less a little more is flushed.
+    for less, kept in ((1, 2.0 ** -126), (1.0078125, 0), (2, 0), (0.5, 2.0 ** -126)):
+        a = np.array([[2.0 ** -63, -less * 2.0 ** -75]], np.float32)
+        v = np.array([[2.0 ** -63], [2.0 ** -76]], np.float32)
+        # The odd product alone would be flushed where it is not added to the even one; turned round it is added last.
+        assert arithmetic.avx512_bf16(a[:, ::-1], v[::-1])[0, 0] == kept
+        assert arithmetic.avx512_bf16(a, v)[0, 0] == 2.0 ** -126
+        # Two chains: the little one is flushed before it meets the other.
+        assert arithmetic.amx_bf16(a, v)[0, 0] == 2.0 ** -126
+        a, v = np.insert(a, 1, 0, axis=1), np.insert(v, 1, 0, axis=0)
+        assert arithmetic.amx_bf16(a, v)[0, 0] == kept
+
+
+def check_measured():
+    """Every dot product of the committed file of a device's tensor cores: what tables and clauses must give, whoever wrote them."""
+    folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "records")
+    with open(os.path.join(folder, "h200", "tensor-core-vectors.json"), encoding="utf-8") as f:
+        root = json.load(f)
+    rule = Arithmetic("tensor-core", architecture=root["architecture"])
+    seen = wrong = 0
+
+    def matrix(texts, digits):
+        return [" ".join(text[at:at + digits] for at in range(0, len(text), digits)) for text in texts]
+    for part in root["sets"]:
+        dtype = {"f16": "f16", "bf16": "bf16", "tf32": "f32"}[part["format"]]
+        digits = 8 if dtype == "f32" else 4
+        a, v = (np.array([vectors.bits_of(row, dtype) for row in matrix(part[name], digits)]) for name in ("a", "v"))
+        got = rule.compute(a, np.ascontiguousarray(v.T), dtype, "f32")
+        for outputs in part["outputs"]:
+            want = np.array([vectors.bits_of(row, "f32") for row in matrix(outputs["y"], 8)]) + np.float32(0)
+            alike = (bits32(got) == bits32(want)) | (~np.isfinite(got) & ~np.isfinite(want))
+            seen, wrong = seen + alike.size, wrong + int((~alike).sum())
+    assert seen == 40 * 256 and wrong == 0, (seen, wrong)
+    for path in glob.glob(os.path.join(folder, "cpu", "*-vectors.json")):
+        with open(path, encoding="utf-8") as f:
+            root = json.load(f)
+        rule = Arithmetic("tensor-core", architecture=root["instruction"])
+        for part in root["sets"]:
+            a, v = (np.array([vectors.bits_of(row, "bf16") for row in matrix(part[name], 4)]) for name in ("a", "v"))
+            got = rule.compute(a, np.ascontiguousarray(v.T), "bf16", "f32")
+            want = np.array([vectors.bits_of(row, "f32") for row in matrix(part["y"], 8)]) + np.float32(0)
+            assert (bits32(got) == bits32(want)).all(), (path, part["name"])
+
+
+def check_vectors():
+    """Dot products of the vectors by the slow rules, with parameters by hand."""
+    big_f = {"volta": 23, "turing": 24, "ampere": 24, "ada": 24, "hopper": 25, "blackwell": 25}
+    lengths = {"volta": (4,), "turing": (8,), "ampere": (8, 8, 4), "ada": (8, 8, 4), "hopper": (16, 16, 8), "blackwell": (16, 16, 8)}
+    checked = 0
+    for _, vector in vectors.load():
+        if vector["rule"] != "dot":
+            continue
+        g = vector["given"]
+        a, v = (fractions(vectors.bits_of(g[name], g["dtype"])) for name in "av")
+        rule = g["arithmetic"]
+        if rule == "f32-chain":
+            y = slow_chain(a, v)
+        elif isinstance(rule, dict) and "f32-sliced" in rule:
+            cut = rule["f32-sliced"]
+            dealt = "dealt" in cut
+            y = slow_sliced(a, v, int(cut["slices"]), dealt, int(cut["dealt" if dealt else "contiguous"]))
+        elif isinstance(rule, dict) and rule["tensor-core"] not in arithmetic.INSTRUCTIONS:
+            name = rule["tensor-core"]
+            length = lengths[name][("f16", "bf16", "f32").index(g["dtype"])]
+            try:
+                y = slow_tensor_core(a, v, g["dtype"], big_f[name], length, -133 if name == "hopper" else None)
+            except TypeError:  # an operand that was rounded to an infinity
+                assert vector["id"].startswith("operand-beyond"), vector["id"]
+                continue
+        else:
+            continue
+        fmt = DTYPES[g.get("output", "f32")]
+        y = y if isinstance(y, str) else rnd(y, fmt)
+        want = vector["gives"]["y"]
+        assert (want == "not finite") == isinstance(y, str), vector["id"]
+        if want != "not finite":
+            assert Fraction(float(vectors.bits_of(want, g.get("output", "f32"))[0])) == y, vector["id"]
+        checked += 1
+    assert checked > 90, checked
+
+
+def check_specification():
+    """Examples that VERIFY.md prints in tables."""
+    number = r"([0-9a-f]{4,8}) \((\S+)\)"
+    for name, *cells in specification.table("distribution, dtype"):
+        values, dtype = re.fullmatch(r"`(\S+)`, (\S+)", name).groups()
+        got = inputs.values(42, "A.values", 3, 5, dtype, values).reshape(-1)[:5]
+        found = re.findall(number, cells[0])
+        assert [int(bits, 16) for bits, _ in found] == encode(got, dtype).tolist(), name
+        assert [float(value) for _, value in found] == [float(x) for x in got], name
+    rows = specification.table("largest magnitude, its significand", "e", "its integer")
+    for text, e, integer in rows:
+        significand, scale = (Fraction(2) ** -149, 1) if text.startswith("2^-149") else \
+            (int(re.search("0x([0-9a-f]+)", text).group(1), 16), Fraction(2) ** int(re.search(r" 2\^(-?\d+)", text).group(1)))
+        got, at = arithmetic.integers(np.array([[float(significand * scale)]], np.float32))
+        assert (int(at[0]), int(got[0, 0])) == (int(e), int(integer, 16)), text
+    for text, y in specification.table("a, v as encodings", "y"):
+        a, v = (np.array([vectors.bits_of(words, "f32")]) for words in text.split(", "))
+        assert bits32(arithmetic.fixed_point(a, v.T))[0, 0] == int(y, 16), text
+    assert len(rows) == 5
+
+
+def check_names_of_vectors():
+    """Every vector that VERIFY.md names is there, and every file of vectors is named."""
+    found = {}
+    for name, vector in vectors.load():
+        found.setdefault(name, []).append(vector["id"])
+    with open(specification.PATH, encoding="utf-8") as f:
+        text = f.read()
+    named = [(file, part) for file, part in re.findall(r"\*Vectors\* of `([a-z-]+)`: ((?:[^\n]|\n(?!\n))*)", text)]
+    for rows in specification.tables():
+        heading = re.fullmatch(r"vectors of `([a-z-]+)`", rows[0][-1])
+        if heading:
+            named += [(heading.group(1), row[-1]) for row in rows[1:]]
+    count = 0
+    for file, part in named:
+        for word in re.findall(r"`([A-Za-z0-9.-]+)`", part):
+            ids = fnmatch.filter(found[file], word.replace("..", "*"))
+            assert ids, (file, word)
+            count += 1
+    assert count > 80, count
+    for file in found:
+        assert re.search(r"[*]Vectors[*][^|]*?`%s`|vectors of `%s`" % (file, file), text), file
+
+
 def check_fixed_point():
     """Against fractions: the largest scale by trying, one rounding at the end."""
     rng = random.Random(11)
@@ -633,10 +815,12 @@ Small = namedtuple("Small", "seed dtype output arithmetic pattern")
 
 def check_perturbation():
     rules = [Arithmetic("f32-chain"), Arithmetic("f32-sliced", slices=3, dealt=True, length=2),
-             Arithmetic("tensor-core", architecture="hopper"), Arithmetic("exact"), Arithmetic("fixed-point-24")]
+             Arithmetic("tensor-core", architecture="hopper"),
+             Arithmetic("tensor-core", architecture="amx-bf16"), Arithmetic("tensor-core", architecture="avx512-bf16"),
+             Arithmetic("exact"), Arithmetic("fixed-point-24")]
     found = none = gone = 0
     for rule in rules:
-        for dtype in ("f32", "bf16", "f16"):
+        for dtype in ("bf16",) if rule.architecture in arithmetic.INSTRUCTIONS else ("f32", "bf16", "f16"):
             for output in {"f32", dtype}:
                 for seed in range(4):
                     m, k, n = [(6, 9, 5), (1, 3, 2), (5, 17, 1), (12, 20, 4)][seed]

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A second implementation of VERIFY.md: regenerates every case of a manifest and compares.
 
-    verify.py MANIFEST EXPECTED [--case GLOB] [--weights FILE_OR_DIR] [--no-perturb]
+    verify.py MANIFEST EXPECTED [--case GLOB] [--weights FILE_OR_DIR] [--no-perturb | --panels P,P.. | --inputs | --entries]
     verify.py --print MANIFEST [--case GLOB]
     verify.py --vectors
 """
@@ -19,7 +19,8 @@ import inputs
 import perturb
 import published
 import weights
-from arithmetic import (TENSOR_CORE_F, TENSOR_CORE_FLOOR, TENSOR_CORE_L, chain, reference64, tensor_core,
+from arithmetic import (INSTRUCTIONS, TENSOR_CORE_F, TENSOR_CORE_FLOOR, TENSOR_CORE_L, amx_bf16, avx512_bf16, chain,
+                        reference64, tensor_core,
                         within_bound)
 from formats import DTYPES, TF32, bits32, digest, encode, panels, round_to
 from inputs import Refused
@@ -56,7 +57,25 @@ class Maker:
             raise Refused("a product with its scale is no %s number" % case.dtype)
         return rounded, moderate
 
+    def _device(self, case):
+        """A and V as a device's generator draws them, A not yet pruned."""
+        device = case.weights["torch-device-uniform"]
+        generator = published.Generator(device["platform"], int(device["multiprocessors"]), case.seed,
+                                        int(device.get("threads", published.THREADS)))
+
+        def tensor(rows, cols):
+            parts = list(generator.draw(rows * cols))
+            return np.concatenate(parts + [np.zeros(0, np.float32)]).reshape(rows, cols)
+        return tensor(case.m, case.k), tensor(case.k, case.n)
+
+    def _drawn(self, case):
+        return self._keep("drawn", (case.seed, str(case.weights), case.m, case.k, case.n), lambda: self._device(case))
+
     def _a(self, case):
+        if isinstance(case.weights, dict) and "torch-device-uniform" in case.weights:
+            raw = round_to(self._drawn(case)[0], DTYPES[case.dtype])
+            a = inputs.prune(raw, case.seed, case.dtype, case.pattern, case.s, None)
+            return a, digest(a, case.dtype), True
         if case.weights == "numpy-pcg64-uniform":
             a = published.numpy_a(case.seed, case.m, case.k, float(case.s))
             return a, digest(a, case.dtype), True
@@ -73,6 +92,9 @@ class Maker:
     def _v(self, case):
         if case.activations == "numpy-pcg64-uniform":
             v = published.numpy_v(case.seed, case.k, case.n)
+            return v, digest(v, case.dtype)
+        if case.activations == "torch-device-uniform":
+            v = round_to(self._drawn(case)[1], DTYPES[case.dtype])
             return v, digest(v, case.dtype)
         v = inputs.values(case.seed, "V.values", case.k, case.n, case.dtype, case.activations)
         return v, digest(v, case.dtype)
@@ -93,7 +115,8 @@ class Maker:
             return self._a(case) + self._stacked(case)
         a = self._keep("a", (case.seed, str(case.weights), str(case.layer), case.m, case.k,
                              case.dtype, case.pattern, case.s), lambda: self._a(case))
-        v = self._keep("v", (case.seed, case.k, case.n, case.dtype, case.activations),
+        # V of a device's generator depends on the size of the A before it.
+        v = self._keep("v", (case.seed, case.m, case.k, case.n, case.dtype, case.activations),
                        lambda: self._v(case))
         return a + v
 
@@ -120,7 +143,14 @@ def evaluate(case, make, with_perturb=True, with_pins=False, nonce=None):
         if not within_bound(round_to(chain(a, v), DTYPES[case.output]), ref, a, v,
                             case.output).all():
             broken.append("bound")
-    if with_pins and rule.kind == "tensor-core":
+    if with_pins and rule.architecture in INSTRUCTIONS:
+        others = {"f32-chain": chain(a, v)}
+        if rule.architecture == "amx-bf16":
+            others.update({"blocks of 16": amx_bf16(a, v, 16), "avx512-bf16": avx512_bf16(a, v)})
+        else:
+            others["amx-bf16"] = amx_bf16(a, v)
+        broken += not_told_from(others, y, case)
+    elif with_pins and rule.kind == "tensor-core":
         f = TENSOR_CORE_F[rule.architecture]
         length = TENSOR_CORE_L[rule.architecture][case.dtype]
         floor = TENSOR_CORE_FLOOR.get(rule.architecture)
@@ -130,9 +160,48 @@ def evaluate(case, make, with_perturb=True, with_pins=False, nonce=None):
                   "L/2": tensor_core(a, v, case.dtype, f, length // 2, floor),
                   "F+1": tensor_core(a, v, case.dtype, f + 1, length, floor),
                   "F-1": tensor_core(a, v, case.dtype, f - 1, length, floor)}
-        broken += ["pin:" + name for name, other in others.items()
-                   if (bits32(round_to(other, DTYPES[case.output])) == bits32(y)).all()]
+        broken += not_told_from(others, y, case)
     return got, broken
+
+
+def not_told_from(others, y, case):
+    """Rivals of a case's rule that give all of its output."""
+    return ["pin:" + name for name, other in others.items()
+            if (bits32(round_to(other, DTYPES[case.output]) + np.float32(0)) == bits32(y)).all()]
+
+
+def evaluate_part(case, make, chosen):
+    """Digests of A and V, and of the chosen row panels of Y: no other row is computed."""
+    a, a_digest, _, v, v_digest = make(case)
+    case.arithmetic.check(a, v, case.dtype)
+    got = {"a": a_digest, "v": v_digest, "panels": {}}
+    for p in chosen:
+        y = case.arithmetic.compute(a[p * case.m // 64:(p + 1) * case.m // 64], v, case.dtype, case.output)
+        got["panels"][p] = digest(y, case.output)[:16]
+    return got
+
+
+def part_differences(got, want):
+    found = [(n, want.get(n), got[n]) for n in ("a", "v") if want.get(n) != got[n]]
+    return found + [("panel:%d" % p, want["panels"][p], text) for p, text in got["panels"].items()
+                    if want["panels"][p] != text]
+
+
+def entry_differences(case, want):
+    """What an entry says of its case: nothing is computed."""
+    said = {"tensors": {"a": "%dx%d %s" % (case.m, case.k, case.dtype), "v": "%dx%d %s" % (case.k, case.n, case.dtype),
+                        "y": "%dx%d %s" % (case.m, case.n, case.output)},
+            "order": "row-major", "arithmetic": case.arithmetic.name}
+    found = [(name, text, want.get(name)) for name, text in said.items() if want.get(name) != text]
+    digests = ["a", "v", "dense"] + (["operator"] if case.arithmetic.contract else [])
+    found += [(name, "64 digits", want.get(name)) for name in digests if len(want.get(name) or "") != 64]
+    if not case.arithmetic.contract:
+        found += [(name, None, want[name]) for name in ("operator", "rebuilt", "shifted") if want[name] is not None]
+    if ("model" in want) != (case.arithmetic.kind == "tensor-core"):
+        found.append(("model", case.arithmetic.kind, want.get("model")))
+    if len(want["panels"]) != 64 or not want["confirmed"]:
+        found.append(("panels", 64, len(want["panels"])))
+    return found
 
 
 def differences(case, got, want):
@@ -176,12 +245,22 @@ def verify(args):
         if not selected(case.id):
             continue
         line = None
+        if case.id not in expected and args.entries:
+            print("unpinned %s" % case.id)
+            continue
         if case.id not in expected:
             line = "nothing expected"
         else:
             try:
-                got, broken = evaluate(case, make, not args.no_perturb, args.pins)
-                found = differences(case, got, expected[case.id])
+                broken = []
+                if args.entries:
+                    found = entry_differences(case, expected[case.id])
+                elif args.inputs or args.panels:
+                    got = evaluate_part(case, make, [int(p) for p in args.panels.split(",")] if args.panels else [])
+                    found = part_differences(got, expected[case.id])
+                else:
+                    got, broken = evaluate(case, make, not args.no_perturb, args.pins)
+                    found = differences(case, got, expected[case.id])
                 if found:
                     line = "%s %s %s" % found[0]
                     if len(found) > 1:
@@ -272,6 +351,9 @@ def main():
     parser.add_argument("--weights", metavar="FILE_OR_DIR")
     parser.add_argument("--no-perturb", "--bits-only", action="store_true",
                         help="leave out rebuilt and shifted")
+    parser.add_argument("--panels", metavar="P,P..", help="A, V and these row panels (0 to 63) of Y alone")
+    parser.add_argument("--inputs", action="store_true", help="A and V alone")
+    parser.add_argument("--entries", action="store_true", help="what the entries say of their cases alone")
     parser.add_argument("--pins", action="store_true",
                         help="tensor-core: also check that the data tell the model apart")
     parser.add_argument("--nonce", help="with --print: the auditor's nonce")

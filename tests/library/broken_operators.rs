@@ -43,8 +43,11 @@ fn the_harness_without_a_fault_is_not_refuted() {
         "{f32-sliced: {slices: 4, dealt: 8}}",
         "fixed-point-24",
         "{tensor-core: hopper}",
+        "{tensor-core: amx-bf16}",
+        "{tensor-core: avx512-bf16}",
     ] {
-        let section = Section { arithmetic, ..Section::default() };
+        let dtype = if arithmetic.contains("-bf16") { "bf16" } else { Section::default().dtype };
+        let section = Section { arithmetic, dtype, ..Section::default() };
         let outcome = with(section.clone(), &Expected::default(), |f| f);
         assert_eq!(outcome.record.verdict, Verdict::Unpinned, "{:?}", outcome.record.reasons);
         assert!(bits(&outcome.record).broken.is_empty());
@@ -80,11 +83,14 @@ fn zero_output_is_refuted_under_every_arithmetic() {
     for (arithmetic, weights) in [
         ("{f32-sliced: {slices: 2, contiguous: 48}}", "uniform"),
         ("{tensor-core: ampere}", "heavy-tailed"),
+        ("{tensor-core: amx-bf16}", "heavy-tailed"),
+        ("{tensor-core: avx512-bf16}", "heavy-tailed"),
         ("exact", "binomial"),
         ("fixed-point-24", "uniform"),
         ("bounded", "uniform"),
     ] {
-        let section = Section { arithmetic, weights, ..Section::default() };
+        let dtype = if arithmetic.contains("-bf16") { "bf16" } else { Section::default().dtype };
+        let section = Section { arithmetic, weights, dtype, ..Section::default() };
         refuted(section, |f| f.result(|_, mut y| y.fill(0.0)), &["vacuous output"]);
     }
 }
@@ -437,17 +443,23 @@ fn sliced_sums_in_the_place_of_a_chain_are_refuted() {
 
 #[test]
 fn another_tensor_core_is_refuted() {
-    let section =
-        Section { arithmetic: "{tensor-core: hopper}", dtype: "bf16", ..Section::default() };
-    let other = manifest(&[Section { arithmetic: "{tensor-core: ampere}", ..section.clone() }]);
-    let arithmetic = other.cases[0].arithmetic;
-    let operator = move |case: &Case, isa: Isa| -> Box<dyn Operator> {
-        Box::new(Faulty::new(case, isa).computing(arithmetic))
-    };
-    let how = How { operator: &operator, ..How::default() };
-    let record = audit(section, &Expected::default(), &how).record;
-    assert_eq!(record.verdict, Verdict::Mismatch);
-    assert!(bits(&record).difference.differing > 100);
+    for (rule, other) in [
+        ("{tensor-core: hopper}", "{tensor-core: ampere}"),
+        ("{tensor-core: amx-bf16}", "{tensor-core: avx512-bf16}"),
+        ("{tensor-core: avx512-bf16}", "{tensor-core: amx-bf16}"),
+        ("{tensor-core: avx512-bf16}", "f32-chain"),
+    ] {
+        let section = Section { arithmetic: rule, dtype: "bf16", ..Section::default() };
+        let other = manifest(&[Section { arithmetic: other, ..section.clone() }]);
+        let arithmetic = other.cases[0].arithmetic;
+        let operator = move |case: &Case, isa: Isa| -> Box<dyn Operator> {
+            Box::new(Faulty::new(case, isa).computing(arithmetic))
+        };
+        let how = How { operator: &operator, ..How::default() };
+        let record = audit(section, &Expected::default(), &how).record;
+        assert_eq!(record.verdict, Verdict::Mismatch, "{rule}");
+        assert!(bits(&record).difference.differing > 50, "{rule}");
+    }
 }
 
 #[test]
@@ -553,7 +565,7 @@ fn zeros_are_pinned_only_where_the_reference_predicts_them() {
     // All weights are pruned: zeros are what is right.
     let section = Section { sparsity: "1", ..Section::default() };
     let predicted = with(section, &Expected::default(), zeros);
-    let entry = predicted.entry.expect("predicted");
+    let (entry, _) = predicted.entry.expect("predicted");
     assert_eq!(Some(entry.dense), entry.operator);
     assert_eq!((entry.rebuilt, entry.shifted), (None, None), "nothing can be perturbed");
     assert_eq!(predicted.record.verdict, Verdict::Unpinned);

@@ -230,6 +230,7 @@ fn a_new_manifest_is_one() {
         (&["--pattern", "two-of-four"], 1),
         (&["--pattern", "dead-experts12", "--sparsity", "0.75"], 1),
         (&["--pattern", "block16", "--arithmetic", "tensor-core-hopper", "--dtype", "bf16"], 1),
+        (&["--arithmetic", "tensor-core-amx-bf16", "--dtype", "bf16"], 1),
         (&["--arithmetic", "exact"], 1),
         (&["--arithmetic", "fixed-point-24"], 1),
         (&["--arithmetic", "exact", "--values", "wide"], 1),

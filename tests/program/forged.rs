@@ -564,6 +564,13 @@ fn the_message_names_the_place_and_both_values() {
             json!(3071),
             format!("non-zeros of the measurement of case `{id}` is 3072, and 3071 follows"),
         ),
+        ("/cases/0/measurement/operator/error/elements", json!(0), "the error of `skip`".into()),
+        (
+            "/cases/0/measurement/operator/error/error_max",
+            json!(-1.0),
+            "the error of `skip`".into(),
+        ),
+        ("/cases/0/measurement/operator/error/error_max", json!(0.0), "the error of `skip`".into()),
     ] {
         let message = message(place, new);
         assert!(message.starts_with("x.json contradicts itself: "), "{message}");

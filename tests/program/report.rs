@@ -446,6 +446,40 @@ fn the_headline_claim_is_on_the_page_by_both_rules() {
     }
 }
 
+/// The markers of a look in the plots of errors, and the lines of their tables.
+fn errors_shown(page: &str) -> Option<(usize, usize, usize)> {
+    let (_, rest) = page.split_once("<summary>Error against time</summary>")?;
+    // The next part that folds on its own.
+    let (part, _) = rest.split_once("<summary>Energy</summary>").expect("it follows");
+    let marks = |look: &str| {
+        let plots = part.split("<svg class=\"plot\"").skip(1);
+        plots.map(|plot| plot.matches(&format!("class=\"mark {look}\"")).count()).sum()
+    };
+    let lines = part.matches("<th scope=\"row\"").count();
+    Some((marks("operator"), marks("best"), lines))
+}
+
+#[test]
+fn errors_are_shown_beside_times_where_they_were_measured() {
+    let mut record = full();
+    let timed = record.cases.iter().filter(|case| case.measurement.is_some()).count();
+    assert!(timed > 0);
+    let shown = |record: &Record| errors_shown(&html::render(&one(record.clone())));
+    // Each case has two baselines.
+    assert_eq!(shown(&record), Some((timed, 2 * timed, 3 * timed)));
+    // An error of 0 has no place on the axis, and is in the table.
+    let timings = record.cases.iter_mut().find_map(|case| case.measurement.as_mut());
+    let timings = timings.expect("one of them");
+    let error = timings.baselines[0].error.as_mut().expect("it was measured");
+    (error.error_max, error.error_share) = (0.0, Some(0.0));
+    assert_eq!(shown(&record), Some((timed, 2 * timed - 1, 3 * timed)));
+    // One error is beside nothing.
+    for timings in record.cases.iter_mut().filter_map(|case| case.measurement.as_mut()) {
+        timings.baselines.iter_mut().for_each(|timed| timed.error = None);
+    }
+    assert_eq!(shown(&record), None);
+}
+
 /// The cells of a line of CSV.
 fn cells(line: &str) -> Vec<String> {
     let (mut cells, mut is_quoted) = (vec![String::new()], false);

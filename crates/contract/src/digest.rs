@@ -76,16 +76,28 @@ impl From<Digest> for String {
     }
 }
 
-/// Row panels of an output, each with a short digest of its own.
+/// Row panels of an output, each with a digest of its own.
 pub const PANELS: usize = 64;
+
+/// The digest of all digests of a tensor's row panels, one after the other: who has it can be given the others by anybody.
+pub fn root_of(panels: &[Digest]) -> Digest {
+    let mut hasher = Sha256::new();
+    panels.iter().for_each(|panel| hasher.update(panel.0));
+    Digest::finish(hasher)
+}
+
+/// The first 16 hexadecimal digits of each, which name a panel to people.
+pub fn short(panels: &[Digest]) -> Vec<String> {
+    panels.iter().map(|panel| panel.to_string()[..16].to_owned()).collect()
+}
 
 /// What is known of a hashed tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hashed {
     /// Digest of all elements.
     pub digest: Digest,
-    /// First 16 hex digits of each row panel's digest; empty where panels were not asked for.
-    pub panels: Vec<String>,
+    /// Each row panel's digest; empty where panels were not asked for.
+    pub panels: Vec<Digest>,
     /// Whether all elements are equal: such a digest proves little.
     pub constant: bool,
 }
@@ -96,7 +108,7 @@ pub struct TensorHasher {
     rows: usize,
     next_row: usize,
     whole: Sha256,
-    panels: Option<(Sha256, Vec<String>)>,
+    panels: Option<(Sha256, Vec<Digest>)>,
     bytes: Vec<u8>,
     first: Option<u32>,
     constant: bool,
@@ -157,8 +169,7 @@ impl TensorHasher {
         if let Some((panel, closed)) = &mut self.panels {
             while closed.len() < PANELS && panel_start(closed.len() + 1, self.rows) == self.next_row
             {
-                let digest = Digest::finish(std::mem::take(panel)).to_string();
-                closed.push(digest[..16].to_owned());
+                closed.push(Digest::finish(std::mem::take(panel)));
             }
         }
     }

@@ -50,6 +50,7 @@ pub mod dtype;
 pub mod inputs;
 pub mod perturbation;
 pub mod published;
+pub mod spot;
 pub mod stack;
 pub mod strategy;
 pub mod threads;

@@ -109,7 +109,9 @@ fn bytes_of_hex(text: &str) -> Option<Vec<u8>> {
             _ => None,
         })
         .collect::<Option<_>>()?;
-    (digits.len() % 2 == 0)
+    digits
+        .len()
+        .is_multiple_of(2)
         .then(|| digits.chunks_exact(2).map(|two| two[0] << 4 | two[1]).collect())
 }
 

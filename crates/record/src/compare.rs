@@ -76,6 +76,19 @@ pub struct Distance {
     pub used_max: f64,
 }
 
+/// How far elements of a contender's timed outputs lie from y_ref, in the dtype that it gave them. Those of two contenders are
+/// not the same: each call has a V of its own, and which elements are looked at is drawn after it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ErrorSeen {
+    /// Elements looked at: those of the first calls.
+    pub elements: u64,
+    /// The largest |y - y_ref|.
+    pub error_max: f64,
+    /// Euclidean norm of y - y_ref over that of y_ref; `None` where that is 0.
+    pub error_share: Option<f32>,
+}
+
 /// In a line.
 impl std::fmt::Display for Accuracy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -809,6 +809,16 @@ fn timed_facts(place: &dyn Fn(&str) -> String, timed: &Timed, on_device: bool) -
         let says = short(&timed.checked_samples);
         return refuse(place("the checked samples"), says, "each sample was checked once");
     }
+    if let Some(error) = &timed.error {
+        let figures = [error.error_max, error.error_share.unwrap_or(0.0).into()];
+        let is_sound = figures.iter().all(|x| x.is_finite() && *x >= 0.0)
+            && (figures[0] > 0.0 || figures[1] == 0.0)
+            && (1..=timed.checked_elements).contains(&error.elements);
+        if !is_sound {
+            let follows = "of elements that were checked, finite, and 0 where the largest is";
+            return refuse(place("the error"), short(error), follows);
+        }
+    }
     if timed.timing.is_some()
         && let Some(failure) = &timed.failure
     {

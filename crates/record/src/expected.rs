@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use contract::case::Case;
 use contract::digest::Digest;
+use contract::inputs::LastKept;
 use contract::words::visible_yaml;
 use serde::Deserialize;
 
@@ -61,6 +62,43 @@ pub struct Entry {
     pub confirmed: Vec<String>,
     /// First 16 digits of the digest of each row panel of the dense output.
     pub panels: Vec<String>,
+    /// The digest of those digests, whole and one after the other: the file of panels beside this one has them. `None`
+    /// where they were not committed.
+    #[serde(default)]
+    pub panels_root: Option<Digest>,
+    /// The last of what stays of A, where it is pruned by magnitude.
+    #[serde(default)]
+    pub pruning: Option<Pruned>,
+}
+
+/// [`LastKept`] as it is written.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pruned {
+    /// Rows, or elements, that stay.
+    pub kept: u64,
+    /// Bits of the least magnitude that stays, as 16 hexadecimal digits.
+    pub least: String,
+    /// The index of the last that stays.
+    pub at: u64,
+}
+
+impl From<LastKept> for Pruned {
+    fn from(LastKept { kept, least, at }: LastKept) -> Pruned {
+        Pruned { kept, least: format!("{least:016x}"), at }
+    }
+}
+
+impl Pruned {
+    /// The same as numbers; an error reads on after "expected".
+    pub fn last_kept(&self) -> Result<LastKept, &'static str> {
+        let digits = self.least.len() == 16
+            && self.least.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        match u64::from_str_radix(&self.least, 16) {
+            Ok(least) if digits => Ok(LastKept { kept: self.kept, least, at: self.at }),
+            _ => Err("16 lower-case hexadecimal digits in `least`"),
+        }
+    }
 }
 
 /// Shape and dtype of each tensor of a case, such as `192x320 f32`.
@@ -130,6 +168,13 @@ impl Expected {
             });
             let lines = fours.collect::<Vec<_>>().join(",\n      ");
             let _ = writeln!(text, "    panels: [\n      {lines}]");
+            if let Some(root) = entry.panels_root {
+                let _ = writeln!(text, "    panels_root: \"{root}\"");
+            }
+            if let Some(Pruned { kept, least, at }) = &entry.pruning {
+                let _ =
+                    writeln!(text, "    pruning: {{kept: {kept}, least: \"{least}\", at: {at}}}");
+            }
         }
         text
     }
@@ -158,10 +203,23 @@ impl Entry {
         ))
     }
 
-    /// Whether two entries commit the same digests of the same tensors.
+    /// Whether two entries commit the same digests of the same tensors, as far as both do.
     pub fn same_digests(&self, other: &Entry) -> bool {
+        let agree = |one: &Option<Digest>, two: &Option<Digest>| match (one, two) {
+            (Some(one), Some(two)) => one == two,
+            _ => true,
+        };
+        let prunings = [&self.pruning, &other.pruning];
+        let is_pruned_alike = match prunings {
+            [Some(one), Some(two)] => one == two,
+            _ => true,
+        };
         let key =
             |e: &Entry| (e.a, e.v, e.dense, e.operator, e.rebuilt, e.shifted, e.arithmetic.clone());
-        key(self) == key(other) && self.tensors == other.tensors && self.panels == other.panels
+        key(self) == key(other)
+            && self.tensors == other.tensors
+            && self.panels == other.panels
+            && agree(&self.panels_root, &other.panels_root)
+            && is_pruned_alike
     }
 }

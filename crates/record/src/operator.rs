@@ -167,7 +167,7 @@ pub fn claims(arithmetics: &[String], dtypes: &[String], outputs: &[String], cas
         Arithmetic::Bounded => "bounded",
         Arithmetic::F32Chain(Slices::One) => "f32-chain",
         Arithmetic::F32Chain(Slices::Contiguous { .. } | Slices::Dealt { .. }) => "f32-sliced",
-        Arithmetic::TensorCore(_) => "tensor-core",
+        Arithmetic::TensorCore(_) | Arithmetic::Bf16Dot(_) => "tensor-core",
     };
     arithmetics.iter().any(|name| name == arithmetic)
         && dtypes.iter().any(|name| name == case.dtype.name())

@@ -1,7 +1,7 @@
 //! Y = A V in fixed-point arithmetic, fast on a CPU, bit for bit.
 //!
 //! The rule is [`contract::arithmetic::fixed_point`]: integers of up to 23 bits and a sign, their exact sum in 64 bits, one
-//! rounding. Two ways to the sum are used, and any other would give the same:
+//! rounding. Three ways to the sum are used, and any other would give the same:
 //!
 //! - **Binary64.** A product has 46 bits, and 128 of them add up to 2^53 at most: so many are summed by fused
 //!   multiply-adds, or by a multiplication and an addition, each of which is exact. The result is added to 64-bit
@@ -9,6 +9,8 @@
 //! - **16-bit halves** (AVX512-VNNI). An integer is h 2^12 + l with |l| <= 2^11 and |h| <= 2040. A product is h h' 2^24 + (h l' +
 //!   l h') 2^12 + l l', whose middle is (h + l)(h' + l') - h h' - l l': three products of 16-bit integers in place of four. 128
 //!   of each stay within 32 bits with a sign: 128 * 4088^2 < 2^31.
+//! - **Digits of 8 bits** (AMX-INT8, NEON's dot products). An integer is d 2^16 + d' 2^8 + d'', digits from -128 to 127: nine
+//!   products, of which those of one weight are summed in 32 bits.
 //!
 //! A and V are laid out for the path by [`FixedA::pack`] and [`FixedV::load`]. An element whose integer is zero contributes
 //! nothing, so whatever a selection leaves out changes no bit.
@@ -18,6 +20,7 @@ mod pack;
 mod panels;
 #[cfg(test)]
 mod tests;
+mod tiled;
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -25,7 +28,7 @@ use std::ops::Range;
 use ndarray::ArrayViewMut2;
 
 use super::memory::OutputRows;
-use super::{Isa, parallel_for, per_isa};
+use super::{Isa, amx, parallel_for, per_isa};
 use kernels::Call;
 use pack::Tile;
 
@@ -43,28 +46,70 @@ pub(super) enum Path {
     Avx512,
     /// In 16-bit halves, 512-bit vectors (AVX512-VNNI).
     Vnni,
+    /// In digits of 8 bits, tiles (AMX-INT8).
+    Amx,
+    /// In digits of 8 bits, sums of four products (NEON's `sdot`).
+    Sdot,
+    /// The same by plain code.
+    #[cfg(test)]
+    AmxModel,
 }
+
+/// How A and V lie for a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layout {
+    /// Integers of A in 32 bits, of V in binary64.
+    Integers,
+    /// [`panels::HALVES`] of 16 bits for two k.
+    Halves,
+    /// [`DIGITS`] tiles of 8 bits for 64 k.
+    Tiles,
+    /// [`DIGITS`] vectors of 8 bits, of four rows or columns, for four k.
+    Fours,
+}
+
+/// Digits of 8 bits of an integer.
+const DIGITS: usize = 3;
 
 impl Path {
     #[cfg(test)]
-    const ALL: [Path; 4] = [Path::Portable, Path::Avx2, Path::Avx512, Path::Vnni];
+    const ALL: [Path; 7] = [
+        Path::Portable,
+        Path::Avx2,
+        Path::Avx512,
+        Path::Vnni,
+        Path::Amx,
+        Path::Sdot,
+        Path::AmxModel,
+    ];
 
-    /// The fastest that a dispatch path has on this processor.
-    fn of(isa: Isa) -> Path {
-        match isa {
-            Isa::Portable => Path::Portable,
-            Isa::Avx2 => Path::Avx2,
-            Isa::Avx512 if Path::Vnni.is_available() => Path::Vnni,
-            Isa::Avx512 => Path::Avx512,
+    /// The fastest that a dispatch path has on this processor for a selection.
+    fn of(isa: Isa, selection: FixedSelection) -> Path {
+        match (isa, selection) {
+            // Tiles and vectors are of many rows: single ones would waste them.
+            (Isa::Portable, FixedSelection::Elements) => Path::Portable,
+            (Isa::Portable, _) if Path::Sdot.is_available() => Path::Sdot,
+            (Isa::Portable, _) => Path::Portable,
+            (Isa::Avx2, _) => Path::Avx2,
+            (Isa::Avx512, FixedSelection::Elements) => Path::of_elements(),
+            (Isa::Avx512, _) if Path::Amx.is_available() => Path::Amx,
+            (Isa::Avx512, _) => Path::of_elements(),
         }
+    }
+
+    /// The fastest of 512-bit vectors.
+    fn of_elements() -> Path {
+        if Path::Vnni.is_available() { Path::Vnni } else { Path::Avx512 }
     }
 
     /// The dispatch path that it belongs to.
     fn isa(self) -> Isa {
         match self {
-            Path::Portable => Isa::Portable,
+            Path::Portable | Path::Sdot => Isa::Portable,
             Path::Avx2 => Isa::Avx2,
-            Path::Avx512 | Path::Vnni => Isa::Avx512,
+            Path::Avx512 | Path::Vnni | Path::Amx => Isa::Avx512,
+            #[cfg(test)]
+            Path::AmxModel => Isa::Portable,
         }
     }
 
@@ -73,7 +118,39 @@ impl Path {
         if self == Path::Vnni && !is_x86_feature_detected!("avx512vnni") {
             return false;
         }
-        self.isa().is_available()
+        if self == Path::Amx && !amx::int8_is_available() {
+            return false;
+        }
+        #[cfg(target_arch = "aarch64")]
+        let has_sdot = std::arch::is_aarch64_feature_detected!("dotprod");
+        #[cfg(not(target_arch = "aarch64"))]
+        let has_sdot = false;
+        self.isa().is_available() && (self != Path::Sdot || has_sdot)
+    }
+
+    fn layout(self) -> Layout {
+        match self {
+            Path::Portable | Path::Avx2 | Path::Avx512 => Layout::Integers,
+            Path::Vnni => Layout::Halves,
+            Path::Amx => Layout::Tiles,
+            Path::Sdot => Layout::Fours,
+            #[cfg(test)]
+            Path::AmxModel => Layout::Tiles,
+        }
+    }
+
+    /// Its name in a plan.
+    fn name(self) -> &'static str {
+        match self {
+            Path::Portable => "binary64",
+            Path::Avx2 => "binary64 on AVX2",
+            Path::Avx512 => "binary64 on AVX-512",
+            Path::Vnni => "halves of 16 bits on AVX512-VNNI",
+            Path::Amx => "digits of 8 bits on AMX-INT8",
+            Path::Sdot => "digits of 8 bits on NEON's dot products",
+            #[cfg(test)]
+            Path::AmxModel => "digits of 8 bits by plain code",
+        }
     }
 
     /// Columns of a panel of V: those that a kernel has sums of at once.
@@ -81,6 +158,10 @@ impl Path {
         match self {
             Path::Portable | Path::Avx2 => 8,
             Path::Avx512 | Path::Vnni => 32,
+            Path::Amx => tiled::SIDE,
+            Path::Sdot => 4,
+            #[cfg(test)]
+            Path::AmxModel => tiled::SIDE,
         }
     }
 
@@ -92,58 +173,92 @@ impl Path {
             Path::Avx2 | Path::Avx512 => 6,
             // Three sums for each output.
             Path::Vnni => 4,
+            Path::Amx => tiled::SIDE,
+            // Five sums for each output.
+            Path::Sdot => 4,
+            #[cfg(test)]
+            Path::AmxModel => tiled::SIDE,
         }
     }
 
     /// Consecutive k that an entry of a tile's list stands for.
     fn entry(self) -> usize {
-        match self {
-            Path::Portable | Path::Avx2 | Path::Avx512 => 1,
-            Path::Vnni => 2,
+        match self.layout() {
+            Layout::Integers => 1,
+            Layout::Halves => 2,
+            Layout::Tiles => tiled::ENTRY,
+            Layout::Fours => 4,
         }
     }
 
-    /// Words of 32 bits that an entry holds for a row.
-    fn entry_words(self) -> usize {
-        match self {
-            Path::Portable | Path::Avx2 | Path::Avx512 => 1,
-            Path::Vnni => 3,
+    /// Words of 32 bits that an entry holds for a tile of so many rows.
+    fn entry_words(self, height: usize) -> usize {
+        match self.layout() {
+            Layout::Integers => height,
+            Layout::Halves => panels::HALVES * height,
+            // Rows that are not there are zeros.
+            Layout::Tiles => DIGITS * tiled::SIDE * tiled::ENTRY / 4,
+            Layout::Fours => DIGITS * 4,
         }
     }
 
-    /// Entries whose products a kernel may sum before the sums go to 64 bits: those of [`TERMS_MAX`] products.
+    /// Entries whose products a kernel may sum before the sums go to 64 bits.
     fn entries_max(self) -> usize {
-        TERMS_MAX / self.entry()
+        match self.layout() {
+            Layout::Integers | Layout::Halves => TERMS_MAX / self.entry(),
+            Layout::Tiles => tiled::ENTRIES_MAX,
+            // Far from what 32 bits hold, 3 * 2^14 for each k: 12 KiB of a tile of A, and of a panel of V.
+            Layout::Fours => 256,
+        }
     }
+
+    /// Panels of V that are finished before the next ones are begun.
+    fn panels_at_once(self) -> usize {
+        match self.layout() {
+            Layout::Integers | Layout::Halves | Layout::Fours => 16,
+            // With the sums of as many tiles of A 400 KiB, and twice that much of V is in the second cache.
+            Layout::Tiles => 8,
+        }
+    }
+
+    /// Rows of A that share what is fetched of V, at most.
+    fn item_rows(self) -> usize {
+        match self.layout() {
+            // With 512 columns of 64-bit sums and their chunk of A they stay in L2.
+            Layout::Integers | Layout::Halves | Layout::Fours => 96,
+            Layout::Tiles => 8 * tiled::SIDE,
+        }
+    }
+}
+
+/// Whether a dispatch path multiplies in tiles on this processor, all but single rows.
+pub fn fixed_point_has_tiles(isa: Isa) -> bool {
+    Path::of(isa, FixedSelection::All).layout() == Layout::Tiles
 }
 
 /// Products that binary64 sums exactly, and whose 16-bit halves 32 bits do.
 const TERMS_MAX: usize = 128;
 
-/// Panels of V that are finished before the next ones are begun.
-const PANELS_AT_ONCE: usize = 16;
-
 /// Items that each thread should find, so that a slow core holds the others up little.
 const ITEMS_PER_THREAD: usize = 8;
-
-/// Rows of A that share what is fetched of V, at most: with 512 columns of 64-bit sums and their chunk of A they stay in L2.
-const ITEM_ROWS: usize = 96;
 
 /// Y = A V, all of `y` (m x n, binary32) written, dead rows as +0.
 ///
 /// The bits are those of [`contract::arithmetic::fixed_point::dot`] for every element.
 ///
-/// Panics where the shapes do not fit each other, or A and V were laid out for different paths.
+/// Panics where the shapes do not fit each other, or A and V were laid out for different dispatch paths.
 pub fn gemm_fixed_point(a: &FixedA, v: &FixedV, mut y: ArrayViewMut2<'_, f32>, threads: usize) {
     assert_eq!(a.k(), v.k(), "columns of A against rows of V");
     assert_eq!(y.dim(), (a.m(), v.n()), "Y against rows of A and columns of V");
-    assert_eq!(a.path(), v.path(), "the path of A against that of V");
     if y.is_empty() {
         return;
     }
+    let v = v.laid_out_for(a.path());
+    assert_eq!(a.path(), v.path(), "the path of A against that of V");
     let output = OutputRows::of(&mut y);
     let tiles = a.tiles().len();
-    let most = ITEM_ROWS / a.path().rows_max();
+    let most = a.path().item_rows() / a.path().rows_max();
+    let panels_at_once = a.path().panels_at_once();
     let tiles_per_item = match threads {
         0 | 1 => most,
         _ => tiles.div_ceil(threads * ITEMS_PER_THREAD).clamp(1, most),
@@ -158,8 +273,8 @@ pub fn gemm_fixed_point(a: &FixedA, v: &FixedV, mut y: ArrayViewMut2<'_, f32>, t
             _ => 0,
         };
         let end = next.map_or(a.m(), |tile| a.row(tile.first_row));
-        for first in (0..v.panels()).step_by(PANELS_AT_ONCE) {
-            run_panels(a, v, tiles, first..v.panels().min(first + PANELS_AT_ONCE), output);
+        for first in (0..v.panels()).step_by(panels_at_once) {
+            run_panels(a, v, tiles, first..v.panels().min(first + panels_at_once), output);
         }
         let mut next = first;
         let zeros = |rows: Range<usize>| {
@@ -184,42 +299,16 @@ thread_local! {
 /// The columns of `panels`, in the rows of `tiles`.
 fn run_panels(a: &FixedA, v: &FixedV, tiles: &[Tile], panels: Range<usize>, output: OutputRows) {
     let path = a.path();
-    let (width, at_once) = (path.panel(), path.entries_max());
+    let width = path.panel();
     let first_row = tiles.first().map_or(0, |tile| tile.first_row);
     let row_count = tiles.last().map_or(0, |tile| tile.rows().end - first_row);
-    let longest = tiles.iter().map(|tile| a.list(tile).len()).max().unwrap_or(0);
     SCRATCH.with_borrow_mut(|(sums, wide)| {
         sums.clear();
         sums.resize(row_count * panels.len() * width, 0);
-        for start in (0..longest).step_by(at_once) {
-            if path.entry_words() == 1 {
-                widen_tiles(a, tiles, start, at_once, wide);
-            }
-            for (q, p) in panels.clone().enumerate() {
-                let mut wide = &wide[..];
-                for tile in tiles {
-                    let (ks, values) = a.entries(tile, start, at_once);
-                    let of_tile;
-                    (of_tile, wide) = match path.entry_words() {
-                        1 => wide.split_at(values.len()),
-                        _ => (wide, wide),
-                    };
-                    let at =
-                        ((tile.first_row - first_row) * panels.len() + q * tile.height) * width;
-                    let sums = &mut sums[at..at + tile.height * width];
-                    let call = Call {
-                        path,
-                        height: tile.height,
-                        ks,
-                        values,
-                        wide: of_tile,
-                        v,
-                        panel: p,
-                        sums,
-                    };
-                    // SAFETY: `FixedA::pack` makes sure of the path, and its lists hold entries below V's.
-                    unsafe { kernels::run(call) }
-                }
+        match path.layout() {
+            Layout::Tiles => tiled::add(a, v, tiles, panels.clone(), sums),
+            Layout::Integers | Layout::Halves | Layout::Fours => {
+                add(a, v, tiles, panels.clone(), sums, wide)
             }
         }
         let mut y = [0.0; 32];
@@ -237,6 +326,49 @@ fn run_panels(a: &FixedA, v: &FixedV, tiles: &[Tile], panels: Range<usize>, outp
             }
         }
     });
+}
+
+/// Adds the products of `tiles` and `panels` to `sums`, which are `[tile][panel][height][columns of a panel]`.
+fn add(
+    a: &FixedA,
+    v: &FixedV,
+    tiles: &[Tile],
+    panels: Range<usize>,
+    sums: &mut [i64],
+    wide: &mut Vec<f64>,
+) {
+    let path = a.path();
+    let (width, at_once) = (path.panel(), path.entries_max());
+    let is_wide = path.layout() == Layout::Integers;
+    let first_row = tiles.first().map_or(0, |tile| tile.first_row);
+    let longest = tiles.iter().map(|tile| a.list(tile).len()).max().unwrap_or(0);
+    for start in (0..longest).step_by(at_once) {
+        if is_wide {
+            widen_tiles(a, tiles, start, at_once, wide);
+        }
+        for (q, p) in panels.clone().enumerate() {
+            let mut wide = &wide[..];
+            for tile in tiles {
+                let (ks, values) = a.entries(tile, start, at_once);
+                let of_tile;
+                (of_tile, wide) = wide.split_at(if is_wide { values.len() } else { 0 });
+                let at = ((tile.first_row - first_row) * panels.len() + q * tile.height) * width;
+                let sums = &mut sums[at..at + tile.height * width];
+                let call = Call {
+                    path,
+                    height: tile.height,
+                    ks,
+                    values,
+                    wide: of_tile,
+                    v,
+                    panel: p,
+                    sums,
+                };
+                // SAFETY: `FixedA::pack` makes sure of the path, and its lists hold entries below V's.
+                unsafe { kernels::run(call) }
+            }
+        }
+    }
 }
 
 /// The next entries of all tiles in binary64, one tile behind the other.

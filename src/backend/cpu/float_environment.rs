@@ -20,7 +20,7 @@ mod modes {
 
     pub fn write(mxcsr: u32) {
         // SAFETY: loads MXCSR from the local variable. Callers pass the default modes, under
-        // which compiled code is meant to run, or a value read before.
+        // which compiled code is meant to run, a value read before, or flushing ones while only assembly computes.
         unsafe { asm!("ldmxcsr [{}]", in(reg) &mxcsr, options(nostack, preserves_flags)) }
     }
 
@@ -107,6 +107,27 @@ impl IeeeScope {
 }
 
 impl Drop for IeeeScope {
+    fn drop(&mut self) {
+        modes::write(self.0);
+    }
+}
+
+/// The calling thread reads subnormals as zeros and flushes results that are tiny, until dropped; then the modes found are
+/// back. Code of the compiler's own computes nothing in binary32 or binary64 meanwhile.
+#[cfg(target_arch = "x86_64")]
+pub(super) struct FlushScope(u32);
+
+#[cfg(target_arch = "x86_64")]
+impl FlushScope {
+    pub fn enter() -> FlushScope {
+        let found = modes::read();
+        modes::write(modes::IEEE | 1 << 6 | 1 << 15);
+        FlushScope(found)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Drop for FlushScope {
     fn drop(&mut self) {
         modes::write(self.0);
     }

@@ -1,5 +1,7 @@
 //! The CPU: dispatch paths and the kernels behind them.
 
+mod amx;
+mod bf16_dot;
 mod caches;
 mod csr_rows;
 mod fixed_point;
@@ -27,16 +29,17 @@ mod vendor;
 #[cfg(test)]
 mod chain_tests;
 
+pub use bf16_dot::{PairedA, PairedV, gemm_bf16_dot, runs_itself};
 pub use caches::CacheFlush;
 pub use csr_rows::csr_row;
-pub use fixed_point::{FixedA, FixedSelection, FixedV, gemm_fixed_point};
+pub use fixed_point::{FixedA, FixedSelection, FixedV, fixed_point_has_tiles, gemm_fixed_point};
 pub use float_environment::{float_environment_is_ieee, reset_float_environment};
 pub use gemm_rs::{GEMM_RS_VERSION, sgemm_gemm_rs};
 pub use isa::Isa;
 pub use memory::keep_freed_memory;
 pub use nonzeros::nonzero_bits;
 pub use packed::PackedV;
-pub use peak::{flops_per_round, fma_rounds, read_sum};
+pub use peak::{flops_per_round, fma_rounds, read_sum, vdpbf16ps_rounds};
 pub(crate) use per_isa::per_isa;
 pub use sparse::{SparseA, spmm_chain};
 pub use synthetic::fill_synthetic;

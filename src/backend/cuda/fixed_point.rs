@@ -2,7 +2,10 @@
 //!
 //! Nothing of it has an order, so every kernel, tile and split gives the same bits.
 
+mod columns;
 mod digits;
+mod images;
+mod mma;
 mod plain;
 mod work;
 
@@ -11,6 +14,8 @@ use std::sync::Arc;
 use ndarray::ArrayView2;
 
 use self::digits::Digits;
+use self::images::Plan;
+use self::mma::{Instruction, Mma};
 use self::plain::Plain;
 use super::device::Device;
 use super::error::CudaError;
@@ -32,6 +37,45 @@ type LiveElements = Live<1>;
 /// The devices that have the tensor cores of `gemm_fixed_wgmma.cu`.
 const HOPPER: (i32, i32) = (9, 0);
 
+/// The first devices that multiply integers of 8 bits by `mma.sync`.
+const TURING: (i32, i32) = (7, 5);
+
+/// What multiplies integers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FixedKernel {
+    /// Integers in 64 bits, on any device.
+    Plain,
+    /// Turing's instruction of int8 tensor cores; later devices have it too.
+    MmaK16,
+    /// int8 tensor cores by mma.sync.
+    Mma,
+    /// Hopper's int8 tensor cores by wgmma.
+    Wgmma,
+}
+
+impl FixedKernel {
+    pub const ALL: [FixedKernel; 4] =
+        [FixedKernel::Plain, FixedKernel::MmaK16, FixedKernel::Mma, FixedKernel::Wgmma];
+
+    /// The fastest of a compute capability.
+    pub fn of(capability: (i32, i32)) -> FixedKernel {
+        match capability {
+            HOPPER => FixedKernel::Wgmma,
+            _ if FixedKernel::Mma.serves(capability) => FixedKernel::Mma,
+            _ => FixedKernel::Plain,
+        }
+    }
+
+    /// Whether a device of this compute capability can run it.
+    pub fn serves(self, capability: (i32, i32)) -> bool {
+        match self {
+            FixedKernel::Plain => true,
+            FixedKernel::MmaK16 | FixedKernel::Mma => capability >= TURING,
+            FixedKernel::Wgmma => capability == HOPPER,
+        }
+    }
+}
+
 /// A (m x k) as integers, for V of n columns.
 pub struct FixedPointA {
     shape: (usize, usize, usize),
@@ -45,6 +89,8 @@ enum How {
     Nothing,
     /// On any device.
     Plain(Box<Plain>),
+    /// Digits, on tensor cores by mma.sync.
+    Mma(Box<Mma>),
     /// Digits, on Hopper's tensor cores.
     Digits(Box<Digits>),
 }
@@ -59,28 +105,21 @@ impl FixedPointA {
         output: Dtype,
         wanted: Option<Selection>,
     ) -> Result<FixedPointA, Error> {
-        FixedPointA::pack_by(device, a, n, output, wanted, device.compute_capability() == HOPPER)
+        let kernel = FixedKernel::of(device.compute_capability());
+        FixedPointA::pack_for(device, kernel, a, n, output, wanted)
     }
 
-    /// The same for the kernel that any device has.
-    pub fn pack_plain(
+    /// The same for a kernel that serves the device. Where nothing is live, and where the kernel does not take so many
+    /// columns, it is another one.
+    pub fn pack_for(
         device: &Arc<Device>,
+        kernel: FixedKernel,
         a: ArrayView2<'_, f32>,
         n: usize,
         output: Dtype,
         wanted: Option<Selection>,
     ) -> Result<FixedPointA, Error> {
-        FixedPointA::pack_by(device, a, n, output, wanted, false)
-    }
-
-    fn pack_by(
-        device: &Arc<Device>,
-        a: ArrayView2<'_, f32>,
-        n: usize,
-        output: Dtype,
-        wanted: Option<Selection>,
-        has_digits: bool,
-    ) -> Result<FixedPointA, Error> {
+        assert!(kernel.serves(device.compute_capability()), "{kernel:?} needs another device");
         let (m, k) = a.dim();
         for (what, value) in [("rows", m), ("columns", k), ("columns of V", n)] {
             // With room for whole steps and tiles.
@@ -93,11 +132,25 @@ impl FixedPointA {
         if m == 0 || n == 0 {
             return Ok(built(wanted.unwrap_or(Selection::All), How::Nothing));
         }
-        if has_digits && n <= digits::COLUMNS_MAX {
-            let plan = digits::Plan::new(&live, wanted);
+        if kernel != FixedKernel::Plain {
+            let plan = Plan::new(&live, wanted);
             if !plan.steps.is_empty() {
-                let digits = Digits::new(device, &rows, n, output, &plan, threads)?;
-                return Ok(built(plan.selection, How::Digits(Box::new(digits))));
+                let how = match kernel {
+                    FixedKernel::Wgmma if n <= digits::COLUMNS_MAX => How::Digits(Box::new(
+                        Digits::new(device, &rows, n, output, &plan, threads)?,
+                    )),
+                    _ => {
+                        let instruction = match kernel {
+                            FixedKernel::MmaK16 => Instruction::K16,
+                            FixedKernel::Plain | FixedKernel::Mma | FixedKernel::Wgmma => {
+                                Instruction::Own
+                            }
+                        };
+                        let of = Mma::new(device, &rows, n, output, &plan, threads, instruction)?;
+                        How::Mma(Box::new(of))
+                    }
+                };
+                return Ok(built(plan.selection, how));
             }
         }
         let selection = wanted.unwrap_or_else(|| plain::least(&live));
@@ -117,6 +170,7 @@ impl FixedPointA {
         match &self.how {
             How::Nothing => Ok(()),
             How::Plain(plain) => plain.launch(v, y),
+            How::Mma(mma) => mma.launch(v, y),
             How::Digits(digits) => digits.launch(v, y),
         }
     }
@@ -130,6 +184,7 @@ impl FixedPointA {
         match &self.how {
             How::Nothing => "there is nothing to multiply".into(),
             How::Plain(_) => "integers in 64 bits, on any device".into(),
+            How::Mma(mma) => mma.description(),
             How::Digits(digits) => digits.description(),
         }
     }
@@ -138,6 +193,7 @@ impl FixedPointA {
         match &self.how {
             How::Nothing => 0,
             How::Plain(plain) => plain.bytes_held(),
+            How::Mma(mma) => mma.bytes_held(),
             How::Digits(digits) => digits.bytes_held(),
         }
     }
@@ -145,7 +201,7 @@ impl FixedPointA {
 
 /// All that [`FixedPointA::pack`] may ask for.
 pub(super) fn variants() -> impl Iterator<Item = Variant> {
-    plain::variants().chain(digits::variants())
+    plain::variants().chain(columns::variants()).chain(mma::variants()).chain(digits::variants())
 }
 
 /// A with the powers of two of its rows.
@@ -266,6 +322,24 @@ mod tests {
         assert!(scales((of(130_000) * 1.9).view(), 1).is_ok());
         let refused = scales((of(k) * 1.99).view(), 1).expect_err("too large").to_string();
         assert!(refused.contains("sums can reach") && refused.contains("hint: "), "{refused}");
+    }
+
+    #[test]
+    fn each_device_has_its_kernel() {
+        for (capability, kernel) in [
+            ((7, 0), FixedKernel::Plain),
+            ((7, 5), FixedKernel::Mma),
+            ((8, 0), FixedKernel::Mma),
+            ((8, 9), FixedKernel::Mma),
+            ((9, 0), FixedKernel::Wgmma),
+            ((10, 0), FixedKernel::Mma),
+            ((12, 0), FixedKernel::Mma),
+        ] {
+            assert_eq!(FixedKernel::of(capability), kernel, "{capability:?}");
+            let serving = FixedKernel::ALL.map(|kernel| kernel.serves(capability));
+            let is_turing = capability >= (7, 5);
+            assert_eq!(serving, [true, is_turing, is_turing, capability == (9, 0)]);
+        }
     }
 
     #[test]

@@ -4,8 +4,8 @@
 use super::compile::{Cubin, Source, architecture_name, cubin};
 use super::error::CudaError;
 use super::{
-    fixed_point, gemm_chain, generic, grouped, spmm, stack_step, tensor_core, timed_call, timer,
-    torch_normal, watch,
+    fixed_point, gemm_chain, generic, grouped, scattered, spmm, stack_step, tensor_core,
+    timed_call, timer, torch_normal, watch,
 };
 
 /// One kernel under one set of defines.
@@ -28,6 +28,7 @@ pub fn kernel_variants() -> Vec<Variant> {
         .chain(fixed_point::variants())
         .chain(gemm_chain::kernel_variants())
         .chain(grouped::variants())
+        .chain(scattered::variants())
         .chain(spmm::kernel_variants())
         .chain(stack_step::variants())
         .chain(tensor_core::kernel_variants())

@@ -152,7 +152,7 @@ pub fn run(selected: &[Selected], path: &Path, args: &PinArgs) -> Result<u8, Fai
         return Ok(code);
     }
     for (selected, after, summary) in plans {
-        code = exit::worse(code, write(selected, &after, Some(&summary), args.yes)?);
+        code = exit::worse(code, write(selected, &after, None, Some(&summary), args.yes)?);
     }
     Ok(code)
 }

@@ -5,6 +5,7 @@
 //! device and none of the code that made the operands.
 
 pub mod generate;
+mod instruction;
 mod measure;
 mod rival;
 
@@ -14,6 +15,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub use generate::{Kind, M, N};
+pub use instruction::{InstructionFile, measure_instruction};
 pub use measure::{Implementation, REPEATS, implementations, measure, whole};
 pub use rival::{Rival, dot};
 

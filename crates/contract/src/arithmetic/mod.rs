@@ -3,6 +3,7 @@
 //! Everything here is short, scalar and obvious: it is what fast implementations are compared with, and what VERIFY.md
 //! says in words. Nothing here is fast, parallel or aware of sparsity plans.
 
+pub mod bf16_dot;
 pub mod bounded;
 pub mod chain;
 pub mod exact;
@@ -63,6 +64,8 @@ pub enum Arithmetic {
     F32Chain(Slices),
     /// Grouped, truncated accumulation as a tensor core does it.
     TensorCore(TensorCoreModel),
+    /// Pairs of bf16 products as an instruction of x86-64 sums them.
+    Bf16Dot(bf16_dot::Instruction),
     /// Integers small enough that every order of summation is exact.
     Exact,
     /// Rows of A and columns of V as integers, their exact sums, one rounding.
@@ -77,6 +80,7 @@ impl Arithmetic {
         match self {
             Arithmetic::F32Chain(_)
             | Arithmetic::TensorCore(_)
+            | Arithmetic::Bf16Dot(_)
             | Arithmetic::Exact
             | Arithmetic::FixedPoint => true,
             Arithmetic::Bounded => false,
@@ -90,6 +94,7 @@ impl Arithmetic {
         match self {
             Arithmetic::F32Chain(slices) => chain::dot(slices, a, v),
             Arithmetic::TensorCore(model) => tensor_core::dot(model, a, v),
+            Arithmetic::Bf16Dot(instruction) => bf16_dot::dot(instruction, a, v),
             Arithmetic::Exact => exact::dot(a, v),
             Arithmetic::FixedPoint => fixed_point::dot(a, v),
             Arithmetic::Bounded => bounded::reference(a, v) as f32,
@@ -100,6 +105,7 @@ impl Arithmetic {
     pub fn accepts(self, dtype: Dtype) -> bool {
         match self {
             Arithmetic::TensorCore(model) => model.format.dtype() == dtype,
+            Arithmetic::Bf16Dot(_) => dtype == Dtype::Bf16,
             Arithmetic::F32Chain(_)
             | Arithmetic::Exact
             | Arithmetic::FixedPoint
@@ -120,6 +126,7 @@ impl fmt::Display for Arithmetic {
                 write!(f, "f32-sliced-{count}by{group}")
             }
             Arithmetic::TensorCore(model) => write!(f, "tensor-core-{}", model.architecture),
+            Arithmetic::Bf16Dot(instruction) => write!(f, "tensor-core-{instruction}"),
             Arithmetic::Exact => write!(f, "exact"),
             Arithmetic::FixedPoint => write!(f, "fixed-point-{}", fixed_point::BITS),
             Arithmetic::Bounded => write!(f, "bounded"),

@@ -8,5 +8,5 @@ mod stream;
 pub mod synthetic;
 
 pub use pruned::{Recipe, Weights, activations};
-pub use pruning::RowRanking;
+pub use pruning::{LastKept, RowRanking};
 pub use stream::Stream;

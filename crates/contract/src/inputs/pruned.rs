@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use ndarray::Array2;
 
-use super::pruning::{Pruning, RowRanking};
+use super::pruning::{LastKept, Pruning, RowRanking};
 use super::source::{Source, SourceError, Synthetic};
 use super::spec::{Pattern, Sparsity, Values};
 use super::stream::Stream;
@@ -60,6 +60,25 @@ impl Recipe {
         Ok(weights)
     }
 
+    /// Weights of which somebody says what stays: nothing is read for that, and it is as true as what they say. `None` for
+    /// patterns that go by no magnitude: those need nobody's word, and [`prune`](Recipe::prune) reads nothing for them.
+    /// `values` are those of synthetic weights.
+    pub fn as_said(
+        self,
+        values: Option<Values>,
+        source: Box<dyn Source>,
+        said: LastKept,
+    ) -> Option<Weights> {
+        let pruning = said.pruning(self.pattern, (self.m, self.k))?;
+        let wide = (values == Some(Values::Wide)).then(|| self.stream("A.wide"));
+        Some(Weights { recipe: self, source, pruning, wide })
+    }
+
+    /// Whether which elements stay depends on the values of others.
+    pub fn goes_by_magnitude(self) -> bool {
+        matches!(self.pattern, Pattern::RowMagnitude | Pattern::ElementMagnitude)
+    }
+
     /// Weights from anywhere. Errors are the source's own. Magnitude patterns read it several times; `ranking` is
     /// that of its rows, if it is known, and is filled in where it was needed.
     pub fn prune(
@@ -80,6 +99,17 @@ impl Weights {
     /// What identifies this A apart from its source.
     pub fn recipe(&self) -> &Recipe {
         &self.recipe
+    }
+
+    /// The last of what stays, where magnitudes decided.
+    pub fn last_kept(&self) -> Result<Option<LastKept>, SourceError> {
+        let Recipe { m, k, sparsity, pattern, .. } = self.recipe;
+        let all = match pattern {
+            Pattern::RowMagnitude => m as u64,
+            Pattern::ElementMagnitude => m as u64 * k as u64,
+            _ => return Ok(None),
+        };
+        self.pruning.last_kept(sparsity.live_of(all), k, &*self.source).map(Some)
     }
 
     /// Rows `rows` of A, as values of the dtype; every zero is +0.

@@ -28,6 +28,18 @@ pub enum Pruning {
     },
     Rows {
         live: Vec<bool>,
+        /// The last row that stays by its magnitude, where that decides.
+        last: Option<usize>,
+    },
+    /// By what somebody says of the last row that stays: its sum of squares, and its index.
+    RowsFrom {
+        least: f64,
+        at: usize,
+    },
+    /// The same of the last element that stays: its magnitude as bits, and its row-major index.
+    MagnitudesFrom {
+        least: u32,
+        at: u64,
     },
     /// Magnitudes (as bits) above `least` stay; of those equal to it, the first
     /// `ties_kept[i]` of row `i`.
@@ -58,6 +70,46 @@ impl RowRanking {
         let mut ranking: Vec<usize> = (0..m).collect();
         ranking.sort_by(|&i, &j| squares[j].total_cmp(&squares[i]).then(i.cmp(&j)));
         Ok(RowRanking(Arc::new(ranking)))
+    }
+}
+
+/// What a pattern that goes by magnitude comes to: how many rows or elements stay, and the last of them. With it each row or
+/// element is decided alone, by who takes it for true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastKept {
+    /// Rows, or elements, that stay.
+    pub kept: u64,
+    /// Bits of the least magnitude that stays: of a row's sum of squares in binary64, of an element's absolute value in
+    /// binary32. 0 where nothing stays.
+    pub least: u64,
+    /// The index of the last row that stays, or the row-major index of the last element: of equal magnitudes those up to
+    /// it stay. 0 where nothing stays.
+    pub at: u64,
+}
+
+impl LastKept {
+    /// The pruning that follows for A (m x k) by this pattern; `None` where the pattern goes by no magnitude.
+    pub fn pruning(self, pattern: Pattern, (m, k): (usize, usize)) -> Option<Pruning> {
+        let LastKept { kept, least, at } = self;
+        let all = match pattern {
+            Pattern::RowMagnitude => m as u64,
+            Pattern::ElementMagnitude => m as u64 * k as u64,
+            Pattern::None
+            | Pattern::Uniform
+            | Pattern::PowerLaw
+            | Pattern::Block { .. }
+            | Pattern::TwoOfFour
+            | Pattern::DeadExperts { .. } => return None,
+        };
+        Some(match pattern {
+            _ if kept == 0 => Pruning::Rows { live: vec![false; m], last: None },
+            _ if kept == all => Pruning::Nothing,
+            Pattern::RowMagnitude => {
+                Pruning::RowsFrom { least: f64::from_bits(least), at: at as usize }
+            }
+            // No magnitude has more bits; one that is given more is none.
+            _ => Pruning::MagnitudesFrom { least: u32::try_from(least).unwrap_or(u32::MAX), at },
+        })
     }
 }
 
@@ -104,7 +156,8 @@ impl Pruning {
                 for &i in &ranking.0[..sparsity.live_of(m as u64) as usize] {
                     live[i] = true;
                 }
-                Pruning::Rows { live }
+                let last = sparsity.live_of(m as u64).checked_sub(1);
+                Pruning::Rows { live, last: last.map(|last| ranking.0[last as usize]) }
             }
             Pattern::TwoOfFour => Pruning::TwoOfFour,
             Pattern::DeadExperts { rows } => {
@@ -119,7 +172,7 @@ impl Pruning {
                 for &e in &ranking[..sparsity.live_of(experts as u64) as usize] {
                     live[e * rows..m.min((e + 1) * rows)].fill(true);
                 }
-                Pruning::Rows { live }
+                Pruning::Rows { live, last: None }
             }
             Pattern::ElementMagnitude => {
                 let keep = sparsity.live_of(m as u64 * k as u64);
@@ -128,15 +181,42 @@ impl Pruning {
         })
     }
 
+    /// The last of what stays, where magnitudes decided; `kept` is how many there are. Reads a row.
+    pub fn last_kept(
+        &self,
+        kept: u64,
+        k: usize,
+        source: &dyn Source,
+    ) -> Result<LastKept, SourceError> {
+        let mut values = vec![0.0; k];
+        let (least, at) = match self {
+            Pruning::Rows { last: Some(last), .. } => {
+                source.read(*last..*last + 1, &mut values)?;
+                (sum_of_squares(&values).to_bits(), *last as u64)
+            }
+            Pruning::Magnitudes { least, ties_kept } => {
+                let row = ties_kept.iter().rposition(|&ties| ties > 0).unwrap_or(0);
+                source.read(row..row + 1, &mut values)?;
+                let ties = values.iter().enumerate().filter(|(_, x)| magnitude(**x) == *least);
+                let last = ties.map(|(j, _)| j).nth(ties_kept[row].saturating_sub(1));
+                (u64::from(*least), row as u64 * k as u64 + last.unwrap_or(0) as u64)
+            }
+            _ => (0, 0),
+        };
+        Ok(LastKept { kept, least, at })
+    }
+
     /// Whether row `i` is zero whatever its values: it need not be read.
     pub fn drops_row(&self, i: usize) -> bool {
         match self {
-            Pruning::Rows { live } => !live[i],
+            Pruning::Rows { live, .. } => !live[i],
             Pruning::Nothing
             | Pruning::Elements { .. }
             | Pruning::RowThresholds { .. }
             | Pruning::Blocks { .. }
             | Pruning::TwoOfFour
+            | Pruning::RowsFrom { .. }
+            | Pruning::MagnitudesFrom { .. }
             | Pruning::Magnitudes { .. } => false,
         }
     }
@@ -173,10 +253,26 @@ impl Pruning {
                     }
                 }
             }
-            Pruning::Rows { live } => {
+            Pruning::Rows { live, .. } => {
                 for (i, row) in rows.zip(values.chunks_mut(k)) {
                     if !live[i] {
                         row.fill(0.0);
+                    }
+                }
+            }
+            Pruning::RowsFrom { least, at } => {
+                for (i, row) in rows.zip(values.chunks_mut(k)) {
+                    let magnitude = sum_of_squares(row);
+                    if !(magnitude > *least || magnitude == *least && i <= *at) {
+                        row.fill(0.0);
+                    }
+                }
+            }
+            Pruning::MagnitudesFrom { least, at } => {
+                for (x, place) in values.iter_mut().zip(rows.start as u64 * k as u64..) {
+                    let bits = magnitude(*x);
+                    if !(bits > *least || bits == *least && place <= *at) {
+                        *x = 0.0;
                     }
                 }
             }
@@ -297,8 +393,11 @@ fn sums_of_squares(rows: &[&[f32]], sums: &mut Vec<f64>) {
         }
         sums.extend(eight_sums);
     }
-    let square = |sum, &x: &f32| sum + f64::from(x) * f64::from(x);
-    sums.extend(rest.iter().map(|row| row.iter().fold(0.0, square)));
+    sums.extend(rest.iter().map(|row| sum_of_squares(row)));
+}
+
+fn sum_of_squares(row: &[f32]) -> f64 {
+    row.iter().fold(0.0, |sum, &x| sum + f64::from(x) * f64::from(x))
 }
 
 /// The magnitude of the last element kept, found by its high bits first and then its low bits,
@@ -312,7 +411,7 @@ fn least_magnitude(
 ) -> Result<Pruning, SourceError> {
     const LOW_BITS: u32 = 15;
     if keep == 0 {
-        return Ok(Pruning::Rows { live: vec![false; m] });
+        return Ok(Pruning::Rows { live: vec![false; m], last: None });
     }
     if keep == m as u64 * k as u64 {
         return Ok(Pruning::Nothing);

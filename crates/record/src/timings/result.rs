@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::statistics::{as_f64, ratio_interval};
 use super::{ElementBytes, Energy, Interval, LayerSizes, Roofline, Sample, Summary, Work, median};
 use crate::baseline::Kind;
+use crate::compare::ErrorSeen;
 
 /// From this sparsity on, published comparisons use the sparse library instead of the dense one.
 const PUBLISHED_SPARSE_FROM: f64 = 0.7;
@@ -116,6 +117,9 @@ pub struct Timed {
     /// Elements recomputed of the other outputs; 0 in records that did not note it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub checked_elements: u64,
+    /// How far some of them lie from the binary64 sum; `None` where one was not finite, and in records that did not measure it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorSeen>,
     /// Timed calls with empty caches, one at a time.
     pub cold_samples_ns: Vec<u64>,
     /// What stands behind each of `samples_ns` on a device, throttled ones as well: the times of

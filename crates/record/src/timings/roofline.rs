@@ -144,7 +144,7 @@ impl Roofline {
             Arithmetic::TensorCore(model) if model.format.dtype() == Dtype::F32 => {
                 ("TF32 tensor", tensor_16 / 2.0)
             }
-            Arithmetic::TensorCore(_) => ("16-bit tensor", tensor_16),
+            Arithmetic::TensorCore(_) | Arithmetic::Bf16Dot(_) => ("16-bit tensor", tensor_16),
             // No known way makes an exact product of 24 bits of fewer than six of 8 bits, which come at twice the rate of
             // those of 16.
             Arithmetic::FixedPoint => ("8-bit tensor", tensor_16 * 2.0 / 6.0),

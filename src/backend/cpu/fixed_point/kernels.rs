@@ -1,7 +1,7 @@
 //! One tile of A times one panel of V: sums of products, added to 64-bit integers.
 
 use super::panels::{FixedV, HALVES, TO_INTEGER};
-use super::{Path, TERMS_MAX};
+use super::{DIGITS, Layout, Path, TERMS_MAX};
 
 /// The operands of one call. `sums` are `[height][panel]`, and are added to.
 pub(super) struct Call<'a> {
@@ -28,10 +28,13 @@ pub(super) unsafe fn run(call: Call<'_>) {
     assert_eq!(sums.len(), height * path.panel());
     debug_assert!(ks.iter().all(|&k| (k as usize) < v.entries()));
     let panel = v.panel(panel);
-    match path {
-        Path::Vnni => assert_eq!(values.len(), ks.len() * height * HALVES),
-        Path::Portable | Path::Avx2 | Path::Avx512 => assert_eq!(wide.len(), ks.len() * height),
+    match path.layout() {
+        Layout::Halves => assert_eq!(values.len(), ks.len() * height * HALVES),
+        Layout::Integers => assert_eq!(wide.len(), ks.len() * height),
+        Layout::Fours => assert_eq!(values.len(), ks.len() * DIGITS * 4),
+        Layout::Tiles => unreachable!("multiplied by `tiled`"),
     }
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     macro_rules! by_height {
         ($kernel:path, $values:expr, $panel:expr, [$($rows:literal)*]) => {
             match height {
@@ -58,11 +61,18 @@ pub(super) unsafe fn run(call: Call<'_>) {
         Path::Vnni => by_height!(x86::vnni, values.as_ptr(), panel.as_ptr().cast(), [1 2 3 4]),
         #[cfg(not(target_arch = "x86_64"))]
         Path::Avx2 | Path::Avx512 | Path::Vnni => unreachable!("refused by `FixedA::pack`"),
+        #[cfg(target_arch = "aarch64")]
+        Path::Sdot => by_height!(arm::sdot, values.as_ptr(), panel.as_ptr().cast(), [1 2 3 4]),
+        #[cfg(not(target_arch = "aarch64"))]
+        Path::Sdot => unreachable!("refused by `FixedA::pack`"),
+        Path::Amx => unreachable!("multiplied by `tiled`"),
+        #[cfg(test)]
+        Path::AmxModel => unreachable!("multiplied by `tiled`"),
     }
 }
 
 /// The sums of all rows.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 fn rows_of<T, const ROWS: usize>(rows: &mut [T]) -> &mut [T; ROWS] {
     rows.try_into().unwrap_or_else(|_| unreachable!("as many as the height"))
 }
@@ -88,7 +98,14 @@ fn portable<const ROWS: usize>(ks: &[u32], values: &[f64], panel: &[f64], sums: 
     for (&k, values) in ks.iter().zip(values) {
         let v = &panel[k as usize];
         for (chunk, a) in chunk.iter_mut().zip(values) {
-            chunk.iter_mut().zip(v).for_each(|(chunk, v)| *chunk += a * v);
+            for (chunk, v) in chunk.iter_mut().zip(v) {
+                // One instruction where every processor has it.
+                *chunk = if cfg!(target_arch = "aarch64") {
+                    a.mul_add(*v, *chunk)
+                } else {
+                    *chunk + a * v
+                };
+            }
         }
     }
     add(sums, chunk.as_flattened());
@@ -247,5 +264,75 @@ mod x86 {
         let middle = _mm512_slli_epi64::<12>(_mm512_cvtepi32_epi64(middle));
         let high = _mm512_slli_epi64::<24>(_mm512_cvtepi32_epi64(high));
         _mm512_add_epi64(_mm512_add_epi64(_mm512_cvtepi32_epi64(low), middle), high)
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod arm {
+    use std::arch::aarch64::*;
+    use std::arch::asm;
+
+    use super::DIGITS;
+
+    /// Each of four sums gets the four products of a word of `v` and the word `LANE` of `a` added, bytes with a sign.
+    #[inline]
+    #[target_feature(enable = "neon,dotprod")]
+    fn sdot_lane<const LANE: usize>(sums: &mut int32x4_t, v: int8x16_t, a: int8x16_t) {
+        const { assert!(LANE < 4) };
+        // By its name, since the standard library's function is not stable yet.
+        // SAFETY: the instruction is there by the function's target features, and reads and writes registers alone.
+        unsafe {
+            asm!("sdot {sums:v}.4s, {v:v}.16b, {a:v}.4b[{lane}]", sums = inout(vreg) *sums, v = in(vreg) v,
+                a = in(vreg) a, lane = const LANE, options(pure, nomem, nostack, preserves_flags));
+        }
+    }
+
+    /// Rows of four columns, in digits: five sums, by the weight of products.
+    ///
+    /// # Safety
+    ///
+    /// The processor has `sdot`. `values` are `[ks][3][4 rows][4 k]` bytes, `panel` has `[3][4 columns][4 k]` for every entry.
+    #[target_feature(enable = "neon,dotprod")]
+    pub unsafe fn sdot<const ROWS: usize>(
+        ks: &[u32],
+        values: *const i32,
+        panel: *const i8,
+        sums: &mut [[i64; 4]; ROWS],
+    ) {
+        const { assert!(ROWS <= 4) };
+        let mut parts = [[vdupq_n_s32(0); 5]; ROWS];
+        let values = values.cast::<i8>();
+        for (i, &k) in ks.iter().enumerate() {
+            // SAFETY: the caller's promise.
+            let load = |from: *const i8| unsafe {
+                [vld1q_s8(from), vld1q_s8(from.add(16)), vld1q_s8(from.add(32))]
+            };
+            let a = load(values.wrapping_add(i * 48));
+            let v = load(panel.wrapping_add(k as usize * 48));
+            for p in 0..DIGITS {
+                for q in 0..DIGITS {
+                    for (r, parts) in parts.iter_mut().enumerate() {
+                        let part = &mut parts[p + q];
+                        match r {
+                            0 => sdot_lane::<0>(part, v[q], a[p]),
+                            1 => sdot_lane::<1>(part, v[q], a[p]),
+                            2 => sdot_lane::<2>(part, v[q], a[p]),
+                            _ => sdot_lane::<3>(part, v[q], a[p]),
+                        }
+                    }
+                }
+            }
+        }
+        for (sums, parts) in sums.iter_mut().zip(parts) {
+            let mut stored = [[0i32; 4]; 5];
+            for (to, part) in stored.iter_mut().zip(parts) {
+                // SAFETY: four values.
+                unsafe { vst1q_s32(to.as_mut_ptr(), part) }
+            }
+            for (c, sum) in sums.iter_mut().enumerate() {
+                let all = stored.iter().fold(0i64, |all, part| (all << 8) + i64::from(part[c]));
+                *sum = sum.wrapping_add(all);
+            }
+        }
     }
 }

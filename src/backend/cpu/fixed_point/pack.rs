@@ -4,8 +4,8 @@ use ndarray::{ArrayView2, CowArray, Ix2};
 
 use super::super::memory::{AlignedBuffer, SharedMut, contiguous_rows, row};
 use super::super::{Isa, parallel_for, per_isa};
-use super::Path;
-use super::panels::{TO_INTEGER, half};
+use super::panels::{TO_INTEGER, digits, half};
+use super::{Layout, Path, tiled};
 use contract::arithmetic::fixed_point::{INTEGER_MAX, K_ALWAYS, LIMIT, exp2, log2_scale};
 
 /// Rows that a block-selection tile covers: block sizes are multiples of it.
@@ -20,7 +20,7 @@ pub enum FixedSelection {
     LiveRows,
     /// Rows that have a non-zero, and the k where any row has one.
     LiveColumns,
-    /// Per aligned group of four rows: its live rows, and the k where any of them is non-zero.
+    /// Per aligned group of four rows, or of 16 in tiles: its live rows, and the k where any of them is non-zero.
     Blocks,
     /// Per row the k where it is non-zero.
     Elements,
@@ -68,7 +68,8 @@ pub struct FixedA {
     entries: Vec<u32>,
     /// Where each list starts in `entries`, and where the last one ends.
     starts: Vec<usize>,
-    /// Per tile `[entry][row][words]` of 32 bits: an integer, or its halves for two k.
+    /// Per tile `[entry][row][words]` of 32 bits: an integer, or its halves for two k; or of digits
+    /// `[entry][digit][row][k]` of 8 bits.
     values: AlignedBuffer,
 }
 
@@ -97,7 +98,7 @@ impl FixedA {
         isa: Isa,
         threads: usize,
     ) -> Result<FixedA, TooLarge> {
-        FixedA::on(Path::of(isa), a, selection, threads)
+        FixedA::on(Path::of(isa, selection), a, selection, threads)
     }
 
     pub(super) fn on(
@@ -130,7 +131,7 @@ impl FixedA {
             FixedSelection::All | FixedSelection::LiveRows | FixedSelection::LiveColumns => {
                 balanced(rows.len(), path.rows_max())
             }
-            FixedSelection::Blocks => aligned(&rows),
+            FixedSelection::Blocks => aligned(&rows, path),
             FixedSelection::Elements => (0..rows.len()).map(|row| (row, 1)).collect(),
         };
         let entries_all = k.div_ceil(path.entry());
@@ -172,7 +173,7 @@ impl FixedA {
         for (t, (first_row, height)) in groups.into_iter().enumerate() {
             let list = if is_shared { 0 } else { t };
             tiles.push(Tile { first_row, height, first_value: value_count, list });
-            value_count += height * (starts[list + 1] - starts[list]) * path.entry_words();
+            value_count += (starts[list + 1] - starts[list]) * path.entry_words(height);
         }
         let factors = rows.iter().map(|&i| scales[i as usize].inverse()).collect();
         let mut packed = FixedA {
@@ -192,7 +193,7 @@ impl FixedA {
                 let values = SharedMut::of(values);
                 parallel_for(threads, packed.tiles.len(), |t| {
                     let tile = &packed.tiles[t];
-                    let count = tile.height * packed.list(tile).len() * path.entry_words();
+                    let count = packed.list(tile).len() * path.entry_words(tile.height);
                     let start = values.get().add(tile.first_value).cast::<i32>();
                     // Written before it is read as integers.
                     start.write_bytes(0, count);
@@ -208,17 +209,36 @@ impl FixedA {
     fn fill(&self, a: &CowArray<'_, f32, Ix2>, scales: &[Scale], tile: &Tile, to: &mut [i32]) {
         let isa = self.path.isa();
         let list = self.list(tile);
-        let words = self.path.entry_words();
+        let words = self.path.entry_words(tile.height);
         let mut integers = vec![0; self.k.next_multiple_of(self.path.entry())];
         for (r, packed) in tile.rows().enumerate() {
             let i = self.rows[packed] as usize;
             integers_of(isa, &row(a, i), scales[i].factor(), &mut integers);
-            let to = to.chunks_exact_mut(tile.height * words).zip(list);
-            match self.path {
-                Path::Portable | Path::Avx2 | Path::Avx512 => {
-                    to.for_each(|(to, &k)| to[r] = integers[k as usize]);
+            let to = to.chunks_exact_mut(words).zip(list);
+            match self.path.layout() {
+                Layout::Integers => to.for_each(|(to, &k)| to[r] = integers[k as usize]),
+                Layout::Tiles => {
+                    for (to, &entry) in to {
+                        let integers = &integers[entry as usize * tiled::ENTRY..][..tiled::ENTRY];
+                        let to: &mut [u8] = bytemuck::cast_slice_mut(to);
+                        for (d, to) in to.chunks_exact_mut(tiled::SIDE * tiled::ENTRY).enumerate() {
+                            let to = &mut to[r * tiled::ENTRY..][..tiled::ENTRY];
+                            for (to, &x) in to.iter_mut().zip(integers) {
+                                *to = digits(x)[d];
+                            }
+                        }
+                    }
                 }
-                Path::Vnni => {
+                Layout::Fours => {
+                    for (to, &entry) in to {
+                        let four = &integers[entry as usize * 4..][..4];
+                        for (d, to) in to.chunks_exact_mut(4).enumerate() {
+                            let bytes = [0, 1, 2, 3].map(|i| digits(four[i])[d]);
+                            to[r] = i32::from_le_bytes(bytes);
+                        }
+                    }
+                }
+                Layout::Halves => {
                     for (to, &pair) in to {
                         let pair = 2 * pair as usize;
                         let [[l0, h0], [l1, h1]] = [integers[pair], integers[pair + 1]].map(half);
@@ -244,6 +264,11 @@ impl FixedA {
     /// Columns of A.
     pub fn k(&self) -> usize {
         self.k
+    }
+
+    /// How sums are made, in words.
+    pub fn summed_by(&self) -> &'static str {
+        self.path.name()
     }
 
     /// Bytes of the packed form.
@@ -283,7 +308,7 @@ impl FixedA {
     pub(super) fn entries(&self, tile: &Tile, start: usize, count: usize) -> (&[u32], &[i32]) {
         let list = self.list(tile);
         let (start, end) = (start.min(list.len()), list.len().min(start + count));
-        let words = tile.height * self.path.entry_words();
+        let words = self.path.entry_words(tile.height);
         let values = &self.values[tile.first_value + start * words..tile.first_value + end * words];
         (&list[start..end], bytemuck::cast_slice(values))
     }
@@ -360,10 +385,14 @@ fn balanced(rows: usize, most: usize) -> Vec<(usize, usize)> {
     (0..count).map(|tile| (at(tile), at(tile + 1) - at(tile))).collect()
 }
 
-/// Live rows by aligned groups of [`BLOCK_ROWS`].
-fn aligned(rows: &[u32]) -> Vec<(usize, usize)> {
+/// Live rows by aligned groups of [`BLOCK_ROWS`], or of as many as a tile has.
+fn aligned(rows: &[u32], path: Path) -> Vec<(usize, usize)> {
+    let block = match path.layout() {
+        Layout::Integers | Layout::Halves | Layout::Fours => BLOCK_ROWS,
+        Layout::Tiles => tiled::SIDE,
+    };
     let mut first = 0;
-    rows.chunk_by(|a, b| *a as usize / BLOCK_ROWS == *b as usize / BLOCK_ROWS)
+    rows.chunk_by(|a, b| *a as usize / block == *b as usize / block)
         .map(|group| {
             first += group.len();
             (first - group.len(), group.len())

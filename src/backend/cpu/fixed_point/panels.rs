@@ -1,12 +1,14 @@
 //! V as the kernels read it: its columns' scales, and panels of integers.
 
-use std::sync::{Mutex, PoisonError};
+use std::ops::Range;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use ndarray::ArrayView2;
 
 use super::super::memory::{AlignedBuffer, SharedMut, contiguous_rows, row};
 use super::super::{Isa, parallel_for, per_isa};
-use super::Path;
+use super::pack::FixedSelection;
+use super::{DIGITS, Layout, Path, tiled};
 use contract::arithmetic::fixed_point::{exp2, log2_scale};
 
 /// Rows of V that one thread lays out at a time, an even number.
@@ -21,7 +23,8 @@ pub(super) const HALVES: usize = 3;
 /// V (k x n), its columns scaled to integers.
 ///
 /// In binary64 panels are `[ceil(n / panel)][k][panel]`; in halves `[ceil(n / panel)][ceil(k / 2)][3][panel][2]` of 16 bits,
-/// the last index being k modulo 2. What is beyond k or n is zero.
+/// the last index being k modulo 2; in tiles `[ceil(n / panel)][ceil(k / 64)][3 digits][16][panel][4]` of 8 bits, the last index
+/// being k modulo 4, and in fours the same of four k. What is beyond k or n is zero.
 pub struct FixedV {
     path: Path,
     k: usize,
@@ -29,19 +32,21 @@ pub struct FixedV {
     data: AlignedBuffer,
     /// 2^-f of each column; NaN where a value is not finite.
     factors: Vec<f64>,
+    /// The same V for the other path of this dispatch path, where it has been asked for.
+    other: OnceLock<Box<FixedV>>,
 }
 
 impl FixedV {
     /// Room for a `k x n` matrix. Panics where `isa` is not available.
     pub fn new(k: usize, n: usize, isa: Isa) -> FixedV {
-        FixedV::on(Path::of(isa), k, n)
+        FixedV::on(Path::of(isa, FixedSelection::All), k, n)
     }
 
     pub(super) fn on(path: Path, k: usize, n: usize) -> FixedV {
         assert!(path.is_available(), "{path:?} is not available on this processor");
         let panels = n.div_ceil(path.panel());
         let data = AlignedBuffer::zeroed(panels * panel_words(path, k));
-        FixedV { path, k, n, data, factors: vec![1.0; n] }
+        FixedV { path, k, n, data, factors: vec![1.0; n], other: OnceLock::new() }
     }
 
     /// Lays `v` out with the given number of threads.
@@ -69,46 +74,97 @@ impl FixedV {
         self.factors.extend(scales.iter().map(|f| f.map_or(f64::NAN, |f| exp2(-f))));
         let scales: Vec<f64> = scales.iter().map(|f| f.map_or(0.0, exp2)).collect();
 
+        self.other = OnceLock::new();
+        self.lay_out(threads, |i, to| integers_of(isa, &row(&v, i), &scales, to));
+    }
+
+    /// Lays out the integers that `integers_of` gives of each row.
+    fn lay_out(&mut self, threads: usize, integers_of: impl Fn(usize, &mut [f64]) + Sync) {
+        let (path, k, n) = (self.path, self.k, self.n);
         let (panel, words) = (path.panel(), panel_words(path, k));
+        let rows_at_once = match path.layout() {
+            Layout::Integers => 1,
+            Layout::Halves => 2,
+            Layout::Tiles | Layout::Fours => 4,
+        };
         let data = SharedMut::of(&mut self.data);
         parallel_for(threads, k.div_ceil(ROWS_PER_ITEM), |item| {
-            let rows = item * ROWS_PER_ITEM..k.min((item + 1) * ROWS_PER_ITEM);
-            let (mut integers, mut second) = (vec![0.0; n], vec![0.0; n]);
-            for i in rows.step_by(path.entry()) {
-                integers_of(isa, &row(&v, i), &scales, &mut integers);
-                if path == Path::Vnni {
-                    second.fill(0.0);
-                    if i + 1 < k {
-                        integers_of(isa, &row(&v, i + 1), &scales, &mut second);
-                    }
+            let of_item = item * ROWS_PER_ITEM..k.min((item + 1) * ROWS_PER_ITEM);
+            let mut integers = vec![vec![0.0; n]; rows_at_once];
+            for i in of_item.step_by(rows_at_once) {
+                for (i, integers) in (i..).zip(&mut integers) {
+                    if i < k { integers_of(i, integers) } else { integers.fill(0.0) }
                 }
-                for (p, (first, second)) in
-                    integers.chunks(panel).zip(second.chunks(panel)).enumerate()
-                {
-                    let (start, count) = match path {
-                        Path::Vnni => {
-                            let entry = HALVES * panel;
-                            (p * words + i / 2 * entry, entry)
-                        }
-                        Path::Portable | Path::Avx2 | Path::Avx512 => {
-                            (p * words + i * panel * 2, panel * 2)
+                for p in 0..n.div_ceil(panel) {
+                    let columns = p * panel..n.min((p + 1) * panel);
+                    let row = |r: usize| &integers[r][columns.clone()];
+                    let (start, count) = match path.layout() {
+                        Layout::Integers => (i * panel * 2, panel * 2),
+                        Layout::Halves => (i / 2 * HALVES * panel, HALVES * panel),
+                        Layout::Tiles | Layout::Fours => {
+                            let words = DIGITS * panel * path.entry() / 4;
+                            (i / path.entry() * words, words)
                         }
                     };
                     // SAFETY: panel and entry are inside of the buffer, `count` words of 32 bits from `start` on; each
                     // entry is laid out by one thread.
-                    let to =
-                        unsafe { std::slice::from_raw_parts_mut(data.get().add(start), count) };
-                    match path {
-                        Path::Vnni => {
-                            halves(isa, first, second, bytemuck::cast_slice_mut(to), panel)
+                    let to = unsafe {
+                        std::slice::from_raw_parts_mut(data.get().add(p * words + start), count)
+                    };
+                    match path.layout() {
+                        Layout::Integers => {
+                            bytemuck::cast_slice_mut(to)[..columns.len()].copy_from_slice(row(0));
                         }
-                        Path::Portable | Path::Avx2 | Path::Avx512 => {
-                            bytemuck::cast_slice_mut(to)[..first.len()].copy_from_slice(first);
+                        Layout::Halves => {
+                            let to = bytemuck::cast_slice_mut(to);
+                            halves(path.isa(), row(0), row(1), to, panel);
+                        }
+                        Layout::Tiles | Layout::Fours => {
+                            let to: &mut [u32] = bytemuck::cast_slice_mut(to);
+                            let four = [row(0), row(1), row(2), row(3)];
+                            let at = i % path.entry() / 4 * panel;
+                            digits_of_four(path.isa(), four, to, at..at + panel);
                         }
                     }
                 }
             }
         });
+    }
+
+    /// This V, or the same for another path.
+    pub(super) fn laid_out_for(&self, path: Path) -> &FixedV {
+        if path == self.path || !self.is_of_digits() {
+            return self;
+        }
+        self.other.get_or_init(|| {
+            let mut other = FixedV::on(path, self.k, self.n);
+            other.factors.clone_from(&self.factors);
+            // On one thread: others may wait for what is made here.
+            other.lay_out(1, |i, to| self.integers_of_digits(i, to));
+            Box::new(other)
+        })
+    }
+
+    fn is_of_digits(&self) -> bool {
+        match self.path.layout() {
+            Layout::Integers | Layout::Halves => false,
+            Layout::Tiles | Layout::Fours => true,
+        }
+    }
+
+    /// The integers of row `i`, from their digits.
+    fn integers_of_digits(&self, i: usize, to: &mut [f64]) {
+        let (panel, entry) = (self.path.panel(), self.path.entry());
+        // Bytes of a digit of an entry.
+        let bytes = panel * entry;
+        for (p, to) in to.chunks_mut(panel).enumerate() {
+            let of_panel: &[i8] = bytemuck::cast_slice(self.panel(p));
+            for (c, to) in to.iter_mut().enumerate() {
+                let at = i / entry * (DIGITS * bytes) + (i % entry / 4 * panel + c) * 4 + i % 4;
+                let digit = |d: usize| f64::from(of_panel[at + d * bytes]);
+                *to = (digit(0) * 256.0 + digit(1)) * 256.0 + digit(2);
+            }
+        }
     }
 
     /// Rows of V.
@@ -123,7 +179,7 @@ impl FixedV {
 
     /// Whether it is laid out as A is for this dispatch path.
     pub fn serves(&self, isa: Isa) -> bool {
-        self.path == Path::of(isa)
+        self.path == Path::of(isa, FixedSelection::All)
     }
 
     pub(super) fn path(&self) -> Path {
@@ -154,9 +210,12 @@ impl FixedV {
 
 /// Words of 32 bits of a panel.
 fn panel_words(path: Path, k: usize) -> usize {
-    match path {
-        Path::Portable | Path::Avx2 | Path::Avx512 => 2 * k * path.panel(),
-        Path::Vnni => k.div_ceil(2) * HALVES * path.panel(),
+    match path.layout() {
+        Layout::Integers => 2 * k * path.panel(),
+        Layout::Halves => k.div_ceil(2) * HALVES * path.panel(),
+        Layout::Tiles | Layout::Fours => {
+            k.div_ceil(path.entry()) * (DIGITS * path.panel() * path.entry() / 4)
+        }
     }
 }
 
@@ -191,6 +250,32 @@ per_isa! {
             }
         }
     }
+}
+
+per_isa! {
+    /// Four rows of integers of a panel as digits, to a place in each third of an entry: a word for each column.
+    fn digits_of_four(rows: [&[f64]; 4], to: &mut [u32], place: Range<usize>) {
+        let mut words = [[0u32; tiled::SIDE]; DIGITS];
+        for (i, row) in rows.iter().enumerate() {
+            for (c, &x) in row.iter().enumerate() {
+                let of_x = digits((x + TO_INTEGER).to_bits() as i32);
+                for (words, digit) in words.iter_mut().zip(of_x) {
+                    words[c] |= u32::from(digit) << (8 * i);
+                }
+            }
+        }
+        let third = to.len() / DIGITS;
+        for (to, words) in to.chunks_exact_mut(third).zip(words) {
+            to[place.clone()].copy_from_slice(&words[..place.len()]);
+        }
+    }
+}
+
+/// The bytes of the digits of an integer d 2^16 + d' 2^8 + d'', from -128 to 127, the greatest first.
+#[inline(always)]
+pub(super) fn digits(x: i32) -> [u8; DIGITS] {
+    let [least, middle, greatest, _] = ((x + 0x80_8080) ^ 0x80_8080).to_le_bytes();
+    [greatest, middle, least]
 }
 
 /// l and h of an integer h 2^12 + l, l from -2^11 to 2^11 - 1.

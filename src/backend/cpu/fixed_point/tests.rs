@@ -51,6 +51,46 @@ fn available() -> impl Iterator<Item = Path> {
     Path::ALL.into_iter().filter(|path| path.is_available())
 }
 
+/// What another processor would show.
+#[test]
+fn paths_that_are_not_here_are_named() {
+    for path in Path::ALL.into_iter().filter(|path| !path.is_available()) {
+        eprintln!("not run: fixed-point in {} (not on this processor)", path.name());
+    }
+    assert!(available().count() >= 2);
+}
+
+/// V in digits, and single rows of A for another path.
+#[test]
+fn v_in_digits_serves_single_rows_too() {
+    let value = |i: usize| (((i * 2_654_435_761) >> 3) % 2_000_003) as f32 / 4096.0 - 200.0;
+    for (k, n) in [(1, 1), (63, 17), (130, 33), (300, 70)] {
+        let a =
+            Array2::from_shape_fn(
+                (9, k),
+                |(i, j)| {
+                    if (i + j) % 4 == 1 { value(i * k + j) } else { 0.0 }
+                },
+            );
+        let v = Array2::from_shape_fn((k, n), |(j, c)| value(7 + j * n + c));
+        let want = rule(&a, &v);
+        let digits = [Path::AmxModel, Path::Sdot].into_iter().filter(|path| path.is_available());
+        for (path, of_v) in available().flat_map(|path| digits.clone().map(move |v| (path, v))) {
+            let packed = FixedA::on(path, a.view(), FixedSelection::Elements, 1).expect("short");
+            let mut laid_out = FixedV::on(of_v, k, n);
+            // What was made of an earlier V is not taken for this one's.
+            for v in [v.mapv(|x| 1.0 - x).view(), v.view()] {
+                laid_out.load(v, 1);
+                let mut y = Array2::from_elem((9, n), f32::NAN);
+                gemm_fixed_point(&packed, &laid_out, y.view_mut(), 2);
+                if v[[0, 0]] == value(7) {
+                    assert_eq!(y.mapv(f32::to_bits), want, "{path:?} {of_v:?} {k} {n}");
+                }
+            }
+        }
+    }
+}
+
 /// The rule, with each row and column made integers once.
 fn rule(a: &Array2<f32>, v: &Array2<f32>) -> Array2<u32> {
     let integers = |values: ndarray::ArrayView1<'_, f32>| fixed_point::integers(&values.to_vec());
@@ -100,7 +140,7 @@ proptest! {
 /// Every integer the largest: sums of a chunk are at their limit, and sums of all k need more than 53 bits.
 #[test]
 fn the_largest_integers_stay_within_every_sum() {
-    for k in [TERMS_MAX, TERMS_MAX + 1, 4 * TERMS_MAX - 1, 3000] {
+    for k in [TERMS_MAX, TERMS_MAX + 1, 4 * TERMS_MAX - 1, 3000, 61_441] {
         let signs = |i: usize, j: usize| if (i * j) % 3 == 1 { -1.0 } else { 1.0 };
         let a = Array2::from_shape_fn((9, k), |(i, j)| signs(i, j) * 8_355_711.0);
         let v = Array2::from_shape_fn((k, 5), |(j, c)| {

@@ -91,6 +91,24 @@ type SparseMm = unsafe extern "C" fn(
 ) -> c_int;
 type OnHandle = unsafe extern "C" fn(*mut c_void) -> c_int;
 
+/// layout, transposition of A and B, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc; A and B of bf16.
+type GemmBf16 = unsafe extern "C" fn(
+    c_int,
+    c_int,
+    c_int,
+    c_int,
+    c_int,
+    c_int,
+    f32,
+    *const u16,
+    c_int,
+    *const u16,
+    c_int,
+    f32,
+    *mut f32,
+    c_int,
+);
+
 /// The inspector-executor interface.
 #[derive(Clone, Copy)]
 struct Sparse {
@@ -104,6 +122,7 @@ struct Sparse {
 /// An open oneMKL.
 pub struct OneMkl {
     sgemm: CblasSgemm,
+    gemm_bf16: Result<GemmBf16, String>,
     sparse: Result<Sparse, String>,
     /// Sets the count of the calling thread only and returns the old one.
     set_num_threads_local: unsafe extern "C" fn(c_int) -> c_int,
@@ -166,6 +185,7 @@ impl OneMkl {
                 CblasSgemm::Lp64(function(&library, "cblas_sgemm")?),
                 function(&library, "MKL_Set_Num_Threads_Local")?,
             );
+            let gemm_bf16 = function(&library, "cblas_gemm_bf16bf16f32");
             set_interface(INTERFACE_LP64);
             set_layer(layer);
             // Otherwise oneMKL may use fewer threads than it was given.
@@ -181,6 +201,7 @@ impl OneMkl {
             libraries.push(library);
             OneMkl {
                 sgemm,
+                gemm_bf16,
                 sparse,
                 set_num_threads_local,
                 set_blocktime_ms,
@@ -203,6 +224,66 @@ impl OneMkl {
         threads: usize,
     ) -> Result<(), String> {
         self.with_threads(threads, || self.sgemm.call(a, v, y))
+    }
+
+    /// Whether there is a product of bf16.
+    pub fn has_bf16(&self) -> Result<(), String> {
+        self.gemm_bf16.as_ref().map(|_| ()).map_err(Clone::clone)
+    }
+
+    /// y = a v on `threads` of the library's own threads; `a` (m x k) and `v` (k x n) are encodings of bf16, row-major.
+    pub fn gemm_bf16(
+        &self,
+        a: ArrayView2<'_, u16>,
+        v: ArrayView2<'_, u16>,
+        mut y: ArrayViewMut2<'_, f32>,
+        threads: usize,
+    ) -> Result<(), String> {
+        let gemm = *self.gemm_bf16.as_ref().map_err(Clone::clone)?;
+        let ((m, k), n) = (a.dim(), v.ncols());
+        let (Some(of_a), Some(of_v)) = (a.as_slice(), v.as_slice()) else {
+            return Err("A or V is not row-major".into());
+        };
+        if v.nrows() != k || y.dim() != (m, n) {
+            let (a, v, y) = (a.dim(), v.dim(), y.dim());
+            return Err(format!("shapes do not fit: A {a:?}, V {v:?}, Y {y:?}"));
+        }
+        if m == 0 || k == 0 || n == 0 {
+            y.fill(0.0);
+            return Ok(());
+        }
+        self.with_threads(threads, || {
+            with_row_major_output(y, |mut y| {
+                let ldy = leading_dimension(y.dim(), y.strides());
+                let [m, n, k, ldy] = [
+                    super::c_int("m", m)?,
+                    super::c_int("n", n)?,
+                    super::c_int("k", k)?,
+                    super::c_int("ldc", ldy)?,
+                ];
+                // SAFETY: a, v and y are live row-major matrices of the shapes m x k, k x n and m x n (compared above)
+                // with the leading dimensions passed; y is borrowed mutably.
+                unsafe {
+                    gemm(
+                        ROW_MAJOR,
+                        super::CBLAS_NO_TRANS,
+                        super::CBLAS_NO_TRANS,
+                        m,
+                        n,
+                        k,
+                        1.0,
+                        of_a.as_ptr(),
+                        k,
+                        of_v.as_ptr(),
+                        n,
+                        0.0,
+                        y.as_mut_ptr(),
+                        ldy,
+                    );
+                }
+                Ok(())
+            })
+        })
     }
 
     /// Whether the inspector-executor interface is there.

@@ -11,6 +11,7 @@ use super::super::live::{Selection, row_index};
 use super::super::matrix::DeviceMatrix;
 use super::super::memory::Buffer;
 use super::super::variants::{ANY, Variant};
+use super::columns::Columns;
 use super::{LiveElements, OUTPUTS, Rows, least_of, output_defines};
 use contract::dtype::Dtype;
 use contract::threads;
@@ -19,35 +20,27 @@ const GEMM: Source = Source {
     name: "gemm_fixed_point.cu",
     text: include_str!("../../../../kernels/gemm_fixed_point.cu"),
 };
-const COLUMNS: Source =
-    Source { name: "fixed_columns.cu", text: include_str!("../../../../kernels/fixed_columns.cu") };
 
 /// Rows and columns of a tile, and k of a step, as the kernel has them.
 const BM: usize = 64;
 const BN: usize = 64;
 const BK: usize = 16;
-/// Columns of a block of the powers' kernel.
-const COLUMNS_AT_ONCE: usize = 32;
 
 pub(super) fn variants() -> impl Iterator<Item = Variant> {
     let variant = |source, entry, defines| Variant { source, entry, defines, capabilities: ANY };
-    OUTPUTS
-        .into_iter()
-        .map(move |output| variant(GEMM, "gemm_fixed_point", output_defines(output)))
-        .chain([variant(COLUMNS, "fixed_columns", Vec::new())])
+    OUTPUTS.into_iter().map(move |output| variant(GEMM, "gemm_fixed_point", output_defines(output)))
 }
 
 /// A's integers for the kernel, and what a call needs.
 pub(super) struct Plain {
     gemm: Kernel,
-    columns: Kernel,
+    columns: Columns,
     a_packed: Buffer,
     first_step: Buffer,
     k_list: Buffer,
     row_index: Buffer,
     row_scale: Buffer,
     dead_rows: Buffer,
-    column_scale: Buffer,
     row_tiles: i32,
     dead_count: i32,
     grid: Grid,
@@ -90,7 +83,6 @@ impl Plain {
         threads: usize,
     ) -> Result<Plain, CudaError> {
         let gemm = Kernel::new(device, GEMM, &output_defines(output), "gemm_fixed_point", 0)?;
-        let columns = Kernel::new(device, COLUMNS, &[], "fixed_columns", 0)?;
         let (live_rows, dead_rows) = live.rows(selection);
         let k_of_tiles = k_of_tiles(live, selection, &live_rows);
         let index = row_index(&live_rows, BM);
@@ -107,14 +99,13 @@ impl Plain {
         let blocks = (blocks_x as u32, n.div_ceil(BN) as u32, 1);
         Ok(Plain {
             gemm,
-            columns,
+            columns: Columns::new(device, n)?,
             a_packed: Buffer::from_slice(device, &packed, "packed A")?,
             first_step: Buffer::from_slice(device, &first_step, "first steps")?,
             k_list: Buffer::from_slice(device, &k_list, "k")?,
             row_scale: Buffer::from_slice(device, &rows.scales_of(&index), "scales of rows")?,
             row_index: Buffer::from_slice(device, &index, "rows")?,
             dead_rows: Buffer::from_slice(device, &dead_rows, "dead rows")?,
-            column_scale: Buffer::new(device, n * 4, "scales of columns")?,
             row_tiles: require_i32("tiles", row_tiles)?,
             dead_count: require_i32("rows", dead_count)?,
             grid: Grid { blocks, threads: 256, shared_bytes: 0 },
@@ -125,18 +116,7 @@ impl Plain {
     pub(super) fn launch(&self, v: &DeviceMatrix, y: &mut DeviceMatrix) -> Result<(), CudaError> {
         let n = require_i32("columns of V", v.cols)?;
         let v_stride = require_i32("columns of V", v.stride)?;
-        let arguments = Arguments::new()
-            .with(v.pointer())
-            .with(self.column_scale.pointer())
-            .with(require_i32("rows of V", v.rows)?)
-            .with(n)
-            .with(v_stride);
-        let blocks = (v.cols.div_ceil(COLUMNS_AT_ONCE) as u32, 1, 1);
-        // SAFETY: arguments as at the kernel's head, V's shape as it is, a scale for each of its columns; buffers live
-        // until the device is done with them, because freeing is in stream order.
-        unsafe {
-            self.columns.launch(Grid { blocks, threads: 1024, shared_bytes: 0 }, &arguments)?
-        };
+        self.columns.launch(v)?;
         let arguments = Arguments::new()
             .with(self.a_packed.pointer())
             .with(self.first_step.pointer())
@@ -145,14 +125,15 @@ impl Plain {
             .with(self.row_scale.pointer())
             .with(self.dead_rows.pointer())
             .with(v.pointer())
-            .with(self.column_scale.pointer())
+            .with(self.columns.scales.pointer())
             .with(y.pointer())
             .with(self.row_tiles)
             .with(self.dead_count)
             .with(n)
             .with(v_stride)
             .with(require_i32("columns of Y", y.stride)?);
-        // SAFETY: as above; A's arrays were sized in `new`, and every k and row in them is one of V and Y.
+        // SAFETY: arguments as at the kernel's head; A's arrays were sized in `new`, and every k and row in them is one of V
+        // and Y; buffers live until the device is done with them, because freeing is in stream order.
         unsafe { self.gemm.launch(self.grid, &arguments) }
     }
 
@@ -164,7 +145,7 @@ impl Plain {
             &self.row_index,
             &self.row_scale,
             &self.dead_rows,
-            &self.column_scale,
+            &self.columns.scales,
         ]
         .map(Buffer::bytes)
         .iter()

@@ -1,5 +1,8 @@
+use std::io::Write as _;
+
 use ndarray::Array2;
 
+use super::super::compile::compiler_version;
 use super::variants::{SINGLE, TRIPLE, WINDOW};
 use super::*;
 
@@ -216,6 +219,65 @@ fn windows_serve_sparse_matrices() {
             },
         );
     assert_eq!(check(&a, 2, &[Variant::Windowed(WINDOW)]), 3);
+}
+
+/// Each variant, whichever the estimates would take: matrices this small never get windows.
+#[test]
+fn every_variant_runs_on_a_device() {
+    let device = match compiler_version().and_then(|_| Device::open(0)) {
+        Ok(device) => device,
+        Err(reason) => {
+            // Past the test's captured output, so that it shows.
+            let _ = writeln!(std::io::stderr(), "not run: {reason}");
+            return;
+        }
+    };
+    let Some(abilities) = Abilities::of(device.compute_capability()) else {
+        let _ = writeln!(std::io::stderr(), "not run: {} has no SpMM kernel", device.info.name);
+        return;
+    };
+    for ((m, k, n), part) in [((203, 571, 67), 0.1), ((203, 571, 5), 0.5), ((2500, 1500, 33), 0.01)]
+    {
+        let live = |i: usize, j: usize| i % 7 != 3 && is_live(i, j, part);
+        let a = Array2::from_shape_fn((m, k), |(i, j)| if live(i, j) { value(i, j) } else { 0.0 });
+        let v = Array2::from_shape_fn((k, n), |(i, j)| value(j + 1000, i));
+        let slices = contract::arithmetic::Slices::One;
+        let columns: Vec<Vec<f32>> = v.columns().into_iter().map(|x| x.to_vec()).collect();
+        let want = Array2::from_shape_fn((m, n), |(i, j)| {
+            let row = a.row(i);
+            let row = row.as_slice().expect("made row-major");
+            contract::arithmetic::chain::dot(slices, row, &columns[j]) + 0.0
+        });
+        let pattern = Pattern::of(a.view(), 2);
+        let elements = a.as_slice().expect("made row-major");
+        let there = DeviceMatrix::upload(&device, v.view(), Dtype::F32, "V").expect("V fits");
+        let mut served = 0;
+        for variant in all() {
+            if matches!(variant, Variant::Windowed(_)) && !abilities.has_windows {
+                continue;
+            }
+            let work = Work::new(&device, elements, &pattern, n, Dtype::F32, &variant, &abilities);
+            let Some((work, description)) = work.expect("it builds") else { continue };
+            let shape = (m, k, n);
+            let packed = SpmmA { shape, output: Dtype::F32, description, work: Some(work) };
+            let mut y = DeviceMatrix::new(&device, (m, n), Dtype::F32, "Y").expect("Y fits");
+            // Twice: flags are lowered again by whoever waited for them.
+            for _ in 0..2 {
+                y.poison().expect("it runs");
+                packed.launch(&there, &mut y).expect("it runs");
+                let got = y.read().expect("it ran");
+                let differ = got.iter().zip(&want).filter(|(y, w)| y.to_bits() != w.to_bits());
+                assert_eq!(differ.count(), 0, "{variant:?}, {m} x {k} x {n}, {part}");
+            }
+            served += 1;
+        }
+        let _ = writeln!(
+            std::io::stderr(),
+            "{served} variants on {}: {m} x {k} x {n}, {part}",
+            device.info.name
+        );
+        assert!(served >= 2, "{m} x {k} x {n}, {part}");
+    }
 }
 
 #[test]

@@ -302,6 +302,9 @@ impl Part<'_> {
                 @if measured {
                     (folded(false, html! { "Speedup over sparsity, batch and size" }, timings::speedups(self)))
                     (folded(false, html! { "Roofline" }, timings::rooflines(self)))
+                    @if timings::has_errors(record) {
+                        (folded(false, html! { "Error against time" }, timings::errors(self)))
+                    }
                     (folded(false, html! { "Energy" }, timings::energy(self)))
                     (folded(false, html! { "Build and amortisation" }, timings::build(self)))
                 } @else { (nothing("Nothing was measured.")) }

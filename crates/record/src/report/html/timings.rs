@@ -8,6 +8,7 @@ use super::plot::{Axis, Line, Look, Plot, Point, Series, legend};
 use super::table::{Column, Table, number, plain, wide};
 use super::{Part, folded, id, nothing, speedup_of, text, visible};
 use crate::claims::{Claim, Figure};
+use crate::compare::ErrorSeen;
 use crate::device::DeviceInfo;
 use crate::numbers;
 use crate::report::claimed::over_same;
@@ -402,6 +403,113 @@ fn roofline(part: &Part<'_>, at: usize, title: &str, group: &[Measured<'_>]) -> 
         y,
         series: vec![points(Look::Limit, limit), points(Look::Operator, operator)],
         lines,
+    };
+    Some(plot.svg())
+}
+
+/// A contender's error and its time of a call in ns, where both were measured.
+fn error_and_time(timed: &Timed) -> Option<(&ErrorSeen, f64)> {
+    Some((timed.error.as_ref()?, timed.timing.as_ref()?.summary.time_ns_median))
+}
+
+fn contenders(timings: &CaseTimings) -> impl Iterator<Item = &Timed> {
+    std::iter::once(&timings.operator).chain(&timings.baselines)
+}
+
+/// Whether the errors of two contenders of a case were measured.
+fn has_two_errors(case: &CaseRecord) -> bool {
+    let timings = case.measurement.iter();
+    timings.flat_map(contenders).filter_map(error_and_time).count() > 1
+}
+
+pub fn has_errors(record: &Record) -> bool {
+    record.cases.iter().any(has_two_errors)
+}
+
+pub fn errors(part: &Part<'_>) -> Markup {
+    const COLUMNS: [Column<'_>; 6] = [
+        wide("case"),
+        plain("contender"),
+        number("error, part of the norm"),
+        number("largest error"),
+        number("elements"),
+        number("a call"),
+    ];
+    let plots: Vec<(String, Markup)> = measured(part.record)
+        .into_iter()
+        .filter(|of| has_two_errors(of.case))
+        .enumerate()
+        .filter_map(|(at, of)| Some((of.case.id.clone(), error_plot(part, at, &of)?)))
+        .collect();
+    html! {
+        p.note {
+            "The error is the distance of timed outputs from the sum in binary64, over the norm of that sum, on elements "
+            "that were drawn after the calls. The dashed line is f32-chain on the elements of the case that were "
+            "recomputed, where the record has it. An error of 0 has no place on the axis; the table has it."
+        }
+        @if !plots.is_empty() {
+            (legend(&[(Look::Operator, "the operator"), (Look::Best, "baselines")]))
+            (gallery(plots))
+        }
+        (part.by_section(|_| part.is_short(), |cases, section| {
+            let of_case = |case: &CaseRecord| -> Vec<Vec<Markup>> {
+                let Some(timings) = case.measurement.as_ref().filter(|_| has_two_errors(case)) else {
+                    return Vec::new();
+                };
+                let row = |timed: &Timed| -> Option<Vec<Markup>> {
+                    let (error, time_ns) = error_and_time(timed)?;
+                    Some(vec![
+                        id(&case.id),
+                        text(&timed.name),
+                        html! { (error.error_share.map_or("-".into(), |share| format!("{share:.1e}"))) },
+                        html! { (format!("{:.1e}", error.error_max)) },
+                        html! { (error.elements) },
+                        html! { (numbers::time(time_ns)) },
+                    ])
+                };
+                contenders(timings).filter_map(row).collect()
+            };
+            let rows: Vec<Vec<Markup>> = cases.iter().flat_map(of_case).collect();
+            let caption = format!("Error against time of {section}");
+            (!rows.is_empty()).then(|| Table { caption: &caption, columns: &COLUMNS, rows }.render())
+        }))
+    }
+}
+
+/// `None` where no contender has an error that a logarithm can show.
+fn error_plot(part: &Part<'_>, at: usize, of: &Measured<'_>) -> Option<Markup> {
+    let point = |timed: &Timed| {
+        let (error, time_ns) = error_and_time(timed)?;
+        let share = error.error_share.map(f64::from).filter(|share| *share > 0.0)?;
+        let said = format!("{}: {share:.1e} in {}", timed.name, numbers::time(time_ns));
+        Some(Point { x: time_ns / 1e6, y: Some(share), interval: None, title: visible(&said) })
+    };
+    let operator: Vec<Point> = point(&of.timings.operator).into_iter().collect();
+    let baselines: Vec<Point> = of.timings.baselines.iter().filter_map(point).collect();
+    let chain = of.case.bits.as_ref().and_then(|bits| bits.accuracy.as_ref()?.f32_chain.as_ref());
+    let chain = chain.and_then(|chain| chain.error_share).map(f64::from).filter(|x| *x > 0.0);
+    let all = || operator.iter().chain(&baselines);
+    let x = Axis::of("time of a call, ms", true, all().map(|point| point.x))?;
+    let y = Axis::of("error, part of the norm", true, all().filter_map(|p| p.y).chain(chain))?;
+    let level = chain.map(|chain| Line {
+        from: (x.low, chain),
+        to: (x.high, chain),
+        name: "f32-chain",
+        label: format!("f32-chain: {chain:.1e}"),
+    });
+    let points = |look, points| Series { look, points, is_line: false };
+    let description = format!(
+        "Error over time of a call, of {}; the table below has the numbers",
+        count(operator.len() + baselines.len(), "contender")
+    );
+    let plot = Plot {
+        id: part.id(&format!("errors-{at}")),
+        title: &visible(&of.case.id),
+        description: &description,
+        x,
+        y,
+        lines: level.into_iter().collect(),
+        series: vec![points(Look::Best, baselines), points(Look::Operator, operator)],
     };
     Some(plot.svg())
 }
