@@ -8,7 +8,7 @@ use contract::arithmetic::{
     Architecture, Arithmetic, Slices, TensorCoreModel, bf16_dot, bounded, exact, fixed_point,
 };
 use contract::case::{Activations, Case, Weights as Source};
-use contract::digest::{Digest, TensorHasher, digest_of_output};
+use contract::digest::{self, Digest, TensorHasher, digest_of_output};
 use contract::dtype::Dtype;
 use contract::inputs::source::{Held, SourceError};
 use contract::inputs::spec::{Pattern, Sparsity, Values};
@@ -161,7 +161,7 @@ fn rows(x: ArrayView2<'_, f32>, dtype: Dtype) -> Value {
     x.rows().into_iter().map(|row| bits(&row.to_vec(), dtype)).collect()
 }
 
-fn digest(x: &Array2<f32>, dtype: Dtype) -> String {
+fn whole_tensor(x: &Array2<f32>, dtype: Dtype) -> String {
     digest_of_output(x.view(), dtype).to_string()
 }
 
@@ -256,7 +256,7 @@ fn prune(given: &Value) -> Value {
     let size = (shape[0], shape[1]);
     let a = weights(given, size).rows(0..size.0).unwrap();
     let dtype = dtype(given, "dtype");
-    let mut out = json!({ "sha256": digest(&a, dtype) });
+    let mut out = json!({ "sha256": whole_tensor(&a, dtype) });
     if a.len() <= 1000 {
         out["rows"] = rows(a.view(), dtype);
     }
@@ -279,7 +279,7 @@ fn product(given: &Value) -> Value {
     let v = tensor(given, "V.values", (shape[1], shape[2]));
     let output = dtype(given, "output");
     let y = multiply(arithmetic(given), output, a.view(), v.view());
-    json!({ "rows": rows(y.view(), output), "sha256": digest(&y, output) })
+    json!({ "rows": rows(y.view(), output), "sha256": whole_tensor(&y, output) })
 }
 
 fn certificate(given: &Value) -> Value {
@@ -317,7 +317,8 @@ fn whole_digest(given: &Value) -> Value {
     hasher.update(&x);
     let hashed = hasher.finish();
     let empty = Digest::of(b"").to_string();
-    let there = hashed.panels.iter().enumerate().filter(|(_, text)| **text != empty[..16]);
+    let panels = digest::short(&hashed.panels);
+    let there = panels.iter().enumerate().filter(|(_, text)| **text != empty[..16]);
     let panels: serde_json::Map<String, Value> =
         there.map(|(p, text)| (p.to_string(), text.clone().into())).collect();
     json!({ "sha256": hashed.digest.to_string(), "panels": panels })
@@ -398,7 +399,7 @@ fn perturbation(given: &Value) -> Value {
     };
     let reference =
         |rows: ArrayView2<'_, f32>| Ok::<_, SourceError>(multiply(rule, output, rows, v.view()));
-    let mut out = json!({ "dense": digest(&dense, output) });
+    let mut out = json!({ "dense": whole_tensor(&dense, output) });
     let Some(choice) = choose(&subject, &reference).unwrap() else {
         out["applies"] = false.into();
         return out;
@@ -423,8 +424,8 @@ fn perturbation(given: &Value) -> Value {
         ("v2", rows(v2.view(), dtype)),
         ("y1", rows(y1.view(), output)),
         ("y2", rows(y2.view(), output)),
-        ("rebuilt", json!(digest(&y1, output))),
-        ("shifted", json!(digest(&y2, output))),
+        ("rebuilt", json!(whole_tensor(&y1, output))),
+        ("shifted", json!(whole_tensor(&y2, output))),
     ] {
         out[key] = value;
     }
@@ -503,7 +504,7 @@ fn replay(rule: &str, given: &Value, gives: &Value) -> Option<Value> {
             let shape = shape(given);
             let x = tensor(given, text(given, "role"), (shape[0], shape[1]));
             let dtype = dtype(given, "dtype");
-            json!({ "bits": rows(x.view(), dtype), "sha256": digest(&x, dtype) })
+            json!({ "bits": rows(x.view(), dtype), "sha256": whole_tensor(&x, dtype) })
         }
         "threshold" => json!({ "threshold": sparsity(given).word_threshold() }),
         "live" => json!({ "live": sparsity(given).live_of(whole(given, "count")) }),
