@@ -1,7 +1,7 @@
 //! `verify attest`: a record's statement, signed; with --check a signed statement, looked at. No network in either.
 
 use std::io::{ErrorKind, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use attest::signature::{KEY_BYTES_MAX, Key, NAMESPACE, Signature};
@@ -165,7 +165,7 @@ fn by_ssh_keygen(key: &Path, bytes: &[u8]) -> Result<String, Failure> {
         .map_err(|_| Failure::environment(format!("{PROGRAM} wrote no text")))
 }
 
-fn check(args: &AttestArgs, path: &PathBuf) -> Result<u8, Failure> {
+fn check(args: &AttestArgs, path: &Path) -> Result<u8, Failure> {
     let allowed = args.trust.allowed()?;
     let mut about = args.trust.about()?;
     let signed = signed::read(path, &allowed)?;

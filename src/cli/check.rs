@@ -121,7 +121,7 @@ struct Asked {
 /// Where the outputs are.
 enum Place {
     /// The folder of a challenge.
-    Folder { folder: PathBuf, challenge: Challenge },
+    Folder { folder: PathBuf, challenge: Box<Challenge> },
     /// Files by the names of their outputs.
     Files(Vec<(&'static str, PathBuf)>),
 }
@@ -225,7 +225,7 @@ fn of_folder(args: &CheckArgs) -> Result<Asked, Failure> {
             challenge_sha256: Some(sha256),
         },
         after: commitment(args, &folder, &challenge)?,
-        place: Place::Folder { folder, challenge },
+        place: Place::Folder { folder, challenge: Box::new(challenge) },
     })
 }
 
