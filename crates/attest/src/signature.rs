@@ -288,6 +288,30 @@ pub(crate) mod tests {
         }
     }
 
+    /// Other ends of lines, widths and padding have the same content, and are refused.
+    #[test]
+    fn one_form_alone_is_read() {
+        let good = key().sign(BYTES).expect("it signs");
+        let inner = good.strip_prefix(BEGIN).and_then(|rest| rest.strip_suffix(END)).expect("both");
+        let joined: String = inner.split('\n').collect();
+        let lines = |width: usize| -> String {
+            let lines = joined.as_bytes().chunks(width);
+            let line = |line: &[u8]| format!("{}\n", String::from_utf8_lossy(line));
+            format!("{BEGIN}{}{END}", lines.map(line).collect::<String>())
+        };
+        assert_eq!(lines(WIDTH), good);
+        assert!(Signature::read(good.as_bytes()).is_ok());
+        for other in [
+            lines(64),
+            lines(76),
+            good.replace('\n', "\r\n"),
+            format!("{good}\n"),
+            format!("\n{good}"),
+        ] {
+            assert!(Signature::read(other.as_bytes()).is_err(), "{other:?}");
+        }
+    }
+
     #[test]
     fn what_is_no_key_says_what_it_is() {
         let public = key().public().text().expect("text");
