@@ -11,6 +11,7 @@ use contract::digest::Digest;
 use contract::dtype::Dtype;
 use contract::perturbation::Perturbation;
 use contract::words;
+use record::commitment::After;
 use record::manifest::Manifest;
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +50,9 @@ pub struct Challenge {
     pub how: Vec<String>,
     /// An auditor's text, from which the perturbation was drawn.
     pub nonce: Option<String>,
+    /// The commitment that the nonce was drawn after; without one the key is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<After>,
     /// The globs that chose the cases; empty where all of the manifests were asked for.
     pub select: Vec<String>,
     pub manifests: Vec<ManifestNamed>,

@@ -6,8 +6,9 @@ use clap::Parser;
 use record::exit::{self, BAD_INPUT, ENVIRONMENT};
 use sparse_verify::baseline::Host;
 use sparse_verify::cli::{
-    Action, Cli, challenge, check, compare, doctor, eject, explain, generated, inputs, judge, lint,
-    list, merge, near, new, pin, recheck, report, run, schema, spot, tried,
+    Action, Cli, attest, challenge, check, commit, compare, doctor, eject, explain, generated,
+    inputs, judge, lint, list, merge, near, new, pin, quorum, recheck, report, run, schema, spot,
+    tried,
 };
 use sparse_verify::failure::Failure;
 use sparse_verify::output::{self, note};
@@ -111,6 +112,9 @@ fn work() -> Result<u8, Failure> {
         Some(Action::Merge(args)) => merge::run(&args),
         Some(Action::Compare(args)) => compare::run(&args),
         Some(Action::Explain(args)) => explain::run(&args),
+        Some(Action::Attest(args)) => attest::run(&args),
+        Some(Action::Quorum(args)) => quorum::run(&args),
+        Some(Action::Commit(args)) => commit::run(&args),
         Some(Action::Recheck(args)) => recheck::run(&args),
         Some(Action::Spot(args)) => spot::run(&args),
         Some(Action::Doctor(args)) => doctor::run(&args),

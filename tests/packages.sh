@@ -23,7 +23,7 @@ rm -rf "$work/packaged"
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
 kit=$work/packages/sparse-verify-$version
 patches=()
-for crate in sparse-verify-contract sparse-verify-record; do
+for crate in sparse-verify-contract sparse-verify-record sparse-verify-attest; do
     # No registry has it: the package stands for what one would give, in the lock file as well.
     patches+=(--config "patch.crates-io.$crate.path='$work/packages/$crate-$version'")
     sed -i "/^name = \"$crate\"$/,/^$/{/^source = /d;/^checksum = /d}" "$kit/Cargo.lock"

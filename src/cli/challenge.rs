@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::ChallengeArgs;
+use super::commit;
 use super::inputs::{Announced, Folders, Inputs, Matrix, input_layouts, some_rows, stopped, write};
 use super::list::print;
 use super::select::{Selected, select};
@@ -27,6 +28,10 @@ use record::verdict::OUTPUTS;
 
 pub fn run(args: &ChallengeArgs) -> Result<u8, Failure> {
     let selected = select(&args.selection)?;
+    let after = commit::bind(&args.after, args.nonce.as_deref())?;
+    if let (Some(path), Some((_, commit))) = (&args.after.after, &after) {
+        commit::hold_manifests(path, commit, &selected)?;
+    }
     require_empty(args)?;
     // What `challenge.json` takes, about.
     const CASE_BYTES: u64 = 4096;
@@ -54,6 +59,7 @@ pub fn run(args: &ChallengeArgs) -> Result<u8, Failure> {
         tool: record::tool::tool(),
         how: HOW.iter().map(|line| (*line).to_owned()).collect(),
         nonce: args.nonce.clone(),
+        after: after.map(|(after, _)| after),
         select: args.selection.cases.clone(),
         manifests: selected
             .iter()

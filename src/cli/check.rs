@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::CheckArgs;
+use super::commit;
 use super::operators;
 use super::progress::Progress;
 use super::repeats::Repeats;
@@ -21,9 +22,11 @@ use crate::output::note;
 use crate::output::print_table as say;
 use crate::records::Existing;
 use crate::tensors::{TensorError, TensorFile};
+use attest::commit::Commit;
 use contract::case::Case;
 use contract::digest::Digest;
 use contract::words::{self, quote};
+use record::commitment::After;
 use record::exit::Require;
 use record::expected::{Entry, Expected};
 use record::manifest::Manifest;
@@ -44,6 +47,9 @@ pub fn run(args: &CheckArgs) -> Result<u8, Failure> {
     };
     let maker = args.operator.as_deref();
     let maker = maker.map(|path| operators::maker(path, &mut asked.selected)).transpose()?;
+    if let (Some(path), Some((_, commit))) = (&args.after, &asked.after) {
+        commit::hold(path, commit, &asked.selected, maker.as_ref())?;
+    }
     let options = RunOptions {
         threads: args.resources.threads(),
         isa: args.resources.isa().to_string(),
@@ -56,6 +62,7 @@ pub fn run(args: &CheckArgs) -> Result<u8, Failure> {
         strict: args.strict,
         require: Require::Bits,
         outputs: Some(asked.outputs.clone()),
+        after: asked.after.as_ref().map(|(after, _)| after.clone()),
     };
     let mut fresh = fresh(options, describe(&asked.selected));
     fresh.operator = maker;
@@ -106,13 +113,15 @@ struct Asked {
     nonce: Option<String>,
     select: Vec<String>,
     outputs: OutputsAsked,
+    /// The commitment that the nonce was drawn after.
+    after: Option<(After, Commit)>,
     place: Place,
 }
 
 /// Where the outputs are.
 enum Place {
     /// The folder of a challenge.
-    Folder { folder: PathBuf, challenge: Challenge },
+    Folder { folder: PathBuf, challenge: Box<Challenge> },
     /// Files by the names of their outputs.
     Files(Vec<(&'static str, PathBuf)>),
 }
@@ -150,6 +159,7 @@ fn of_files(args: &CheckArgs, y: &Path) -> Result<Asked, Failure> {
             perturbed: files.len() > 1,
             challenge_sha256: None,
         },
+        after: None,
         place: Place::Files(files),
     })
 }
@@ -214,8 +224,64 @@ fn of_folder(args: &CheckArgs) -> Result<Asked, Failure> {
             perturbed: true,
             challenge_sha256: Some(sha256),
         },
-        place: Place::Folder { folder, challenge },
+        after: commitment(args, &folder, &challenge)?,
+        place: Place::Folder { folder, challenge: Box::new(challenge) },
     })
+}
+
+/// The commitment that a challenge says its nonce was drawn after, which must be the one that is given.
+fn commitment(
+    args: &CheckArgs,
+    folder: &Path,
+    challenge: &Challenge,
+) -> Result<Option<(After, Commit)>, Failure> {
+    let shown = words::path(&folder.join(FILE));
+    match (&args.after, &challenge.after) {
+        (None, None) => Ok(None),
+        (Some(path), None) => Err(Failure::bad_input(format!(
+            "{shown} names no commitment, and --after is {}: this challenge was not written after it",
+            words::path(path)
+        ))),
+        (None, Some(after)) => Err(Failure::bad_input(format!(
+            "{shown} says that its nonce was drawn after the commitment {}, which is not here\nhint: `--after COMMIT` names its \
+             file",
+            after.commit_sha256
+        ))),
+        (Some(path), Some(after)) => {
+            let (commit, sha256) = commit::read(path)?;
+            if after.commit_sha256 != sha256 || after.committed != commit.committed {
+                return Err(Failure::bad_input(format!(
+                    "{shown} is of another commitment\n  expected {sha256}, of {} ({})\n  got      {}, of {}",
+                    commit.committed,
+                    words::path(path),
+                    after.commit_sha256,
+                    words::visible(&after.committed)
+                )));
+            }
+            let order = after
+                .check(challenge.nonce.as_deref())
+                .map_err(|bad| Failure::bad_input(format!("{shown}: {bad}")))?;
+            note(&format!("note: {}", words::visible(&order)));
+            Ok(Some((after.clone(), commit)))
+        }
+    }
+}
+
+/// Refutes a case whose output is not the one that was committed to before the nonce existed.
+fn hold_output(judged: &mut CaseRecord, commit: &Commit) {
+    let Some(committed) = commit.output(&judged.manifest, &judged.id) else { return };
+    let Some(bits) = &mut judged.bits else { return };
+    let got = bits.digests.iter().find(|row| row.name == "operator").and_then(|row| row.got);
+    if got == Some(committed) {
+        return;
+    }
+    let got = got.map_or("none".to_owned(), |digest| digest.to_string());
+    let why = format!("y is not the output that was committed to: expected {committed}, got {got}");
+    bits.broken.push(why.clone());
+    bits.implementations_agree = false;
+    judged.reasons.push(why);
+    judged.verdict = record::derive::verdict(judged, false);
+    judged.exit_code = record::exit::of_verdict(judged.verdict, None);
 }
 
 /// The manifests that a challenge names, in its order: those given, else those at the places that it names. A manifest
@@ -314,6 +380,9 @@ fn judge(
         let seconds = judged.seconds;
         return CaseRecord { seconds, ..stopped(Stop { kind: Stopped::Refused, reason }) };
     }
+    if let Some((_, commit)) = &asked.after {
+        hold_output(&mut judged, commit);
+    }
     if judged.verdict.refutes() {
         let foreign = foreign(&judged, &selected.expected);
         judged.reasons.extend(foreign);
@@ -394,6 +463,27 @@ fn in_folder(folder: &Path, name: &'static str, case: &Case) -> Result<Option<Fo
         found = Some(Found { name, path, file });
     }
     Ok(found)
+}
+
+/// The file of a case's y below a folder, where there is one.
+pub(super) fn find_in_folder(
+    folder: &Path,
+    own: &Path,
+    case: &Case,
+) -> Result<Option<TensorFile>, Stop> {
+    require_no_links(folder, own)?;
+    Ok(in_folder(&folder.join(own), "y", case)?.map(|found| found.file))
+}
+
+/// Refuses what is no folder.
+pub(super) fn require_folder(folder: &Path) -> Result<(), Failure> {
+    match folder.is_dir() {
+        true => Ok(()),
+        false => Err(Failure::bad_input(format!(
+            "{}: expected a folder of outputs, found none",
+            words::path(folder)
+        ))),
+    }
 }
 
 /// Opens the file of an output; `None` if there is none of that name.

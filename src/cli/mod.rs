@@ -1,7 +1,9 @@
 //! The command line: definitions here, one file per action.
 
+pub mod attest;
 pub mod challenge;
 pub mod check;
+pub mod commit;
 pub mod compare;
 pub mod device;
 pub mod doctor;
@@ -19,6 +21,7 @@ mod on_all;
 mod operators;
 pub mod pin;
 mod progress;
+pub mod quorum;
 pub mod recheck;
 mod repeats;
 pub mod report;
@@ -26,6 +29,7 @@ pub mod run;
 pub mod running;
 pub mod schema;
 pub mod select;
+mod signed;
 pub mod spot;
 pub mod tried;
 
@@ -187,6 +191,28 @@ pub enum Action {
     /// contradicts itself, the manifests or the committed digests; at best 3 if a manifest of it is not here, or other
     /// digests are committed here.
     Recheck(RecheckArgs),
+    /// Sign what a record says, or with --check look at what somebody signed
+    ///
+    /// Writes an in-toto Statement (test result v0.1) over the digests of record, program, manifests, committed digests and
+    /// operator, and its SSH signature beside it (FILE.sig), which `ssh-keygen -Y verify` checks without this program. The
+    /// statement follows from the record's bytes alone, so that it may be signed on another machine. A record that
+    /// contradicts itself is refused.
+    ///
+    /// A signature shows whose key it was, and not that what was signed is true. Exit code of --check: that which follows
+    /// from the statement; 2 if statement, signature, signer, record, manifest or version are not those asked for.
+    Attest(AttestArgs),
+    /// Count signed statements together: who confirms which cases, and where they disagree
+    ///
+    /// One signer has one vote, and one machine has one; that machines are distinct is their own word. Statements of another
+    /// version, manifest or set of committed digests are refused by name; who confirmed a digest has no part in that. Exit
+    /// code 0: every required case has --need votes; 1: a case is refuted, or two found different digests; 3: votes are
+    /// missing.
+    Quorum(QuorumArgs),
+    /// Write what will be tested before the nonce of the test exists: manifests, operator, outputs
+    ///
+    /// Publish the digest that is printed, or give it to the auditor. A nonce that exists only later, such as a round of a
+    /// public beacon, is then bound to it by `verify challenge --after FILE` or `verify PATH --after FILE`.
+    Commit(CommitArgs),
     /// Say what this machine can verify and measure, and what is missing
     Doctor(DoctorArgs),
 }
@@ -387,6 +413,8 @@ pub struct RunArgs {
     /// Perturb at positions drawn from this text too, which nobody could know beforehand
     #[arg(long, value_name = "TEXT")]
     pub nonce: Option<String>,
+    #[command(flatten)]
+    pub after: AfterArgs,
     /// Continue the run whose record is at --json
     ///
     /// Exactly what was asked then, by the same build: cases that were not run, or were cut off, are run now.
@@ -439,6 +467,88 @@ impl RunArgs {
     }
 }
 
+/// The commitment that a nonce was drawn after.
+#[derive(Args, Debug, Clone)]
+pub struct AfterArgs {
+    /// The commitment that was made before the nonce existed, written by `verify commit`
+    #[arg(long, value_name = "COMMIT", requires_all = ["nonce", "nonce_source"])]
+    pub after: Option<PathBuf>,
+    /// Where the nonce is from: words, drand:CHAIN:ROUND:RANDOMNESS (and :SIGNATURE), or bitcoin:HEIGHT:HASH
+    ///
+    /// Of the last two the form is checked without a network, that the nonce is the randomness or the hash, and, of drand
+    /// chains whose times are known, that the round is later than the commitment.
+    #[arg(long, value_name = "TEXT", requires = "after")]
+    pub nonce_source: Option<String>,
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct AttestArgs {
+    /// A record written with --json
+    #[arg(value_name = "RECORD", required_unless_present = "check", conflicts_with = "check")]
+    pub record_path: Option<PathBuf>,
+    /// The private key, ed25519 or ecdsa, in OpenSSH's format; its passphrase is asked on the terminal
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["check", "unsigned"])]
+    pub key: Option<PathBuf>,
+    /// Write the statement alone: for cosign, a forge's own attestations, or `ssh-keygen -Y sign` elsewhere
+    #[arg(long, conflicts_with_all = ["key", "check"])]
+    pub unsigned: bool,
+    /// Have `ssh-keygen -Y sign` sign: for keys behind a FIDO token, and with a .pub file for --key those in an agent
+    #[arg(long, requires = "key")]
+    pub with_ssh_keygen: bool,
+    /// Write the statement here, and its signature to FILE.sig [default: RECORD with the ending .statement.json]
+    #[arg(long, value_name = "FILE", requires = "record_path")]
+    pub out: Option<PathBuf>,
+    /// Look at a signed statement instead
+    #[arg(long, value_name = "STATEMENT", requires = "signers", conflicts_with_all = ["key", "out"])]
+    pub check: Option<PathBuf>,
+    /// The signer must be of this name
+    #[arg(long, value_name = "NAME", requires = "check")]
+    pub identity: Option<String>,
+    /// The statement must be of this record
+    #[arg(long, value_name = "RECORD", requires = "check")]
+    pub record: Option<PathBuf>,
+    #[command(flatten)]
+    pub trust: signed::Trust,
+    #[command(flatten)]
+    pub printed: Printed,
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct QuorumArgs {
+    /// Signed statements, each with its signature beside it
+    #[arg(value_name = "STATEMENT", required = true)]
+    pub statements: Vec<PathBuf>,
+    /// Votes that a case needs
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub need: u16,
+    #[command(flatten)]
+    pub trust: signed::Trust,
+    /// Only cases whose id matches (`*` matches any text, `/` included); may be repeated
+    #[arg(long = "case", value_name = "GLOB")]
+    pub cases: Vec<String>,
+    /// Sections marked `required: false` count too
+    #[arg(long)]
+    pub strict: bool,
+    #[command(flatten)]
+    pub printed: Printed,
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct CommitArgs {
+    /// Manifests, or folders of manifests, whose cases will be asked for
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
+    /// The operator under test, by its file or by the name of one in `operators/` [default: the open operator]
+    #[arg(long, value_name = "NAME|FILE")]
+    pub operator: Option<String>,
+    /// A folder of outputs that were made already, laid out as that of a challenge: the digest of each y in it
+    #[arg(long, value_name = "DIR")]
+    pub outputs: Option<PathBuf>,
+    /// Write to this file, which must not be there
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
 #[derive(Args, Debug, Clone)]
 pub struct PinArgs {
     #[command(flatten)]
@@ -448,6 +558,12 @@ pub struct PinArgs {
     /// Add what the record of a run elsewhere confirms; refuses one that differs in a digest
     #[arg(long, value_name = "RECORD", conflicts_with_all = ["weights", "threads", "device", "isa"])]
     pub record: Option<PathBuf>,
+    /// The signed statement of that record: confirmations then name who signed it, and are marked `unsigned` otherwise
+    #[arg(long, value_name = "STATEMENT", requires = "record", requires = "signers")]
+    pub attestation: Option<PathBuf>,
+    /// Who may sign: OpenSSH's file of allowed signers
+    #[arg(long, value_name = "FILE", requires = "attestation")]
+    pub signers: Option<PathBuf>,
     /// Write without asking
     #[arg(long)]
     pub yes: bool,
@@ -670,6 +786,8 @@ pub struct ChallengeArgs {
     /// Perturb at positions drawn from this text too, which nobody could know beforehand
     #[arg(long, value_name = "TEXT")]
     pub nonce: Option<String>,
+    #[command(flatten)]
+    pub after: AfterArgs,
     /// Write A1 whole, too
     #[arg(long)]
     pub full: bool,
@@ -706,6 +824,9 @@ pub struct CheckArgs {
     /// The text that the perturbation was drawn from; a challenge of another one is refused
     #[arg(long, value_name = "TEXT")]
     pub nonce: Option<String>,
+    /// The commitment that a challenge names, which its manifests, the operator of --operator and outputs are set beside
+    #[arg(long, value_name = "COMMIT", conflicts_with = "y")]
+    pub after: Option<PathBuf>,
     /// Write the record here, case by case; `-` is standard output, at the end, with the table on standard error
     #[arg(long, value_name = "PATH")]
     pub json: Option<PathBuf>,

@@ -15,6 +15,31 @@ pub const FOLDER: &str = "operators";
 
 /// An operator by the path of its file, or by the name of one in [`FOLDER`].
 pub fn open(asked: &str, interpreter: Option<&str>, off: &[String]) -> Result<Stranger, Failure> {
+    let path = located(asked)?;
+    let file = operator::load(&path)?;
+    if file.kind == OperatorKind::Outputs {
+        return Err(Failure::bad_input(format!(
+            "{}: outputs come from elsewhere, and nothing is run\nhint: `verify challenge` writes what they are made from; \
+             `verify check DIR --operator FILE` judges them",
+            words::path(&path)
+        )));
+    }
+    if let (Some(_), OperatorKind::Library) = (interpreter, file.kind) {
+        return Err(Failure::bad_input(format!(
+            "--interpreter: {} is a library",
+            words::path(&path)
+        )));
+    }
+    Stranger::new(file, interpreter, off.to_vec())
+}
+
+/// What a record says of an operator of any kind, but for what it ran in.
+pub fn described(asked: &str) -> Result<OperatorRecord, Failure> {
+    Ok(operator::load(&located(asked)?)?.record())
+}
+
+/// The file of an operator that is named so.
+fn located(asked: &str) -> Result<PathBuf, Failure> {
     let path = match asked.contains('/') || asked.ends_with(".yaml") {
         true => PathBuf::from(asked),
         false => carried::named(FOLDER, asked)
@@ -35,21 +60,7 @@ pub fn open(asked: &str, interpreter: Option<&str>, off: &[String]) -> Result<St
             words::path(&path)
         )));
     }
-    let file = operator::load(&path)?;
-    if file.kind == OperatorKind::Outputs {
-        return Err(Failure::bad_input(format!(
-            "{}: outputs come from elsewhere, and nothing is run\nhint: `verify challenge` writes what they are made from; \
-             `verify check DIR --operator FILE` judges them",
-            words::path(&path)
-        )));
-    }
-    if let (Some(_), OperatorKind::Library) = (interpreter, file.kind) {
-        return Err(Failure::bad_input(format!(
-            "--interpreter: {} is a library",
-            words::path(&path)
-        )));
-    }
-    Stranger::new(file, interpreter, off.to_vec())
+    Ok(path)
 }
 
 /// Who is said to have made outputs: by an operator file of that kind, which leaves the cases that it claims.

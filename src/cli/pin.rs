@@ -20,7 +20,7 @@ use record::expected::{Entry, Expected};
 pub fn run(args: &PinArgs) -> Result<u8, Failure> {
     let selected = select(&args.selection)?;
     if let Some(record) = &args.record {
-        return confirm::run(&selected, record, args.yes);
+        return confirm::run(&selected, record, args);
     }
     let isa = args.resources.isa();
     let mut auditor = args.resources.auditor(false);

@@ -19,6 +19,7 @@ use record::{
     CaseKey, CaseRecord, End, FORMAT, ManifestRecord, Record, RecordError, RunOptions, Stopped,
 };
 
+use super::commit;
 use super::device::Devices;
 use super::on_all::{self, Ahead, Job, Team};
 use super::operators;
@@ -96,6 +97,12 @@ pub(super) fn run_with(
     }
     let mut fresh = fresh(options(args), manifests);
     fresh.operator = stranger.as_ref().map(|stranger| stranger.record()).transpose()?;
+    if let (Some(path), Some((after, commit))) =
+        (&args.after.after, commit::bind(&args.after, args.nonce.as_deref())?)
+    {
+        commit::hold(path, &commit, &selected, fresh.operator.as_ref())?;
+        fresh.options.after = Some(after);
+    }
     let mut running = Running::begin(&places, fresh)?;
     let interrupted = running.clone();
     let _registered =
@@ -460,6 +467,7 @@ fn options(args: &RunArgs) -> RunOptions {
         strict: args.gate.strict,
         require: args.gate.require,
         outputs: None,
+        after: None,
     }
 }
 

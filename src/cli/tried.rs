@@ -5,7 +5,7 @@ use std::path::Path;
 use super::new::{Layers, parse, text};
 use super::run::run_with;
 use super::select::Selected;
-use super::{Gate, Resources, RunArgs, Selection, TryArgs};
+use super::{AfterArgs, Gate, Resources, RunArgs, Selection, TryArgs};
 use crate::failure::Failure;
 use crate::output::note;
 use crate::weights::{Origin, Resolver};
@@ -34,6 +34,7 @@ pub fn run(args: &TryArgs) -> Result<u8, Failure> {
         interpreter: args.interpreter.clone(),
         isolation_off: Vec::new(),
         nonce: None,
+        after: AfterArgs { after: None, nonce_source: None },
         fetch: false,
         resume: false,
         force: args.force,

@@ -99,11 +99,12 @@ impl Panels {
     /// Replaces the file beside a manifest's digests at once, or leaves it as it was.
     pub fn save(&self, expected: &Path) -> Result<(), ExpectedError> {
         let path = path_beside(expected);
-        files::replace(&path, &self.to_bytes()).map_err(|error| ExpectedError::Io {
-            verb: "write",
-            path: path.display().to_string(),
-            error,
-        })
+        let io =
+            |error| ExpectedError::Io { verb: "write", path: path.display().to_string(), error };
+        // The first that is pinned makes the folder.
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder).map_err(io)?;
+        files::replace(&path, &self.to_bytes()).map_err(io)
     }
 }
 

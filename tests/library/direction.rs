@@ -29,6 +29,7 @@ const CONTRACT: &[&str] = &[
 /// Rooms of `crates/record`, lowest first.
 const RECORD: &[&str] = &[
     "tool",
+    "moment",
     "stand_in",
     "numbers",
     "environment",
@@ -37,6 +38,7 @@ const RECORD: &[&str] = &[
     "bits",
     "compare",
     "expected",
+    "commitment",
     "verdict",
     "exit",
     "baseline",
@@ -55,6 +57,9 @@ const RECORD: &[&str] = &[
     "merge",
     "report",
 ];
+
+/// Rooms of `crates/attest`, lowest first.
+const ATTEST: &[&str] = &["canonical", "commit", "statement", "signature", "signers", "quorum"];
 
 /// Rooms of the kit, lowest first.
 const KIT: &[&str] = &[
@@ -105,25 +110,36 @@ fn rooms_of_the_record_import_downwards() {
 }
 
 #[test]
+fn rooms_of_attestations_import_downwards() {
+    hold("crates/attest/src", ATTEST);
+}
+
+#[test]
 fn rooms_of_the_kit_import_downwards() {
     hold("src", KIT);
 }
 
 #[test]
 fn the_contract_names_no_crate_above_it() {
-    let above = crates_named("crates/contract/src", &["record", "sparse_verify"]);
+    let above = crates_named("crates/contract/src", &["record", "attest", "sparse_verify"]);
     assert!(above.is_empty(), "{above:#?}");
 }
 
 #[test]
-fn the_record_does_not_name_the_kit() {
-    let above = crates_named("crates/record/src", &["sparse_verify"]);
+fn the_record_names_no_crate_above_it() {
+    let above = crates_named("crates/record/src", &["attest", "sparse_verify"]);
+    assert!(above.is_empty(), "{above:#?}");
+}
+
+#[test]
+fn attestations_do_not_name_the_kit() {
+    let above = crates_named("crates/attest/src", &["sparse_verify"]);
     assert!(above.is_empty(), "{above:#?}");
 }
 
 #[test]
 fn lower_crates_are_built_without_devices_or_the_network() {
-    for package in ["sparse-verify-contract", "sparse-verify-record"] {
+    for package in ["sparse-verify-contract", "sparse-verify-record", "sparse-verify-attest"] {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let output = Command::new(cargo)
             .args(["tree", "--offline", "--prefix", "none", "--edges", "normal", "-p", package])
@@ -144,8 +160,12 @@ fn lower_crates_are_built_without_devices_or_the_network() {
 #[test]
 fn the_map_names_every_room_in_order() {
     let map = map();
-    let tables =
-        [("### crates/contract", CONTRACT), ("### crates/record", RECORD), ("### src", KIT)];
+    let tables = [
+        ("### crates/contract", CONTRACT),
+        ("### crates/record", RECORD),
+        ("### crates/attest", ATTEST),
+        ("### src", KIT),
+    ];
     for (head, order) in tables {
         let (_, table) = map.split_once(head).unwrap_or_else(|| panic!("no part {head}"));
         let rows = table.lines().skip_while(|line| !line.starts_with("|---")).skip(1);

@@ -121,6 +121,29 @@ fn every_command_prints_what_is_documented() {
 }
 
 #[test]
+fn attestations_print_what_is_documented() {
+    let bench = bench();
+    let key = std::fs::read(repository("crates/attest/tests/keys/ed25519")).expect("there");
+    std::fs::write(bench.path("key"), &key).expect("new");
+    let key = attest::signature::Key::read(&key).expect("a key");
+    bench.write("allowed", &format!("ada {}\n", key.public().text().expect("text")));
+    for name in ["good", "bad"] {
+        let said =
+            bench.verify(&["attest", &format!("{name}.json"), "--key", "key", "--out", name]);
+        assert_eq!(said.code, 0, "{said:?}");
+    }
+    let check = ["attest", "--check", "bad", "--signers", "allowed"];
+    let checked = document(&bench, &check, "verify attest --check STATEMENT", 1);
+    assert_eq!(checked["signers"], serde_json::json!(["ada"]));
+    // The digests that were committed for the bad one are others.
+    let quorum = ["quorum", "--signers", "allowed", "--need", "1", "good"];
+    let counted = document(&bench, &quorum, "verify quorum STATEMENT", 0);
+    assert_eq!(counted["cases"][0]["standing"], "confirmed");
+    let both = bench.verify(&[&quorum[..], &["bad"]].concat());
+    assert!(both.code == 2 && both.stderr.contains("other digests were committed"), "{both:?}");
+}
+
+#[test]
 fn judge_prints_what_is_documented() {
     let record = repository("tests/records/h200/h200.json");
     let bench = Workbench::new(&[]);

@@ -7,10 +7,12 @@ mod files;
 #[path = "../hub_server/mod.rs"]
 mod hub_server;
 
+mod attest;
 mod carried;
 mod checkpoints;
 mod ci_examples;
 mod claims;
+mod commit;
 mod data;
 mod device_records;
 mod devices;

@@ -22,7 +22,7 @@ use crate::common::{Ran, Section, Workbench, ran, repository};
 
 const CHAIN: &str = "chain/up/row-magnitude-50/b6/f32/f32-chain";
 
-fn chain() -> Section<'static> {
+pub(super) fn chain() -> Section<'static> {
     Section { name: "chain", shape: (20, 32), batch: "6", ..Section::default() }
 }
 
@@ -156,7 +156,7 @@ fn tensors(all: &[(&str, Dtype, &Array2<f32>)]) -> Vec<u8> {
 }
 
 /// Answers everything that a folder asks for.
-fn answer(bench: &Workbench, folder: &str) {
+pub(super) fn answer(bench: &Workbench, folder: &str) {
     for case in cases(bench) {
         for (name, y) in answers(bench, folder, &case) {
             save(&place(bench, folder, &case).join(format!("{name}.npy")), case.output, &y);

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::process::CommandExt as _;
 
 use crate::common::records::full;
-use crate::common::{Section, Workbench, text};
+use crate::common::{Section, Workbench, repository, text};
 use record::{FORMAT, ManifestRecord, Record};
 use serde_json::Value;
 
@@ -243,6 +243,16 @@ fn spoil_names(record: &mut Record) {
     record.published_inputs.iter_mut().for_each(|input| spoil(&mut input.manifest));
 }
 
+/// A key, and files that allow it: `allowed`, and `hostile`, which names somebody else as well.
+fn signers(bench: &Workbench) {
+    let key = std::fs::read(repository("crates/attest/tests/keys/ed25519")).expect("there");
+    std::fs::write(bench.path("key"), &key).expect("new");
+    let key = attest::signature::Key::read(&key).expect("a key");
+    let key = key.public().text().expect("text");
+    bench.write("allowed", &format!("ada {key}\n"));
+    bench.write("hostile", &format!("{} {key}\n", HOSTILE_LINE.to_owned() + "\u{1b}"));
+}
+
 #[test]
 fn a_record() {
     let bench = Workbench::new(&[]);
@@ -251,7 +261,10 @@ fn a_record() {
     let mut value = serde_json::to_value(record).expect("a record");
     let spoiled = spoil(&mut value, HOSTILE, &|value| derived(value).is_some());
     assert!(spoiled > 100, "{spoiled}");
-    bench.forge("record.json", &derived(&value).expect("it was accepted"));
+    let record = derived(&value).expect("it was accepted");
+    bench.forge("record.json", &record);
+    let tool = record.tool.clone();
+    signers(&bench);
     for (arguments, is_said) in [
         (&["explain", "record.json"][..], true),
         (&["explain", "record.json", "--case", "nothing"], false),
@@ -259,6 +272,11 @@ fn a_record() {
         (&["report", "record.json", "--html", "page.html"], false),
         (&["report", "record.json", "record.json", "--markdown", "page.md"], false),
         (&["recheck", "record.json"], true),
+        (&["attest", "record.json", "--key", "key", "--out", "s"], false),
+        (&["attest", "--check", "s", "--signers", "allowed", "--tool", &tool], true),
+        (&["attest", "--check", "s", "--signers", "allowed"], false),
+        (&["quorum", "s", "--need", "1", "--signers", "allowed", "--tool", &tool], true),
+        (&["quorum", "s", "--need", "1", "--signers", "hostile"], true),
         (&["merge", "record.json", "--json", "merged.json", "--junit", "junit.xml"], false),
         (&["merge", "record.json", "--json", "merged.json", "--partial"], false),
     ] {
@@ -497,7 +515,11 @@ fn no_table_is_wider_than_the_terminal() {
     let ran = bench.verify(&["manifests", "--json", "record.json"]);
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(ran.stdout.lines().any(|line| line.len() > 160), "elsewhere lines are whole: {ran:?}");
-    let commands: [&[&str]; 8] = [
+    signers(&bench);
+    let commands: [&[&str]; 11] = [
+        &["attest", "record.json", "--key", "key", "--out", "s"],
+        &["attest", "--check", "s", "--signers", "allowed"],
+        &["quorum", "s", "--need", "2", "--signers", "allowed"],
         &["manifests"],
         &["manifests", "--no-measure", "--verbose"],
         &["list", "manifests"],

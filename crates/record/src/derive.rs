@@ -327,6 +327,11 @@ fn facts(record: &Record, is_old: bool) -> Result {
             return refuse("the version of the tool", version, follows);
         }
     }
+    if let Some(after) = &record.options.after
+        && let Err(bad) = after.check(record.options.nonce.as_deref())
+    {
+        return refuse("the nonce's source", short(&after.nonce_source), bad);
+    }
     let mut names = HashSet::new();
     let mut places = HashMap::new();
     for manifest in &record.manifests {

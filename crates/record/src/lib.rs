@@ -27,6 +27,7 @@
 pub mod baseline;
 pub mod bits;
 pub mod claims;
+pub mod commitment;
 pub mod compare;
 pub mod derive;
 pub mod device;
@@ -36,6 +37,7 @@ pub mod expected;
 pub mod judge;
 pub mod manifest;
 pub mod merge;
+pub mod moment;
 pub mod numbers;
 pub mod operator;
 pub mod outcome;

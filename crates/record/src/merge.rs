@@ -198,6 +198,12 @@ fn other_run(first: &Part, second: &Part, why: String) -> Refusal {
     Refusal::OtherRun { first: first.name.clone(), second: second.name.clone(), why }
 }
 
+/// The commitment that a nonce was drawn after, and its source, in words.
+fn commitment(options: &RunOptions) -> String {
+    let after = options.after.as_ref();
+    after.map_or("none".into(), |after| format!("{} ({})", after.commit_sha256, after.nonce_source))
+}
+
 /// What keeps two records from being of one run, but for their shards.
 fn differs(first: &Record, second: &Record) -> Option<String> {
     if first.tool != second.tool {
@@ -210,6 +216,7 @@ fn differs(first: &Record, second: &Record) -> Option<String> {
         ("--nonce", text(&one.nonce), text(&other.nonce)),
         ("measuring", one.measure.to_string(), other.measure.to_string()),
         ("--any-platform", one.any_platform.to_string(), other.any_platform.to_string()),
+        ("--after", commitment(one), commitment(other)),
     ];
     if let Some((name, one, other)) = options.into_iter().find(|(_, one, other)| one != other) {
         return Some(format!("they have other options: {name} is {one} and {other}"));

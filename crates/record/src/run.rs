@@ -7,6 +7,7 @@ use crate::baseline::BaselineRecord;
 use crate::baseline::Missing;
 use crate::bits::Structure;
 use crate::claims::{Claim, JudgedClaim, PublishedInput};
+use crate::commitment::After;
 use crate::compare::{Accuracy, BoundReport, Difference};
 use crate::device::{DeviceInfo, KernelRecord};
 use crate::environment::Environment;
@@ -82,7 +83,7 @@ pub struct CaseKey {
 }
 
 /// The outcome of a record: its exit code and what it rests on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Outcome {
     /// The exit code.
@@ -196,6 +197,9 @@ pub struct RunOptions {
     /// The outputs that were judged where they were made elsewhere; `None` where an operator was run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outputs: Option<OutputsAsked>,
+    /// The commitment that the nonce was drawn after, and where it is from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<After>,
 }
 
 /// Outputs made elsewhere, as they were asked for.

@@ -4,8 +4,11 @@ use std::path::Path;
 
 use super::write;
 use crate::audit::model_status;
+use crate::cli::PinArgs;
+use crate::cli::attest::statement_of;
 use crate::cli::list::print;
 use crate::cli::select::Selected;
+use crate::cli::signed::{self, Trust};
 use crate::failure::Failure;
 use contract::case::Case;
 use contract::words::{self, visible};
@@ -14,7 +17,57 @@ use record::expected::{Entry, Tensors};
 use record::verdict::Verdict;
 use record::{BitsRecord, CaseRecord, Record, RecordError, ShardRecord};
 
-pub fn run(selected: &[Selected], path: &Path, yes: bool) -> Result<u8, Failure> {
+/// What stands behind a confirmation from a record that nobody signed.
+const UNSIGNED: &str = ", unsigned";
+
+/// Who signed a record, by a statement that is of it.
+fn signer(args: &PinArgs, path: &Path) -> Result<Option<String>, Failure> {
+    let Some(statement) = &args.attestation else { return Ok(None) };
+    let trust = Trust {
+        signers: args.signers.clone(),
+        verify_time: None,
+        manifest: Vec::new(),
+        tool: None,
+    };
+    let signed = signed::read(statement, &trust.allowed()?)?;
+    // A statement is of its record, of whatever version that is.
+    if let Some(differs) = signed.statement.differs(&statement_of(path)?) {
+        return Err(Failure::bad_input(format!(
+            "{}, beside {}: {differs}",
+            words::path(statement),
+            words::path(path)
+        )));
+    }
+    Ok(Some(signed.names.join(",")))
+}
+
+/// Notes what a record confirms of a case, and who signed it; whether that is new. A confirmation from a record that nobody
+/// signed says so, unless the same stands there already, made here or signed; a signature takes the mark away.
+fn note_confirmation(confirmed: &mut Vec<String>, text: &str, signer: Option<&str>) -> bool {
+    let is_it = |known: &String| {
+        known
+            .strip_prefix(text)
+            .is_some_and(|rest| rest.is_empty() || rest == UNSIGNED || rest.starts_with(SIGNED_BY))
+    };
+    let new = match signer {
+        None if confirmed.iter().any(is_it) => return false,
+        None => format!("{text}{UNSIGNED}"),
+        Some(signer) => format!("{text}{SIGNED_BY}{signer}"),
+    };
+    if confirmed.contains(&new) {
+        return false;
+    }
+    confirmed.retain(|known| signer.is_none() || known.strip_suffix(UNSIGNED) != Some(text));
+    confirmed.push(new);
+    confirmed.sort();
+    true
+}
+
+/// What stands before the signer's names.
+const SIGNED_BY: &str = ", signed by ";
+
+pub fn run(selected: &[Selected], path: &Path, args: &PinArgs) -> Result<u8, Failure> {
+    let signer = signer(args, path)?;
     let record = record::load(path).map_err(|error| match error {
         RecordError::Io { .. } => Failure::environment(error),
         RecordError::Malformed { .. } | RecordError::Contradiction { .. } => {
@@ -59,9 +112,13 @@ pub fn run(selected: &[Selected], path: &Path, yes: bool) -> Result<u8, Failure>
                     let Some(entry) = after.cases.get_mut(&case.id) else { continue };
                     entry.model = model_status(case);
                     match confirmation {
-                        Some(text) if !entry.confirmed.contains(&text) => {
-                            entry.confirmed.push(text);
-                            entry.confirmed.sort();
+                        Some(text)
+                            if note_confirmation(
+                                &mut entry.confirmed,
+                                &text,
+                                signer.as_deref(),
+                            ) =>
+                        {
                             added += 1;
                         }
                         _ => known += 1,
@@ -95,7 +152,7 @@ pub fn run(selected: &[Selected], path: &Path, yes: bool) -> Result<u8, Failure>
         return Ok(code);
     }
     for (selected, after, summary) in plans {
-        code = exit::worse(code, write(selected, &after, None, Some(&summary), yes)?);
+        code = exit::worse(code, write(selected, &after, None, Some(&summary), args.yes)?);
     }
     Ok(code)
 }
