@@ -17,7 +17,9 @@ use sparse_verify::operator::{Built, Operator, SkipOperator, Staged};
 const SHAPE: (usize, usize, usize) = (192, 320, 48);
 
 /// A name, an arithmetic, a strategy, and the share of zeros in A.
-const CASES: [(&str, fn() -> Arithmetic, Strategy, f64); 8] = [
+type Case = (&'static str, fn() -> Arithmetic, Strategy, f64);
+
+const CASES: [Case; 8] = [
     ("chain-dense", || Arithmetic::F32Chain(Slices::One), Strategy::Dense, 0.0),
     ("chain-csr-80", || Arithmetic::F32Chain(Slices::One), Strategy::Csr, 0.8),
     ("chain-csr-99", || Arithmetic::F32Chain(Slices::One), Strategy::Csr, 0.99),

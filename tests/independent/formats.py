@@ -51,11 +51,20 @@ def digest(x, dtype):
     return hashlib.sha256(encode(x, dtype).tobytes()).hexdigest()
 
 
-def panels(y, dtype):
+def whole_panels(y, dtype):
     m = y.shape[0]
     bits = encode(y, dtype)
-    return [hashlib.sha256(bits[p * m // 64:(p + 1) * m // 64].tobytes()).hexdigest()[:16]
+    return [hashlib.sha256(bits[p * m // 64:(p + 1) * m // 64].tobytes()).hexdigest()
             for p in range(64)]
+
+
+def panels(y, dtype):
+    return [text[:16] for text in whole_panels(y, dtype)]
+
+
+def panels_root(y, dtype):
+    """The SHA-256 of the panels' SHA-256, as bytes, one after the other."""
+    return hashlib.sha256(bytes.fromhex("".join(whole_panels(y, dtype)))).hexdigest()
 
 
 def bits32(x):

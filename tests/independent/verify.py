@@ -22,7 +22,7 @@ import weights
 from arithmetic import (INSTRUCTIONS, TENSOR_CORE_F, TENSOR_CORE_FLOOR, TENSOR_CORE_L, amx_bf16, avx512_bf16, chain,
                         reference64, tensor_core,
                         within_bound)
-from formats import DTYPES, TF32, bits32, digest, encode, panels, round_to
+from formats import DTYPES, TF32, bits32, digest, encode, panels, panels_root, round_to
 from inputs import Refused
 from stack import Stacks
 from streams import Stream
@@ -132,7 +132,7 @@ def evaluate(case, make, with_perturb=True, with_pins=False, nonce=None):
     if case.stack:
         make.stacks.keep(case, y)
     got = {"a": a_digest, "v": v_digest, "dense": digest(y, case.output),
-           "panels": panels(y, case.output)}
+           "panels": panels(y, case.output), "panels_root": panels_root(y, case.output)}
     broken = []
     if rule.contract and with_perturb:
         shift = moderate and "f16" not in (case.dtype, case.output)
@@ -211,6 +211,8 @@ def differences(case, got, want):
     found = [(n, want.get(n), got[n]) for n in names if want.get(n) != got[n]]
     if case.arithmetic.contract and want.get("operator") != want.get("dense"):
         found.append(("operator", want.get("dense"), want.get("operator")))
+    if want.get("panels_root") not in (None, got["panels_root"]):
+        found.append(("panels_root", want["panels_root"], got["panels_root"]))
     theirs = want.get("panels") or []
     if theirs != got["panels"]:
         bad = [str(p) for p in range(64) if p >= len(theirs) or theirs[p] != got["panels"][p]]

@@ -17,6 +17,7 @@ const CONTRACT: &[&str] = &[
     "strategy",
     "threads",
     "digest",
+    "spot",
     "arithmetic",
     "inputs",
     "published",

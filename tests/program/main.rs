@@ -44,6 +44,7 @@ mod report;
 mod report_browser;
 mod resume;
 mod shard;
+mod spot;
 #[cfg(target_os = "linux")]
 mod suite_2025;
 mod terminal;
