@@ -916,7 +916,7 @@ pub struct SpotArgs {
     pub resources: Resources,
     /// Cases of each manifest that are drawn [default: all]
     #[arg(long = "cases", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    pub cases: Option<u16>,
+    pub sample: Option<u16>,
     /// Row panels of each case that are drawn
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub panels: u8,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use contract::case::{Case, Weights as Origin};
 use contract::digest::PANELS;
 use contract::spot::{self, Drawn};
-use contract::words::visible;
+use contract::words::{visible, visible_lines};
 use record::report::overview;
 use record::{Record, exit};
 use serde_json::{Value, json};
@@ -145,7 +145,7 @@ fn look(
     }
     found.all = able.len();
     let ids: Vec<&str> = able.iter().map(|case| case.id.as_str()).collect();
-    let chosen = spot::cases(nonce, &ids, args.cases.map_or(usize::MAX, usize::from));
+    let chosen = spot::cases(nonce, &ids, args.sample.map_or(usize::MAX, usize::from));
     let chosen: Vec<&Case> = chosen.into_iter().map(|at| able[at]).collect();
     let mut progress = Progress::new(chosen.iter().copied(), true);
     for case in chosen {
@@ -216,7 +216,8 @@ fn in_words(found: &Found, panels: usize, of_a_record: bool) -> String {
     }
     for (why, count) in reasons {
         let cases = overview::count(count, "case");
-        lines.push(format!("  not looked at: {cases}: {}", visible(why).replace('\n', "\n    ")));
+        let why = visible_lines(why).replace('\n', "\n    ");
+        lines.push(format!("  not looked at: {cases}: {why}"));
     }
     for (id, differences) in &found.differing {
         lines.push(format!("  {}: otherwise", visible(id)));

@@ -24,7 +24,8 @@ fn a_part_is_looked_at_and_the_rest_is_said() {
     ] {
         assert!(ran.stdout.contains(said), "{said}\n{}", ran.stdout);
     }
-    let ran = bench.verify(&["spot", "manifests", "--panels", "64", "--all-rows", "--format", "json"]);
+    let ran =
+        bench.verify(&["spot", "manifests", "--panels", "64", "--all-rows", "--format", "json"]);
     assert_eq!(ran.code, 0, "{ran:?}");
     let document: Value = serde_json::from_str(&ran.stdout).expect("a document");
     let manifest = &document["manifests"][0];
@@ -46,7 +47,10 @@ fn what_is_otherwise_or_missing_has_a_code_of_its_own() {
     std::fs::write(&panels, &other).expect("written");
     let ran = bench.verify(&["spot", "manifests"]);
     assert_eq!(ran.code, 1, "{ran:?}");
-    assert!(ran.stdout.contains("their root is") && ran.stdout.contains("spot: 1 case otherwise"), "{ran:?}");
+    assert!(
+        ran.stdout.contains("their root is") && ran.stdout.contains("spot: 1 case otherwise"),
+        "{ran:?}"
+    );
     std::fs::write(&panels, &bytes[..bytes.len() - 1]).expect("written");
     let ran = bench.verify(&["spot", "manifests"]);
     assert_eq!(ran.code, 2, "{ran:?}");
@@ -79,5 +83,9 @@ fn a_record_is_compared_with_what_is_made_here() {
     bench.save("other.json", &record);
     let ran = bench.verify(&["spot", "manifests", "--panels", "64", "--record", "other.json"]);
     assert_eq!(ran.code, 1, "{ran:?}");
-    assert!(ran.stdout.contains("row panel 40 of 64") && ran.stdout.contains("recorded 0123456789abcdef"), "{ran:?}");
+    assert!(
+        ran.stdout.contains("row panel 40 of 64")
+            && ran.stdout.contains("recorded 0123456789abcdef"),
+        "{ran:?}"
+    );
 }

@@ -56,6 +56,8 @@ impl Drawn {
     /// and that is at most 1 - `share`, because g is convex between g(0) = 1 and g(64) = 0.
     pub fn misses_panels_everywhere(self, share: f64) -> f64 {
         match self.cases >= self.all {
+            // Nothing is left out.
+            true if self.panels >= PANELS => 0.0,
             true => self.misses_panels(share * PANELS as f64).powi(self.cases as i32),
             false => (1.0 - share).powi(self.cases as i32),
         }
@@ -81,7 +83,8 @@ mod tests {
 
     #[test]
     fn draws_follow_from_the_text_alone() {
-        assert_eq!(panels("round 1", "chain/up/none/b48/f32/f32-chain", 3), [10, 33, 58]);
+        // As Python's hashlib ranks them.
+        assert_eq!(panels("round 1", "chain/up/none/b48/f32/f32-chain", 3), [4, 5, 9]);
         assert_eq!(panels("round 1", "a", 64), (0..64).collect::<Vec<_>>());
         assert_eq!(panels("round 1", "a", 0), [0usize; 0]);
         assert_ne!(panels("round 1", "a", 5), panels("round 2", "a", 5));
@@ -158,6 +161,8 @@ mod tests {
         assert_eq!(one.misses_panels(16.0), 0.75);
         assert_eq!(one.misses_panels_everywhere(0.25), 0.75f64.powi(10));
         assert_eq!(one.misses_cases(1), 0.0);
+        let all = Drawn { panels: PANELS, ..one };
+        assert_eq!((all.misses_panels(1.0), all.misses_panels_everywhere(0.001)), (0.0, 0.0));
         let two = Drawn { all: 4, cases: 1, panels: 2 };
         assert_eq!(two.misses_panels(63.0), 0.0);
         assert_eq!((two.misses_cases(1), two.misses_cases(4)), (0.75, 0.0));
