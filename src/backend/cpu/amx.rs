@@ -1,7 +1,7 @@
 //! The tiles of Intel AMX: eight registers of 16 rows of 64 bytes, and sums of products of integers of 8 bits in 32 bits.
 //!
 //! [`Hardware`] is the instructions alone, by inline assembly, since the standard library has no stable names for them.
-//! [`Model`] is their meaning in plain code, by Intel's manual (Software Developer's Manual, volume 2), for any processor.
+//! `Model` is their meaning in plain code, by Intel's manual (Software Developer's Manual, volume 2), for any processor.
 
 /// Bytes of a tile, whose rows of 64 follow each other.
 pub(super) const TILE_BYTES: usize = 1024;
