@@ -6,7 +6,6 @@ use contract::case::{Case, Weights as Origin};
 use contract::digest::{
     Digest, PANELS, TensorHasher, digest_of_output, panel_start, root_of, short,
 };
-use contract::dtype::Dtype;
 use contract::inputs::Weights;
 use ndarray::{Array2, ArrayView2};
 use record::CaseRecord;
@@ -233,7 +232,12 @@ impl Auditor<'_> {
                     false => Tolerance::for_dtype(a.view(), v, case.dtype, isa, threads)?
                         .check_rounded(ours.view(), output),
                 };
-                made.push((p, rows.len(), [dense, ours].map(|y| panel(y.view(), output)), within));
+                made.push((
+                    p,
+                    rows.len(),
+                    [dense, ours].map(|y| digest_of_output(y.view(), output)),
+                    within,
+                ));
             }
             Ok::<_, CaseError>(made)
         });
@@ -281,9 +285,4 @@ impl Auditor<'_> {
 /// The rows of a panel of an output of `m` rows.
 fn rows_of(panel: usize, m: usize) -> std::ops::Range<usize> {
     panel_start(panel, m)..panel_start(panel + 1, m)
-}
-
-/// The digest of a panel of an output.
-fn panel(y: ArrayView2<'_, f32>, output: Dtype) -> Digest {
-    digest_of_output(y, output)
 }

@@ -75,8 +75,11 @@ pub fn run(args: &SpotArgs) -> Result<u8, Failure> {
         all.push(found);
     }
     let looked: usize = all.iter().map(|found| found.looked).sum();
+    // Panels of outputs of few rows may have none: nothing was shown by those alone.
+    let rows: usize = all.iter().map(|found| found.rows).sum();
     let mut code = all.iter().fold(exit::VERIFIED, |code, found| exit::worse(code, found.code));
-    if looked == 0 {
+    let differing: usize = all.iter().map(|found| found.differing.len()).sum();
+    if rows == 0 && differing == 0 {
         code = exit::worse(code, exit::NOT_VERIFIED);
     }
     if is_json {
@@ -86,8 +89,8 @@ pub fn run(args: &SpotArgs) -> Result<u8, Failure> {
             "of_a_record": record.is_some(), "manifests": manifests, "exit_code": code,
         }));
     } else {
-        let differing: usize = all.iter().map(|found| found.differing.len()).sum();
-        let words = match (differing, looked) {
+        let words = match (differing, rows) {
+            (0, 0) if looked > 0 => "no row was looked at".to_owned(),
             (0, 0) => "nothing was looked at".to_owned(),
             (0, _) => "all that was looked at is as it was said to be".to_owned(),
             (count, _) => format!("{} otherwise", overview::count(count, "case")),

@@ -38,6 +38,22 @@ fn a_part_is_looked_at_and_the_rest_is_said() {
 }
 
 #[test]
+fn panels_without_rows_show_nothing() {
+    // Its row is in the last panel.
+    let bench =
+        Workbench::pinned(&[Section { shape: (1, 96), patterns: "uniform", ..Section::default() }]);
+    let codes: Vec<i32> = (0..8)
+        .map(|nonce| bench.verify(&["spot", "manifests", "--nonce", &nonce.to_string()]))
+        .map(|ran| {
+            assert_eq!(ran.code == 3, ran.stdout.contains("no row was looked at"), "{ran:?}");
+            ran.code
+        })
+        .collect();
+    assert!(codes.contains(&3), "{codes:?}");
+    assert_eq!(bench.verify(&["spot", "manifests", "--panels", "64"]).code, 0);
+}
+
+#[test]
 fn what_is_otherwise_or_missing_has_a_code_of_its_own() {
     let bench = bench();
     let panels = bench.path("expected-hashes/small.panels");
