@@ -2,7 +2,7 @@
 //!
 //! Prints a Markdown table: the shortest and the median time of each on two threads, and how many times as long as f32-chain's
 //! dense product, or its best on the same A, that is. Our times include laying out V, which changes from call to call, and
-//! leave out packing A, which does not.
+//! leave out packing A, which does not. oneMKL's product in binary32 is among the dense ones where it is found.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -10,8 +10,8 @@ use std::time::Instant;
 use contract::arithmetic::Slices;
 use ndarray::{Array2, ArrayView2};
 use sparse_verify::backend::cpu::{
-    FixedA, FixedSelection, FixedV, Isa, PackedV, Selection, SparseA, TiledA, gemm_chain,
-    gemm_fixed_point, spmm_chain,
+    FixedA, FixedSelection, FixedV, Isa, OneMkl, PackedV, Selection, SparseA, TiledA,
+    fixed_point_has_tiles, gemm_chain, gemm_fixed_point, spmm_chain,
 };
 
 const M: usize = 14336;
@@ -73,6 +73,11 @@ fn fixed<'a>(name: String, isa: Isa, a: &'a FixedA, v: ArrayView2<'a, f32>) -> C
     (name, Box::new(run))
 }
 
+/// What a dispatch path multiplies with, where the processor has more than one way.
+fn tiles(isa: Isa) -> &'static str {
+    if fixed_point_has_tiles(isa) { " with AMX-INT8" } else { "" }
+}
+
 /// Shortest and median time of each, in ms; the first is what the others are beside.
 fn report(case: &str, contenders: &mut [Contender<'_>]) {
     let mut y = Array2::zeros((M, N));
@@ -115,7 +120,13 @@ fn main() {
             Isa::available().map(|isa| (isa, pack(&dense, FixedSelection::All, isa))).collect();
         let mut contenders = vec![chain("f32-chain", &of_chain, v.view())];
         for (isa, a) in &packed {
-            contenders.push(fixed(format!("fixed-point, {isa}"), *isa, a, v.view()));
+            contenders.push(fixed(format!("fixed-point, {isa}{}", tiles(*isa)), *isa, a, v.view()));
+        }
+        if let Ok(library) = OneMkl::get() {
+            let run = |y: &mut Array2<f32>| {
+                library.sgemm(dense.view(), v.view(), y.view_mut(), THREADS).expect("it fits");
+            };
+            contenders.push(("oneMKL sgemm".into(), Box::new(run)));
         }
         report("dense", &mut contenders);
     }

@@ -408,18 +408,52 @@ fn fixed_points_of_every_kernel_are_the_hosts() {
     let plain = |shapes| cases(Arithmetic::FixedPoint, Dtype::F32, Dtype::F32, shapes);
     all.extend(of(extreme, plain(&LONG[..2])));
     all.extend(plain(&LARGE));
+    check_fixed(&device, &kernels, &all);
+}
+
+/// One small product of each pattern by every kernel that serves the device: what tools that follow each access can run.
+#[test]
+fn a_small_product_by_every_kernel() {
+    const SHAPE: [(usize, usize, usize); 1] = [(131, 171, 37)];
+    let of = |arithmetic, dtype| cases(arithmetic, dtype, Dtype::F32, &SHAPE);
+    let chain = |slices| of(Arithmetic::F32Chain(slices), Dtype::F32);
+    check_all("f32-chain", &chain(Slices::One), &Strategy::ALL);
+    let dealt = Slices::Dealt { count: 3, group: 8 };
+    check_all("f32-sliced", &chain(dealt)[..2], &[Strategy::Auto]);
+    let Some(device) = device() else { return };
+    let own = own_models(&device);
+    for &model in &own {
+        let all = of(Arithmetic::TensorCore(model), model.format.dtype());
+        check_all(&format!("tensor cores, {}", model.architecture), &all, &Strategy::ALL);
+    }
+    let other = Architecture::ALL
+        .into_iter()
+        .filter_map(|architecture| TensorCoreModel::of(architecture, Format::Bf16))
+        .find(|model| !own.contains(model));
+    if let Some(model) = other {
+        let all = of(Arithmetic::TensorCore(model), model.format.dtype());
+        check_all("integers", &all[..2], &[Strategy::Auto]);
+    }
+    let capability = device.compute_capability();
+    let kernels = FixedKernel::ALL.into_iter().filter(|kernel| kernel.serves(capability));
+    let _turn = turn();
+    check_fixed(&device, &kernels.collect::<Vec<_>>(), &of(Arithmetic::FixedPoint, Dtype::F32));
+}
+
+/// Each kernel and selection on each case.
+fn check_fixed(device: &Arc<Device>, kernels: &[FixedKernel], all: &[Case]) {
     let mut wrong = Vec::new();
-    for case in &all {
+    for case in all {
         let (output, (m, _, n)) = (case.output, case.shape);
         let [a, v, want] = inputs(case);
-        let v = DeviceMatrix::upload(&device, v.view(), Dtype::F32, "V").expect("it fits");
-        let mut y = DeviceMatrix::new(&device, (m, n), output, "Y").expect("it fits");
+        let v = DeviceMatrix::upload(device, v.view(), Dtype::F32, "V").expect("it fits");
+        let mut y = DeviceMatrix::new(device, (m, n), output, "Y").expect("it fits");
         let selections = Selection::EVERY.map(Some).into_iter().chain([None]);
         for (kernel, selection) in
             kernels.iter().flat_map(|kernel| selections.clone().map(move |s| (*kernel, s)))
         {
             let what = format!("{case}, {kernel:?}, {selection:?}");
-            let built = FixedPointA::pack_for(&device, kernel, a.view(), n, output, selection)
+            let built = FixedPointA::pack_for(device, kernel, a.view(), n, output, selection)
                 .unwrap_or_else(|error| panic!("{what}: {error}"));
             // Where anything is live the kernel is the one that was asked for.
             let description = built.description();
