@@ -1,7 +1,7 @@
 //! oneMKL's product of bf16 matrices with a binary32 output.
 //!
-//! Which rule it follows is the processor's (`verify doctor --arithmetic`): with AMX it is amx-bf16, every element; oneMKL 2026.2
-//! on a Zen 4, whose AVX512_BF16 it does not use, sums slices of 192 k as f32-sliced does.
+//! Which rule it follows is the processor's (`verify doctor --arithmetic`): with AMX it is amx-bf16, every element, where V has
+//! more than one column; oneMKL 2026.2 on a Zen 4, whose AVX512_BF16 it does not use, sums slices of 192 k as f32-sliced does.
 
 use ndarray::{Array2, ArrayView2, ArrayViewMut2};
 

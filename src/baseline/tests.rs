@@ -220,7 +220,8 @@ fn not_run(why: &str) {
     let _ = writeln!(std::io::stderr(), "not run: oneMKL's bf16 product ({why})");
 }
 
-/// Where AMX is, oneMKL's bf16 product has every bit of the rule, at sizes of several blockings.
+/// Where AMX is, oneMKL's bf16 product has every bit of the rule, at sizes of several blockings. A V of one column is left
+/// out: it is multiplied in another way, whose bits differ (oneMKL 2026.2, 96 x 2048 x 1).
 #[test]
 fn onemkl_bf16_follows_amx_where_amx_is() {
     let library = match (OneMkl::get(), runs_itself(Instruction::Amx)) {
@@ -239,7 +240,7 @@ fn onemkl_bf16_follows_amx_where_amx_is() {
         (333, 999, 77),
         (45, 4099, 108),
         (512, 4096, 128),
-        (96, 2048, 1),
+        (96, 2048, 16),
     ] {
         let bf16 = |x: Array2<f32>| x.mapv(|x| Dtype::Bf16.round(x));
         let a = bf16(sparse_matrix(m, k, 0.0, m as u64));

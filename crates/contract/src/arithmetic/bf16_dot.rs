@@ -43,8 +43,10 @@ pub const BLOCK: usize = 32;
 
 /// Instructions that were seen to follow their rule, and the record that shows it. A record that is not there, or does
 /// not replay, fails the tests.
-pub const CONFIRMED: &[(Instruction, &str)] =
-    &[(Instruction::Avx512, "tests/records/cpu/avx512-bf16-vectors.json")];
+pub const CONFIRMED: &[(Instruction, &str)] = &[
+    (Instruction::Amx, "tests/records/cpu/amx-bf16-vectors.json"),
+    (Instruction::Avx512, "tests/records/cpu/avx512-bf16-vectors.json"),
+];
 
 impl Instruction {
     /// All.
