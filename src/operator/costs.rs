@@ -7,14 +7,20 @@
 use ndarray::ArrayView2;
 
 use super::Plan;
-use crate::backend::cpu::{Isa, fixed_point_has_tiles, nonzero_bits};
+use crate::backend::cpu::{Isa, fixed_point_has_tiles, nonzero_bits, runs_itself};
 use contract::arithmetic::Arithmetic;
 use contract::arithmetic::bf16_dot::Instruction;
 use contract::strategy::Strategy;
 
 /// The strategy of least cost for A (m x k) on a CPU. Of equal costs the simpler strategy is taken.
 pub fn cheapest(arithmetic: Arithmetic, isa: Isa, a: ArrayView2<'_, f32>) -> Plan {
-    let costs = costs(arithmetic, fixed_point_has_tiles(isa), a);
+    let has_tiles = match arithmetic {
+        Arithmetic::Bf16Dot(Instruction::Amx) => {
+            isa == Isa::Avx512 && runs_itself(Instruction::Amx).is_ok()
+        }
+        _ => fixed_point_has_tiles(isa),
+    };
+    let costs = costs(arithmetic, has_tiles, a);
     let mut best = costs[0];
     for cost in costs {
         if cost.1 < best.1 {
@@ -80,7 +86,8 @@ fn count_products(a: ArrayView2<'_, f32>, group: usize, tile_rows: usize) -> Pro
 /// What each strategy costs, in products of the dense kernel. The factors were fitted to times
 /// of the kernels at m = 14336, k = 4096, n = 128 on Zen 4: single rows reuse V less than tiles
 /// do, and pay for each stretch of k that they walk.
-/// `has_tiles`: integers are multiplied in tiles of AMX, single rows as without them.
+/// `has_tiles`: all but single rows are multiplied in tiles of AMX. The factors of single rows beside tiles were fitted on
+/// two cores of an Emerald Rapids (benches/results).
 fn costs(arithmetic: Arithmetic, has_tiles: bool, a: ArrayView2<'_, f32>) -> [(Strategy, f64); 5] {
     let k = a.ncols() as f64;
     let (products, blocks, csr) = match arithmetic {
@@ -92,9 +99,15 @@ fn costs(arithmetic: Arithmetic, has_tiles: bool, a: ArrayView2<'_, f32>) -> [(S
         }
         Arithmetic::FixedPoint if has_tiles => {
             let products = count_products(a, 64, 16);
-            // Tiles are four times as fast as the halves that single rows have (300 and 77 GFLOP/s on one core of an
-            // Emerald Rapids), and an element beside a zero is multiplied with it.
-            let csr = 4.0 * (2.0 * 2.0 * products.nnz + 0.02 * products.live_rows * k);
+            // An element beside a zero is multiplied with it, and single rows are done as without tiles.
+            let csr = 12.0 * products.nnz + 0.7 * products.live_rows * k;
+            let blocks = 1.05 * products.blocks;
+            (products, blocks, csr)
+        }
+        Arithmetic::Bf16Dot(Instruction::Amx) if has_tiles => {
+            let products = count_products(a, 32, 16);
+            // A pair is multiplied where one of its elements is not zero: of so many twice as many elements at most.
+            let csr = 2.0 * 14.0 * products.nnz + 0.28 * products.live_rows * k;
             let blocks = 1.05 * products.blocks;
             (products, blocks, csr)
         }
@@ -163,21 +176,24 @@ mod tests {
     use super::*;
     use ndarray::Array2;
 
-    /// The strategy of fixed-point for A with so many of 1000 elements live, with tiles and without.
-    fn strategies(of_1000: usize) -> [Strategy; 2] {
+    /// The strategy for A with so many of 1000 elements live, with tiles and without.
+    fn strategies(arithmetic: Arithmetic, of_1000: usize) -> [Strategy; 2] {
         let a = Array2::from_shape_fn((64, 1024), |(i, j)| {
             f32::from((i * 1024 + j).wrapping_mul(2_654_435_761) >> 8 & 0xffff < of_1000 * 65)
         });
         [true, false].map(|has_tiles| {
-            let costs = costs(Arithmetic::FixedPoint, has_tiles, a.view());
+            let costs = costs(arithmetic, has_tiles, a.view());
             costs.into_iter().min_by(|a, b| a.1.total_cmp(&b.1)).expect("five").0
         })
     }
 
     #[test]
     fn tiles_multiply_zeros_that_single_rows_would_leave_out() {
-        assert_eq!(strategies(900), [Strategy::Dense; 2]);
-        assert_eq!(strategies(120), [Strategy::Dense, Strategy::Csr]);
-        assert_eq!(strategies(10), [Strategy::Csr; 2]);
+        for arithmetic in [Arithmetic::FixedPoint, Arithmetic::Bf16Dot(Instruction::Amx)] {
+            assert_eq!(strategies(arithmetic, 900), [Strategy::Dense; 2]);
+            assert_eq!(strategies(arithmetic, 120), [Strategy::Dense, Strategy::Csr]);
+            assert_eq!(strategies(arithmetic, 50), [Strategy::Dense, Strategy::Csr]);
+            assert_eq!(strategies(arithmetic, 10), [Strategy::Csr; 2]);
+        }
     }
 }
