@@ -405,6 +405,7 @@ impl Here<'_> {
             drawing: timing::drawing(self.case, &self.secret.text),
             secret: self.secret.number,
             clock: clock(),
+            threads: self.auditor.threads,
         }
     }
 

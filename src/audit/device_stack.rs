@@ -266,6 +266,7 @@ fn measured(
         drawing: timing::drawing(&whole.first, &secret.text),
         secret: secret.number,
         clock: device::clock(),
+        threads: host.threads,
     };
     let platform = DevicePlatform::new(remote, &whole.layers, whole.input.view(), slots, calls);
     let mut platform = platform.map_err(|error| failed(&error))?;

@@ -35,6 +35,7 @@ pub struct DevicePlatform<'a> {
     draw: &'a Draw<'a>,
     forms: HashMap<String, (Place, Form)>,
     clock: &'a dyn Clock,
+    host_threads: usize,
 }
 
 /// A contender on a device.
@@ -62,6 +63,8 @@ pub struct Calls<'a> {
     /// The order of the ring and the bits of the bands follow from it.
     pub secret: u64,
     pub clock: &'a dyn Clock,
+    /// The host's, to look at outputs while the device goes on.
+    pub threads: usize,
 }
 
 impl<'a> DevicePlatform<'a> {
@@ -83,6 +86,7 @@ impl<'a> DevicePlatform<'a> {
             draw: calls.draw,
             forms: HashMap::new(),
             clock: calls.clock,
+            host_threads: calls.threads,
         };
         platform.borrowed = platform.lend(a);
         Ok(platform)
@@ -256,6 +260,10 @@ impl Platform for DevicePlatform<'_> {
 
     fn compares_rivals_whole(&self) -> bool {
         false
+    }
+
+    fn looks_beside(&self) -> Option<usize> {
+        Some(self.host_threads)
     }
 
     fn output(

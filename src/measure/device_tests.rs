@@ -102,6 +102,8 @@ struct MockDevice<'a> {
     v: Array2<f32>,
     y: Array2<f32>,
     diary: &'a RefCell<Vec<String>>,
+    /// Threads that look at outputs while it goes on.
+    beside: Option<usize>,
 }
 
 struct MockBuilt<'a> {
@@ -183,6 +185,10 @@ impl<'a> Platform for MockDevice<'a> {
         false
     }
 
+    fn looks_beside(&self) -> Option<usize> {
+        self.beside
+    }
+
     fn first(&mut self, built: &mut MockBuilt<'a>) -> Result<Option<Called>, String> {
         self.prepare(built, 1)?;
         self.run(built, 1)?;
@@ -247,8 +253,22 @@ fn roofline() -> Roofline {
     }
 }
 
-/// The timings and the diary.
+/// The timings and the diary: the same whether outputs are looked at before the next call or beside it.
 fn run_with(
+    plan: &Plan,
+    roofline: &Roofline,
+    operator: &Script,
+    baselines: &[Script],
+) -> (CaseTimings, Vec<String>) {
+    let [at_once, on_one, on_two] = [None, Some(1), Some(2)]
+        .map(|beside| run_looking(beside, plan, roofline, operator, baselines));
+    assert_eq!(at_once, on_one);
+    assert_eq!(at_once, on_two);
+    at_once
+}
+
+fn run_looking(
+    beside: Option<usize>,
     plan: &Plan,
     roofline: &Roofline,
     operator: &Script,
@@ -258,7 +278,7 @@ fn run_with(
     let v = Array2::ones((4, 2));
     let y = Array2::zeros((4, 2));
     let want = 2.0 * &v;
-    let mut device = MockDevice { lab: &lab, v, y, diary: &diary };
+    let mut device = MockDevice { lab: &lab, v, y, diary: &diary, beside };
     let contender = |operator| Contender::<&Script> {
         name: Script::name(operator),
         operator,

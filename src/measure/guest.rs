@@ -444,6 +444,10 @@ impl Platform for Beside<'_, '_> {
         self.device.compares_rivals_whole()
     }
 
+    fn looks_beside(&self) -> Option<usize> {
+        self.device.looks_beside()
+    }
+
     fn output(
         &mut self,
         built: &OnDeviceBuilt,

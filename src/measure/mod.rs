@@ -9,6 +9,7 @@ mod device;
 mod energy;
 mod guest;
 mod kept;
+mod looks;
 mod platform;
 mod roofline;
 mod schedule;

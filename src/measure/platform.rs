@@ -93,6 +93,12 @@ pub trait Platform {
         true
     }
 
+    /// The threads by which outputs may be looked at while other calls are made, where that disturbs none of them: a device
+    /// multiplies while the host compares. `None` where they are looked at before the next call.
+    fn looks_beside(&self) -> Option<usize> {
+        None
+    }
+
     /// A part of a fresh call, the first being 0, as its Y is now. An `Err` counts as an output that is wrong.
     fn output(&mut self, built: &Self::Built, call: usize, part: &Part) -> Result<Called, String>;
 

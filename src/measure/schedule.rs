@@ -7,15 +7,17 @@
 //! in a row as a device's clock needs. The output is poisoned before every sample, not only before
 //! those that are checked: an operator cannot tell them apart.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use ndarray::ArrayView2;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::energy::Pace;
+use super::looks::{Look, Looks, Of};
 use super::{Called, Clock, Contender, EnergyCounter, Inputs, Part, Platform};
 use crate::backend::cpu::{float_environment_is_ieee, reset_float_environment};
+use record::baseline::Kind;
 use record::timings::{
     CaseTimings, ElementBytes, Energy, LayerSizes, Roofline, Rule, Sample, Spent, Timed, Warmup,
     Window, Work, median,
@@ -136,6 +138,8 @@ impl Plan {
 const SETTLE_WINDOW: usize = 3;
 /// Times have settled when two medians in a row differ by less than this share.
 const SETTLE_SHARE: f64 = 0.05;
+/// Samples of a warm-up that show that a contender is far from the best of its kind, where all of them do.
+const FAR_SAMPLES: usize = 3;
 /// The same for a device's clock, which moves in steps of about one percent.
 const CLOCK_SETTLE_SHARE: f64 = 0.02;
 /// Rounds that take so many budgets are cut short, even below `samples_min`.
@@ -213,14 +217,16 @@ pub struct Instruments<'a> {
 }
 
 /// Gets a contender's name and a call that it made, or a part of it, and says what is wrong with it.
-pub type Check<'a> = dyn FnMut(&str, &Called) -> Result<(), String> + 'a;
+pub type Check<'a> = dyn FnMut(&str, &Called) -> Result<(), String> + Send + 'a;
 
 /// Measures the operator and its rivals on one case. All of them are built at the same time, so
 /// each that keeps a copy of A adds to the memory needed.
 ///
 /// `check` is called outside of every timed span, for two samples of each contender: the last
 /// and a random one. On a device it looks at the very first call too, and a contender that is wrong
-/// there is not timed: some libraries' wrong outputs take a thousand times as long as right ones.
+/// there is not timed: some libraries' wrong outputs take a thousand times as long as right ones. Where the platform lets
+/// outputs be looked at beside other calls, a thread does so while the device goes on; what it finds is waited for before
+/// a contender is warmed up, before the rival is chosen, and before energy is measured.
 pub fn measure<P: Platform>(
     platform: &mut P,
     case: &Case,
@@ -229,6 +235,32 @@ pub fn measure<P: Platform>(
     plan: &Plan,
     instruments: &Instruments<'_>,
     check: &mut Check<'_>,
+) -> CaseTimings {
+    let check = Mutex::new(check);
+    let check = |name: &str, called: &Called| {
+        let mut check = check.lock().unwrap_or_else(PoisonError::into_inner);
+        (*check)(name, called)
+    };
+    let threads = platform.looks_beside();
+    std::thread::scope(|scope| {
+        let (m, n) = platform.shape();
+        let mut looks = Looks::new(&check, 1 + baselines.len());
+        if let Some(threads) = threads {
+            looks.go_on_beside(scope, threads, 4 * m * n);
+        }
+        measure_looking(platform, case, operator, baselines, plan, instruments, &mut looks)
+    })
+}
+
+/// The same, with what looks at outputs.
+fn measure_looking<P: Platform>(
+    platform: &mut P,
+    case: &Case,
+    operator: &Contender<P::Operator>,
+    baselines: &[Contender<P::Operator>],
+    plan: &Plan,
+    instruments: &Instruments<'_>,
+    looks: &mut Looks<'_>,
 ) -> CaseTimings {
     let (clock, work) = (instruments.clock, case.work());
     let mut random = ChaCha8Rng::seed_from_u64(plan.secret);
@@ -244,9 +276,24 @@ pub fn measure<P: Platform>(
         contenders.map(|contender| Lane::build(platform, contender, plan, clock)).collect();
     spent.build_ns = lap();
 
-    for lane in &mut lanes {
-        spent.check_ns += lane.first_call(platform, clock, check);
-        lane.warm_up(platform, plan, clock);
+    for index in 0..lanes.len() {
+        if let Some(look) = lanes[index].first_call(platform) {
+            spent.check_ns += looks.give(&mut lanes, index, look, clock);
+        }
+    }
+    let mut fastest = Vec::new();
+    for index in 0..lanes.len() {
+        spent.check_ns += looks.wait_for(&mut lanes, Some(index), clock);
+        let lane = &mut lanes[index];
+        let same = |(kind, _): &&mut (Option<Kind>, f64)| *kind == lane.timed.kind;
+        let of_its_kind = fastest.iter_mut().find(same);
+        let known_ns = of_its_kind.as_ref().map(|(_, ns)| *ns);
+        lane.warm_up(platform, plan, clock, known_ns);
+        match of_its_kind {
+            Some((_, ns)) if lane.warm_ns > 0.0 => *ns = ns.min(lane.warm_ns),
+            None if lane.warm_ns > 0.0 => fastest.push((lane.timed.kind, lane.warm_ns)),
+            _ => {}
+        }
     }
     spent.warmup_ns = lap().saturating_sub(spent.check_ns);
     let checked_ns = spent.check_ns;
@@ -273,14 +320,19 @@ pub fn measure<P: Platform>(
             if hopeless[lane] && !is_checked {
                 continue;
             }
-            spent.check_ns +=
-                lanes[lane].turn(platform, plan, clock, check, is_checked, &mut random);
+            let (prepare_ns, look) =
+                lanes[lane].turn(platform, plan, clock, is_checked, &mut random);
+            spent.check_ns += prepare_ns;
+            if let Some(look) = look {
+                spent.check_ns += looks.give(&mut lanes, lane, look, clock);
+            }
         }
         rounds_made += 1;
         if is_last {
             break;
         }
     }
+    spent.check_ns += looks.wait_for(&mut lanes, None, clock);
     spent.rounds_ns = lap().saturating_sub(spent.check_ns - checked_ns);
 
     let mut result = {
@@ -319,9 +371,12 @@ pub fn measure<P: Platform>(
     let (published, best) = (lane_of(Rule::Published), lane_of(Rule::Best));
     for _ in 0..plan.cold_samples {
         for lane in [Some(0), best].into_iter().flatten() {
-            spent.check_ns += lanes[lane].cold(platform, clock, check, &mut random);
+            if let Some((look_ns, look)) = lanes[lane].cold(platform, clock, &mut random) {
+                spent.check_ns += look_ns + looks.give(&mut lanes, lane, look, clock);
+            }
         }
     }
+    looks.wait_for(&mut lanes, None, clock);
     spent.cold_ns = lap();
     measure_energy(platform, &mut lanes, [Some(0), published, best], plan, instruments);
     spent.energy_ns = lap();
@@ -402,7 +457,7 @@ fn measure_energy<P: Platform>(
 }
 
 /// A contender at work.
-struct Lane<P: Platform> {
+pub struct Lane<P: Platform> {
     built: Option<P::Built>,
     /// One call, at the end of the warm-up.
     warm_ns: f64,
@@ -503,23 +558,39 @@ impl<P: Platform> Lane<P> {
         }
     }
 
-    /// Once without a clock, where the platform wants that. A wrong output takes the contender out. Returns the time of
-    /// the check.
-    fn first_call(&mut self, platform: &mut P, clock: &dyn Clock, check: &mut Check<'_>) -> u64 {
-        let Some(Some(called)) = self.call_or_leave(|built| platform.first(built)) else {
-            return 0;
-        };
-        let start = clock.now_ns();
-        if let Err(reason) = check(&self.timed.name, &called) {
-            self.timed.failure = Some(reason);
-            self.timed.verified = Some(false);
-            self.built = None;
-        }
-        clock.now_ns() - start
+    /// Once without a clock, where the platform wants that. A wrong output takes the contender out.
+    fn first_call(&mut self, platform: &mut P) -> Option<Look> {
+        let called = self.call_or_leave(|built| platform.first(built))??;
+        Some(Look { outputs: vec![Ok(called)], of: Of::FirstCall })
     }
 
-    /// Makes samples until they are long enough and have settled.
-    fn warm_up(&mut self, platform: &mut P, plan: &Plan, clock: &dyn Clock) {
+    /// The contender's name.
+    pub fn name(&self) -> &str {
+        &self.timed.name
+    }
+
+    /// What was found in outputs of this lane. The first reason is kept.
+    pub fn note(&mut self, of: Of, outcome: Result<(), String>) {
+        // Who has left has not been right.
+        let is_right = outcome.is_ok() && self.timed.failure.is_none();
+        self.timed.verified = match (self.timed.verified, of, is_right) {
+            (verified, Of::FirstCall, true) => verified,
+            (_, Of::FirstCall, false) => {
+                self.built = None;
+                Some(false)
+            }
+            (Some(verified), _, _) => Some(verified && is_right),
+            // Elements alone do not make it right.
+            (None, Of::Sample { is_checked }, true) => is_checked.then_some(true),
+            (None, Of::Sample { .. }, false) => Some(false),
+        };
+        self.timed.failure = self.timed.failure.take().or(outcome.err());
+    }
+
+    /// Makes samples until they are long enough and have settled, or take too long to be the best of a kind of which another
+    /// takes `known_ns`.
+    fn warm_up(&mut self, platform: &mut P, plan: &Plan, clock: &dyn Clock, known_ns: Option<f64>) {
+        let far_ns = plan.hopeless_ratio.zip(known_ns).map_or(f64::INFINITY, |(r, ns)| r * ns);
         let start = clock.now_ns();
         let (mut times_ns, mut clocks_mhz) = (Vec::new(), Vec::new());
         // Samples of as many calls as the latest begin here.
@@ -545,7 +616,8 @@ impl<P: Platform> Lane<P> {
                 && has_settled(&times_ns[alike..], SETTLE_SHARE)
                 // Nobody may have been asked.
                 && (clocks_mhz.is_empty() || has_settled(&clocks_mhz, CLOCK_SETTLE_SHARE));
-            if self.timed.warmup.settled || clock.now_ns() - start >= plan.warmup_ns_max {
+            let is_far = times_ns.len() >= FAR_SAMPLES && times_ns.iter().all(|&ns| ns > far_ns);
+            if self.timed.warmup.settled || is_far || clock.now_ns() - start >= plan.warmup_ns_max {
                 break;
             }
         }
@@ -576,20 +648,19 @@ impl<P: Platform> Lane<P> {
         ((ENERGY_BATCH_NS / self.warm_ns.max(1.0)) as usize).max(1)
     }
 
-    /// Returns how many nanoseconds preparing and checking took.
+    /// Returns how many nanoseconds preparing and reading took, and what was read.
     fn turn(
         &mut self,
         platform: &mut P,
         plan: &Plan,
         clock: &dyn Clock,
-        check: &mut Check<'_>,
         one_whole: bool,
         random: &mut ChaCha8Rng,
-    ) -> u64 {
+    ) -> (u64, Option<Look>) {
         let start = clock.now_ns();
         while !self.is_self_warming() {
             if self.call_or_leave(|built| platform.run(built, 1)).is_none() {
-                return 0;
+                return (0, None);
             }
             if clock.now_ns() - start >= plan.settle_ns {
                 break;
@@ -598,11 +669,11 @@ impl<P: Platform> Lane<P> {
         let calls = self.timed.calls_per_sample;
         let start = clock.now_ns();
         if self.call_or_leave(|built| platform.prepare(built, calls)).is_none() {
-            return 0;
+            return (0, None);
         }
         let prepare_ns = clock.now_ns() - start;
         let sample = self.call_or_leave(|built| platform.sample(built, Inputs::Fresh, calls));
-        let Some(sample) = sample else { return prepare_ns };
+        let Some(sample) = sample else { return (prepare_ns, None) };
         self.timed.samples_ns.push(per_call_ns(&sample, calls));
         if platform.device().is_some() {
             self.timed.device_samples.push(sample);
@@ -611,26 +682,25 @@ impl<P: Platform> Lane<P> {
         if one_whole {
             self.timed.checked_samples.push(self.timed.samples_ns.len() - 1);
         }
-        self.look(platform, check, calls, one_whole, random);
+        let look = self.read(platform, calls, one_whole, random);
         self.timed.float_environment_changes += platform.float_environment_changes() as usize;
-        prepare_ns + clock.now_ns() - start
+        (prepare_ns + clock.now_ns() - start, look)
     }
 
-    /// Looks at elements of each of the calls just made, and at one of them whole if that is wanted. What is looked at
-    /// is drawn now that the outputs are there.
-    fn look(
+    /// Reads elements of each of the calls just made, and one of them whole if that is wanted. What is read is drawn now
+    /// that the outputs are there.
+    fn read(
         &mut self,
         platform: &mut P,
-        check: &mut Check<'_>,
         calls: usize,
         one_whole: bool,
         random: &mut ChaCha8Rng,
-    ) {
-        let Some(built) = &self.built else { return };
+    ) -> Option<Look> {
+        let built = self.built.as_ref()?;
         let is_operator = self.timed.kind.is_none();
         let is_whole = one_whole && (platform.compares_rivals_whole() || is_operator);
         let whole = is_whole.then(|| random.next_u64() as usize % calls);
-        let mut outcome = Ok(());
+        let mut outputs = Vec::with_capacity(calls);
         for call in 0..calls {
             let part = match whole == Some(call) {
                 true => Part::Whole,
@@ -639,40 +709,30 @@ impl<P: Platform> Lane<P> {
             if let Part::Block { rows, columns } = &part {
                 self.timed.checked_elements += (rows.len() * columns.len()) as u64;
             }
-            let seen = platform.output(built, call, &part);
-            outcome = outcome.and(seen.and_then(|called| check(&self.timed.name, &called)));
+            outputs.push(platform.output(built, call, &part));
         }
-        // One wrong output is enough, and the first reason is kept. Elements alone do not make it right.
-        let is_right = outcome.is_ok();
-        self.timed.verified = match (self.timed.verified, is_right) {
-            (Some(verified), _) => Some(verified && is_right),
-            (None, true) => one_whole.then_some(true),
-            (None, false) => Some(false),
-        };
-        self.timed.failure = self.timed.failure.take().or(outcome.err());
+        Some(Look { outputs, of: Of::Sample { is_checked: one_whole } })
     }
 
-    /// Returns how many nanoseconds preparing and checking took.
+    /// Returns how many nanoseconds reading took, and what was read.
     fn cold(
         &mut self,
         platform: &mut P,
         clock: &dyn Clock,
-        check: &mut Check<'_>,
         random: &mut ChaCha8Rng,
-    ) -> u64 {
+    ) -> Option<(u64, Look)> {
         let sample = self.call_or_leave(|built| {
             platform.prepare(built, 1)?;
             platform.flush(built)?;
             platform.sample(built, Inputs::Fresh, 1)
-        });
-        let Some(sample) = sample else { return 0 };
+        })?;
         self.timed.cold_samples_ns.push(per_call_ns(&sample, 1));
         if platform.device().is_some() {
             self.timed.device_cold_samples.push(sample);
         }
         let start = clock.now_ns();
-        self.look(platform, check, 1, false, random);
-        clock.now_ns() - start
+        let look = self.read(platform, 1, false, random)?;
+        Some((clock.now_ns() - start, look))
     }
 }
 

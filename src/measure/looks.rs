@@ -1,0 +1,167 @@
+//! Looking at outputs: at once, or by a thread of its own while a device goes on.
+
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::thread::Scope;
+
+use super::schedule::Lane;
+use super::{Called, Clock, Platform};
+use crate::backend::cpu::with_threads;
+use crate::panics;
+use contract::threads;
+
+/// Outputs that wait to be looked at have so many bytes at most, unless one has more.
+const BYTES_WAITING_MAX: usize = 1 << 30;
+/// So many waits at most, however small they are.
+const WAITING_MAX: usize = 64;
+
+/// Says what is wrong with an output of a contender of this name; asked by one thread at a time.
+pub type LookAt<'a> = dyn Fn(&str, &Called) -> Result<(), String> + Sync + 'a;
+
+/// Outputs of a lane that were read.
+pub struct Look {
+    /// An `Err` counts as an output that is wrong.
+    pub outputs: Vec<Result<Called, String>>,
+    pub of: Of,
+}
+
+/// Which calls were read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// The first one, whole.
+    FirstCall,
+    /// Those of a sample.
+    Sample {
+        /// Whether nothing wrong makes the contender right.
+        is_checked: bool,
+    },
+}
+
+/// An output on its way.
+struct Job {
+    lane: usize,
+    name: String,
+    look: Look,
+}
+
+/// What was found.
+struct Found {
+    lane: usize,
+    of: Of,
+    outcome: Result<(), String>,
+}
+
+/// What looks at outputs.
+pub struct Looks<'c> {
+    check: &'c LookAt<'c>,
+    /// A thread that looks, where there is one.
+    beside: Option<(SyncSender<Job>, Receiver<Found>)>,
+    /// Looks of each lane that nothing is known of yet.
+    waiting: Vec<usize>,
+}
+
+/// Why an output was not looked at.
+const NOBODY: &str = "nobody was there to look at an output";
+
+impl<'c> Looks<'c> {
+    /// For so many lanes; at once.
+    pub fn new(check: &'c LookAt<'c>, lanes: usize) -> Looks<'c> {
+        Looks { check, beside: None, waiting: vec![0; lanes] }
+    }
+
+    /// From now on a thread of `scope` looks, with a pool of so many threads, at outputs of `y_bytes` at most; where none can
+    /// be had, all goes on at once. The thread ends with the looks.
+    pub fn go_on_beside<'scope>(
+        &mut self,
+        scope: &'scope Scope<'scope, '_>,
+        pool: usize,
+        y_bytes: usize,
+    ) where
+        'c: 'scope,
+    {
+        let most = (BYTES_WAITING_MAX / y_bytes.max(1)).clamp(1, WAITING_MAX);
+        let (jobs, received) = sync_channel::<Job>(most);
+        let (tell, found) = channel();
+        let check = self.check;
+        let look = move || {
+            // Without a pool nothing is received, and whoever sends learns of it.
+            let _ = with_threads(pool, || {
+                let received = received;
+                for Job { lane, name, look } in &received {
+                    let of = look.of;
+                    let outcome = panics::catch(|| look_at(check, &name, look));
+                    let outcome = outcome.unwrap_or_else(|panicked| Err(panicked.to_string()));
+                    if tell.send(Found { lane, of, outcome }).is_err() {
+                        return;
+                    }
+                }
+            });
+        };
+        if threads::spawn(scope, look).is_some() {
+            self.beside = Some((jobs, found));
+        }
+    }
+
+    /// Looks at what was read of a lane, or has it looked at. Returns the nanoseconds that it took here.
+    pub fn give<P: Platform>(
+        &mut self,
+        lanes: &mut [Lane<P>],
+        lane: usize,
+        look: Look,
+        clock: &dyn Clock,
+    ) -> u64 {
+        let start = clock.now_ns();
+        let (name, of) = (lanes[lane].name().to_owned(), look.of);
+        match &self.beside {
+            None => lanes[lane].note(of, look_at(self.check, &name, look)),
+            Some((jobs, found)) => {
+                match jobs.send(Job { lane, name, look }) {
+                    Ok(()) => self.waiting[lane] += 1,
+                    Err(_) => lanes[lane].note(of, Err(NOBODY.to_owned())),
+                }
+                for Found { lane, of, outcome } in found.try_iter() {
+                    self.waiting[lane] -= 1;
+                    lanes[lane].note(of, outcome);
+                }
+            }
+        }
+        clock.now_ns() - start
+    }
+
+    /// Waits until all is known of a lane, or of all of them. Returns the nanoseconds that it took.
+    pub fn wait_for<P: Platform>(
+        &mut self,
+        lanes: &mut [Lane<P>],
+        lane: Option<usize>,
+        clock: &dyn Clock,
+    ) -> u64 {
+        let start = clock.now_ns();
+        let Some((_, found)) = &self.beside else { return 0 };
+        let is_waited_for = |waiting: &[usize]| match lane {
+            Some(lane) => waiting[lane] > 0,
+            None => waiting.iter().any(|&looks| looks > 0),
+        };
+        while is_waited_for(&self.waiting) {
+            let Ok(Found { lane, of, outcome }) = found.recv() else {
+                // Whoever looked is gone: nothing will be known of what waits.
+                for (lane, waiting) in lanes.iter_mut().zip(&mut self.waiting) {
+                    if std::mem::take(waiting) > 0 {
+                        lane.note(Of::Sample { is_checked: false }, Err(NOBODY.to_owned()));
+                    }
+                }
+                break;
+            };
+            self.waiting[lane] -= 1;
+            lanes[lane].note(of, outcome);
+        }
+        clock.now_ns() - start
+    }
+}
+
+/// One wrong output is enough, and the first reason is kept.
+fn look_at(check: &LookAt<'_>, name: &str, look: Look) -> Result<(), String> {
+    let mut outcome = Ok(());
+    for output in look.outputs {
+        outcome = outcome.and(output.and_then(|called| check(name, &called)));
+    }
+    outcome
+}
