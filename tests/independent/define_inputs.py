@@ -400,7 +400,7 @@ def stacks():
     step("bf16", "Rounded to the dtype last: 1 + 2^-8 is a tie.", [[[1 + p2(-8)], [1 + 3 * p2(-8)]]], 2, [[1], [1 + p2(-6)]], "bf16")
     step("bf16-largest", "N first, then the dtype: 2 - 2^-9 becomes 2.", [[[2 - p2(-9)], [1]]], 2, [[2], [1]], "bf16")
     step("f16-minus", "-2^-26 is rounded to -0 in f16, and becomes +0.", [[[1], [-p2(-26)]]], 2, [[1], [0]], "f16")
-    text = """format: sparse-verify/2-draft
+    text = """format: sparse-verify/2
 title: t
 sections:
   - name: s
@@ -424,7 +424,7 @@ def manifests():
             "patterns": "uniform", "sparsity": "0.8", "batch": "1", "dtype": "f32", "arithmetic": "f32-chain"}
 
     def text(**changed):
-        lines = ["format: sparse-verify/2-draft", "title: t", "sections:"]
+        lines = ["format: sparse-verify/2", "title: t", "sections:"]
         both = {k: v for k, v in dict(keys, **changed).items() if v is not None}
         return "\n".join(lines + ["  %s%s: %s" % ("- " if i == 0 else "  ", k, v) for i, (k, v) in enumerate(both.items())]) + "\n"
 
