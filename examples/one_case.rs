@@ -18,7 +18,7 @@ use sparse_verify::operator::skip_operator;
 use sparse_verify::weights::Resolver;
 
 const MANIFEST: &str = "
-format: sparse-verify/2-draft
+format: sparse-verify/2
 title: One small case
 sections:
   - name: example

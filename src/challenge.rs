@@ -19,8 +19,8 @@ use crate::failure::Failure;
 use crate::files;
 use crate::tensors::Layout;
 
-/// The version of `challenge.json`; a draft until the specification is finished.
-pub const FORMAT: &str = "sparse-verify-challenge/1-draft";
+/// The version of `challenge.json`.
+pub const FORMAT: &str = "sparse-verify-challenge/1";
 /// The file that is written last: a folder without it is no challenge, or an unfinished one.
 pub const FILE: &str = "challenge.json";
 /// What somebody may state of a case's speed, beside its outputs.
@@ -227,8 +227,16 @@ impl Challenge {
         match value.get("format").and_then(serde_json::Value::as_str) {
             Some(FORMAT) => {}
             Some(other) => {
+                let draft = match other.strip_suffix("-draft") {
+                    Some(FORMAT) => {
+                        ", a draft of it, is of manifests in a draft format as well: ask anew by `verify challenge`"
+                    }
+                    _ => "",
+                };
                 let other = words::quote(other);
-                return Err(malformed(&format!("its format is {other}, expected `{FORMAT}`")));
+                return Err(malformed(&format!(
+                    "its format is {other}, expected `{FORMAT}`{draft}"
+                )));
             }
             None => return Err(malformed(&"it has no `format`")),
         }

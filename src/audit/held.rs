@@ -143,7 +143,7 @@ mod tests {
         assert!(SECTION.contains(from), "{from}");
         let section = SECTION.replace(from, to);
         let text =
-            format!("format: sparse-verify/2-draft\ntitle: One\nsections:\n  - name: one{section}");
+            format!("format: sparse-verify/2\ntitle: One\nsections:\n  - name: one{section}");
         let manifest = manifest::parse(Path::new("one.yaml"), text.as_bytes());
         manifest.expect("a good manifest").cases.remove(0)
     }

@@ -186,7 +186,7 @@ pub(super) fn text(layers: &Layers<'_>, args: &CaseArgs) -> String {
     format!(
         "# yaml-language-server: $schema=manifest.schema.json
 # `verify schema manifest > manifest.schema.json` writes what editors complete from; VERIFY.md section 8 has all keys.
-format: sparse-verify/2-draft
+format: sparse-verify/2
 title: {title}
 # platform: NVIDIA H200         # the hardware that published times are about
 sections:

@@ -27,7 +27,7 @@ use tree::{Node, Value};
 use walk::{Fields, Walk};
 
 /// The version written in every manifest.
-const FORMAT: &str = "sparse-verify/2-draft";
+const FORMAT: &str = "sparse-verify/2";
 /// The version before it.
 const OLD_FORMAT: &str = "sparse-verify/1";
 /// Bytes of a manifest; the largest of ours has a few thousand.
@@ -310,11 +310,11 @@ fn format_is_known(walk: &mut Walk, fields: &Fields<'_>) -> bool {
     }
     let known: u64 = 2;
     let version = text.strip_prefix("sparse-verify/").and_then(|version| version.parse().ok());
-    if version.is_some_and(|version: u64| version >= known) {
+    if version.is_some_and(|version: u64| version > known) {
         let message = format!("format {} needs a newer verify", quote(text));
         walk.fail(node.place, message, &format!("this one reads `{FORMAT}`"));
     } else {
-        walk.expected::<()>(node, &format!("the format `{FORMAT}`"), "");
+        walk.format(node, FORMAT);
     }
     false
 }

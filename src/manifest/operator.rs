@@ -15,7 +15,7 @@ use super::walk::Walk;
 use super::{read_file, source_text};
 
 /// The version written in every operator file.
-pub const FORMAT: &str = "sparse-verify-operator/1-draft";
+pub const FORMAT: &str = "sparse-verify-operator/1";
 
 /// Names of arithmetics that an operator can claim: those of manifests, without their parameters.
 pub const ARITHMETICS: [&str; 6] =
@@ -148,7 +148,9 @@ const KEYS: [&str; 17] = [
 fn read(walk: &mut Walk, root: &Node, path: &Path, sha256: Digest) -> Option<OperatorFile> {
     let fields = walk.fields(root, "an operator file", &KEYS)?;
     if let Some(node) = fields.require(walk, "format") {
-        walk.choice(node, "format", &[(FORMAT, ())]);
+        if !matches!(&node.value, Value::Text(text) if text == FORMAT) {
+            walk.format(node, FORMAT);
+        }
     }
     let text = |walk: &mut Walk, key: &str| {
         let node = fields.require(walk, key)?;
@@ -344,7 +346,7 @@ fn memory(walk: &mut Walk, node: &Node) -> Option<u64> {
 mod tests {
     use super::*;
 
-    const TEXT: &str = "format: sparse-verify-operator/1-draft
+    const TEXT: &str = "format: sparse-verify-operator/1
 name: mine
 version: 1.0
 author: Somebody
@@ -382,6 +384,12 @@ arithmetics: [exact, bounded]
                 "kind: python",
                 "kind: pyhton",
                 "mine.yaml:5:7: expected kind: one of library, python",
+            ),
+            (
+                "operator/1",
+                "operator/1-draft",
+                "mine.yaml:1:9: expected the format `sparse-verify-operator/1`, found the text `sparse-verify-operator/1-draft`\nhint: \
+                 write `format: sparse-verify-operator/1`",
             ),
             ("entry: mine.py", "entry: other.py", "mine.yaml:6:8: expected one of `files`"),
             (

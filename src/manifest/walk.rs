@@ -193,6 +193,18 @@ impl Walk {
         self.expected(node, &format!("{what}: one of {}", names.join(", ")), &hint)
     }
 
+    /// A format that is not `known`. Its draft differs by the name alone.
+    pub fn format(&mut self, node: &Node, known: &str) {
+        let is_draft =
+            matches!(&node.value, Value::Text(text) if text.strip_suffix("-draft") == Some(known));
+        let hint = format!("write `format: {known}`: nothing else differs from its draft");
+        self.expected::<()>(
+            node,
+            &format!("the format `{known}`"),
+            if is_draft { &hint } else { "" },
+        );
+    }
+
     /// The digest, sha256, in hexadecimal.
     pub fn digest(&mut self, node: &Node) -> Option<contract::digest::Digest> {
         let text = self.text(node, "a SHA-256 digest")?;

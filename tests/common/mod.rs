@@ -63,7 +63,7 @@ impl Default for Section<'_> {
 
 /// The text of a manifest.
 pub fn text(sections: &[Section<'_>]) -> String {
-    let mut text = "format: sparse-verify/2-draft\ntitle: For tests\nsections:\n".to_owned();
+    let mut text = "format: sparse-verify/2\ntitle: For tests\nsections:\n".to_owned();
     for s in sections {
         // Writing to a String cannot fail.
         let _ = write!(

@@ -1,4 +1,4 @@
-"""Vectors of the sections 1 to 3, 5, 6, 8 to 10 and 15."""
+"""Vectors of the sections 1 to 3, 5, 6, 8 to 10, 15 and 21."""
 
 import numpy as np
 
@@ -400,7 +400,7 @@ def stacks():
     step("bf16", "Rounded to the dtype last: 1 + 2^-8 is a tie.", [[[1 + p2(-8)], [1 + 3 * p2(-8)]]], 2, [[1], [1 + p2(-6)]], "bf16")
     step("bf16-largest", "N first, then the dtype: 2 - 2^-9 becomes 2.", [[[2 - p2(-9)], [1]]], 2, [[2], [1]], "bf16")
     step("f16-minus", "-2^-26 is rounded to -0 in f16, and becomes +0.", [[[1], [-p2(-26)]]], 2, [[1], [0]], "f16")
-    text = """format: sparse-verify/2-draft
+    text = """format: sparse-verify/2
 title: t
 sections:
   - name: s
@@ -424,7 +424,7 @@ def manifests():
             "patterns": "uniform", "sparsity": "0.8", "batch": "1", "dtype": "f32", "arithmetic": "f32-chain"}
 
     def text(**changed):
-        lines = ["format: sparse-verify/2-draft", "title: t", "sections:"]
+        lines = ["format: sparse-verify/2", "title: t", "sections:"]
         both = {k: v for k, v in dict(keys, **changed).items() if v is not None}
         return "\n".join(lines + ["  %s%s: %s" % ("- " if i == 0 else "  ", k, v) for i, (k, v) in enumerate(both.items())]) + "\n"
 
@@ -509,4 +509,65 @@ def figures():
             {"printed": printed}, {"low": str(Fraction(low)), "high": None if high is None else str(Fraction(high))})
 
 
-PARTS = (streams, value_vectors, pruning, digests, perturbations, stacks, manifests, published_inputs, figures)
+def spots():
+    into = file("spots", "Section 21: what a nonce draws, leaves and roots, and what a draw misses.")
+    five, name = ["a", "b", "c", "d", "e"], "chain/up/none/b48/f32/f32-chain"
+
+    def drawn(key, clause, nonce, count, cases=five, hand=None):
+        add(into, key, "draw-cases", clause, {"nonce": nonce, "cases": cases, "count": count},
+            None if hand is None else {"drawn": hand}, "sha256sum and sort of coreutils" if hand else None)
+
+    drawn("cases", "Those with the least SHA-256(nonce | LF | id), in the order in which they are given.", "round 1", 2, hand=["c", "e"])
+    drawn("cases-3", "A longer draw holds the shorter one.", "round 1", 3)
+    drawn("cases-order", "The order in which cases are given decides nothing.", "round 1", 3, five[::-1])
+    drawn("cases-all", "More than there are: all of them.", "round 1", 9)
+    drawn("cases-nonce", "Another nonce draws others.", "round 2", 2)
+    drawn("cases-empty", "A nonce may be empty.", "", 2)
+    drawn("cases-space", "It is taken as it is given: not trimmed.", " round 1\n", 2)
+    drawn("cases-utf-8", "It is UTF-8, and not normalised.", "e\u0301\u00e9", 2)
+
+    def panel(key, clause, nonce, case, count, hand=None):
+        add(into, key, "draw-panels", clause, {"nonce": nonce, "case": case, "count": count},
+            None if hand is None else {"drawn": hand}, "sha256sum and sort of coreutils" if hand else None)
+
+    panel("panels", "Those with the least SHA-256(nonce | LF | id | LF | p), p in decimal digits.", "round 1", name, 3, [4, 5, 9])
+    panel("panels-1", "The shorter draw is in the longer one.", "round 1", name, 1)
+    panel("panels-case", "Another case has other panels.", "round 1", "a", 5)
+    panel("panels-nonce", "Another nonce draws others.", "round 2", "a", 5)
+    panel("panels-line", "A line break in the nonce is a byte like others.", "round\n1", "a", 5)
+    panel("panels-all", "All of them.", "round 1", "a", 64, list(range(64)))
+
+    def leaf(key, clause, x, dtype, hand=None):
+        add(into, key, "leaves", clause, {"dtype": dtype, "tensor": x}, hand, "sha256sum of coreutils" if hand else None)
+
+    leaf("root-nothing", "No rows: 64 panels of no bytes have a root as well.", {"shape": [0, 3], "rows": []}, "f32",
+         {"leaves": {}, "root": "cd55634624f88d9d9da826a0c851d557e26ed18d5fc251cd8a03e0241663b3e3"})
+    leaf("root-3", "3 rows are panels 21, 42 and 63; the other 61 are of no bytes, and their digests are part of the root.",
+         rows([[1], [2], [3]]), "f32",
+         {"leaves": {"21": "e00e5eb9444182f352323374ef4e08ebcb784725fdd4fd612d7730540b3e0c8c", "42": "d88c86f15bbea365d658ad95a81d45367c465f7af6f7264fb077f01747ddc77d", "63": "ea2845900b5856c9bf354b1aa9761b5aa6888e5ed61738fe9579ca42bc0f6054"},
+          "root": "dc9ae5b5d8b43bb8ff8c54a6bd48f12e842619db11b55427a7f7687dc1a333af"})
+    leaf("root-order", "The root is of the digests in the order of panels.", rows([[3], [2], [1]]), "f32")
+    leaf("root-bf16", "Leaves are of the bytes of the output's dtype.", rows([[1], [2], [3]], "bf16"), "bf16")
+    leaf("root-130", "130 rows: panels of two and of three rows.",
+         {"shape": [130, 2], "fill": bits32(0), "but": [[i, 0, bits32(i)] for i in range(130)]}, "f32")
+
+    def miss(key, clause, cases, drawn, panels, share, wrong, hand=None):
+        add(into, key, "missed", clause, {"cases": cases, "drawn": drawn, "panels": panels, "share": share, "wrong": wrong}, hand)
+
+    miss("missed-one-panel", "One panel of each of 10 cases, 16 of 64 wrong: (1 - 16/64)^10. None of 10 drawn of 10 misses a case.",
+         10, 10, 1, "0.25", 1, {"panels": str(Fraction(3, 4) ** 10), "cases": "0"})
+    miss("missed-two-panels", "A panel is drawn once: (1 - 16/64) (1 - 16/63).", 1, 1, 2, "0.25", 1,
+         {"panels": str(Fraction(48 * 47, 64 * 63)), "cases": "0"})
+    miss("missed-no-panel", "48 wrong ones cannot be missed by 17 panels: no factor is below 0.", 2, 2, 17, "0.75", 1, {"panels": "0"})
+    miss("missed-much", "63.36 of 64: the second factor would be below 0, and their product above.", 1, 1, 3, "0.99", 1, {"panels": "0"})
+    miss("missed-all-panels", "All panels of all cases: nothing is missed.", 3, 3, 64, "0.01", 1, {"panels": "0", "cases": "0"})
+    miss("missed-part", "One of four cases: at most 1 - f, however many panels; 1 wrong case of 4 by 3/4.", 4, 1, 2, "0.5", 1,
+         {"panels": "1/2", "cases": "3/4"})
+    miss("missed-part-all-panels", "Whole cases, but not all of them: still (1 - f)^N.", 4, 2, 64, "0.5", 2,
+         {"panels": "1/4", "cases": "1/6"})
+    miss("missed-cases", "A case is drawn once: C(96, 10) / C(100, 10).", 100, 10, 64, "0.01", 4)
+    miss("missed-no-case", "No fewer than all wrong ones can be left out.", 5, 3, 1, "0.1", 3, {"cases": "0"})
+    miss("missed-share", "A share is an exact decimal: f = 0.1 of 640 panels is 6.4 of a case's 64.", 10, 10, 3, "0.1", 1)
+
+
+PARTS = (streams, value_vectors, pruning, digests, perturbations, stacks, manifests, published_inputs, figures, spots)

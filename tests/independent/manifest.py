@@ -83,7 +83,7 @@ def _arithmetic(x):
 def load(path):
     with open(path, encoding="utf-8") as f:
         root = yaml.load(f, Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader))
-    if root.get("format") != "sparse-verify/2-draft":
+    if root.get("format") != "sparse-verify/2":
         raise ValueError("format is %r" % root.get("format"))
     cases = []
     for section in _list(root.get("sections", [])) if "sections" in root else []:

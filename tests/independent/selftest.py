@@ -946,7 +946,7 @@ def check_manifest():
                     ("0.05", "5"), ("0.005", "0.5"), ("1", "100"), ("0", "0")):
         assert manifest.percent(Fraction(s)) == want, s
     text = """
-format: sparse-verify/2-draft
+format: sparse-verify/2
 sections:
   - name: a
     seed: 42
@@ -1108,7 +1108,7 @@ def check_end_to_end():
         with open(os.path.join(folder, "w.safetensors"), "wb") as f:
             f.write(blob)
         with open(manifest, "w", encoding="utf-8") as f:
-            f.write("format: sparse-verify/2-draft\nsections:\n  - name: r\n    seed: 5\n"
+            f.write("format: sparse-verify/2\nsections:\n  - name: r\n    seed: 5\n"
                     "    weights: {hub: o/n, revision: x, file: w.safetensors, sha256: %s}\n"
                     "    layers: [{name: l, tensor: t, shape: [70, 40]}]\n"
                     "    patterns: element-magnitude\n    sparsity: 0.75\n    batch: 6\n"

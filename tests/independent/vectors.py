@@ -21,15 +21,17 @@ import inputs
 import manifest
 import perturb
 import published
+import spot
 import stack
 import streams
 import weights
-from formats import DTYPES, decode, digest, encode, panels
+from formats import DTYPES, decode, digest, encode, panels, panels_root, whole_panels
 from inputs import Refused
 
 FORMAT = "sparse-verify-rules/1"
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "vectors")
-EMPTY = hashlib.sha256(b"").hexdigest()[:16]
+NOTHING = hashlib.sha256(b"").hexdigest()
+EMPTY = NOTHING[:16]
 Small = namedtuple("Small", "seed dtype output arithmetic pattern")
 
 
@@ -298,12 +300,35 @@ def figure(g):
     return {"low": str(Fraction(f.low)), "high": None if f.high is None else str(Fraction(f.high))}
 
 
+def draw_cases(g):
+    return {"drawn": spot.cases(g["nonce"], g["cases"], g["count"])}
+
+
+def draw_panels(g):
+    return {"drawn": spot.panels(g["nonce"], g["case"], g["count"])}
+
+
+def leaves(g):
+    """SHA-256 of the panels that have rows, and the root of all 64."""
+    x = matrix(g["tensor"], g["dtype"])
+    there = {str(p): text for p, text in enumerate(whole_panels(x, g["dtype"])) if text != NOTHING}
+    return {"leaves": there, "root": panels_root(x, g["dtype"])}
+
+
+def missed(g):
+    """Probabilities, as fractions."""
+    c, n = g["cases"], g["drawn"]
+    return {"panels": str(spot.misses_panels(c, n, g["panels"], Fraction(g["share"]))),
+            "cases": str(spot.misses_cases(c, n, g["wrong"]))}
+
+
 RULES = {
     "stream": stream, "values": values, "tensor": tensor, "threshold": threshold, "live": live, "power-law": power_law,
     "prune": prune, "stored": stored, "dot": dot, "product": product, "integers": integers, "scaled": scaled,
     "certificate": certificate, "within": within, "digest": tensor_digest, "next": following, "order": order,
     "perturbation": perturbation, "step": step, "cases": cases, "philox": philox, "torch-element": torch_element,
     "torch-tensors": torch_tensors, "numpy-numbers": numpy_numbers, "numpy-a": numpy_a, "figure": figure,
+    "draw-cases": draw_cases, "draw-panels": draw_panels, "leaves": leaves, "missed": missed,
 }
 
 

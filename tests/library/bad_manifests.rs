@@ -155,7 +155,7 @@ fn a_folder_gives_its_manifests_sorted_and_once() {
 
 #[test]
 fn errors_are_counted_beyond_a_hundred() {
-    let text = format!("format: sparse-verify/2-draft\n{}", "x: 1\n".repeat(150));
+    let text = format!("format: sparse-verify/2\n{}", "x: 1\n".repeat(150));
     let errors = manifest::parse(Path::new("x.yaml"), text.as_bytes()).expect_err("unknown keys");
     assert_eq!(errors.errors.len(), 101);
     assert_eq!(errors.errors[100].message, "52 more errors");

@@ -92,7 +92,7 @@ fn bad_manifests_do_not_validate() {
     assert_eq!(accepted, not_seen);
 }
 
-const MANIFEST: &str = "format: sparse-verify/2-draft
+const MANIFEST: &str = "format: sparse-verify/2
 title: T
 sections:
   - name: s
@@ -113,7 +113,7 @@ claims: [{id: e, sources: s, case: {batch: 1}}]
 page: {source: s, not_judged: [{because: b, numbers: [{line: 1, printed: 4}]}]}
 ";
 
-const OPERATOR: &str = "format: sparse-verify-operator/1-draft
+const OPERATOR: &str = "format: sparse-verify-operator/1
 name: mine
 version: 1.0
 author: Somebody
@@ -359,7 +359,7 @@ fn operator_files_are_judged_alike() {
         agree(from, to, true);
     }
     for (from, to) in [
-        ("format: sparse-verify-operator/1-draft", "format: sparse-verify-operator/2"),
+        ("format: sparse-verify-operator/1", "format: sparse-verify-operator/2"),
         ("name: mine", "name: -mine"),
         ("name: mine", "name: a/b"),
         ("version: 1.0", "version: '1.0), verified: (1'"),

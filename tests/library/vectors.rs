@@ -8,7 +8,7 @@ use contract::arithmetic::{
     Architecture, Arithmetic, Slices, TensorCoreModel, bf16_dot, bounded, exact, fixed_point,
 };
 use contract::case::{Activations, Case, Weights as Source};
-use contract::digest::{self, Digest, TensorHasher, digest_of_output};
+use contract::digest::{self, Digest, TensorHasher, digest_of_output, root_of};
 use contract::dtype::Dtype;
 use contract::inputs::source::{Held, SourceError};
 use contract::inputs::spec::{Pattern, Sparsity, Values};
@@ -17,6 +17,7 @@ use contract::perturbation::{Unperturbed, choose};
 use contract::published::{
     Generator, Hardware, NumpyUniform, Platform, Recipe as Published, Scope,
 };
+use contract::spot::{self, Drawn};
 use contract::strategy::Strategy;
 use ndarray::{Array2, ArrayView2};
 use record::claims::Printed;
@@ -324,6 +325,46 @@ fn whole_digest(given: &Value) -> Value {
     json!({ "sha256": hashed.digest.to_string(), "panels": panels })
 }
 
+/// SHA-256 of the panels that have rows, and the root of all.
+fn leaves(given: &Value) -> Value {
+    let dtype = dtype(given, "dtype");
+    let x = matrix(&given["tensor"], dtype);
+    let mut hasher = TensorHasher::new(dtype, x.nrows(), true);
+    hasher.update(&x);
+    let panels = hasher.finish().panels;
+    let there = panels.iter().enumerate().filter(|(_, leaf)| **leaf != Digest::of(b""));
+    let there: serde_json::Map<String, Value> =
+        there.map(|(p, leaf)| (p.to_string(), leaf.to_string().into())).collect();
+    json!({ "leaves": there, "root": root_of(&panels).to_string() })
+}
+
+fn draw_cases(given: &Value) -> Value {
+    let ids: Vec<&str> =
+        given["cases"].as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
+    let drawn = spot::cases(text(given, "nonce"), &ids, whole(given, "count") as usize);
+    json!({ "drawn": drawn.into_iter().map(|at| ids[at]).collect::<Vec<_>>() })
+}
+
+fn draw_panels(given: &Value) -> Value {
+    let count = whole(given, "count") as usize;
+    json!({ "drawn": spot::panels(text(given, "nonce"), text(given, "case"), count) })
+}
+
+/// Probabilities as binary64, where the files have fractions.
+fn missed(given: &Value, gives: &Value) -> Value {
+    let [all, cases, panels, wrong] =
+        ["cases", "drawn", "panels", "wrong"].map(|key| whole(given, key) as usize);
+    let drawn = Drawn { all, cases, panels };
+    let share = text(given, "share").parse().unwrap();
+    let kept = |key: &str, got| {
+        if is_fraction(&gives[key], got) { gives[key].clone() } else { json!(got) }
+    };
+    json!({
+        "panels": kept("panels", drawn.misses_panels_everywhere(share)),
+        "cases": kept("cases", drawn.misses_cases(wrong)),
+    })
+}
+
 fn following(given: &Value) -> Value {
     let dtype = dtype(given, "dtype");
     let x = values(text(given, "x"), dtype)[0];
@@ -479,16 +520,20 @@ fn numpy_a(given: &Value) -> Value {
     json!({ "sha256": digest.to_string() })
 }
 
+/// Whether a binary64 is a fraction as far as it can be.
+fn is_fraction(want: &Value, got: f64) -> bool {
+    let Some(fraction) = want.as_str() else { return false };
+    let (over, under) = fraction.split_once('/').unwrap_or((fraction, "1"));
+    let want = over.parse::<f64>().unwrap() / under.parse::<f64>().unwrap();
+    (got - want).abs() <= 1e-12 * want.abs()
+}
+
 /// Ends as binary64, where the files have fractions.
 fn figure(given: &Value, gives: &Value) -> Value {
     let range = Printed::parse(text(given, "printed")).unwrap().range;
-    let same = |end: &Value, got: f64| match end.as_str() {
-        None => got == f64::INFINITY,
-        Some(fraction) => {
-            let (over, under) = fraction.split_once('/').unwrap_or((fraction, "1"));
-            let want = over.parse::<f64>().unwrap() / under.parse::<f64>().unwrap();
-            (got - want).abs() <= 1e-12 * want.abs()
-        }
+    let same = |end: &Value, got: f64| match end {
+        Value::Null => got == f64::INFINITY,
+        end => is_fraction(end, got),
     };
     let kept =
         |key: &str, got| if same(&gives[key], got) { gives[key].clone() } else { json!(got) };
@@ -534,6 +579,10 @@ fn replay(rule: &str, given: &Value, gives: &Value) -> Option<Value> {
         "numpy-numbers" => numpy_numbers(given),
         "numpy-a" => numpy_a(given),
         "figure" => figure(given, gives),
+        "leaves" => leaves(given),
+        "draw-cases" => draw_cases(given),
+        "draw-panels" => draw_panels(given),
+        "missed" => missed(given, gives),
         other => {
             assert!(ELSEWHERE.contains(&other), "nobody replays `{other}`");
             return None;

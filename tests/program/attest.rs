@@ -439,12 +439,17 @@ fn statements_of_something_else_are_refused_by_name() {
         "another version of the program",
     );
     refused(
-        &text.replace("sparse-verify-record/4-draft", "sparse-verify-record/3"),
+        &text.replace("sparse-verify-record/4", "sparse-verify-record/3"),
         "a record of another version",
     );
     refused(
-        &text.replace("sparse-verify-statement/1-draft", "sparse-verify-statement/0"),
+        &text.replace("sparse-verify-statement/1", "sparse-verify-statement/0"),
         "its format is `sparse-verify-statement/0`",
+    );
+    refused(
+        &text.replace("sparse-verify-statement/1", "sparse-verify-statement/1-draft"),
+        "its format is `sparse-verify-statement/1-draft`, expected `sparse-verify-statement/1`\nhint: a draft of it; a \
+         signature is of its bytes: make it again",
     );
     let sha256 = bench.record("one.json").manifests[0].sha256.to_string();
     let other = Digest::of(b"an older manifest").to_string();

@@ -30,7 +30,7 @@ fn noise(len: usize, mut seed: u32) -> Vec<u8> {
 
 fn manifest(weights: &str, layers: &str, dtype: &str) -> String {
     format!(
-        "format: sparse-verify/2-draft\ntitle: Checkpoints\nsections:\n  - name: s\n    seed: 7\n    weights: {weights}\n    layers:\n{layers}    patterns: [none, element-magnitude]\n    sparsity: 0.5\n    batch: 5\n    dtype: {dtype}\n    arithmetic: f32-chain\n"
+        "format: sparse-verify/2\ntitle: Checkpoints\nsections:\n  - name: s\n    seed: 7\n    weights: {weights}\n    layers:\n{layers}    patterns: [none, element-magnitude]\n    sparsity: 0.5\n    batch: 5\n    dtype: {dtype}\n    arithmetic: f32-chain\n"
     )
 }
 

@@ -48,7 +48,7 @@ fn with_claims(record: &mut Record, claims: &[&str], pattern: &str) {
         })
         .collect();
     let text = format!(
-        "format: sparse-verify/2-draft\ntitle: Claims\nplatform: NVIDIA H200\nsections:\n  - name: rows\n    seed: 42\n    \
+        "format: sparse-verify/2\ntitle: Claims\nplatform: NVIDIA H200\nsections:\n  - name: rows\n    seed: 42\n    \
          weights: {{synthetic: heavy-tailed}}\n    layers: [{{name: up_proj, shape: [14336, 4096]}}]\n    \
          patterns: {pattern}\n    sparsity: [0.8, 0.9]\n    batch: 1024\n    dtype: f32\n    \
          arithmetic: f32-chain\n    config: {{source: s, dtype: bf16, hidden_size: 4096, intermediate_size: 14336, \
@@ -223,7 +223,7 @@ fn a_trend_is_judged_by_the_intervals_of_what_was_measured() {
     assert!(line.ends_with(": not measured (--no-measure)"), "{line}");
     // A claim beside sections is judged by the cases of those that it is about.
     let mut record = h200();
-    let text = "format: sparse-verify/2-draft\ntitle: T\nclaims:\n  - {id: beside, about: h200/rows, sources: [s], baseline: cuSPARSE, \
+    let text = "format: sparse-verify/2\ntitle: T\nclaims:\n  - {id: beside, about: h200/rows, sources: [s], baseline: cuSPARSE, \
                 speedup_rises_with: sparsity}\n";
     let manifest = manifest::parse(Path::new("c.yaml"), text.as_bytes());
     let claims = manifest.unwrap_or_else(|errors| panic!("{errors}")).claims;
@@ -354,7 +354,7 @@ fn every_judged_file_is_written_by_that_test() {
 /// A section whose inputs are drawn, with claims on its digests.
 fn drawn(claims: &str) -> String {
     format!(
-        "format: sparse-verify/2-draft\ntitle: Drawn\nsections:\n  - name: sweep\n    seed: 7\n    \
+        "format: sparse-verify/2\ntitle: Drawn\nsections:\n  - name: sweep\n    seed: 7\n    \
          weights: {{torch-device-uniform: {{platform: cuda, multiprocessors: 4}}}}\n    \
          layers: [{{name: square, shape: [48, 40]}}]\n    patterns: row-magnitude\n    sparsity: [0.5]\n    \
          batch: 8\n    dtype: f32\n    arithmetic: f32-chain\n    claims:\n{claims}"

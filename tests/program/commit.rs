@@ -23,7 +23,7 @@ fn bench() -> Workbench {
 /// The file of an operator whose outputs are made elsewhere.
 fn maker(version: &str) -> String {
     format!(
-        "format: sparse-verify-operator/1-draft\nname: elsewhere\nversion: {version}\nauthor: Somebody\nkind: outputs\n\
+        "format: sparse-verify-operator/1\nname: elsewhere\nversion: {version}\nauthor: Somebody\nkind: outputs\n\
          dtypes: [f32]\narithmetics: [f32-chain]\n"
     )
 }

@@ -205,7 +205,7 @@ fn schemas_are_printed_and_ejected_as_they_are_committed() {
         ("manifest", "schemas/manifest.json"),
         ("operator", "schemas/operator.json"),
         ("expected", "schemas/expected.json"),
-        ("record", "crates/record/schema/record-4-draft.json"),
+        ("record", "crates/record/schema/record-4.json"),
     ] {
         let said = verify(&["schema", kind]);
         let committed = std::fs::read_to_string(repository(file)).expect("committed");
@@ -353,7 +353,7 @@ fn a_layer_is_tried_without_a_manifest() {
     }
     // What it leaves: nothing.
     assert_eq!(bench.list("."), ["hub", "manifests", "sub"]);
-    bench.write("wrong.yaml", "format: sparse-verify-operator/1-draft\n");
+    bench.write("wrong.yaml", "format: sparse-verify-operator/1\n");
     for (arguments, words) in [
         (&["sub/a.safetensors", "--tensor", "down.weight"][..], "no tensor `down.weight`"),
         (&["sub/none.safetensors", "--tensor", "x"], "name a .safetensors file"),

@@ -13,7 +13,7 @@ use crate::hub_server::{
 /// A manifest of a required and an optional section, both on tensor `w` of 96 x 64.
 fn manifest(required: bool) -> String {
     format!(
-        "format: sparse-verify/2-draft
+        "format: sparse-verify/2
 title: A model's tensor
 sections:
   - name: real

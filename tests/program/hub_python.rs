@@ -71,7 +71,7 @@ impl Both {
             bench.write(
                 &format!("manifests/{name}.yaml"),
                 &format!(
-                    "format: sparse-verify/2-draft
+                    "format: sparse-verify/2
 title: A model's tensor
 sections:
   - name: real

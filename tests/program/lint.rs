@@ -84,7 +84,7 @@ fn a_changed_figure_changes_the_same_findings_in_both() {
 /// A section with claims, as a manifest.
 fn with_claims(claims: &str) -> String {
     format!(
-        "format: sparse-verify/2-draft\ntitle: Claims\nplatform: NVIDIA H200\nsections:\n  - name: up\n    seed: 1\n    \
+        "format: sparse-verify/2\ntitle: Claims\nplatform: NVIDIA H200\nsections:\n  - name: up\n    seed: 1\n    \
          weights: {{synthetic: uniform}}\n    layers: [{{name: up_proj, shape: [14336, 4096]}}]\n    \
          patterns: row-magnitude\n    sparsity: [0.8, 0.9]\n    batch: 1024\n    dtype: f32\n    \
          arithmetic: f32-chain\n    config: {{source: s, dtype: bf16, hidden_size: 4096, intermediate_size: 14336, \
@@ -160,7 +160,7 @@ fn times_that_do_not_depend_on_non_zeros_are_found_at_the_sparsest_level() {
                 format!("  - {{id: c{i}, case: {{shape: [64, 64], batch: 8, sparsity: {level}}}, sources: [s], {rest}}}\n")
             })
             .collect();
-        let text = format!("format: sparse-verify/2-draft\ntitle: Times\nclaims:\n{claims}");
+        let text = format!("format: sparse-verify/2\ntitle: Times\nclaims:\n{claims}");
         std::fs::write(&path, text).expect("written");
         let output = lint(&[path.to_str().expect("text"), "--format", "json"]);
         let document: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("JSON");
@@ -262,7 +262,7 @@ fn a_claim_about_sections_is_held_against_theirs_alone() {
     let other = members.replace("9.53", "25.00");
     let about = |claim: &str| {
         format!(
-            "format: sparse-verify/2-draft\ntitle: All\nclaims:\n  - {{id: all, sources: [s], {claim}}}\n"
+            "format: sparse-verify/2\ntitle: All\nclaims:\n  - {{id: all, sources: [s], {claim}}}\n"
         )
     };
     let none: [&str; 0] = [];
@@ -303,7 +303,7 @@ fn a_claim_about_sections_is_held_against_theirs_alone() {
 fn a_claim_about_a_manifest_that_is_not_given_says_so() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("c.yaml");
-    let text = "format: sparse-verify/2-draft\ntitle: All\nclaims:\n  - {id: all, about: [a/up, b], sources: [s], cases: 3}\n";
+    let text = "format: sparse-verify/2\ntitle: All\nclaims:\n  - {id: all, about: [a/up, b], sources: [s], cases: 3}\n";
     std::fs::write(&path, text).expect("written");
     let path = path.to_str().expect("text");
     let output = lint(&[path]);
@@ -478,7 +478,7 @@ fn a_trend_is_refuted_by_two_figures_that_no_rounding_puts_in_order() {
         });
         let all: String = all.collect();
         let text = format!(
-            "format: sparse-verify/2-draft\ntitle: T\nclaims:\n  - {{id: rises, sources: [s], speedup_rises_with: batch}}\n{all}"
+            "format: sparse-verify/2\ntitle: T\nclaims:\n  - {{id: rises, sources: [s], speedup_rises_with: batch}}\n{all}"
         );
         findings(&[("a.yaml", &text)])
     };
@@ -504,7 +504,7 @@ fn a_trend_is_refuted_by_two_figures_that_no_rounding_puts_in_order() {
     };
     let about = |axis: &str| {
         format!(
-            "format: sparse-verify/2-draft\ntitle: T\nclaims:\n  - {{id: rises, about: [a/up, b/up], sources: [s], speedup_rises_with: {axis}}}\n"
+            "format: sparse-verify/2\ntitle: T\nclaims:\n  - {{id: rises, about: [a/up, b/up], sources: [s], speedup_rises_with: {axis}}}\n"
         )
     };
     let of = |axis: &str, small: [&str; 2], large: [&str; 2]| {

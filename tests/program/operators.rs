@@ -43,7 +43,7 @@ pub fn file(folder: &Path, entry: &str, claims: &str, more: &str) -> PathBuf {
     let kind = if entry.ends_with(".py") { "python" } else { "library" };
     let digest = Digest::of(&fs::read(folder.join(entry)).expect("the code"));
     let text = format!(
-        "format: sparse-verify-operator/1-draft\nname: mine\nversion: 1.0\nauthor: Somebody\nkind: {kind}\nentry: {entry}\n\
+        "format: sparse-verify-operator/1\nname: mine\nversion: 1.0\nauthor: Somebody\nkind: {kind}\nentry: {entry}\n\
          files: {{{entry}: {digest}}}\ndtypes: [f32]\narithmetics: [{claims}]\n{more}\n"
     );
     let path = folder.join("mine.yaml");

@@ -602,6 +602,10 @@ fn a_list_that_asks_for_something_else_is_refused() {
         &with("/format", json!("sparse-verify-challenge/7")),
         "its format is `sparse-verify-challenge/7`, expected",
     );
+    refused(
+        &with("/format", json!("sparse-verify-challenge/1-draft")),
+        "expected `sparse-verify-challenge/1`, a draft of it, is of manifests",
+    );
     refused(&with("/cases/0/inputs", json!(1)), "challenge.json: invalid type");
     let said = "written from another manifest `small`\n  expected sha256 0000";
     refused(&with("/manifests/0/sha256", json!("0".repeat(64))), said);
@@ -1083,7 +1087,7 @@ fn the_maker_of_outputs_is_named_by_an_operator_file() {
     answer(&bench, "sent");
     let file = |more: &str| {
         let text = format!(
-            "format: sparse-verify-operator/1-draft\nname: far\nversion: 2.1\nauthor: Somebody\nkind: outputs\n\
+            "format: sparse-verify-operator/1\nname: far\nversion: 2.1\nauthor: Somebody\nkind: outputs\n\
              dtypes: [f32]\narithmetics: [exact]\n{more}"
         );
         bench.write("far.yaml", &text);

@@ -57,7 +57,7 @@ fn real_weights_are_predicted_without_being_there() {
     let here = "{file: nowhere.safetensors, sha256: \
                 \"0000000000000000000000000000000000000000000000000000000000000000\"}";
     let text = format!(
-        "format: sparse-verify/2-draft\ntitle: For tests\nsections:\n  - name: real\n    seed: 3\n    weights: {here}\n    \
+        "format: sparse-verify/2\ntitle: For tests\nsections:\n  - name: real\n    seed: 3\n    weights: {here}\n    \
          layers: {{name: up, shape: [10, 6], tensor: w}}\n    patterns: none\n    batch: 7\n    dtype: f32\n    \
          arithmetic: f32-chain\n"
     );

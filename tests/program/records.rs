@@ -64,13 +64,22 @@ fn a_record_of_another_version_is_refused() {
     assert_eq!(
         refused(&text.replace(FORMAT, "sparse-verify-record/9")),
         "PATH is not a record: its format is `sparse-verify-record/9`, expected \
-         `sparse-verify-record/4-draft`"
+         `sparse-verify-record/4`"
+    );
+    // Nothing else differs in a record of the draft.
+    let draft = text.replace(FORMAT, "sparse-verify-record/4-draft");
+    assert_eq!(
+        refused(&format!("\n{draft}")),
+        "PATH is not a record: its format is `sparse-verify-record/4-draft`, expected \
+         `sparse-verify-record/4`\nhint: nothing else differs from its draft: write \
+         `\"format\":\"sparse-verify-record/4\"` in line 2; its digest is then another, and what was signed is to be \
+         signed anew"
     );
     // A newer one may have other keys: the version is what is wrong with it.
     assert_eq!(
         refused(r#"{"format": "sparse-verify-record/9", "runs": []}"#),
         "PATH is not a record: its format is `sparse-verify-record/9`, expected \
-         `sparse-verify-record/4-draft`"
+         `sparse-verify-record/4`"
     );
     assert_eq!(refused("{}"), "PATH is not a record: it has no `format`");
     assert_eq!(refused("[]"), "PATH is not a record: it has no `format`");

@@ -178,7 +178,7 @@ fn changed(from: &str, to: &str) -> Record {
     let digest = generator.digest_a((1200, 1000), sparsity, Scope::Prefix);
     let zeros = Digest::of(&vec![0; 4_000_000]);
     let text = format!(
-        "format: sparse-verify/2-draft\ntitle: One\nsections:\n  - name: one\n    seed: 9\n    weights: {{generator: \
+        "format: sparse-verify/2\ntitle: One\nsections:\n  - name: one\n    seed: 9\n    weights: {{generator: \
          numpy-pcg64-uniform}}\n    layers: {{name: odd, shape: [37, 51]}}\n    patterns: uniform\n    sparsity: 0.7\n    \
          batch: 5\n    dtype: f32\n    arithmetic: f32-chain\nclaims:\n  - id: one\n    case: {{shape: [1200, 1000], \
          sparsity: 0.7, batch: 1000}}\n    sources: [s]\n    digests: {{a: '{digest}', v: '{V}', operator: \
@@ -238,7 +238,7 @@ fn the_second_implementation_gets_the_digests_of_a_case() {
     let bench = Workbench::new(&[]);
     bench.write(
         "manifests/one.yaml",
-        "format: sparse-verify/2-draft\ntitle: One\nsections:\n  - name: one\n    seed: 9\n    weights: {generator: \
+        "format: sparse-verify/2\ntitle: One\nsections:\n  - name: one\n    seed: 9\n    weights: {generator: \
          numpy-pcg64-uniform}\n    layers: {name: odd, shape: [37, 51]}\n    patterns: uniform\n    sparsity: [0.3, \
          0.95]\n    batch: 5\n    dtype: f32\n    arithmetic: f32-chain\n",
     );

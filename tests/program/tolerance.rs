@@ -102,7 +102,7 @@ fn the_word_for_a_published_tolerance_is_that_of_the_data() {
     }
     let bytes = safetensors(&tensors);
     std::fs::write(bench.path("manifests/data.safetensors"), &bytes).expect("written");
-    let mut text = String::from("format: sparse-verify/2-draft\ntitle: Tolerances\nsections:\n");
+    let mut text = String::from("format: sparse-verify/2\ntitle: Tolerances\nsections:\n");
     for (at, (m, level, _)) in cases.iter().enumerate() {
         write!(
             text,

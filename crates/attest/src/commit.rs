@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::canonical;
 
-/// The version of the file; a draft until the specification is finished.
-pub const COMMIT_FORMAT: &str = "sparse-verify-commit/1-draft";
+/// The version of the file.
+pub const COMMIT_FORMAT: &str = "sparse-verify-commit/1";
 /// Largest file that is read, in bytes: an output takes about 200, and a manifest has 25,000 cases at most.
 pub const COMMIT_BYTES_MAX: u64 = 16 << 20;
 
@@ -87,6 +87,12 @@ impl Commit {
             serde_json::from_slice(bytes).map_err(|error| refuse(error.to_string()))?;
         match value.get("format").and_then(serde_json::Value::as_str) {
             Some(COMMIT_FORMAT) => {}
+            Some(other) if other.strip_suffix("-draft") == Some(COMMIT_FORMAT) => {
+                return Err(Refused(format!(
+                    "its format is `{COMMIT_FORMAT}-draft`, expected `{COMMIT_FORMAT}`\nhint: a draft of it; what was published is the \
+                     digest of its bytes: commit anew by `verify commit`, before the nonce is drawn"
+                )));
+            }
             Some(other) => {
                 let other = contract::words::quote(other);
                 return Err(refuse(format!("its format is {other}, expected `{COMMIT_FORMAT}`")));
@@ -225,6 +231,12 @@ mod tests {
                 .unwrap_err()
                 .to_string()
                 .contains("expected `sparse")
+        );
+        let draft = Commit { format: format!("{COMMIT_FORMAT}-draft"), ..commit() };
+        let said = Commit::read(draft.text().as_bytes()).unwrap_err().to_string();
+        assert!(
+            said.contains("commit/1-draft`, expected `") && said.contains("commit anew"),
+            "{said}"
         );
     }
 

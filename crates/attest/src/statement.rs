@@ -21,8 +21,8 @@ use serde_json::{Value, json};
 
 use crate::canonical;
 
-/// The version of our part; a draft until the specification is finished.
-pub const STATEMENT_FORMAT: &str = "sparse-verify-statement/1-draft";
+/// The version of our part.
+pub const STATEMENT_FORMAT: &str = "sparse-verify-statement/1";
 /// The type of the whole.
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 /// The type of the predicate.
@@ -403,8 +403,14 @@ impl Statement {
         match own.get("format").and_then(Value::as_str) {
             Some(STATEMENT_FORMAT) => {}
             Some(other) => {
+                let hint = match other.strip_suffix("-draft") {
+                    Some(STATEMENT_FORMAT) => {
+                        "a draft of it; a signature is of its bytes: make it again from the record, by `verify attest`"
+                    }
+                    _ => "a version of the program that wrote it reads it",
+                };
                 return Err(Refused(format!(
-                    "its format is {}, expected `{STATEMENT_FORMAT}`\nhint: a version of the program that wrote it reads it",
+                    "its format is {}, expected `{STATEMENT_FORMAT}`\nhint: {hint}",
                     contract::words::quote(other)
                 )));
             }

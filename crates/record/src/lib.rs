@@ -56,7 +56,7 @@ pub mod tool;
 pub mod verdict;
 
 /// The JSON Schema of a record, as it is committed; [`FORMAT`] is its title.
-pub const SCHEMA: &str = include_str!("../schema/record-4-draft.json");
+pub const SCHEMA: &str = include_str!("../schema/record-4.json");
 
 pub use read::{RecordError, load, parse};
 pub use run::{

@@ -67,11 +67,27 @@ fn read(bytes: &[u8]) -> Result<Record, String> {
     };
     match value.get("format").and_then(Value::as_str) {
         Some(known) if known == FORMAT || OLD_FORMATS.contains(&known) => {}
-        Some(other) => return Err(format!("its format is `{other}`, expected `{FORMAT}`")),
+        Some(other) => {
+            let hint = match other.strip_suffix("-draft") {
+                Some(FORMAT) => draft_hint(bytes, other),
+                _ => String::new(),
+            };
+            return Err(format!("its format is `{other}`, expected `{FORMAT}`{hint}"));
+        }
         None => return Err("it has no `format`".into()),
     }
     // From the bytes again, which know of places and of fields that stand twice.
     serde_json::from_slice(bytes).map_err(|error| error.to_string())
+}
+
+/// How a record of the draft is carried over.
+fn draft_hint(bytes: &[u8], draft: &str) -> String {
+    let at = bytes.windows(draft.len()).position(|part| part == draft.as_bytes());
+    let line = 1 + bytes[..at.unwrap_or(0)].iter().filter(|byte| **byte == b'\n').count();
+    format!(
+        "\nhint: nothing else differs from its draft: write `\"format\":\"{FORMAT}\"` in line {line}; its digest is then \
+         another, and what was signed is to be signed anew"
+    )
 }
 
 /// A record whose writer was killed in the middle of a line: its head, and the cases that are whole.

@@ -20,9 +20,9 @@ use crate::verdict::{DigestRow, Verdict};
 use contract::digest::Digest;
 
 /// The version of the record's format. 2 has devices, and what they say of samples; 3 has what is published, and how
-/// it was judged; 4 stores observations from which all else follows, knows what was asked for and whether the run
-/// ended, and is a draft until the specification is finished.
-pub const FORMAT: &str = "sparse-verify-record/4-draft";
+/// it was judged; 4 stores observations from which all else follows, and knows what was asked for and whether the run
+/// ended.
+pub const FORMAT: &str = "sparse-verify-record/4";
 /// Older versions, which are read as observations: what they lack is `not recorded`.
 pub const OLD_FORMATS: [&str; 2] = ["sparse-verify-record/2", "sparse-verify-record/3"];
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use sparse_verify_record as record;
 
 const FOLDER: &str = env!("CARGO_MANIFEST_DIR");
-const FILE: &str = "schema/record-4-draft.json";
+const FILE: &str = "schema/record-4.json";
 
 /// A committed record of this format, as its program wrote it.
 const WRITTEN: &str = "../../tests/records/h100/rows.json";
