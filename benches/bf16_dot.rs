@@ -5,41 +5,25 @@
 //! laying out V, which changes from call to call, and leave out packing A, which does not. oneMKL's products are among them
 //! where it is found; its bf16 one too has V converted in the call.
 
+mod contenders;
+
 use std::hint::black_box;
 use std::time::Instant;
 
+use contenders::{Contender, K, M, N, THREADS, chain, elements, random};
 use contract::arithmetic::Slices;
 use contract::arithmetic::bf16_dot::Instruction;
 use contract::dtype::Dtype;
 use contract::strategy::Strategy;
 use ndarray::{Array2, ArrayView2};
 use sparse_verify::backend::cpu::{
-    Isa, OneMkl, PackedV, PairedA, PairedV, Selection, SparseA, TiledA, flops_per_round,
-    fma_rounds, gemm_bf16_dot, gemm_chain, spmm_chain, vdpbf16ps_rounds,
+    Isa, OneMkl, PairedA, PairedV, Selection, SparseA, TiledA, flops_per_round, fma_rounds,
+    gemm_bf16_dot, vdpbf16ps_rounds,
 };
 use sparse_verify::baseline::OneMklBf16;
 use sparse_verify::operator::{Operator, Staged};
 
-const M: usize = 14336;
-const K: usize = 4096;
-const N: usize = 128;
-const THREADS: usize = 2;
 const ROUNDS: usize = 11;
-
-/// A name, and what is done to Y.
-type Contender<'a> = (String, Box<dyn FnMut(&mut Array2<f32>) + 'a>);
-
-/// Sums of four uniform values as bf16: spread exponents, as in weights.
-fn random(shape: (usize, usize), seed: u64) -> Array2<f32> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    Array2::from_shape_simple_fn(shape, || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        let sum: u64 = (0..4).map(|i| state >> (16 * i) & 0xffff).sum();
-        Dtype::Bf16.round((sum as f32 - 131072.0) / 65536.0)
-    })
-}
 
 /// A without a share of its elements, its rows, or its blocks of 16 x 16.
 fn thin(a: &Array2<f32>, zeros: f64, rows: usize, columns: usize) -> Array2<f32> {
@@ -52,24 +36,6 @@ fn thin(a: &Array2<f32>, zeros: f64, rows: usize, columns: usize) -> Array2<f32>
     Array2::from_shape_fn(a.dim(), |(i, k)| if is_kept(i, k) { a[[i, k]] } else { 0.0 })
 }
 
-fn chain<'a>(name: &str, a: &'a TiledA, v: ArrayView2<'a, f32>) -> Contender<'a> {
-    let mut packed = PackedV::new(K, N);
-    let run = move |y: &mut Array2<f32>| {
-        packed.load(v, THREADS);
-        gemm_chain(a, &packed, y.view_mut(), THREADS);
-    };
-    (name.into(), Box::new(run))
-}
-
-fn elements<'a>(name: &str, a: &'a SparseA, v: ArrayView2<'a, f32>) -> Contender<'a> {
-    let mut packed = PackedV::new(K, N);
-    let run = move |y: &mut Array2<f32>| {
-        packed.load(v, THREADS);
-        spmm_chain(a, &packed, y.view_mut(), THREADS);
-    };
-    (name.into(), Box::new(run))
-}
-
 fn paired<'a>(what: &str, a: &'a PairedA, v: ArrayView2<'a, f32>) -> Contender<'a> {
     let mut laid_out = PairedV::new(K, N);
     let run = move |y: &mut Array2<f32>| {
@@ -79,27 +45,8 @@ fn paired<'a>(what: &str, a: &'a PairedA, v: ArrayView2<'a, f32>) -> Contender<'
     (format!("{what} {}", a.description()), Box::new(run))
 }
 
-/// Shortest and median time of each, in ms; the first is what the others are beside.
 fn report(case: &str, contenders: &mut [Contender<'_>]) {
-    let mut y = Array2::zeros((M, N));
-    let mut times = vec![Vec::new(); contenders.len()];
-    for _ in 0..ROUNDS {
-        for ((_, run), times) in contenders.iter_mut().zip(&mut times) {
-            let start = Instant::now();
-            run(black_box(&mut y));
-            times.push(start.elapsed().as_secs_f64() * 1e3);
-        }
-    }
-    times.iter_mut().for_each(|times| times.sort_by(f64::total_cmp));
-    let first = [times[0][0], times[0][ROUNDS / 2]];
-    for ((name, _), times) in contenders.iter().zip(&times) {
-        let (min, median) = (times[0], times[ROUNDS / 2]);
-        println!(
-            "| {case} | {name} | {min:.1} | {median:.1} | {:.2} | {:.2} |",
-            first[0] / min,
-            first[1] / median
-        );
-    }
+    contenders::report(case, ROUNDS, contenders, |own, first| first / own);
 }
 
 /// Shortest of some runs on one thread, in operations per ns.
@@ -110,6 +57,11 @@ fn rate(flops: u64, run: impl Fn()) -> f64 {
         start.elapsed().as_secs_f64()
     });
     flops as f64 / times.fold(f64::INFINITY, f64::min) / 1e9
+}
+
+/// The same as bf16.
+fn random_bf16(shape: (usize, usize), seed: u64) -> Array2<f32> {
+    random(shape, seed).mapv(|x| Dtype::Bf16.round(x))
 }
 
 fn main() {
@@ -126,7 +78,7 @@ fn main() {
         let vdp = rate(flops, || _ = black_box(vdpbf16ps_rounds(COUNT)));
         println!("VDPBF16PS in registers: {vdp:.0} GFLOP/s on one thread");
     }
-    let (dense, v) = (random((M, K), 1), random((K, N), 2));
+    let (dense, v) = (random_bf16((M, K), 1), random_bf16((K, N), 2));
     println!("\n{M} x {K} x {N}, {THREADS} threads, {isa}\n");
     println!("| case | who | min ms | median ms | times as fast by min | by median |");
     println!("|---|---|---|---|---|---|");

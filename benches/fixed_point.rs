@@ -4,36 +4,17 @@
 //! dense product, or its best on the same A, that is. Our times include laying out V, which changes from call to call, and
 //! leave out packing A, which does not. oneMKL's product in binary32 is among the dense ones where it is found.
 
-use std::hint::black_box;
-use std::time::Instant;
+mod contenders;
 
+use contenders::{Contender, K, M, N, THREADS, chain, elements, random};
 use contract::arithmetic::Slices;
 use ndarray::{Array2, ArrayView2};
 use sparse_verify::backend::cpu::{
-    FixedA, FixedSelection, FixedV, Isa, OneMkl, PackedV, Selection, SparseA, TiledA,
-    fixed_point_has_tiles, gemm_chain, gemm_fixed_point, spmm_chain,
+    FixedA, FixedSelection, FixedV, Isa, OneMkl, Selection, SparseA, TiledA, fixed_point_has_tiles,
+    gemm_fixed_point,
 };
 
-const M: usize = 14336;
-const K: usize = 4096;
-const N: usize = 128;
-const THREADS: usize = 2;
 const ROUNDS: usize = 9;
-
-/// A name, and what is done to Y.
-type Contender<'a> = (String, Box<dyn FnMut(&mut Array2<f32>) + 'a>);
-
-/// Sums of four uniform values: spread exponents, as in weights.
-fn random(shape: (usize, usize), seed: u64) -> Array2<f32> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    Array2::from_shape_simple_fn(shape, || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        let sum: u64 = (0..4).map(|i| state >> (16 * i) & 0xffff).sum();
-        (sum as f32 - 131072.0) / 65536.0
-    })
-}
 
 /// A without a share of its elements, or of its rows.
 fn thin(a: &Array2<f32>, zeros: f64, by_rows: bool) -> Array2<f32> {
@@ -44,24 +25,6 @@ fn thin(a: &Array2<f32>, zeros: f64, by_rows: bool) -> Array2<f32> {
     Array2::from_shape_fn(a.dim(), |(i, k)| {
         if is_kept(draws[[i, if by_rows { 0 } else { k }]]) { a[[i, k]] } else { 0.0 }
     })
-}
-
-fn chain<'a>(name: &str, a: &'a TiledA, v: ArrayView2<'a, f32>) -> Contender<'a> {
-    let mut packed = PackedV::new(K, N);
-    let run = move |y: &mut Array2<f32>| {
-        packed.load(v, THREADS);
-        gemm_chain(a, &packed, y.view_mut(), THREADS);
-    };
-    (name.into(), Box::new(run))
-}
-
-fn elements<'a>(name: &str, a: &'a SparseA, v: ArrayView2<'a, f32>) -> Contender<'a> {
-    let mut packed = PackedV::new(K, N);
-    let run = move |y: &mut Array2<f32>| {
-        packed.load(v, THREADS);
-        spmm_chain(a, &packed, y.view_mut(), THREADS);
-    };
-    (name.into(), Box::new(run))
 }
 
 fn fixed<'a>(name: String, isa: Isa, a: &'a FixedA, v: ArrayView2<'a, f32>) -> Contender<'a> {
@@ -78,27 +41,8 @@ fn tiles(isa: Isa) -> &'static str {
     if fixed_point_has_tiles(isa) { " with AMX-INT8" } else { "" }
 }
 
-/// Shortest and median time of each, in ms; the first is what the others are beside.
 fn report(case: &str, contenders: &mut [Contender<'_>]) {
-    let mut y = Array2::zeros((M, N));
-    let mut times = vec![Vec::new(); contenders.len()];
-    for _ in 0..ROUNDS {
-        for ((_, run), times) in contenders.iter_mut().zip(&mut times) {
-            let start = Instant::now();
-            run(black_box(&mut y));
-            times.push(start.elapsed().as_secs_f64() * 1e3);
-        }
-    }
-    times.iter_mut().for_each(|times| times.sort_by(f64::total_cmp));
-    let first = [times[0][0], times[0][ROUNDS / 2]];
-    for ((name, _), times) in contenders.iter().zip(&times) {
-        let (min, median) = (times[0], times[ROUNDS / 2]);
-        println!(
-            "| {case} | {name} | {min:.1} | {median:.1} | {:.2} | {:.2} |",
-            min / first[0],
-            median / first[1]
-        );
-    }
+    contenders::report(case, ROUNDS, contenders, |own, first| own / first);
 }
 
 fn main() {

@@ -4,36 +4,24 @@
 //! many times as long as the dense f32-chain product that is. Our times include loading V,
 //! which changes from call to call, and leave out packing A, which does not.
 
+mod contenders;
+
 use std::hint::black_box;
 use std::time::Instant;
 
+use contenders::{Contender, K, M, N, THREADS, chain};
 use contract::arithmetic::Slices;
 use contract::arithmetic::tensor_core::{Architecture, Format, Model};
 use ndarray::{Array2, ArrayView2};
 use sparse_verify::backend::cpu::{
-    GroupSelection, GroupedA, GroupedV, Isa, PackedV, Selection, TiledA, gemm_chain,
-    gemm_tensor_core,
+    GroupSelection, GroupedA, GroupedV, Isa, Selection, TiledA, gemm_tensor_core,
 };
 
-const M: usize = 14336;
-const K: usize = 4096;
-const N: usize = 128;
-const THREADS: usize = 2;
 const ROUNDS: usize = 5;
 
-/// A name, what is done to Y, and the shape of Y.
-type Contender<'a> = (String, Box<dyn FnMut(&mut Array2<f32>) + 'a>);
-
-/// Sums of four uniform values, rounded to the format: spread exponents, as in weights.
+/// Values of a format.
 fn random(shape: (usize, usize), format: Format, seed: u64) -> Array2<f32> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    Array2::from_shape_simple_fn(shape, || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        let sum: u64 = (0..4).map(|i| state >> (16 * i) & 0xffff).sum();
-        format.dtype().round((sum as f32 - 131072.0) / 65536.0)
-    })
+    contenders::random(shape, seed).mapv(|x| format.dtype().round(x))
 }
 
 /// Whether each element is kept when a fraction `zeros` is set to zero.
@@ -47,15 +35,6 @@ fn thin(a: &mut Array2<f32>, zeros: f64, seed: u64) {
             *a = 0.0;
         }
     });
-}
-
-fn chain<'a>(a: &'a TiledA, v: ArrayView2<'a, f32>) -> Contender<'a> {
-    let mut packed = PackedV::new(K, N);
-    let run = move |y: &mut Array2<f32>| {
-        packed.load(v, THREADS);
-        gemm_chain(a, &packed, y.view_mut(), THREADS);
-    };
-    ("f32-chain, dense".into(), Box::new(run))
 }
 
 fn gemm_crate<'a>(a: ArrayView2<'a, f32>, v: ArrayView2<'a, f32>) -> Contender<'a> {
@@ -168,7 +147,7 @@ fn main() {
         let packed = GroupedA::pack(thinned.view(), model, selection, isa);
         let pack_ms = start.elapsed().as_secs_f64() * 1e3;
         let mut contenders = [
-            chain(&chain_a, v.view()),
+            chain("f32-chain, dense", &chain_a, v.view()),
             gemm_crate(a.view(), v.view()),
             ours(name, &packed, v.view()),
         ];

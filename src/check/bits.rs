@@ -2,6 +2,9 @@
 //! everything, and notes every promise that broke. Holds a few row panels and V, never all of A.
 //! In place of an operator's outputs stand such that were made elsewhere, read by the same panels.
 
+mod job;
+mod samples;
+
 use record::bits::Structure;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -9,18 +12,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ndarray::{Array2, ArrayView2, s};
 
+use self::job::{Job, Made, Perturbed, Shifted, column_max};
+use self::samples::Samples;
 use super::lanes::Lanes;
-use super::tally::{OPERATOR_ITSELF, Tally};
+use super::tally::Tally;
 use crate::backend::cpu::float_environment_is_ieee;
 use crate::operator;
-use crate::operator::{Built, Operator, Staged};
+use crate::operator::{Operator, Staged};
 use crate::panics;
 use crate::tensors::TensorFile;
-use contract::arithmetic::Arithmetic;
 use contract::case::Case;
 use contract::digest::{Hashed, TensorHasher};
+use contract::inputs::Weights;
 use contract::inputs::source::SourceError;
-use contract::inputs::{Stream, Weights};
 use contract::perturbation::Perturbation;
 use contract::perturbation::{self, Unperturbed};
 use contract::threads;
@@ -284,11 +288,6 @@ pub(super) fn waiting_max(threads: usize) -> usize {
     2 * threads + 2
 }
 
-// Places of tensors that are hashed.
-const A: usize = 0;
-const OPERATOR: usize = 1;
-const DENSE: usize = 2;
-
 /// The changes of a case that a perturbation test makes; `None` where the test does not apply.
 pub fn perturb(
     unperturbed: &Unperturbed<'_>,
@@ -467,15 +466,6 @@ const STRANGE: &str = "its own";
 /// The plan of outputs that were made elsewhere.
 const ELSEWHERE: &str = "made elsewhere";
 
-/// The perturbed outputs.
-#[derive(Clone, Copy)]
-enum Perturbed {
-    /// A1 V.
-    Rebuilt,
-    /// A V2.
-    Shifted,
-}
-
 impl Maker<'_> {
     /// Whether there is such an output; an operator makes each.
     fn has(self, which: Perturbed) -> bool {
@@ -485,17 +475,6 @@ impl Maker<'_> {
             (Maker::Elsewhere(outputs), Perturbed::Shifted) => outputs.shifted.is_some(),
         }
     }
-}
-
-/// Where outputs come from.
-enum Made<'a> {
-    Here {
-        operator: &'a dyn Operator,
-        staged: Staged,
-        /// V' as the operator wants it.
-        shifted: Option<Staged>,
-    },
-    Elsewhere(&'a Outputs<'a>),
 }
 
 /// Why nothing is verified under other modes than those of IEEE 754.
@@ -524,350 +503,6 @@ fn describe(p: &Perturbation) -> String {
         "A[{i},{k}] = {:e}{revived}; V times {scale} with columns permuted and V[{k},{column}] = {:e}",
         p.live_value, p.column_value
     )
-}
-
-struct Shifted<'a> {
-    perturbation: &'a Perturbation,
-    v: &'a Array2<f32>,
-    /// The column of V' with the changed element, k x 1.
-    column: Array2<f32>,
-}
-
-/// Everything the threads share.
-struct Job<'a> {
-    subject: &'a Subject<'a>,
-    reference: Reference<'a>,
-    made: Made<'a>,
-    shifted: Option<Shifted<'a>>,
-    rebuilt_lane: Option<usize>,
-    shifted_lane: Option<usize>,
-    column_max: Vec<u64>,
-    samples: Samples,
-    lanes: &'a Lanes,
-    tally: Mutex<Tally>,
-    /// The dense reference's output, where it is kept.
-    kept: Option<Mutex<Array2<f32>>>,
-}
-
-impl Job<'_> {
-    fn chunk(&self, index: usize, rows: Range<usize>) -> Result<(), CaseError> {
-        let case = self.subject.case;
-        require_ieee()?;
-        let first = rows.start;
-        let shape = (rows.len(), case.n);
-        let v = self.subject.v.view();
-        let mut tally = Tally::new(case);
-
-        let a = Arc::new(self.subject.weights.rows(rows.clone())?);
-        tally.structure(case, first, &a);
-        match case.arithmetic {
-            Arithmetic::Exact => tally.certify(first, &a, &self.column_max),
-            Arithmetic::FixedPoint => tally.certify_integers(case, &a),
-            Arithmetic::F32Chain(_)
-            | Arithmetic::TensorCore(_)
-            | Arithmetic::Bf16Dot(_)
-            | Arithmetic::Bounded => {}
-        }
-        self.lanes.push(A, index, a.clone());
-
-        let apply = |built: &dyn Built, v, staged: &Staged| -> Result<Array2<f32>, CaseError> {
-            // Poison: what is not written is seen.
-            let mut y = Array2::from_elem(shape, f32::NAN);
-            built.apply(v, staged, y.view_mut(), 1)?;
-            Ok(y)
-        };
-        let (built, mut y) = match &self.made {
-            Made::Here { operator, staged, .. } => {
-                let built = operator.build(a.view())?;
-                let y = apply(&*built, v, staged)?;
-                let plan = built.plan();
-                tally.plans.insert(plan.strategy.name(), (1, (first, plan.reason)));
-                (Some(built), y)
-            }
-            Made::Elsewhere(outputs) => (None, outputs.y.rows(rows.clone())?),
-        };
-        tally.negative_zeros[0] = positive_zeros(&mut y);
-        let y = Arc::new(y);
-        self.lanes.push(OPERATOR, index, y.clone());
-
-        if let Some(shifted) = &self.shifted {
-            let y2 = match (&self.made, &built) {
-                (Made::Here { shifted: Some(staged), .. }, Some(built)) => {
-                    Some(apply(&**built, shifted.v.view(), staged)?)
-                }
-                (Made::Here { .. }, _) => unreachable!("V' is staged and the operator built"),
-                (Made::Elsewhere(outputs), _) => {
-                    outputs.shifted.map(|of| of.rows(rows.clone())).transpose()?
-                }
-            };
-            drop(built);
-            if let (Some(mut y2), Some(lane)) = (y2, self.shifted_lane) {
-                positive_zeros(&mut y2);
-                self.check_shifted(shifted, first, &a, &y, &y2, &mut tally)?;
-                self.lanes.push(lane, index, Arc::new(y2));
-            }
-
-            let mut changed = a.clone();
-            let p = shifted.perturbation;
-            if rows.contains(&p.live.0) || p.revived.is_some_and(|(i, _)| rows.contains(&i)) {
-                p.change_weights(first, Arc::make_mut(&mut changed));
-            }
-            let y1 = match &self.made {
-                Made::Here { operator, staged, .. } => {
-                    Some(apply(&*operator.build(changed.view())?, v, staged)?)
-                }
-                Made::Elsewhere(outputs) => {
-                    outputs.rebuilt.map(|of| of.rows(rows.clone())).transpose()?
-                }
-            };
-            if let (Some(mut y1), Some(lane)) = (y1, self.rebuilt_lane) {
-                positive_zeros(&mut y1);
-                self.check_rebuilt(p, first, &changed, &y, &y1, &mut tally);
-                self.lanes.push(lane, index, Arc::new(y1));
-            }
-            match self.made {
-                Made::Here { operator, .. } if rows.contains(&p.live.0) => {
-                    self.check_addresses(operator, shifted, first, &a, &mut tally)?;
-                }
-                // What was made elsewhere has no addresses here.
-                Made::Here { .. } | Made::Elsewhere(_) => {}
-            }
-        } else {
-            drop(built);
-        }
-
-        // The operator's output belongs to its hasher by now; nothing can write to it.
-        let mut dense = Array2::from_elem(shape, f32::NAN);
-        let reference = &self.reference;
-        reference.operator.build(a.view())?.apply(v, &reference.staged, dense.view_mut(), 1)?;
-        tally.negative_zeros[1] = positive_zeros(&mut dense);
-        tally.magnitudes(&dense);
-        if !tally.dense_max.is_finite() {
-            let at = dense.indexed_iter().find(|(_, x)| !x.is_finite());
-            tally.not_finite = at.map(|((i, j), _)| (first + i, j));
-        }
-        if let Made::Elsewhere(_) = self.made {
-            tally.require_finite(first, &y, &dense);
-        }
-        self.samples.recompute(case, first, &a, &dense, &mut tally);
-        tally.difference.add(case.output, first, y.view(), dense.view());
-        if !case.arithmetic.has_bit_contract() {
-            tally.compare_within_bound(case, first, &a, v, &y, OPERATOR_ITSELF);
-        }
-        if let Some(kept) = &self.kept {
-            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.slice_mut(s![rows, ..]).assign(&dense);
-        }
-        self.lanes.push(DENSE, index, Arc::new(dense));
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner).merge(tally);
-        Ok(())
-    }
-
-    /// Y' = -2^s Y with columns permuted, but for the changed column where A has a non-zero; in fixed-point for all of it.
-    fn check_shifted(
-        &self,
-        shifted: &Shifted<'_>,
-        first: usize,
-        a: &Array2<f32>,
-        y: &Array2<f32>,
-        y2: &Array2<f32>,
-        tally: &mut Tally,
-    ) -> Result<(), CaseError> {
-        let Subject { case, reference, .. } = *self.subject;
-        const WHAT: &str = "perturbation, operator not rebuilt";
-        if !case.arithmetic.has_bit_contract() {
-            tally.compare_within_bound(case, first, a, shifted.v.view(), y2, WHAT);
-            return Ok(());
-        }
-        let p = shifted.perturbation;
-        let column = p.shifted_column();
-        let scale = p.scale();
-        let is_touched = |&i: &usize| match case.arithmetic {
-            // The changed element may move its column's scale, and with it every integer of the column.
-            Arithmetic::FixedPoint => a.row(i).iter().any(|&x| x != 0.0),
-            Arithmetic::F32Chain(_)
-            | Arithmetic::TensorCore(_)
-            | Arithmetic::Bf16Dot(_)
-            | Arithmetic::Exact
-            | Arithmetic::Bounded => a[[i, p.live.1]] != 0.0,
-        };
-        let touched: Vec<usize> = (0..a.nrows()).filter(is_touched).collect();
-        let of_touched = Reference::new(reference, shifted.column.view(), 1)?
-            .apply(a.select(ndarray::Axis(0), &touched).view())?;
-        let mut of_touched = touched.iter().copied().zip(of_touched.iter().copied()).peekable();
-        let mut want = vec![0.0; case.n];
-        for (i, (y, y2)) in y.rows().into_iter().zip(y2.rows()).enumerate() {
-            let exception = of_touched.next_if(|&(row, _)| row == i).map(|(_, want)| want);
-            let Some(y) = y.to_slice() else { unreachable!("outputs are row-major") };
-            want.iter_mut().zip(&p.order).for_each(|(want, &from)| *want = y[from] * scale + 0.0);
-            if let Some(exception) = exception {
-                want[column] = exception;
-            }
-            let differs = |(got, want): (&f32, &f32)| got.to_bits() != want.to_bits();
-            if let Some(c) = y2.iter().zip(&want).position(differs) {
-                let what = if c == column && exception.is_some() {
-                    "the changed activation is not taken in"
-                } else {
-                    "scaled and permuted activations do not give the scaled and permuted output"
-                };
-                tally.break_promise(WHAT, first + i, c, y2[c], want[c], what);
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
-    /// Only rows i and i' change, and they equal the reference's.
-    fn check_rebuilt(
-        &self,
-        p: &Perturbation,
-        first: usize,
-        a: &Array2<f32>,
-        y: &Array2<f32>,
-        y1: &Array2<f32>,
-        tally: &mut Tally,
-    ) {
-        let case = self.subject.case;
-        const WHAT: &str = "perturbation, rebuilt operator";
-        if !case.arithmetic.has_bit_contract() {
-            tally.compare_within_bound(case, first, a, self.subject.v.view(), y1, WHAT);
-            return;
-        }
-        for (i, (y, y1)) in y.rows().into_iter().zip(y1.rows()).enumerate() {
-            let row = first + i;
-            let want = p.rows.iter().find(|(r, _)| *r == row).map(|(_, want)| want.as_slice());
-            let what = match want {
-                None => "a row changed although its weights did not",
-                Some(_) if p.revived.is_some_and(|(r, _)| r == row) => {
-                    "a zero weight that became 1 is not taken in"
-                }
-                Some(_) => "a changed weight is not taken in",
-            };
-            let Some(want) = want.or(y.as_slice()) else { unreachable!("rows are contiguous") };
-            let differs = |(got, want): (&f32, &f32)| got.to_bits() != want.to_bits();
-            if let Some(c) = y1.iter().zip(want).position(differs) {
-                tally.break_promise(WHAT, row, c, y1[c], want[c], what);
-            }
-        }
-    }
-
-    /// The same again with A and V changed in place: a result kept by address comes out stale.
-    fn check_addresses(
-        &self,
-        operator: &dyn Operator,
-        shifted: &Shifted<'_>,
-        first: usize,
-        a: &Array2<f32>,
-        tally: &mut Tally,
-    ) -> Result<(), CaseError> {
-        let Subject { case, ref v, .. } = *self.subject;
-        const WHAT: &str = "perturbation in place, same addresses";
-        // A few rows and columns around the changes are enough: what is kept by address is kept
-        // whatever its size.
-        let p = shifted.perturbation;
-        let around = |at: usize, of: usize| {
-            let size = of.min(ADDRESS_CHECK_SIZE);
-            let start = at.min(of - size);
-            start..start + size
-        };
-        let rows = around(p.live.0 - first, a.nrows());
-        let columns = around(p.shifted_column(), case.n);
-        let mut a = a.slice(s![rows.clone(), ..]).to_owned();
-        let mut v = v.slice(s![.., columns.clone()]).to_owned();
-        let first = first + rows.start;
-        let mut staged = Staged::default();
-        let mut y = Array2::from_elem((rows.len(), columns.len()), f32::NAN);
-
-        let mut pass = |a: &Array2<f32>, v: &Array2<f32>| {
-            let built = operator.build(a.view())?;
-            operator.stage(v.view(), &mut staged, 1)?;
-            y.fill(f32::NAN);
-            built.apply(v.view(), &staged, y.view_mut(), 1)?;
-            Ok::<_, CaseError>(y.clone())
-        };
-        pass(&a, &v)?;
-        v.assign(&shifted.v.slice(s![.., columns.clone()]));
-        p.change_weights(first, &mut a);
-        let mut got = pass(&a, &v)?;
-        positive_zeros(&mut got);
-        if !case.arithmetic.has_bit_contract() {
-            tally.compare_within_bound(case, first, &a, v.view(), &got, WHAT);
-            return Ok(());
-        }
-        let want = Reference::new(self.subject.reference, v.view(), 1)?.apply(a.view())?;
-        let mut difference = Difference::default();
-        difference.add(case.output, first, got.view(), want.view());
-        if let Some(at) = difference.first {
-            let (got, want) = (f32::from_bits(at.got), f32::from_bits(at.want));
-            let what = "the output does not follow inputs that changed where they lie";
-            tally.break_promise(WHAT, at.row, columns.start + at.column, got, want, what);
-        }
-        Ok(())
-    }
-}
-
-/// max over j of |V[k, j]|, for the exact certificate.
-fn column_max(case: &Case, v: ArrayView2<'_, f32>) -> Vec<u64> {
-    if case.arithmetic != Arithmetic::Exact {
-        return Vec::new();
-    }
-    let largest = |row: ndarray::ArrayView1<'_, f32>| {
-        row.iter().fold(0u64, |max, x| max.max(x.abs().ceil() as u64))
-    };
-    v.rows().into_iter().map(largest).collect()
-}
-
-/// A grid of elements recomputed by the scalar rule: at least 256 where there are as many,
-/// first and last rows and columns included.
-struct Samples {
-    rows: Vec<usize>,
-    columns: Vec<(usize, Vec<f32>)>,
-}
-
-impl Samples {
-    fn new(case: &Case, v: ArrayView2<'_, f32>) -> Samples {
-        let (m, k, n) = (case.m, case.k, case.n);
-        let across = n.min(16usize.max(256usize.div_ceil(m.clamp(1, 16))));
-        let down = m.min(16usize.max(256usize.div_ceil(across.max(1))));
-        let stream = Stream::new(case.seed, "sample", &[m, k, n], case.dtype, None);
-        let mut draws = stream.draws();
-        let mut pick = |count: usize, of: usize| {
-            let mut picked: Vec<usize> = [0, of.saturating_sub(1)].into_iter().take(of).collect();
-            picked.dedup();
-            while picked.len() < count {
-                let x = (draws.next().unwrap_or_default() % of as u64) as usize;
-                if !picked.contains(&x) {
-                    picked.push(x);
-                }
-            }
-            picked
-        };
-        let rows = pick(down, m);
-        let columns = pick(across, n).into_iter().map(|j| (j, v.column(j).to_vec())).collect();
-        Samples { rows, columns }
-    }
-
-    fn recompute(
-        &self,
-        case: &Case,
-        first: usize,
-        a: &Array2<f32>,
-        dense: &Array2<f32>,
-        tally: &mut Tally,
-    ) {
-        for &i in self.rows.iter().filter(|&&i| (first..first + a.nrows()).contains(&i)) {
-            let row = a.row(i - first).to_vec();
-            for (j, v) in &self.columns {
-                tally.recomputed += 1;
-                let (want, got) = (case.rule(&row, v), dense[[i - first, *j]]);
-                tally.accuracy(case, (i, *j), &row, v, got);
-                if got.to_bits() != want.to_bits() {
-                    let what = "the dense reference does not follow the scalar rule";
-                    tally.break_promise("recomputed sample", i, *j, got, want, what);
-                }
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,22 +1,55 @@
 //! `verify attest`: a record's statement, signed; with --check a signed statement, looked at. No network in either.
 
 use std::io::{ErrorKind, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use attest::signature::{KEY_BYTES_MAX, Key, NAMESPACE, Signature};
 use attest::statement::{STATEMENT_BYTES_MAX, Statement};
+use clap::Args;
 use contract::digest::Digest;
 use contract::words::{self, visible};
 use record::exit::VERIFIED;
 use record::report::overview;
 use serde_json::json;
 
-use super::AttestArgs;
+use super::options::Printed;
 use super::signed::{self, signature_path};
 use crate::failure::Failure;
 use crate::files;
 use crate::output::{note, print, print_json, print_table};
+
+#[derive(Args, Debug, Clone)]
+pub struct AttestArgs {
+    /// A record written with --json
+    #[arg(value_name = "RECORD", required_unless_present = "check", conflicts_with = "check")]
+    pub record_path: Option<PathBuf>,
+    /// The private key, ed25519 or ecdsa, in OpenSSH's format; its passphrase is asked on the terminal
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["check", "unsigned"])]
+    pub key: Option<PathBuf>,
+    /// Write the statement alone: for cosign, a forge's own attestations, or `ssh-keygen -Y sign` elsewhere
+    #[arg(long, conflicts_with_all = ["key", "check"])]
+    pub unsigned: bool,
+    /// Have `ssh-keygen -Y sign` sign: for keys behind a FIDO token, and with a .pub file for --key those in an agent
+    #[arg(long, requires = "key")]
+    pub with_ssh_keygen: bool,
+    /// Write the statement here, and its signature to FILE.sig [default: RECORD with the ending .statement.json]
+    #[arg(long, value_name = "FILE", requires = "record_path")]
+    pub out: Option<PathBuf>,
+    /// Look at a signed statement instead
+    #[arg(long, value_name = "STATEMENT", requires = "signers", conflicts_with_all = ["key", "out"])]
+    pub check: Option<PathBuf>,
+    /// The signer must be of this name
+    #[arg(long, value_name = "NAME", requires = "check")]
+    pub identity: Option<String>,
+    /// The statement must be of this record
+    #[arg(long, value_name = "RECORD", requires = "check")]
+    pub record: Option<PathBuf>,
+    #[command(flatten)]
+    pub trust: signed::Trust,
+    #[command(flatten)]
+    pub printed: Printed,
+}
 
 /// Largest record that is read, in bytes; that of 511 cases with samples of all rivals takes 30 MB.
 const RECORD_BYTES_MAX: u64 = 1 << 30;

@@ -2,12 +2,16 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::ChallengeArgs;
+use clap::Args;
+
 use super::commit;
+use super::commit::AfterArgs;
 use super::inputs::{Announced, Folders, Inputs, Matrix, input_layouts, some_rows, stopped, write};
 use super::list::print;
+use super::options::Selection;
+use super::resources::Resources;
 use super::select::{Selected, select};
 use crate::audit::Auditor;
 use crate::challenge::{
@@ -25,6 +29,28 @@ use contract::perturbation::Unperturbed;
 use contract::words;
 use record::exit::VERIFIED;
 use record::verdict::OUTPUTS;
+
+#[derive(Args, Debug, Clone)]
+pub struct ChallengeArgs {
+    #[command(flatten)]
+    pub selection: Selection,
+    #[command(flatten)]
+    pub resources: Resources,
+    /// Folder to write to; one that holds something is refused
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Perturb at positions drawn from this text too, which nobody could know beforehand
+    #[arg(long, value_name = "TEXT")]
+    pub nonce: Option<String>,
+    #[command(flatten)]
+    pub after: AfterArgs,
+    /// Write A1 whole, too
+    #[arg(long)]
+    pub full: bool,
+    /// Write into a folder that holds something; outputs that answered an earlier challenge there are removed
+    #[arg(long)]
+    pub force: bool,
+}
 
 pub fn run(args: &ChallengeArgs) -> Result<u8, Failure> {
     let selected = select(&args.selection)?;

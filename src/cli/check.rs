@@ -3,11 +3,13 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::CheckArgs;
+use clap::Args;
+
 use super::commit;
 use super::operators;
 use super::progress::Progress;
 use super::repeats::Repeats;
+use super::resources::Resources;
 use super::run::{describe, fresh, say_head};
 use super::running::{Places, Running};
 use super::select::{Selected, choose, load};
@@ -33,6 +35,59 @@ use record::manifest::Manifest;
 use record::report::terminal;
 use record::verdict::OUTPUTS;
 use record::{CaseKey, CaseRecord, End, OutputsAsked, ReturnedOutput, RunOptions, Stated, Stopped};
+
+#[derive(Args, Debug, Clone)]
+pub struct CheckArgs {
+    /// The folder of a challenge that came back; with --y a manifest
+    #[arg(value_name = "DIR|PATH")]
+    pub path: PathBuf,
+    /// Only cases whose id matches (`*` matches any text, `/` included); may be repeated. With --y the id of one case
+    #[arg(long = "case", value_name = "GLOB")]
+    pub cases: Vec<String>,
+    /// The manifest that the challenge was written from, where it is not at the place that challenge.json names
+    #[arg(long, value_name = "PATH", conflicts_with = "y")]
+    pub manifest: Vec<PathBuf>,
+    /// File of Y = A V, .npy or safetensors. Without --rebuilt and --shifted nothing perturbed is asked for, and the
+    /// headline says so
+    #[arg(long, value_name = "FILE", requires = "cases")]
+    pub y: Option<PathBuf>,
+    /// An operator file of kind `outputs`: who made them, by which name and version, and what is claimed of them. Cases are
+    /// those that it claims; the headline and the record name it
+    #[arg(long, value_name = "FILE")]
+    pub operator: Option<PathBuf>,
+    /// File of A1 V
+    #[arg(long, value_name = "FILE", requires = "y")]
+    pub rebuilt: Option<PathBuf>,
+    /// File of A V2
+    #[arg(long, value_name = "FILE", requires = "y")]
+    pub shifted: Option<PathBuf>,
+    /// The text that the perturbation was drawn from; a challenge of another one is refused
+    #[arg(long, value_name = "TEXT")]
+    pub nonce: Option<String>,
+    /// The commitment that a challenge names, which its manifests, the operator of --operator and outputs are set beside
+    #[arg(long, value_name = "COMMIT", conflicts_with = "y")]
+    pub after: Option<PathBuf>,
+    /// Write the record here, case by case; `-` is standard output, at the end, with the table on standard error
+    #[arg(long, value_name = "PATH")]
+    pub json: Option<PathBuf>,
+    /// Write a JUnit report here
+    #[arg(long, value_name = "PATH")]
+    pub junit: Option<PathBuf>,
+    /// Write over a record that is at --json
+    #[arg(long, requires = "json")]
+    pub force: bool,
+    /// Sections marked `required: false` count too
+    #[arg(long)]
+    pub strict: bool,
+    #[command(flatten)]
+    pub resources: Resources,
+    /// Only cases that are not verified, and the summary
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// All digests and the perturbation of each case
+    #[arg(short, long)]
+    pub verbose: bool,
+}
 
 pub fn run(args: &CheckArgs) -> Result<u8, Failure> {
     let places = Places {

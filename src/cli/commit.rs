@@ -1,11 +1,12 @@
 //! `verify commit`: what will be tested, written before the nonce of the test exists; and the nonce that is bound to it
 //! afterwards.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use attest::commit::{
     COMMIT_BYTES_MAX, COMMIT_FORMAT, Commit, ManifestCommitted, OperatorCommitted, OutputCommitted,
 };
+use clap::Args;
 use contract::case::Case;
 use contract::digest::{Digest, TensorHasher};
 use contract::words;
@@ -16,7 +17,7 @@ use record::operator::OperatorRecord;
 use super::check::{find_in_folder, require_folder};
 use super::operators;
 use super::select::{Selected, choose, load};
-use super::{AfterArgs, CommitArgs, signed};
+use super::signed;
 use crate::audit::Stop;
 use crate::challenge::case_folder;
 use crate::check::bits::positive_zeros;
@@ -24,6 +25,36 @@ use crate::failure::Failure;
 use crate::files;
 use crate::output::{note, print};
 use crate::tensors::{Layout, TensorFile};
+
+#[derive(Args, Debug, Clone)]
+pub struct CommitArgs {
+    /// Manifests, or folders of manifests, whose cases will be asked for
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
+    /// The operator under test, by its file or by the name of one in `operators/` [default: the open operator]
+    #[arg(long, value_name = "NAME|FILE")]
+    pub operator: Option<String>,
+    /// A folder of outputs that were made already, laid out as that of a challenge: the digest of each y in it
+    #[arg(long, value_name = "DIR")]
+    pub outputs: Option<PathBuf>,
+    /// Write to this file, which must not be there
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// The commitment that a nonce was drawn after.
+#[derive(Args, Debug, Clone)]
+pub struct AfterArgs {
+    /// The commitment that was made before the nonce existed, written by `verify commit`
+    #[arg(long, value_name = "COMMIT", requires_all = ["nonce", "nonce_source"])]
+    pub after: Option<PathBuf>,
+    /// Where the nonce is from: words, drand:CHAIN:ROUND:RANDOMNESS (and :SIGNATURE), or bitcoin:HEIGHT:HASH
+    ///
+    /// Of the last two the form is checked without a network, that the nonce is the randomness or the hash, and, of drand
+    /// chains whose times are known, that the round is later than the commitment.
+    #[arg(long, value_name = "TEXT", requires = "after")]
+    pub nonce_source: Option<String>,
+}
 
 /// Bytes of an output that are held at once, about.
 const PANEL_BYTES: usize = 64 << 20;

@@ -1,8 +1,10 @@
 //! `verify compare`: operators side by side on the same cases. Reads records only.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::CompareArgs;
+use clap::Args;
+
+use super::options::Printed;
 use crate::failure::Failure;
 use crate::files::replace;
 use crate::output::{note, print, print_json, print_table};
@@ -12,6 +14,18 @@ use record::exit::{VERIFIED, worse};
 use record::outcome;
 use record::report::operators::{HEADS, Line, apart, csv, lines};
 use serde_json::json;
+
+#[derive(Args, Debug, Clone)]
+pub struct CompareArgs {
+    /// Records written with --json, each of an operator of its own
+    #[arg(value_name = "RECORD", required = true, num_args = 2..)]
+    pub records: Vec<PathBuf>,
+    /// Write CSV here, with times in ns and sizes in bytes; `-` is standard output
+    #[arg(long, value_name = "OUT", conflicts_with = "format")]
+    pub csv: Option<PathBuf>,
+    #[command(flatten)]
+    pub printed: Printed,
+}
 
 pub fn run(args: &CompareArgs) -> Result<u8, Failure> {
     let mut records: Vec<(String, Record)> = Vec::new();

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::DeviceChoice;
+use super::resources::DeviceChoice;
 use crate::backend::cuda::CudaError;
 use crate::failure::Failure;
 use crate::operator::Error;

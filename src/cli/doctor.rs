@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::DoctorArgs;
-use super::InstructionName;
+use clap::Args;
+
 use super::list::print;
 use super::list::print_json;
+use super::options::Printed;
 use crate::backend::cuda::Device;
 use crate::doctor;
 use crate::failure::Failure;
@@ -19,6 +20,47 @@ use contract::words;
 use record;
 use record::DeviceRecord;
 use record::exit::{REFUTED, VERIFIED};
+
+#[derive(Args, Debug, Clone)]
+pub struct DoctorArgs {
+    /// Find out which arithmetic each library follows on this machine
+    #[arg(long)]
+    pub arithmetic: bool,
+    /// Have the tensor cores of a CUDA device compute chained dot products, write them to FILE, and say which models
+    /// they refute; nothing else is examined
+    ///
+    /// Each set is computed by mma.sync, by our own operator, and by cuBLAS where it is installed. Exit code 1: an
+    /// output is not that of the device's published model.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["arithmetic", "format"], group = "on_a_device")]
+    pub vectors: Option<PathBuf>,
+    /// With --vectors: have this processor's own bf16 instruction compute them, in place of a device's tensor cores
+    ///
+    /// Exit code 1: an output is not that of the instruction's rule; 4: the processor has no such instruction.
+    #[arg(long, value_name = "NAME", requires = "vectors", conflicts_with = "device")]
+    pub instruction: Option<InstructionName>,
+    /// Draw published inputs whose recipe is known again, and compare their digests with the published ones;
+    /// nothing else is examined
+    ///
+    /// What PyTorch's generators drew on devices named in the publications. Uniform tensors are drawn on the CPU,
+    /// normal ones need a CUDA device of any kind. Exit code 1: a digest is another; 3: one could not be made here.
+    #[arg(long, conflicts_with = "arithmetic", group = "on_a_device")]
+    pub published: bool,
+    /// The CUDA device for --vectors and --published
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "on_a_device")]
+    pub device: usize,
+    #[command(flatten)]
+    pub printed: Printed,
+}
+
+/// A bf16 instruction of CPUs.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InstructionName {
+    /// TDPBF16PS
+    AmxBf16,
+    /// VDPBF16PS
+    #[value(name = "avx512-bf16")]
+    Avx512Bf16,
+}
 
 pub fn run(args: &DoctorArgs) -> Result<u8, Failure> {
     crate::backend::cpu::make_pool();

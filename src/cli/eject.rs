@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::EjectArgs;
+use clap::Args;
+
 use super::schema::SCHEMAS;
 use crate::carried::FILES;
 use crate::failure::Failure;
@@ -10,6 +11,16 @@ use crate::files;
 use crate::output::print;
 use contract::words;
 use record::exit::VERIFIED;
+
+#[derive(Args, Debug, Clone)]
+pub struct EjectArgs {
+    /// Where they are written
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub folder: PathBuf,
+    /// Write over files that differ
+    #[arg(long)]
+    pub force: bool,
+}
 
 pub fn run(args: &EjectArgs) -> Result<u8, Failure> {
     let schemas =

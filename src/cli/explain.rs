@@ -1,8 +1,12 @@
 //! `verify explain`: why a digest in a record differs. Reads the record only.
 
-use super::ExplainArgs;
+use std::path::PathBuf;
+
+use clap::Args;
+
 use super::list::{print, print_json};
 use super::near;
+use super::options::Printed;
 use super::select::globs;
 use crate::failure::Failure;
 use contract::digest::panel_start;
@@ -12,6 +16,18 @@ use record::compare::difference_in_words;
 use record::outcome;
 use record::verdict::Verdict;
 use serde_json::json;
+
+#[derive(Args, Debug, Clone)]
+pub struct ExplainArgs {
+    /// A record written with --json
+    #[arg(value_name = "RECORD")]
+    pub record: PathBuf,
+    /// Only cases whose id matches
+    #[arg(long = "case", value_name = "GLOB")]
+    pub cases: Vec<String>,
+    #[command(flatten)]
+    pub printed: Printed,
+}
 
 pub fn run(args: &ExplainArgs) -> Result<u8, Failure> {
     let record = record::load(&args.record)?;

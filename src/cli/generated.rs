@@ -1,12 +1,28 @@
 //! `verify completions` and `verify man`: what is made from the definition of the command line.
 
+use std::path::PathBuf;
+
+use clap::Args;
 use clap::CommandFactory as _;
 
-use super::{Cli, CompletionsArgs, ManArgs};
+use super::Cli;
 use crate::failure::Failure;
 use crate::output::print;
 use contract::words;
 use record::exit::VERIFIED;
+
+#[derive(Args, Debug, Clone)]
+pub struct CompletionsArgs {
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct ManArgs {
+    /// The folder, which is made where it is not there
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+}
 
 pub fn completions(args: &CompletionsArgs) -> Result<u8, Failure> {
     let mut text = Vec::new();

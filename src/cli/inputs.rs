@@ -4,12 +4,14 @@ use std::collections::HashSet;
 use std::fs;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::Args;
 use ndarray::{Array2, ArrayView2};
 
-use super::InputsArgs;
 use super::list::print;
+use super::options::Selection;
+use super::resources::Resources;
 use super::select::{Selected, select};
 use crate::audit::{Auditor, Made, Stop};
 use crate::challenge::{case_folder, output_layout};
@@ -28,6 +30,20 @@ use contract::words;
 use record::exit::VERIFIED;
 use record::numbers;
 use record::report::overview::count;
+
+#[derive(Args, Debug, Clone)]
+pub struct InputsArgs {
+    #[command(flatten)]
+    pub selection: Selection,
+    #[command(flatten)]
+    pub resources: Resources,
+    /// Folder to write to
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Also Y = A V, by our operator (y.npy) and by the dense reference (dense.npy)
+    #[arg(long)]
+    pub outputs: bool,
+}
 
 pub fn run(args: &InputsArgs) -> Result<u8, Failure> {
     let selected = select(&args.selection)?;

@@ -1,8 +1,13 @@
 //! `verify judge`: published claims beside a record that was made earlier. Runs no case.
 
-use super::JudgeArgs;
+use std::path::PathBuf;
+
+use clap::Args;
+
 use super::device::Devices;
 use super::list::{print_json, print_table};
+use super::options::{Printed, Selection};
+use super::resources::Resources;
 use super::run::make_published_inputs;
 use super::select::{Selected, select};
 use crate::audit::recipe_text;
@@ -14,6 +19,22 @@ use record::exit::{Require, worse};
 use record::report::terminal;
 use record::report::terminal::Detail;
 use record::{FORMAT, Record};
+
+#[derive(Args, Debug, Clone)]
+pub struct JudgeArgs {
+    #[command(flatten)]
+    pub selection: Selection,
+    /// The record, written with --json
+    #[arg(long, value_name = "RECORD")]
+    pub record: PathBuf,
+    /// Write the record with its claims judged here
+    #[arg(long, value_name = "PATH")]
+    pub json: Option<PathBuf>,
+    #[command(flatten)]
+    pub printed: Printed,
+    #[command(flatten)]
+    pub resources: Resources,
+}
 
 pub fn run(args: &JudgeArgs) -> Result<u8, Failure> {
     if args.printed.is_json() && args.json.as_deref().is_some_and(is_stream) {

@@ -1,9 +1,13 @@
 //! `verify lint`: published claims checked against themselves, without any hardware.
 
+use std::path::PathBuf;
+
 use std::collections::BTreeMap;
 
-use super::LintArgs;
+use clap::Args;
+
 use super::list::{print, print_json};
+use super::options::Printed;
 use super::select::load;
 use crate::failure::Failure;
 use contract::words::{self, nearest, quote, visible};
@@ -11,6 +15,19 @@ use record::claims::Claim;
 use record::exit::{REFUTED, VERIFIED};
 use record::judge::{Explained, Finding, Linted, explain, lint};
 use record::manifest::Manifest;
+
+#[derive(Args, Debug, Clone)]
+pub struct LintArgs {
+    /// Manifests, or folders of manifests; sums are of all that are given
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
+    /// One claim alone: its sources and figures, every rule that looks at it, and the strongest reading in the publisher's
+    /// favour of each finding
+    #[arg(long, value_name = "ID")]
+    pub explain: Option<String>,
+    #[command(flatten)]
+    pub printed: Printed,
+}
 
 pub fn run(args: &LintArgs) -> Result<u8, Failure> {
     let manifests = load(&args.paths)?;

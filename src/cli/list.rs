@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::ListArgs;
+use clap::Args;
+
 use super::operators;
+use super::options::Printed;
 use super::select::{Selected, choose, load};
 use crate::carried;
 use crate::failure::Failure;
@@ -12,6 +14,27 @@ use record::exit::VERIFIED;
 use record::judge::accounted;
 use record::manifest::Manifest;
 use record::numbers::bytes;
+
+#[derive(Args, Debug, Clone)]
+pub struct ListArgs {
+    /// Manifests, or folders of manifests [default: those that the program carries, without their cases]
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Only cases whose id matches (`*` matches any text, `/` included); may be repeated
+    #[arg(long = "case", value_name = "GLOB")]
+    pub cases: Vec<String>,
+    /// Operators that can be put to the test by name, instead of cases
+    #[arg(long, conflicts_with_all = ["paths", "cases", "claims"])]
+    pub operators: bool,
+    #[command(flatten)]
+    pub printed: Printed,
+    /// Published claims instead of cases: their figures as printed, and the cases that stand for them
+    #[arg(long)]
+    pub claims: bool,
+    /// Every number of the pages that the manifests account for: by which claim and rule it is judged, or why not
+    #[arg(long, conflicts_with_all = ["cases", "claims", "operators"])]
+    pub page: bool,
+}
 
 // The name by which other actions know it.
 pub use crate::output::print;

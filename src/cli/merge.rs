@@ -1,13 +1,36 @@
 //! `verify merge`: the records of all shards of a run -> the record of the run, and its exit code.
 
+use std::path::PathBuf;
+
+use clap::Args;
+
 use super::list::{print, print_table};
+use super::options::Gate;
 use super::repeats::Repeats;
-use super::{MergeArgs, run};
+use super::run;
 use crate::failure::Failure;
 use contract::words::visible;
 use record::exit;
 use record::merge::{Merged, Part, Refusal, join};
 use record::report::terminal;
+
+#[derive(Args, Debug, Clone)]
+pub struct MergeArgs {
+    /// Records written with --shard and --json
+    #[arg(value_name = "RECORD", required = true)]
+    pub records: Vec<PathBuf>,
+    /// Write the record of the whole here
+    #[arg(long, value_name = "PATH")]
+    pub json: PathBuf,
+    /// Write a JUnit report of the whole here
+    #[arg(long, value_name = "PATH")]
+    pub junit: Option<PathBuf>,
+    /// Join an incomplete set: what is missing is named, and the exit code is 3 at best
+    #[arg(long)]
+    pub partial: bool,
+    #[command(flatten)]
+    pub gate: Gate,
+}
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Failure {

@@ -1,9 +1,10 @@
 //! `verify new`: a commented manifest for a layer, or for tensors of a checkpoint, to begin with.
 
 use std::io::{ErrorKind, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::{CaseArgs, NewArgs};
+use clap::{ArgGroup, Args};
+
 use crate::failure::Failure;
 use crate::manifest;
 use crate::output::{note, print};
@@ -11,6 +12,65 @@ use crate::weights::{Found, Origin, Resolver, WeightsError};
 use contract::words::{self, quote};
 use record::exit::VERIFIED;
 use record::manifest::Manifest;
+
+#[derive(Args, Debug, Clone)]
+#[command(group = ArgGroup::new("of").args(["checkpoint", "shape"]).required(true))]
+pub struct NewArgs {
+    /// A safetensors file, an index of some, or a model in Hugging Face's cache, with --tensor
+    #[arg(value_name = CHECKPOINT, requires = "tensors")]
+    pub checkpoint: Option<String>,
+    /// A matrix of the checkpoint; may be repeated
+    #[arg(long = "tensor", value_name = "NAME", requires = "checkpoint")]
+    pub tensors: Vec<String>,
+    /// Rows and columns of an A that is drawn, such as 14336x4096
+    #[arg(long, value_name = "MxK", value_parser = shape)]
+    pub shape: Option<(u64, u64)>,
+    /// Values of an A that is drawn: uniform, heavy-tailed, binomial or wide [default: heavy-tailed, or binomial where sums are
+    /// exact]
+    #[arg(long, value_name = "VALUES", requires = "shape")]
+    pub values: Option<String>,
+    /// The layer's name, where A is drawn
+    #[arg(long, value_name = "NAME", default_value = "layer", conflicts_with = "checkpoint")]
+    pub layer: String,
+    #[command(flatten)]
+    pub case: CaseArgs,
+    /// Write to this file, which must not be there [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// How a checkpoint is named.
+pub(super) const CHECKPOINT: &str = "FILE|ORG/NAME[@COMMIT]";
+
+/// What a layer's cases are like.
+#[derive(Args, Debug, Clone)]
+pub struct CaseArgs {
+    /// Columns of V; several with commas
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "128")]
+    pub batch: Vec<u64>,
+    /// Share of zeros, such as 0.8; several with commas
+    #[arg(long, value_name = "S", value_delimiter = ',', default_value = "0.8")]
+    pub sparsity: Vec<String>,
+    /// Which elements become zero: uniform, row-magnitude, element-magnitude, power-law, block32, dead-experts2048, two-of-four
+    /// or none
+    #[arg(long, value_name = "PATTERN", default_value = "row-magnitude")]
+    pub pattern: String,
+    /// f32, bf16 or f16; several with commas [default: f32, or as the checkpoint stores it]
+    #[arg(long, value_name = "DTYPE", value_delimiter = ',')]
+    pub dtype: Vec<String>,
+    /// The rule of the sums: f32-chain, fixed-point-24, exact, bounded or tensor-core-hopper (volta, turing, ampere, ada, blackwell, amx-bf16, avx512-bf16)
+    #[arg(long, value_name = "RULE", default_value = "f32-chain")]
+    pub arithmetic: String,
+    /// What inputs are drawn from, and the perturbation
+    #[arg(long, value_name = "SEED", default_value_t = 42)]
+    pub seed: u64,
+}
+
+/// `14336x4096`.
+fn shape(text: &str) -> Result<(u64, u64), String> {
+    let parts = text.split_once('x').and_then(|(m, k)| Some((m.parse().ok()?, k.parse().ok()?)));
+    parts.ok_or_else(|| "expected rows and columns, such as 14336x4096".into())
+}
 
 pub fn run(args: &NewArgs) -> Result<u8, Failure> {
     let folder = match args.out.as_deref().and_then(Path::parent) {

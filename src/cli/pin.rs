@@ -3,10 +3,15 @@
 
 mod confirm;
 
+use std::path::PathBuf;
+
 use std::io::{IsTerminal, Write as _};
 
-use super::PinArgs;
+use clap::Args;
+
 use super::list::print;
+use super::options::Selection;
+use super::resources::Resources;
 use super::select::{Selected, select};
 use crate::audit::Task;
 use crate::carried;
@@ -16,6 +21,26 @@ use crate::failure::Failure;
 use contract::words;
 use record::exit;
 use record::expected::{Entry, Expected};
+
+#[derive(Args, Debug, Clone)]
+pub struct PinArgs {
+    #[command(flatten)]
+    pub selection: Selection,
+    #[command(flatten)]
+    pub resources: Resources,
+    /// Add what the record of a run elsewhere confirms; refuses one that differs in a digest
+    #[arg(long, value_name = "RECORD", conflicts_with_all = ["weights", "threads", "device", "isa"])]
+    pub record: Option<PathBuf>,
+    /// The signed statement of that record: confirmations then name who signed it, and are marked `unsigned` otherwise
+    #[arg(long, value_name = "STATEMENT", requires = "record", requires = "signers")]
+    pub attestation: Option<PathBuf>,
+    /// Who may sign: OpenSSH's file of allowed signers
+    #[arg(long, value_name = "FILE", requires = "attestation")]
+    pub signers: Option<PathBuf>,
+    /// Write without asking
+    #[arg(long)]
+    pub yes: bool,
+}
 
 pub fn run(args: &PinArgs) -> Result<u8, Failure> {
     let selected = select(&args.selection)?;

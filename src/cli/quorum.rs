@@ -1,18 +1,41 @@
 //! `verify quorum`: signed statements counted together, case by case. Reads statements alone: no record, no manifest unless
 //! one is given.
 
+use std::path::PathBuf;
+
 use std::collections::BTreeMap;
 
 use attest::quorum::{CaseQuorum, Quorum, STATEMENTS_MAX, Standing, count};
+use clap::Args;
 use contract::words::{quote, visible};
 use record::report::overview;
 use serde_json::json;
 
-use super::QuorumArgs;
+use super::options::Printed;
 use super::select::globs;
 use super::signed;
 use crate::failure::Failure;
 use crate::output::{print_json, print_table};
+
+#[derive(Args, Debug, Clone)]
+pub struct QuorumArgs {
+    /// Signed statements, each with its signature beside it
+    #[arg(value_name = "STATEMENT", required = true)]
+    pub statements: Vec<PathBuf>,
+    /// Votes that a case needs
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub need: u16,
+    #[command(flatten)]
+    pub trust: signed::Trust,
+    /// Only cases whose id matches (`*` matches any text, `/` included); may be repeated
+    #[arg(long = "case", value_name = "GLOB")]
+    pub cases: Vec<String>,
+    /// Sections marked `required: false` count too
+    #[arg(long)]
+    pub strict: bool,
+    #[command(flatten)]
+    pub printed: Printed,
+}
 
 pub fn run(args: &QuorumArgs) -> Result<u8, Failure> {
     if args.statements.len() > STATEMENTS_MAX {

@@ -1,8 +1,11 @@
 //! `verify recheck RECORD...`: what a record says, derived again and set beside the manifests and committed digests here.
 //! Runs nothing.
 
+use std::path::PathBuf;
+
 use std::collections::HashMap;
 
+use clap::Args;
 use contract::case::Case;
 use contract::digest::Digest;
 use record::exit::{BAD_INPUT, NOT_VERIFIED, VERIFIED, worse};
@@ -14,14 +17,26 @@ use record::verdict::DigestRow;
 use record::{CaseRecord, ManifestRecord, Record};
 use serde_json::json;
 
-use super::RecheckArgs;
 use super::list::{print, print_json};
+use super::options::Printed;
 use super::select::globs;
 use crate::audit::blank;
 use crate::carried;
 use crate::check::tally::block_size;
 use crate::failure::Failure;
 use crate::{expected, manifest, shard};
+
+#[derive(Args, Debug, Clone)]
+pub struct RecheckArgs {
+    /// Records written with --json
+    #[arg(value_name = "RECORD", required = true)]
+    pub records: Vec<PathBuf>,
+    /// Manifests, or folders of manifests, that the records are set beside
+    #[arg(long, value_name = "PATH", default_value = "manifests")]
+    pub manifests: Vec<PathBuf>,
+    #[command(flatten)]
+    pub printed: Printed,
+}
 
 /// The best that can be said of a record.
 const CONSISTENT: &str = "consistent: nothing was re-derived";

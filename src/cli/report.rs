@@ -1,8 +1,9 @@
 //! `verify report`: records as a page, as Markdown or as CSV. Reads records only.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::ReportArgs;
+use clap::Args;
+
 use crate::failure::Failure;
 use crate::files::{is_stream, replace};
 use crate::output::print;
@@ -11,6 +12,23 @@ use record::exit::{REFUTED, VERIFIED, worse};
 use record::outcome;
 use record::report::overview::visible;
 use record::report::{compare, csv, html, markdown};
+
+#[derive(Args, Debug, Clone)]
+pub struct ReportArgs {
+    /// Records written with --json
+    #[arg(value_name = "RECORD", required = true)]
+    pub records: Vec<PathBuf>,
+    /// Write one self-contained page here: nothing is fetched, and it is read without scripts as well
+    #[arg(long, value_name = "OUT")]
+    pub html: Option<PathBuf>,
+    /// Write Markdown for a pull request or a summary here, or to stdout (`-`, or without OUT)
+    #[arg(long, value_name = "OUT", num_args = 0..=1, default_missing_value = "-")]
+    pub markdown: Option<PathBuf>,
+    /// Write cases.csv, times.csv, samples.csv and claims.csv into this folder, with times in ns, sizes in bytes and
+    /// energy in J; text that a spreadsheet would take for a formula has a ' before it
+    #[arg(long, value_name = "FOLDER")]
+    pub csv: Option<PathBuf>,
+}
 
 pub fn run(args: &ReportArgs) -> Result<u8, Failure> {
     let mut records: Vec<(String, Record)> = Vec::new();

@@ -19,15 +19,16 @@ use record::{
     CaseKey, CaseRecord, End, FORMAT, ManifestRecord, Record, RecordError, RunOptions, Stopped,
 };
 
+use super::RunArgs;
 use super::commit;
 use super::device::Devices;
 use super::on_all::{self, Ahead, Job, Team};
 use super::operators;
 use super::progress::Progress;
 use super::repeats::Repeats;
+use super::resources::DeviceChoice;
 use super::running::{Places, Running};
 use super::select::{Selected, select};
-use super::{DeviceChoice, RunArgs};
 use crate::audit::{Auditor, Measuring, Task, UnderTest, blank};
 use crate::carried;
 use crate::environment::environment;

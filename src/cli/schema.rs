@@ -1,10 +1,18 @@
 //! `verify schema`: the JSON Schemas of the files that people write and read. They are committed as text, so that the program
 //! needs nothing that makes them; tests hold them to what is accepted.
 
-use super::SchemaArgs;
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+
 use crate::failure::Failure;
 use crate::output::print;
 use record::exit::VERIFIED;
+
+#[derive(Args, Debug, Clone)]
+pub struct SchemaArgs {
+    #[arg(value_name = "KIND", value_parser = PossibleValuesParser::new(SCHEMAS.map(|(kind, _)| kind)))]
+    pub kind: String,
+}
 
 /// Kinds of files, and the schema of each.
 pub const SCHEMAS: [(&str, &str); 4] = [

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
-use super::Selection;
 use super::near;
+use super::options::Selection;
 use crate::expected;
 use crate::expected::ExpectedError;
 use crate::failure::Failure;

@@ -1,8 +1,11 @@
 //! `verify spot PATH...`: a few row panels of each case, drawn by a nonce and made again; what was not looked at, and how likely
 //! it is that something wrong was missed.
 
+use std::path::PathBuf;
+
 use std::sync::Arc;
 
+use clap::Args;
 use contract::case::{Case, Weights as Origin};
 use contract::digest::PANELS;
 use contract::spot::{self, Drawn};
@@ -13,13 +16,42 @@ use serde_json::{Value, json};
 
 use super::device::Devices;
 use super::list::{print, print_json};
+use super::options::{Printed, Selection};
 use super::progress::Progress;
+use super::resources::{DeviceChoice, Resources};
 use super::select::{Selected, select};
-use super::{DeviceChoice, SpotArgs};
 use crate::audit::{Auditor, Known, SpotAsked, Stop, random_text};
 use crate::expected::panels::Panels;
 use crate::failure::Failure;
 use crate::worker::RemoteDevice;
+
+#[derive(Args, Debug, Clone)]
+pub struct SpotArgs {
+    #[command(flatten)]
+    pub selection: Selection,
+    #[command(flatten)]
+    pub resources: Resources,
+    /// Cases of each manifest that are drawn [default: all]
+    #[arg(long = "cases", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub sample: Option<u16>,
+    /// Row panels of each case that are drawn
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub panels: u8,
+    /// The text by which cases and panels are drawn [default: a random one, which is printed]
+    #[arg(long, value_name = "TEXT")]
+    pub nonce: Option<String>,
+    /// Compare with what this record says instead of with what is committed
+    #[arg(long, value_name = "RECORD")]
+    pub record: Option<PathBuf>,
+    /// Read all of A where its magnitudes decide what stays
+    #[arg(long)]
+    pub all_rows: bool,
+    /// Also cases that are not required and need weights of a model: get these
+    #[arg(long)]
+    pub fetch: bool,
+    #[command(flatten)]
+    pub printed: Printed,
+}
 
 /// Shares of wrong panels and cases of which it is said how likely they were missed.
 const SHARES: [f64; 2] = [0.01, 0.1];

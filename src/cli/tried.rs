@@ -1,15 +1,52 @@
 //! `verify try`: one layer of a checkpoint, without a manifest.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::new::{Layers, parse, text};
+use clap::Args;
+
+use super::RunArgs;
+use super::commit::AfterArgs;
+use super::new::{CHECKPOINT, CaseArgs, Layers, parse, text};
+use super::options::{Gate, Selection};
+use super::resources::Resources;
 use super::run::run_with;
 use super::select::Selected;
-use super::{AfterArgs, Gate, Resources, RunArgs, Selection, TryArgs};
 use crate::failure::Failure;
 use crate::output::note;
 use crate::weights::{Origin, Resolver};
 use record::exit::{NOT_VERIFIED, Require};
+
+#[derive(Args, Debug, Clone)]
+pub struct TryArgs {
+    /// A safetensors file, an index of some, or a model in Hugging Face's cache
+    #[arg(value_name = CHECKPOINT)]
+    pub checkpoint: String,
+    /// The matrix of it that becomes A
+    #[arg(long, value_name = "NAME")]
+    pub tensor: String,
+    #[command(flatten)]
+    pub case: CaseArgs,
+    /// The operator under test, by its file or by the name of one in `operators/` [default: the open operator]
+    #[arg(long, value_name = "NAME|FILE")]
+    pub operator: Option<String>,
+    /// The Python that runs it, by path or by name on PATH [default: as its file says]
+    #[arg(long, value_name = "PROGRAM", requires = "operator")]
+    pub interpreter: Option<String>,
+    /// Write the record here; `-` is standard output, at the end, with the table on standard error
+    #[arg(long, value_name = "PATH")]
+    pub json: Option<PathBuf>,
+    /// Write over a record that is at --json
+    #[arg(long, requires = "json")]
+    pub force: bool,
+    /// Bits only
+    #[arg(long)]
+    pub no_measure: bool,
+    /// All digests, the plan and the perturbation
+    #[arg(short, long)]
+    pub verbose: bool,
+    #[command(flatten)]
+    pub resources: Resources,
+}
 
 pub fn run(args: &TryArgs) -> Result<u8, Failure> {
     let resources = &args.resources;

@@ -84,15 +84,25 @@ impl Tiles for Model {
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub(super) use hardware::Hardware;
 
-/// Whether this processor multiplies tiles of integers of 8 bits, and the system lets this process do so.
-pub(super) fn int8_is_available() -> bool {
+/// What is multiplied in tiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Operands {
+    /// Integers of 8 bits.
+    Int8,
+    /// Pairs of bf16.
+    Bf16,
+}
+
+/// Why this processor has no tiles for such operands, or the system lets this process use none, in words.
+pub(super) fn is_available(operands: Operands) -> Result<(), String> {
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     {
-        hardware::int8_is_available()
+        hardware::is_available(operands)
     }
     #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
     {
-        false
+        let _ = operands;
+        Err("AMX is used on x86-64 under Linux alone".into())
     }
 }
 
@@ -103,7 +113,7 @@ mod hardware {
     use std::marker::PhantomData;
     use std::sync::OnceLock;
 
-    use super::Tiles;
+    use super::{Operands, Tiles};
 
     /// The processor's tiles, configured for the thread that made this, until it is dropped.
     pub(in super::super) struct Hardware(PhantomData<*const ()>);
@@ -128,9 +138,9 @@ mod hardware {
     };
 
     impl Hardware {
-        /// Panics where [`super::int8_is_available`] says that there are none.
-        pub(in super::super) fn configure() -> Hardware {
-            assert!(super::int8_is_available(), "tiles need another processor");
+        /// Panics where [`super::is_available`] says that there are none.
+        pub(in super::super) fn configure(operands: Operands) -> Hardware {
+            is_available(operands).expect("asked for before A was packed");
             const { assert!(size_of::<Configuration>() == 64) };
             // SAFETY: the processor has tiles, and this process may use them. 64 bytes of a valid configuration are read.
             unsafe {
@@ -191,27 +201,48 @@ mod hardware {
         }
     }
 
-    pub(super) fn int8_is_available() -> bool {
-        static IS: OnceLock<bool> = OnceLock::new();
-        *IS.get_or_init(|| has_instructions() && may_use_tiles())
+    pub(super) fn is_available(operands: Operands) -> Result<(), String> {
+        // For each kind of operands: a processor that is a guest takes long to say what it has.
+        static FOUND: [OnceLock<Result<(), String>>; 2] = [const { OnceLock::new() }; 2];
+        let find = || {
+            if has_instructions(operands) {
+                return may_use_tiles();
+            }
+            let name = match operands {
+                Operands::Int8 => "INT8",
+                Operands::Bf16 => "BF16",
+            };
+            Err(format!("this processor has no AMX-{name}"))
+        };
+        FOUND[operands as usize].get_or_init(find).clone()
     }
 
-    /// AMX-TILE and AMX-INT8 (leaf 7), and a system that saves tiles (bits 17 and 18 of XCR0).
-    fn has_instructions() -> bool {
+    /// AMX-TILE and AMX-INT8 or AMX-BF16 (leaf 7).
+    fn has_instructions(operands: Operands) -> bool {
         use std::arch::x86_64::{__cpuid, __cpuid_count};
-        const OSXSAVE: u32 = 1 << 27;
+        const AMX_BF16: u32 = 1 << 22;
         const AMX_TILE: u32 = 1 << 24;
         const AMX_INT8: u32 = 1 << 25;
-        const TILE_STATE: u32 = 1 << 17 | 1 << 18;
         #[allow(unused_unsafe, reason = "safe functions from some version of the compiler on")]
         // SAFETY: every processor of 64 bits has the instruction, and leaf 7 is asked for where there is one.
-        let (leaf_1, leaf_7) = unsafe {
-            if __cpuid(0).eax < 7 {
-                return false;
-            }
-            (__cpuid(1), __cpuid_count(7, 0))
-        };
-        if leaf_1.ecx & OSXSAVE == 0 || leaf_7.edx & AMX_TILE == 0 || leaf_7.edx & AMX_INT8 == 0 {
+        let features = unsafe { if __cpuid(0).eax < 7 { 0 } else { __cpuid_count(7, 0).edx } };
+        let wanted = AMX_TILE
+            | match operands {
+                Operands::Int8 => AMX_INT8,
+                Operands::Bf16 => AMX_BF16,
+            };
+        features & wanted == wanted
+    }
+
+    /// Whether the system saves tiles (bits 17 and 18 of XCR0).
+    fn saves_tiles() -> bool {
+        use std::arch::x86_64::__cpuid;
+        const OSXSAVE: u32 = 1 << 27;
+        const TILE_STATE: u32 = 1 << 17 | 1 << 18;
+        #[allow(unused_unsafe, reason = "safe functions from some version of the compiler on")]
+        // SAFETY: every processor of 64 bits has the instruction.
+        let features = unsafe { __cpuid(1).ecx };
+        if features & OSXSAVE == 0 {
             return false;
         }
         let xcr0: u32;
@@ -224,7 +255,7 @@ mod hardware {
     }
 
     /// Asks Linux for the right to use tiles, which all threads of the process then have.
-    fn may_use_tiles() -> bool {
+    fn may_use_tiles() -> Result<(), String> {
         use std::ffi::c_long;
         unsafe extern "C" {
             fn syscall(number: c_long, ...) -> c_long;
@@ -233,8 +264,15 @@ mod hardware {
         const ARCH_PRCTL: c_long = 158;
         const ARCH_REQ_XCOMP_PERM: c_long = 0x1023;
         const XFEATURE_XTILEDATA: c_long = 18;
+        if !saves_tiles() {
+            return Err("the system saves no AMX tiles".into());
+        }
         // SAFETY: it takes numbers alone, and refuses what it does not know.
-        unsafe { syscall(ARCH_PRCTL, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 }
+        if unsafe { syscall(ARCH_PRCTL, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) } == 0 {
+            return Ok(());
+        }
+        let error = std::io::Error::last_os_error();
+        Err(format!("the system refuses the use of AMX tiles: {error}"))
     }
 }
 
@@ -287,11 +325,11 @@ mod tests {
 
     #[test]
     fn the_processors_tiles_are_the_models() {
-        if !int8_is_available() {
-            eprintln!("not run: tiles of this processor (it has no AMX-INT8, or may not use it)");
+        if let Err(reason) = is_available(Operands::Int8) {
+            eprintln!("not run: tiles of this processor ({reason})");
             return;
         }
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-        assert_eq!(products(&mut Hardware::configure()), products(&mut Model::new()));
+        assert_eq!(products(&mut Hardware::configure(Operands::Int8)), products(&mut Model::new()));
     }
 }

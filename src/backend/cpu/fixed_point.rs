@@ -118,7 +118,7 @@ impl Path {
         if self == Path::Vnni && !is_x86_feature_detected!("avx512vnni") {
             return false;
         }
-        if self == Path::Amx && !amx::int8_is_available() {
+        if self == Path::Amx && amx::is_available(amx::Operands::Int8).is_err() {
             return false;
         }
         #[cfg(target_arch = "aarch64")]

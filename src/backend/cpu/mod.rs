@@ -28,6 +28,8 @@ mod vendor;
 
 #[cfg(test)]
 mod chain_tests;
+#[cfg(test)]
+mod drawn;
 
 pub use bf16_dot::{PairedA, PairedV, gemm_bf16_dot, runs_itself};
 pub use caches::CacheFlush;

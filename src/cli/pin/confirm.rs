@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use super::PinArgs;
 use super::write;
 use crate::audit::model_status;
-use crate::cli::PinArgs;
 use crate::cli::attest::statement_of;
 use crate::cli::list::print;
 use crate::cli::select::Selected;

@@ -3,6 +3,7 @@
 //! Four tiles hold sums of 16 rows and 64 columns, one a block of A (16 rows of 16 pairs), three take turns with blocks of V
 //! (16 pairs of 16 columns). The loop does not know which [`Unit`] runs it, so that all of it is tested on any processor.
 
+use super::super::amx::{self as tiles, Operands};
 use super::pack::Block;
 use super::panels::values;
 use super::{PAIRS, PANEL, Sums, TILE_ROWS};
@@ -92,14 +93,7 @@ impl Unit for Software {
 
 /// Why this processor has no tiles for this process, in words.
 pub(super) fn is_available() -> Result<(), String> {
-    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-    {
-        hardware::is_available()
-    }
-    #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-    {
-        Err("AMX is used on x86-64 under Linux alone".into())
-    }
+    tiles::is_available(Operands::Bf16)
 }
 
 /// [`run`] on the processor's tiles. Panics where it has none.
@@ -110,7 +104,7 @@ pub(super) fn run_on_hardware(
 ) {
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     {
-        run(&mut hardware::Tiles::take(), operands, panel, sums);
+        run(&mut tiles::Hardware::configure(Operands::Bf16), operands, panel, sums);
     }
     #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
     {
@@ -122,94 +116,17 @@ pub(super) fn run_on_hardware(
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod hardware {
     use std::arch::asm;
-    use std::arch::x86_64::{__cpuid, __cpuid_count, _MM_HINT_T1, _mm_prefetch};
-    use std::ffi::{c_int, c_long};
-    use std::sync::OnceLock;
+    use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 
+    use super::super::super::amx::Hardware;
     use super::{BlockOfA, BlockOfV, SumsOfTile, Unit};
-
-    /// Bits of EDX of CPUID leaf 7.
-    const AMX_BF16: u32 = 1 << 22;
-    const AMX_TILE: u32 = 1 << 24;
-
-    unsafe extern "C" {
-        fn syscall(number: c_long, ...) -> c_long;
-    }
-    const SYS_ARCH_PRCTL: c_long = 158;
-    /// From asm/prctl.h, and the number of the tiles' state.
-    const ARCH_REQ_XCOMP_PERM: c_int = 0x1023;
-    const XFEATURE_XTILEDATA: c_long = 18;
-
-    /// Linux lets a process use tiles once it has asked.
-    pub fn is_available() -> Result<(), String> {
-        static ASKED: OnceLock<Result<(), String>> = OnceLock::new();
-        let ask = || {
-            let features = if __cpuid(0).eax >= 7 { __cpuid_count(7, 0).edx } else { 0 };
-            if features & AMX_BF16 == 0 || features & AMX_TILE == 0 {
-                return Err("this processor has no AMX-BF16".to_owned());
-            }
-            // SAFETY: the call reads no memory of ours; a kernel that does not know it gives an error.
-            let answer =
-                unsafe { syscall(SYS_ARCH_PRCTL, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) };
-            if answer != 0 {
-                let error = std::io::Error::last_os_error();
-                return Err(format!("the system refuses the use of AMX tiles: {error}"));
-            }
-            Ok(())
-        };
-        ASKED.get_or_init(ask).clone()
-    }
-
-    /// Palette 1: eight tiles of 16 rows of 64 bytes.
-    #[repr(C, align(64))]
-    struct Config {
-        palette: u8,
-        start_row: u8,
-        reserved: [u8; 14],
-        row_bytes: [u16; 16],
-        rows: [u8; 16],
-    }
-
-    const CONFIG: Config = {
-        let (mut row_bytes, mut rows) = ([0; 16], [0; 16]);
-        let mut tile = 0;
-        while tile < 8 {
-            (row_bytes[tile], rows[tile]) = (64, 16);
-            tile += 1;
-        }
-        Config { palette: 1, start_row: 0, reserved: [0; 14], row_bytes, rows }
-    };
-    const _: () = assert!(size_of::<Config>() == 64);
-
-    /// The calling thread's tiles, configured until dropped. The compiler uses none of its own.
-    pub struct Tiles(
-        /// Not to be sent: tiles are a thread's.
-        std::marker::PhantomData<*mut ()>,
-    );
-
-    impl Tiles {
-        pub fn take() -> Tiles {
-            is_available().expect("asked for before A was packed");
-            // SAFETY: the processor has tiles and the process may use them; the configuration is valid.
-            unsafe {
-                asm!("ldtilecfg [{}]", in(reg) &CONFIG, options(nostack, readonly, preserves_flags))
-            }
-            Tiles(std::marker::PhantomData)
-        }
-    }
-
-    impl Drop for Tiles {
-        fn drop(&mut self) {
-            // SAFETY: tiles are configured; nobody needs them any more.
-            unsafe { asm!("tilerelease", options(nomem, nostack, preserves_flags)) }
-        }
-    }
 
     /// Bytes from a row of A to the next, and of sums or of V.
     const A_STRIDE: usize = 64;
     const STRIDE: usize = 256;
 
-    impl Unit for Tiles {
+    // Tiles are configured while `self` is there, and no others use them: the borrow is unique.
+    impl Unit for Hardware {
         #[inline(always)]
         fn load(&mut self, sums: &SumsOfTile) {
             // SAFETY: each tile is 16 rows of 64 bytes, 256 bytes apart: all of `sums` together.

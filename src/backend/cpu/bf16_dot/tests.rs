@@ -3,6 +3,7 @@
 use ndarray::Array2;
 use proptest::prelude::{Just, ProptestConfig, Strategy as _, any, prop, proptest};
 
+use super::super::drawn::{Rng, bits};
 use super::*;
 use contract::arithmetic::bf16_dot::dot;
 use contract::dtype::Dtype;
@@ -25,61 +26,26 @@ enum Kind {
 
 const KINDS: [Kind; 5] = [Kind::Plain, Kind::Cancelling, Kind::Tiny, Kind::Subnormal, Kind::Any];
 
-/// A small generator, so that one seed makes a whole matrix.
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        // SplitMix64.
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    fn value(&mut self, kind: Kind) -> f32 {
-        let sign = if self.below(2) == 0 { 1.0 } else { -1.0 };
-        let fraction = 1.0 + self.below(1 << 7) as f32 / (1 << 7) as f32;
-        let power = |exponent: i64| 2f64.powi(exponent as i32) as f32;
-        let x = match kind {
-            Kind::Plain => sign * fraction * power(self.below(6) as i64 - 3),
-            Kind::Cancelling => sign * self.below(4) as f32,
-            Kind::Tiny if self.below(16) == 0 => sign * fraction * power(-130),
-            Kind::Tiny => sign * fraction * power(self.below(14) as i64 - 70),
-            Kind::Subnormal if self.below(4) == 0 => sign * fraction * power(-127),
-            Kind::Subnormal => sign * fraction,
-            Kind::Any => f32::from_bits((self.next() as u32) & 0xffff_0000),
-        };
-        let x = Dtype::Bf16.round(x);
-        if x.is_finite() { x } else { sign * fraction }
-    }
-
-    /// Zeros with probability `zeros` / 8 per element, and as many whole rows and blocks of 32.
-    fn matrix(&mut self, shape: (usize, usize), kind: Kind, zeros: u64) -> Array2<f32> {
-        let dead: Vec<bool> = (0..shape.0).map(|_| self.below(16) < zeros).collect();
-        let mut empty = false;
-        Array2::from_shape_fn(shape, |(i, j)| {
-            if j % 32 == 0 {
-                empty = self.below(8) < zeros;
-            }
-            let x = self.value(kind);
-            if dead[i] || empty || self.below(8) < zeros {
-                if x < 0.0 { -0.0 } else { 0.0 }
-            } else {
-                x
-            }
-        })
-    }
+fn value(rng: &mut Rng, kind: Kind) -> f32 {
+    let sign = if rng.below(2) == 0 { 1.0 } else { -1.0 };
+    let fraction = 1.0 + rng.below(1 << 7) as f32 / (1 << 7) as f32;
+    let power = |exponent: i64| 2f64.powi(exponent as i32) as f32;
+    let x = match kind {
+        Kind::Plain => sign * fraction * power(rng.below(6) as i64 - 3),
+        Kind::Cancelling => sign * rng.below(4) as f32,
+        Kind::Tiny if rng.below(16) == 0 => sign * fraction * power(-130),
+        Kind::Tiny => sign * fraction * power(rng.below(14) as i64 - 70),
+        Kind::Subnormal if rng.below(4) == 0 => sign * fraction * power(-127),
+        Kind::Subnormal => sign * fraction,
+        Kind::Any => f32::from_bits((rng.next() as u32) & 0xffff_0000),
+    };
+    let x = Dtype::Bf16.round(x);
+    if x.is_finite() { x } else { sign * fraction }
 }
 
-/// Bits with -0 as +0 and one NaN.
-fn bits(x: f32) -> u32 {
-    if x.is_nan() { f32::NAN.to_bits() } else { (x + 0.0).to_bits() }
+/// Zeros with probability `zeros` / 8 per element, and as many whole rows and blocks of 32.
+fn matrix(rng: &mut Rng, shape: (usize, usize), kind: Kind, zeros: u64) -> Array2<f32> {
+    rng.matrix(shape, zeros, 32, |rng| value(rng, kind))
 }
 
 const PATHS: [Path; 6] = [
@@ -136,8 +102,8 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let mut rng = Rng(seed);
-        let a = rng.matrix((m, k), kinds.0, zeros.0);
-        let v = rng.matrix((k, n), kinds.1, zeros.1);
+        let a = matrix(&mut rng, (m, k), kinds.0, zeros.0);
+        let v = matrix(&mut rng, (k, n), kinds.1, zeros.1);
         compare(instruction, &a, &v, threads);
     }
 }
@@ -148,8 +114,8 @@ fn sums_are_carried_across_chunks_of_blocks() {
     let mut rng = Rng(7);
     for (kind, zeros) in [(Kind::Plain, 0), (Kind::Tiny, 2), (Kind::Cancelling, 6)] {
         for instruction in Instruction::ALL {
-            let a = rng.matrix((35, 37 * 32 + 21), kind, zeros);
-            let v = rng.matrix((37 * 32 + 21, 81), kind, 0);
+            let a = matrix(&mut rng, (35, 37 * 32 + 21), kind, zeros);
+            let v = matrix(&mut rng, (37 * 32 + 21, 81), kind, 0);
             compare(instruction, &a, &v, 2);
         }
     }
@@ -178,8 +144,8 @@ fn every_path_judges_tiny_results_alike() {
 #[test]
 fn y_a_and_v_need_not_be_contiguous() {
     let mut rng = Rng(3);
-    let a = rng.matrix((33, 9), Kind::Plain, 1);
-    let v = rng.matrix((17, 33), Kind::Plain, 1);
+    let a = matrix(&mut rng, (33, 9), Kind::Plain, 1);
+    let v = matrix(&mut rng, (17, 33), Kind::Plain, 1);
     for instruction in Instruction::ALL {
         let mut paired = PairedV::new(33, 17);
         paired.load(v.t(), 1);

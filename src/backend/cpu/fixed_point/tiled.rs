@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use super::super::amx::{TILE_BYTES, Tiles};
+use super::super::amx::{self, TILE_BYTES, Tiles};
 use super::super::per_isa;
 use super::pack::{FixedA, Tile};
 use super::panels::FixedV;
@@ -45,11 +45,12 @@ pub(super) fn add(a: &FixedA, v: &FixedV, tiles: &[Tile], panels: Range<usize>, 
     match a.path() {
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
         Path::Amx => {
-            add_by(&mut super::super::amx::Hardware::configure(), a, v, tiles, panels, sums);
+            let by = &mut amx::Hardware::configure(amx::Operands::Int8);
+            add_by(by, a, v, tiles, panels, sums);
         }
         #[cfg(test)]
         Path::AmxModel => {
-            add_by(&mut super::super::amx::Model::new(), a, v, tiles, panels, sums);
+            add_by(&mut amx::Model::new(), a, v, tiles, panels, sums);
         }
         _ => unreachable!("refused by `FixedA::pack`"),
     }

@@ -3,6 +3,7 @@
 use ndarray::Array2;
 use proptest::prelude::*;
 
+use super::super::drawn::{Rng, bits};
 use super::*;
 use contract::arithmetic::tensor_core::{Architecture, Format, dot};
 
@@ -48,79 +49,44 @@ enum Kind {
 const KINDS: [Kind; 6] =
     [Kind::Plain, Kind::Spread, Kind::Cancelling, Kind::Largest, Kind::Subnormal, Kind::Any];
 
-/// A small generator, so that one seed makes a whole matrix.
-struct Rng(u64);
+fn value(rng: &mut Rng, kind: Kind, format: Format) -> f32 {
+    let sign = if rng.below(2) == 0 { 1.0 } else { -1.0 };
+    let fraction = 1.0 + rng.below(1 << 23) as f32 / (1 << 23) as f32;
+    let power = |exponent: i64| 2f64.powi(exponent as i32) as f32;
+    let x = match kind {
+        Kind::Plain => sign * fraction * power(rng.below(6) as i64 - 3),
+        Kind::Spread => sign * fraction * power(rng.below(80) as i64 - 55),
+        Kind::Cancelling => sign * rng.below(4) as f32,
+        Kind::Largest => (2.0 - power(-7)) * power(rng.below(16) as i64 / 15),
+        Kind::Subnormal if rng.below(4) > 0 => sign * fraction,
+        Kind::Subnormal => {
+            sign * fraction
+                * power(match format {
+                    Format::F16 => -15 - rng.below(9) as i64,
+                    _ => -127 - rng.below(7) as i64,
+                })
+        }
+        Kind::Any => f32::from_bits(rng.next() as u32),
+    };
+    let x = format.dtype().round(x);
+    if x.is_finite() { x } else { format.dtype().round(sign * fraction) }
+}
 
-impl Rng {
-    fn next(&mut self) -> u64 {
-        // SplitMix64.
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    fn value(&mut self, kind: Kind, format: Format) -> f32 {
-        let sign = if self.below(2) == 0 { 1.0 } else { -1.0 };
-        let fraction = 1.0 + self.below(1 << 23) as f32 / (1 << 23) as f32;
-        let power = |exponent: i64| 2f64.powi(exponent as i32) as f32;
-        let x = match kind {
-            Kind::Plain => sign * fraction * power(self.below(6) as i64 - 3),
-            Kind::Spread => sign * fraction * power(self.below(80) as i64 - 55),
-            Kind::Cancelling => sign * self.below(4) as f32,
-            Kind::Largest => (2.0 - power(-7)) * power(self.below(16) as i64 / 15),
-            Kind::Subnormal if self.below(4) > 0 => sign * fraction,
-            Kind::Subnormal => {
-                sign * fraction
-                    * power(match format {
-                        Format::F16 => -15 - self.below(9) as i64,
-                        _ => -127 - self.below(7) as i64,
-                    })
-            }
-            Kind::Any => f32::from_bits(self.next() as u32),
-        };
-        let x = format.dtype().round(x);
-        if x.is_finite() { x } else { format.dtype().round(sign * fraction) }
-    }
-
-    /// Zeros with probability `zeros` / 8 per element, and as many whole rows and blocks of 8.
-    fn matrix(
-        &mut self,
-        shape: (usize, usize),
-        kind: Kind,
-        format: Format,
-        zeros: u64,
-    ) -> Array2<f32> {
-        let dead: Vec<bool> = (0..shape.0).map(|_| self.below(16) < zeros).collect();
-        let mut empty = false;
-        Array2::from_shape_fn(shape, |(i, j)| {
-            if j % 8 == 0 {
-                empty = self.below(8) < zeros;
-            }
-            let x = self.value(kind, format);
-            if dead[i] || empty || self.below(8) < zeros {
-                if x < 0.0 { -0.0 } else { 0.0 }
-            } else {
-                x
-            }
-        })
-    }
+/// Zeros with probability `zeros` / 8 per element, and as many whole rows and blocks of 8.
+fn matrix(
+    rng: &mut Rng,
+    shape: (usize, usize),
+    kind: Kind,
+    format: Format,
+    zeros: u64,
+) -> Array2<f32> {
+    rng.matrix(shape, zeros, 8, |rng| value(rng, kind, format))
 }
 
 fn reference(model: Model, a: &Array2<f32>, v: &Array2<f32>) -> Array2<f32> {
     Array2::from_shape_fn((a.nrows(), v.ncols()), |(i, j)| {
         dot(model, &a.row(i).to_vec(), &v.column(j).to_vec())
     })
-}
-
-/// Bits with -0 as +0 and one NaN.
-fn bits(x: f32) -> u32 {
-    if x.is_nan() { f32::NAN.to_bits() } else { (x + 0.0).to_bits() }
 }
 
 fn compare(model: Model, a: &Array2<f32>, v: &Array2<f32>, threads: usize) {
@@ -164,8 +130,8 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let mut rng = Rng(seed);
-        let a = rng.matrix((m, k), kinds.0, model.format, zeros.0);
-        let v = rng.matrix((k, n), kinds.1, model.format, zeros.1);
+        let a = matrix(&mut rng, (m, k), kinds.0, model.format, zeros.0);
+        let v = matrix(&mut rng, (k, n), kinds.1, model.format, zeros.1);
         compare(model, &a, &v, threads);
     }
 }
@@ -177,8 +143,8 @@ fn sums_are_carried_across_blocks_of_k() {
     for (kind, zeros) in [(Kind::Plain, 0), (Kind::Spread, 2), (Kind::Cancelling, 6)] {
         for architecture in [Architecture::Ampere, Architecture::Hopper] {
             let model = Model::of(architecture, Format::Bf16).unwrap();
-            let a = rng.matrix((5, 3 * BLOCK_K + 37), kind, model.format, zeros);
-            let v = rng.matrix((3 * BLOCK_K + 37, 81), kind, model.format, zeros);
+            let a = matrix(&mut rng, (5, 3 * BLOCK_K + 37), kind, model.format, zeros);
+            let v = matrix(&mut rng, (3 * BLOCK_K + 37, 81), kind, model.format, zeros);
             compare(model, &a, &v, 2);
         }
     }
@@ -214,8 +180,8 @@ fn outliers_are_contained() {
     let mut rng = Rng(11);
     let model = Model::of(Architecture::Blackwell, Format::Bf16).unwrap();
     for outlier in [2f32.powi(-120), 2f32.powi(100), f32::from_bits(0x0001_0000), 2f32.powi(-49)] {
-        let mut a = rng.matrix((40, 50), Kind::Plain, model.format, 1);
-        let mut v = rng.matrix((50, 70), Kind::Plain, model.format, 1);
+        let mut a = matrix(&mut rng, (40, 50), Kind::Plain, model.format, 1);
+        let mut v = matrix(&mut rng, (50, 70), Kind::Plain, model.format, 1);
         a *= 8192.0;
         v *= 8192.0;
         a[[17, 3]] = outlier;
@@ -232,8 +198,8 @@ fn scaled_matrices_give_the_bits_of_the_rule() {
     let powers = [-110, -64, -50, -46, 0, 46, 50, 64, 110];
     for format in [Format::Bf16, Format::Tf32] {
         let model = Model::of(Architecture::Hopper, format).unwrap();
-        let a = rng.matrix((5, 40), Kind::Plain, format, 1);
-        let v = rng.matrix((40, 19), Kind::Plain, format, 1);
+        let a = matrix(&mut rng, (5, 40), Kind::Plain, format, 1);
+        let v = matrix(&mut rng, (40, 19), Kind::Plain, format, 1);
         for (p, q) in powers.into_iter().flat_map(|p| powers.map(|q| (p, q))) {
             compare(model, &(&a * 2f32.powi(p)), &(&v * 2f32.powi(q)), 1);
         }
@@ -257,8 +223,8 @@ fn operands_that_round_to_infinity_overflow() {
 fn y_need_not_be_contiguous() {
     let model = Model::of(Architecture::Hopper, Format::Bf16).unwrap();
     let mut rng = Rng(3);
-    let a = rng.matrix((9, 33), Kind::Plain, model.format, 1);
-    let v = rng.matrix((33, 17), Kind::Plain, model.format, 1);
+    let a = matrix(&mut rng, (9, 33), Kind::Plain, model.format, 1);
+    let v = matrix(&mut rng, (33, 17), Kind::Plain, model.format, 1);
     let mut packed = GroupedV::new(33, 17);
     packed.load(v.view(), model, 1);
     let mut y = Array2::from_elem((17, 9), f32::NAN);
@@ -273,8 +239,8 @@ fn a_and_v_need_not_be_contiguous() {
     for format in [Format::Bf16, Format::Tf32] {
         let model = Model::of(Architecture::Hopper, format).unwrap();
         // Whole groups, so that contiguous rows would be read in place.
-        let a = rng.matrix((64, 7), Kind::Plain, format, 2);
-        let v = rng.matrix((70, 64), Kind::Plain, format, 1);
+        let a = matrix(&mut rng, (64, 7), Kind::Plain, format, 2);
+        let v = matrix(&mut rng, (70, 64), Kind::Plain, format, 1);
         let (a, v) = (a.t(), v.t());
         let mut packed = GroupedV::new(64, 70);
         packed.load(v, model, 1);

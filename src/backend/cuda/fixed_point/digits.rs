@@ -7,11 +7,10 @@ use super::super::device::{Device, require_driver_function};
 use super::super::error::CudaError;
 use super::super::generic::require_i32;
 use super::super::launch::{Arguments, Grid, Kernel};
-use super::super::live::row_index;
 use super::super::matrix::DeviceMatrix;
 use super::super::memory::Buffer;
 use super::super::variants::Variant;
-use super::images::{BM, IMAGE, Plan, STEP, padded_list};
+use super::images::{BM, IMAGE, Images, Plan, STEP};
 use super::work::Work;
 use super::{HOPPER, OUTPUTS, Rows, output_defines};
 use contract::dtype::Dtype;
@@ -88,20 +87,13 @@ pub(super) struct Digits {
     tile: Tile,
     gemm: Kernel,
     digits: Kernel,
-    a_images: Buffer,
+    images: Images,
     v_images: Buffer,
-    k_list: Option<Buffer>,
-    v_step: Option<Buffer>,
-    row_index: Buffer,
-    row_scale: Buffer,
     column_scale: Buffer,
-    dead_rows: Buffer,
     segments: Buffer,
     segment_begin: Buffer,
     partials: Buffer,
     flags: Buffer,
-    dead_count: i32,
-    v_steps: i32,
     column_tiles: usize,
     workers: u32,
     slots: usize,
@@ -139,32 +131,19 @@ impl Digits {
         require_i32("images", plan.work())?;
         let work = Work::new(&plan.steps, column_tiles, workers);
         require_i32("slots", work.slots)?;
-        let index = row_index(&plan.rows, BM);
-        let k_list = padded_list(plan);
-        let v_step = plan.listed.as_ref().map(|listed| listed.concat());
-        let of = |list: Option<Vec<i32>>, what| {
-            list.map(|list| Buffer::from_slice(device, &list, what)).transpose()
-        };
         let slot = BM * tile.bn * 8;
         let columns = column_tiles * tile.bn;
         Ok(Digits {
             tile,
             gemm,
             digits,
-            a_images: Buffer::from_slice(device, &plan.pack(rows, &index, threads), "packed A")?,
+            images: Images::new(device, rows, plan, threads)?,
             v_images: Buffer::new(device, columns * plan.v_steps * (3 * STEP), "digits of V")?,
-            k_list: of(k_list, "k")?,
-            v_step: of(v_step, "steps")?,
-            row_scale: Buffer::from_slice(device, &rows.scales_of(&index), "scales of rows")?,
-            row_index: Buffer::from_slice(device, &index, "rows")?,
             column_scale: Buffer::new(device, columns * 4, "scales of columns")?,
-            dead_rows: Buffer::from_slice(device, &plan.dead_rows, "dead rows")?,
             segments: Buffer::from_slice(device, &work.encoded(&plan.first_image()), "segments")?,
             segment_begin: Buffer::from_slice(device, &work.begin, "segments of workers")?,
             partials: Buffer::new(device, work.slots * slot, "sums")?,
             flags: Buffer::zeroed(device, work.slots * 8, "flags")?,
-            dead_count: require_i32("rows", plan.dead_rows.len())?,
-            v_steps: require_i32("steps", plan.v_steps)?,
             column_tiles,
             workers: workers as u32,
             slots: work.slots,
@@ -174,17 +153,17 @@ impl Digits {
 
     /// V and Y are of the shapes that this was made for.
     pub(super) fn launch(&self, v: &DeviceMatrix, y: &mut DeviceMatrix) -> Result<(), CudaError> {
-        let pointer = |buffer: &Option<Buffer>| buffer.as_ref().map_or(0, Buffer::pointer);
+        let images = &self.images;
         let n = require_i32("columns of V", v.cols)?;
         let arguments = Arguments::new()
             .with(v.pointer())
-            .with(pointer(&self.k_list))
+            .with(images.k_list())
             .with(self.column_scale.pointer())
             .with(self.v_images.pointer())
             .with(require_i32("rows of V", v.rows)?)
             .with(n)
             .with(require_i32("columns of V", v.stride)?)
-            .with(self.v_steps);
+            .with(images.v_steps);
         let strips = self.column_tiles * self.tile.bn / self.tile.strip();
         let blocks = (CLUSTER as u32, strips as u32, 1);
         let threads = 8 * self.tile.strip() as u32;
@@ -192,20 +171,20 @@ impl Digits {
         // done with them, because freeing is in stream order.
         unsafe { self.digits.launch(Grid { blocks, threads, shared_bytes: 0 }, &arguments)? };
         let arguments = Arguments::new()
-            .with(self.a_images.pointer())
+            .with(images.a_images.pointer())
             .with(self.v_images.pointer())
-            .with(pointer(&self.v_step))
-            .with(self.row_index.pointer())
-            .with(self.row_scale.pointer())
+            .with(images.v_step())
+            .with(images.row_index.pointer())
+            .with(images.row_scale.pointer())
             .with(self.column_scale.pointer())
-            .with(self.dead_rows.pointer())
+            .with(images.dead_rows.pointer())
             .with(self.segments.pointer())
             .with(self.segment_begin.pointer())
             .with(y.pointer())
             .with(self.partials.pointer())
             .with(self.flags.pointer())
-            .with(self.dead_count)
-            .with(self.v_steps)
+            .with(images.dead_count)
+            .with(images.v_steps)
             .with(n)
             .with(require_i32("columns of Y", y.stride)?);
         let blocks = (self.workers, 1, 1);
@@ -227,24 +206,21 @@ impl Digits {
 
     pub(super) fn bytes_held(&self) -> usize {
         let held = [
-            &self.a_images,
             &self.v_images,
-            &self.row_index,
-            &self.row_scale,
             &self.column_scale,
-            &self.dead_rows,
             &self.segments,
             &self.segment_begin,
             &self.partials,
             &self.flags,
         ];
-        held.into_iter().chain(&self.k_list).chain(&self.v_step).map(Buffer::bytes).sum()
+        self.images.bytes() + held.into_iter().map(Buffer::bytes).sum::<usize>()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::super::live::Selection;
+    use super::super::super::live::row_index;
     use super::super::images::digits_at;
     use super::super::{LiveElements, scales};
     use super::*;

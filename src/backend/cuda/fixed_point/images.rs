@@ -2,7 +2,13 @@
 //!
 //! wgmma's and mma.sync's fragments of 16 rows by 32 k are the same, so both kernels read these images.
 
-use super::super::live::Selection;
+use std::sync::Arc;
+
+use super::super::device::Device;
+use super::super::error::CudaError;
+use super::super::generic::require_i32;
+use super::super::live::{Selection, row_index};
+use super::super::memory::Buffer;
 use super::{LiveElements, Rows};
 use contract::threads;
 
@@ -140,6 +146,58 @@ impl Plan {
     }
 }
 
+/// A's images and the lists of a plan on a device, as the kernels take them.
+pub(super) struct Images {
+    pub a_images: Buffer,
+    pub row_index: Buffer,
+    pub row_scale: Buffer,
+    pub dead_rows: Buffer,
+    pub dead_count: i32,
+    pub v_steps: i32,
+    k_list: Option<Buffer>,
+    v_step: Option<Buffer>,
+}
+
+impl Images {
+    pub(super) fn new(
+        device: &Arc<Device>,
+        rows: &Rows<'_>,
+        plan: &Plan,
+        threads: usize,
+    ) -> Result<Images, CudaError> {
+        let index = row_index(&plan.rows, BM);
+        let listed = plan.listed.as_ref().map(|listed| listed.concat());
+        let of = |list: Option<Vec<i32>>, what| {
+            list.map(|list| Buffer::from_slice(device, &list, what)).transpose()
+        };
+        Ok(Images {
+            a_images: Buffer::from_slice(device, &plan.pack(rows, &index, threads), "packed A")?,
+            k_list: of(padded_list(plan), "k")?,
+            v_step: of(listed, "steps")?,
+            row_scale: Buffer::from_slice(device, &rows.scales_of(&index), "scales of rows")?,
+            row_index: Buffer::from_slice(device, &index, "rows")?,
+            dead_rows: Buffer::from_slice(device, &plan.dead_rows, "dead rows")?,
+            dead_count: require_i32("rows", plan.dead_rows.len())?,
+            v_steps: require_i32("steps", plan.v_steps)?,
+        })
+    }
+
+    /// The kernels' `k_list`; 0 where all k are in place.
+    pub(super) fn k_list(&self) -> u64 {
+        self.k_list.as_ref().map_or(0, Buffer::pointer)
+    }
+
+    /// The kernels' `v_step`; 0 where every tile has all steps.
+    pub(super) fn v_step(&self) -> u64 {
+        self.v_step.as_ref().map_or(0, Buffer::pointer)
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        let held = [&self.a_images, &self.row_index, &self.row_scale, &self.dead_rows];
+        held.into_iter().chain(&self.k_list).chain(&self.v_step).map(Buffer::bytes).sum()
+    }
+}
+
 /// Where each k is among the packed ones.
 fn places(k: usize, list: Option<&[i32]>) -> Vec<i32> {
     let Some(list) = list else { return (0..k as i32).collect() };
@@ -149,7 +207,7 @@ fn places(k: usize, list: Option<&[i32]>) -> Vec<i32> {
 }
 
 /// The k of all steps, -1 after the last, where they are not in place.
-pub(super) fn padded_list(plan: &Plan) -> Option<Vec<i32>> {
+fn padded_list(plan: &Plan) -> Option<Vec<i32>> {
     plan.k_list.as_ref().map(|list| {
         let mut list = list.clone();
         list.resize(plan.v_steps * STEP, -1);

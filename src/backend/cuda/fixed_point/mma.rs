@@ -7,12 +7,11 @@ use super::super::device::Device;
 use super::super::error::CudaError;
 use super::super::generic::require_i32;
 use super::super::launch::{Arguments, Grid, Kernel};
-use super::super::live::row_index;
 use super::super::matrix::DeviceMatrix;
 use super::super::memory::Buffer;
 use super::super::variants::{ANY, Variant};
 use super::columns::Columns;
-use super::images::{BM, Plan, STEP, padded_list};
+use super::images::{BM, Images, Plan, STEP};
 use super::{OUTPUTS, Rows, TURING, output_defines};
 use contract::dtype::Dtype;
 
@@ -67,18 +66,11 @@ pub(super) struct Mma {
     gemm: Kernel,
     fragments: Kernel,
     columns: Columns,
-    a_images: Buffer,
+    images: Images,
     first_image: Buffer,
     v_images: Buffer,
-    k_list: Option<Buffer>,
-    v_step: Option<Buffer>,
-    row_index: Buffer,
-    row_scale: Buffer,
-    dead_rows: Buffer,
     tiles: i32,
     column_tiles: i32,
-    dead_count: i32,
-    v_steps: i32,
     blocks: u32,
     instruction: Instruction,
 }
@@ -105,28 +97,16 @@ impl Mma {
         first_image.push(plan.work());
         let first_image: Vec<i32> =
             first_image.into_iter().map(|x| require_i32("images", x)).collect::<Result<_, _>>()?;
-        let index = row_index(&plan.rows, BM);
-        let v_step = plan.listed.as_ref().map(|listed| listed.concat());
-        let of = |list: Option<Vec<i32>>, what| {
-            list.map(|list| Buffer::from_slice(device, &list, what)).transpose()
-        };
         let v_bytes = column_tiles * plan.v_steps * (3 * STEP * BN);
         Ok(Mma {
             gemm,
             fragments,
             columns: Columns::new(device, n)?,
-            a_images: Buffer::from_slice(device, &plan.pack(rows, &index, threads), "packed A")?,
+            images: Images::new(device, rows, plan, threads)?,
             first_image: Buffer::from_slice(device, &first_image, "first images")?,
             v_images: Buffer::new(device, v_bytes, "digits of V")?,
-            k_list: of(padded_list(plan), "k")?,
-            v_step: of(v_step, "steps")?,
-            row_scale: Buffer::from_slice(device, &rows.scales_of(&index), "scales of rows")?,
-            row_index: Buffer::from_slice(device, &index, "rows")?,
-            dead_rows: Buffer::from_slice(device, &plan.dead_rows, "dead rows")?,
             tiles: require_i32("tiles", tiles)?,
             column_tiles: require_i32("tiles", column_tiles)?,
-            dead_count: require_i32("rows", plan.dead_rows.len())?,
-            v_steps: require_i32("steps", plan.v_steps)?,
             blocks: require_i32("blocks", blocks)? as u32,
             instruction,
         })
@@ -134,37 +114,37 @@ impl Mma {
 
     /// V and Y are of the shapes that this was made for.
     pub(super) fn launch(&self, v: &DeviceMatrix, y: &mut DeviceMatrix) -> Result<(), CudaError> {
-        let pointer = |buffer: &Option<Buffer>| buffer.as_ref().map_or(0, Buffer::pointer);
+        let images = &self.images;
         let n = require_i32("columns of V", v.cols)?;
         self.columns.launch(v)?;
         let arguments = Arguments::new()
             .with(v.pointer())
-            .with(pointer(&self.k_list))
+            .with(images.k_list())
             .with(self.columns.scales.pointer())
             .with(self.v_images.pointer())
             .with(require_i32("rows of V", v.rows)?)
             .with(n)
             .with(require_i32("columns of V", v.stride)?)
-            .with(self.v_steps);
-        let blocks = ((self.column_tiles * self.v_steps) as u32, 1, 1);
+            .with(images.v_steps);
+        let blocks = ((self.column_tiles * images.v_steps) as u32, 1, 1);
         let grid = Grid { blocks, threads: THREADS, shared_bytes: 0 };
         // SAFETY: arguments as at the kernel's head, sized in `new`; V's shape as it is; buffers live until the device is
         // done with them, because freeing is in stream order.
         unsafe { self.fragments.launch(grid, &arguments)? };
         let arguments = Arguments::new()
-            .with(self.a_images.pointer())
+            .with(images.a_images.pointer())
             .with(self.first_image.pointer())
             .with(self.v_images.pointer())
-            .with(pointer(&self.v_step))
-            .with(self.row_index.pointer())
-            .with(self.row_scale.pointer())
+            .with(images.v_step())
+            .with(images.row_index.pointer())
+            .with(images.row_scale.pointer())
             .with(self.columns.scales.pointer())
-            .with(self.dead_rows.pointer())
+            .with(images.dead_rows.pointer())
             .with(y.pointer())
             .with(self.tiles)
             .with(self.column_tiles)
-            .with(self.dead_count)
-            .with(self.v_steps)
+            .with(images.dead_count)
+            .with(images.v_steps)
             .with(n)
             .with(require_i32("columns of Y", y.stride)?);
         let grid = Grid { blocks: (self.blocks, 1, 1), threads: THREADS, shared_bytes: 0 };
@@ -181,15 +161,7 @@ impl Mma {
     }
 
     pub(super) fn bytes_held(&self) -> usize {
-        let held = [
-            &self.columns.scales,
-            &self.a_images,
-            &self.first_image,
-            &self.v_images,
-            &self.row_index,
-            &self.row_scale,
-            &self.dead_rows,
-        ];
-        held.into_iter().chain(&self.k_list).chain(&self.v_step).map(Buffer::bytes).sum()
+        let held = [&self.columns.scales, &self.first_image, &self.v_images];
+        self.images.bytes() + held.into_iter().map(Buffer::bytes).sum::<usize>()
     }
 }
