@@ -29,7 +29,7 @@ use ndarray::ArrayViewMut2;
 
 use super::memory::OutputRows;
 use super::{Isa, amx, parallel_for, per_isa};
-use kernels::Call;
+use kernels::{Call, Kernel};
 use pack::Tile;
 
 pub use pack::{FixedA, FixedSelection};
@@ -242,6 +242,9 @@ const TERMS_MAX: usize = 128;
 /// Items that each thread should find, so that a slow core holds the others up little.
 const ITEMS_PER_THREAD: usize = 8;
 
+/// Columns of the panels that are finished together, at most: 16 of 32.
+const COLUMNS_MAX: usize = 512;
+
 /// Y = A V, all of `y` (m x n, binary32) written, dead rows as +0.
 ///
 /// The bits are those of [`contract::arithmetic::fixed_point::dot`] for every element.
@@ -311,21 +314,41 @@ fn run_panels(a: &FixedA, v: &FixedV, tiles: &[Tile], panels: Range<usize>, outp
                 add(a, v, tiles, panels.clone(), sums, wide)
             }
         }
-        let mut y = [0.0; 32];
+        let columns = panels.start * width..v.n().min(panels.end * width);
+        let factors = &v.factors()[columns.clone()];
+        let mut y = [0.0; COLUMNS_MAX];
+        let y = &mut y[..columns.len()];
+        let mut rest = &sums[..];
         for tile in tiles {
-            let at = (tile.first_row - first_row) * panels.len() * width;
+            let of_tile;
+            (of_tile, rest) = rest.split_at(tile.height * panels.len() * width);
             for (r, row) in tile.rows().enumerate() {
-                for (q, p) in panels.clone().enumerate() {
-                    let columns = p * width..v.n().min((p + 1) * width);
-                    let sums = &sums[at + (q * tile.height + r) * width..][..columns.len()];
-                    let y = &mut y[..columns.len()];
-                    finish(path.isa(), sums, a.factor(row), &v.factors()[columns.clone()], y);
-                    // SAFETY: the item owns the rows of its tiles, and `gemm_fixed_point` holds Y.
-                    unsafe { output.write(a.row(row), columns.start, y) }
-                }
+                finish(
+                    path.isa(),
+                    of_tile,
+                    r * width,
+                    tile.height,
+                    width,
+                    a.factor(row),
+                    factors,
+                    y,
+                );
+                // SAFETY: the item owns the rows of its tiles, and `gemm_fixed_point` holds Y.
+                unsafe { output.write(a.row(row), columns.start, y) }
             }
         }
     });
+}
+
+/// A tile's next entries, and the kernel of its height.
+struct Piece<'a> {
+    kernel: Kernel,
+    ks: &'a [u32],
+    values: &'a [i32],
+    wide: &'a [f64],
+    /// Where its sums begin, those of the first panel, and how many each panel has.
+    sums: usize,
+    sums_of_panel: usize,
 }
 
 /// Adds the products of `tiles` and `panels` to `sums`, which are `[tile][panel][height][columns of a panel]`.
@@ -342,30 +365,36 @@ fn add(
     let is_wide = path.layout() == Layout::Integers;
     let first_row = tiles.first().map_or(0, |tile| tile.first_row);
     let longest = tiles.iter().map(|tile| a.list(tile).len()).max().unwrap_or(0);
+    let kernels: Vec<Kernel> =
+        (1..=path.rows_max()).map(|height| kernels::kernel(path, height)).collect();
     for start in (0..longest).step_by(at_once) {
         if is_wide {
             widen_tiles(a, tiles, start, at_once, wide);
         }
+        let mut wide = &wide[..];
+        // Looked up once, not for each panel.
+        let pieces = tiles.iter().map(|tile| {
+            let (ks, values) = a.entries(tile, start, at_once);
+            let of_tile;
+            (of_tile, wide) = wide.split_at(if is_wide { values.len() } else { 0 });
+            Piece {
+                kernel: kernels[tile.height - 1],
+                ks,
+                values,
+                wide: of_tile,
+                sums: (tile.first_row - first_row) * panels.len() * width,
+                sums_of_panel: tile.height * width,
+            }
+        });
+        let pieces: Vec<Piece<'_>> = pieces.filter(|piece| !piece.ks.is_empty()).collect();
         for (q, p) in panels.clone().enumerate() {
-            let mut wide = &wide[..];
-            for tile in tiles {
-                let (ks, values) = a.entries(tile, start, at_once);
-                let of_tile;
-                (of_tile, wide) = wide.split_at(if is_wide { values.len() } else { 0 });
-                let at = ((tile.first_row - first_row) * panels.len() + q * tile.height) * width;
-                let sums = &mut sums[at..at + tile.height * width];
-                let call = Call {
-                    path,
-                    height: tile.height,
-                    ks,
-                    values,
-                    wide: of_tile,
-                    v,
-                    panel: p,
-                    sums,
-                };
+            let panel = v.panel(p);
+            for piece in &pieces {
+                let &Piece { kernel, ks, values, wide, sums: at, sums_of_panel } = piece;
+                debug_assert!(ks.iter().all(|&k| (k as usize) < v.entries()));
+                let sums = &mut sums[at + q * sums_of_panel..][..sums_of_panel];
                 // SAFETY: `FixedA::pack` makes sure of the path, and its lists hold entries below V's.
-                unsafe { kernels::run(call) }
+                unsafe { kernel(Call { ks, values, wide, panel, sums }) }
             }
         }
     }
@@ -397,11 +426,41 @@ per_isa! {
     /// Binary64 holds 53 bits. A sum of more goes to the neighbour of 52 bits that is odd, unless it is one: what rounding to
     /// 24 bits or fewer sees, on which side of which half it lies, is the same then. The powers of two change nothing, since
     /// products lie within binary64's range: the conversion to binary32 is the one rounding.
-    fn finish(sums: &[i64], row_factor: f64, factors: &[f64], y: &mut [f32]) {
-        for ((y, &sum), factor) in y.iter_mut().zip(sums).zip(factors) {
-            let odd = sum & !0x7ff | i64::from(sum & 0x7ff != 0) << 11;
-            let sum = if sum.unsigned_abs() >> 53 == 0 { sum } else { odd };
-            *y = (sum as f64 * (row_factor * factor)) as f32;
+    ///
+    /// `sums` are a tile's, `[panel][height][width]`, of which a row's begin at `first`; `factors` and `y` are of its columns.
+    #[allow(clippy::too_many_arguments, reason = "the macro makes functions of plain arguments")]
+    fn finish(
+        sums: &[i64],
+        first: usize,
+        height: usize,
+        width: usize,
+        row_factor: f64,
+        factors: &[f64],
+        y: &mut [f32],
+    ) {
+        let panels = y.chunks_mut(width).zip(factors.chunks(width)).zip(sums.chunks(height * width));
+        for ((y, factors), sums) in panels {
+            let sums = &sums[first..];
+            // Eight at a time, so that the loop is known to be of whole vectors.
+            let (eights, last) = y.as_chunks_mut::<8>();
+            let done = 8 * eights.len();
+            let of_eights = factors.as_chunks::<8>().0.iter().zip(sums.as_chunks::<8>().0);
+            for (y, (factors, sums)) in eights.iter_mut().zip(of_eights) {
+                for ((y, factor), &sum) in y.iter_mut().zip(factors).zip(sums) {
+                    *y = finished(sum, row_factor * factor);
+                }
+            }
+            for ((y, factor), &sum) in last.iter_mut().zip(&factors[done..]).zip(&sums[done..]) {
+                *y = finished(sum, row_factor * factor);
+            }
         }
     }
+}
+
+/// A sum times a power of two, rounded once.
+#[inline(always)]
+fn finished(sum: i64, factor: f64) -> f32 {
+    let odd = sum & !0x7ff | i64::from(sum & 0x7ff != 0) << 11;
+    let sum = if sum.unsigned_abs() >> 53 == 0 { sum } else { odd };
+    (sum as f64 * factor) as f32
 }
