@@ -316,23 +316,24 @@ fn run_panels(a: &FixedA, v: &FixedV, tiles: &[Tile], panels: Range<usize>, outp
         }
         let columns = panels.start * width..v.n().min(panels.end * width);
         let factors = &v.factors()[columns.clone()];
-        let mut y = [0.0; COLUMNS_MAX];
+        let (mut of_row, mut y) = ([0; COLUMNS_MAX], [0.0; COLUMNS_MAX]);
         let y = &mut y[..columns.len()];
         let mut rest = &sums[..];
         for tile in tiles {
             let of_tile;
             (of_tile, rest) = rest.split_at(tile.height * panels.len() * width);
             for (r, row) in tile.rows().enumerate() {
-                finish(
-                    path.isa(),
-                    of_tile,
-                    r * width,
-                    tile.height,
-                    width,
-                    a.factor(row),
-                    factors,
-                    y,
-                );
+                // All panels' sums in one run, which single rows have already.
+                let sums = if tile.height == 1 {
+                    of_tile
+                } else {
+                    let of_panels = of_tile.chunks_exact(width).skip(r).step_by(tile.height);
+                    for (to, sums) in of_row.chunks_exact_mut(width).zip(of_panels) {
+                        to.copy_from_slice(sums);
+                    }
+                    &of_row
+                };
+                finish(path.isa(), &sums[..y.len()], a.factor(row), factors, y);
                 // SAFETY: the item owns the rows of its tiles, and `gemm_fixed_point` holds Y.
                 unsafe { output.write(a.row(row), columns.start, y) }
             }
@@ -351,7 +352,9 @@ struct Piece<'a> {
     sums_of_panel: usize,
 }
 
-/// Adds the products of `tiles` and `panels` to `sums`, which are `[tile][panel][height][columns of a panel]`.
+/// Adds the products of `tiles` and `panels` to `sums`, which are `[tile][panel][height][columns of a panel]`. A function by
+/// itself, so that its loops are the same whoever calls it.
+#[inline(never)]
 fn add(
     a: &FixedA,
     v: &FixedV,
@@ -365,28 +368,28 @@ fn add(
     let is_wide = path.layout() == Layout::Integers;
     let first_row = tiles.first().map_or(0, |tile| tile.first_row);
     let longest = tiles.iter().map(|tile| a.list(tile).len()).max().unwrap_or(0);
-    let kernels: Vec<Kernel> =
-        (1..=path.rows_max()).map(|height| kernels::kernel(path, height)).collect();
     for start in (0..longest).step_by(at_once) {
         if is_wide {
             widen_tiles(a, tiles, start, at_once, wide);
         }
         let mut wide = &wide[..];
         // Looked up once, not for each panel.
-        let pieces = tiles.iter().map(|tile| {
+        let mut pieces = Vec::with_capacity(tiles.len());
+        for tile in tiles {
             let (ks, values) = a.entries(tile, start, at_once);
             let of_tile;
             (of_tile, wide) = wide.split_at(if is_wide { values.len() } else { 0 });
-            Piece {
-                kernel: kernels[tile.height - 1],
-                ks,
-                values,
-                wide: of_tile,
-                sums: (tile.first_row - first_row) * panels.len() * width,
-                sums_of_panel: tile.height * width,
+            if !ks.is_empty() {
+                pieces.push(Piece {
+                    kernel: kernels::kernel(path, tile.height),
+                    ks,
+                    values,
+                    wide: of_tile,
+                    sums: (tile.first_row - first_row) * panels.len() * width,
+                    sums_of_panel: tile.height * width,
+                });
             }
-        });
-        let pieces: Vec<Piece<'_>> = pieces.filter(|piece| !piece.ks.is_empty()).collect();
+        }
         for (q, p) in panels.clone().enumerate() {
             let panel = v.panel(p);
             for piece in &pieces {
@@ -426,41 +429,22 @@ per_isa! {
     /// Binary64 holds 53 bits. A sum of more goes to the neighbour of 52 bits that is odd, unless it is one: what rounding to
     /// 24 bits or fewer sees, on which side of which half it lies, is the same then. The powers of two change nothing, since
     /// products lie within binary64's range: the conversion to binary32 is the one rounding.
-    ///
-    /// `sums` are a tile's, `[panel][height][width]`, of which a row's begin at `first`; `factors` and `y` are of its columns.
-    #[allow(clippy::too_many_arguments, reason = "the macro makes functions of plain arguments")]
-    fn finish(
-        sums: &[i64],
-        first: usize,
-        height: usize,
-        width: usize,
-        row_factor: f64,
-        factors: &[f64],
-        y: &mut [f32],
-    ) {
-        let panels = y.chunks_mut(width).zip(factors.chunks(width)).zip(sums.chunks(height * width));
-        for ((y, factors), sums) in panels {
-            let sums = &sums[first..];
-            // Eight at a time, so that the loop is known to be of whole vectors.
-            let (eights, last) = y.as_chunks_mut::<8>();
-            let done = 8 * eights.len();
-            let of_eights = factors.as_chunks::<8>().0.iter().zip(sums.as_chunks::<8>().0);
-            for (y, (factors, sums)) in eights.iter_mut().zip(of_eights) {
-                for ((y, factor), &sum) in y.iter_mut().zip(factors).zip(sums) {
-                    *y = finished(sum, row_factor * factor);
-                }
-            }
-            for ((y, factor), &sum) in last.iter_mut().zip(&factors[done..]).zip(&sums[done..]) {
-                *y = finished(sum, row_factor * factor);
-            }
+    /// Written in what vectors of 64-bit lanes have everywhere: AVX2 neither converts 64-bit integers nor compares them without
+    /// sign.
+    fn finish(sums: &[i64], row_factor: f64, factors: &[f64], y: &mut [f32]) {
+        const TWO_52: u64 = 0x4330_0000_0000_0000;
+        const TWO_32: f64 = 4_294_967_296.0;
+        for ((y, &sum), factor) in y.iter_mut().zip(sums).zip(factors) {
+            let odd = sum & !0x7ff | i64::from(sum & 0x7ff != 0) << 11;
+            // From -2^53 up to 2^53, where both are the same.
+            let is_short = sum.wrapping_add(1 << 53) as u64 >> 54 == 0;
+            let sum = if is_short { sum } else { odd } as u64;
+            // Halves of 32 bits, the upper one with a bias in place of a sign, as the last bits of 2^52: binary64 holds the
+            // sum, so that every step is exact.
+            let high = f64::from_bits(TWO_52 | (sum >> 32 ^ 0x8000_0000))
+                - (f64::from_bits(TWO_52) + TWO_32 / 2.0);
+            let low = f64::from_bits(TWO_52 | sum & 0xffff_ffff) - f64::from_bits(TWO_52);
+            *y = ((high * TWO_32 + low) * (row_factor * factor)) as f32;
         }
     }
-}
-
-/// A sum times a power of two, rounded once.
-#[inline(always)]
-fn finished(sum: i64, factor: f64) -> f32 {
-    let odd = sum & !0x7ff | i64::from(sum & 0x7ff != 0) << 11;
-    let sum = if sum.unsigned_abs() >> 53 == 0 { sum } else { odd };
-    (sum as f64 * factor) as f32
 }
