@@ -14,13 +14,14 @@ use contract::strategy::Strategy;
 
 /// The strategy of least cost for A (m x k) on a CPU. Of equal costs the simpler strategy is taken.
 pub fn cheapest(arithmetic: Arithmetic, isa: Isa, a: ArrayView2<'_, f32>) -> Plan {
-    let has_tiles = match arithmetic {
-        Arithmetic::Bf16Dot(Instruction::Amx) => {
-            isa == Isa::Avx512 && runs_itself(Instruction::Amx).is_ok()
-        }
-        _ => fixed_point_has_tiles(isa),
+    let has = Has {
+        tiles: match arithmetic {
+            Arithmetic::Bf16Dot(_) => isa == Isa::Avx512 && runs_itself(Instruction::Amx).is_ok(),
+            _ => fixed_point_has_tiles(isa),
+        },
+        vdpbf16ps: isa == Isa::Avx512 && runs_itself(Instruction::Avx512).is_ok(),
     };
-    let costs = costs(arithmetic, has_tiles, a);
+    let costs = costs(arithmetic, has, a);
     let mut best = costs[0];
     for cost in costs {
         if cost.1 < best.1 {
@@ -29,6 +30,15 @@ pub fn cheapest(arithmetic: Arithmetic, isa: Isa, a: ArrayView2<'_, f32>) -> Pla
     }
     let list = costs.map(|(strategy, cost)| format!("{strategy} {cost:.3e}")).join(", ");
     Plan { strategy: best.0, reason: format!("least of the costs {list}") }
+}
+
+/// What a dispatch path has on this processor.
+#[derive(Clone, Copy)]
+struct Has {
+    /// Integers are multiplied in tiles of AMX, single rows as without them.
+    tiles: bool,
+    /// Pairs of bf16 are multiplied by that instruction.
+    vdpbf16ps: bool,
 }
 
 /// How many products the strategies would multiply.
@@ -86,9 +96,8 @@ fn count_products(a: ArrayView2<'_, f32>, group: usize, tile_rows: usize) -> Pro
 /// What each strategy costs, in products of the dense kernel. The factors were fitted to times
 /// of the kernels at m = 14336, k = 4096, n = 128 on Zen 4: single rows reuse V less than tiles
 /// do, and pay for each stretch of k that they walk.
-/// `has_tiles`: all but single rows are multiplied in tiles of AMX. The factors of single rows beside tiles were fitted on
-/// two cores of an Emerald Rapids (benches/results).
-fn costs(arithmetic: Arithmetic, has_tiles: bool, a: ArrayView2<'_, f32>) -> [(Strategy, f64); 5] {
+/// The factors of single rows beside tiles of AMX were fitted on two cores of an Emerald Rapids (benches/results).
+fn costs(arithmetic: Arithmetic, has: Has, a: ArrayView2<'_, f32>) -> [(Strategy, f64); 5] {
     let k = a.ncols() as f64;
     let (products, blocks, csr) = match arithmetic {
         Arithmetic::TensorCore(model) => {
@@ -97,14 +106,14 @@ fn costs(arithmetic: Arithmetic, has_tiles: bool, a: ArrayView2<'_, f32>) -> [(S
             let blocks = 1.05 * products.blocks;
             (products, blocks, csr)
         }
-        Arithmetic::FixedPoint if has_tiles => {
+        Arithmetic::FixedPoint if has.tiles => {
             let products = count_products(a, 64, 16);
             // An element beside a zero is multiplied with it, and single rows are done as without tiles.
             let csr = 12.0 * products.nnz + 0.7 * products.live_rows * k;
             let blocks = 1.05 * products.blocks;
             (products, blocks, csr)
         }
-        Arithmetic::Bf16Dot(Instruction::Amx) if has_tiles => {
+        Arithmetic::Bf16Dot(Instruction::Amx) if has.tiles => {
             let products = count_products(a, 32, 16);
             // A pair is multiplied where one of its elements is not zero: of so many twice as many elements at most.
             let csr = 2.0 * 14.0 * products.nnz + 0.28 * products.live_rows * k;
@@ -118,6 +127,8 @@ fn costs(arithmetic: Arithmetic, has_tiles: bool, a: ArrayView2<'_, f32>) -> [(S
             // fast.
             let of_pair = match instruction {
                 Instruction::Amx => 2.0 * 1.75,
+                // 29 ms for all pairs, the dense product 20 ms, at m = 4096.
+                Instruction::Avx512 if has.vdpbf16ps => 2.0 * 1.45,
                 Instruction::Avx512 => 2.0 * 2.6,
             };
             let csr = of_pair * products.row_groups + 0.02 * products.live_rows * k;
@@ -181,8 +192,9 @@ mod tests {
         let a = Array2::from_shape_fn((64, 1024), |(i, j)| {
             f32::from((i * 1024 + j).wrapping_mul(2_654_435_761) >> 8 & 0xffff < of_1000 * 65)
         });
-        [true, false].map(|has_tiles| {
-            let costs = costs(arithmetic, has_tiles, a.view());
+        [true, false].map(|tiles| {
+            let has = Has { tiles, vdpbf16ps: false };
+            let costs = costs(arithmetic, has, a.view());
             costs.into_iter().min_by(|a, b| a.1.total_cmp(&b.1)).expect("five").0
         })
     }

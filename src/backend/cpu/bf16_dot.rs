@@ -11,6 +11,7 @@
 //! rule's own words say why.
 
 mod amx;
+mod elements;
 mod kernels;
 mod pack;
 mod panels;
@@ -155,6 +156,10 @@ pub fn gemm_bf16_dot(a: &PairedA, v: &PairedV, mut y: ArrayViewMut2<'_, f32>, th
         return;
     }
     let output = OutputRows::of(&mut y);
+    if let Some(elements) = a.elements() {
+        // SAFETY: `PairedA::pack` makes sure of the path; shapes were compared above, and Y is held until this returns.
+        return unsafe { elements.multiply(v, output, threads) };
+    }
     let tiles = a.tiles().len();
     let rows = if a.path().has_tiles() { ITEM_ROWS_OF_TILES } else { ITEM_ROWS };
     let most = rows / a.path().rows_max();

@@ -29,7 +29,7 @@ use ndarray::ArrayViewMut2;
 
 use super::memory::OutputRows;
 use super::{Isa, amx, parallel_for, per_isa};
-use kernels::Call;
+use kernels::{Call, Kernel};
 use pack::Tile;
 
 pub use pack::{FixedA, FixedSelection};
@@ -242,6 +242,9 @@ const TERMS_MAX: usize = 128;
 /// Items that each thread should find, so that a slow core holds the others up little.
 const ITEMS_PER_THREAD: usize = 8;
 
+/// Columns of the panels that are finished together, at most: 16 of 32.
+const COLUMNS_MAX: usize = 512;
+
 /// Y = A V, all of `y` (m x n, binary32) written, dead rows as +0.
 ///
 /// The bits are those of [`contract::arithmetic::fixed_point::dot`] for every element.
@@ -311,24 +314,47 @@ fn run_panels(a: &FixedA, v: &FixedV, tiles: &[Tile], panels: Range<usize>, outp
                 add(a, v, tiles, panels.clone(), sums, wide)
             }
         }
-        let mut y = [0.0; 32];
+        let columns = panels.start * width..v.n().min(panels.end * width);
+        let factors = &v.factors()[columns.clone()];
+        let (mut of_row, mut y) = ([0; COLUMNS_MAX], [0.0; COLUMNS_MAX]);
+        let y = &mut y[..columns.len()];
+        let mut rest = &sums[..];
         for tile in tiles {
-            let at = (tile.first_row - first_row) * panels.len() * width;
+            let of_tile;
+            (of_tile, rest) = rest.split_at(tile.height * panels.len() * width);
             for (r, row) in tile.rows().enumerate() {
-                for (q, p) in panels.clone().enumerate() {
-                    let columns = p * width..v.n().min((p + 1) * width);
-                    let sums = &sums[at + (q * tile.height + r) * width..][..columns.len()];
-                    let y = &mut y[..columns.len()];
-                    finish(path.isa(), sums, a.factor(row), &v.factors()[columns.clone()], y);
-                    // SAFETY: the item owns the rows of its tiles, and `gemm_fixed_point` holds Y.
-                    unsafe { output.write(a.row(row), columns.start, y) }
-                }
+                // All panels' sums in one run, which single rows have already.
+                let sums = if tile.height == 1 {
+                    of_tile
+                } else {
+                    let of_panels = of_tile.chunks_exact(width).skip(r).step_by(tile.height);
+                    for (to, sums) in of_row.chunks_exact_mut(width).zip(of_panels) {
+                        to.copy_from_slice(sums);
+                    }
+                    &of_row
+                };
+                finish(path.isa(), &sums[..y.len()], a.factor(row), factors, y);
+                // SAFETY: the item owns the rows of its tiles, and `gemm_fixed_point` holds Y.
+                unsafe { output.write(a.row(row), columns.start, y) }
             }
         }
     });
 }
 
-/// Adds the products of `tiles` and `panels` to `sums`, which are `[tile][panel][height][columns of a panel]`.
+/// A tile's next entries, and the kernel of its height.
+struct Piece<'a> {
+    kernel: Kernel,
+    ks: &'a [u32],
+    values: &'a [i32],
+    wide: &'a [f64],
+    /// Where its sums begin, those of the first panel, and how many each panel has.
+    sums: usize,
+    sums_of_panel: usize,
+}
+
+/// Adds the products of `tiles` and `panels` to `sums`, which are `[tile][panel][height][columns of a panel]`. A function by
+/// itself, so that its loops are the same whoever calls it.
+#[inline(never)]
 fn add(
     a: &FixedA,
     v: &FixedV,
@@ -346,26 +372,32 @@ fn add(
         if is_wide {
             widen_tiles(a, tiles, start, at_once, wide);
         }
-        for (q, p) in panels.clone().enumerate() {
-            let mut wide = &wide[..];
-            for tile in tiles {
-                let (ks, values) = a.entries(tile, start, at_once);
-                let of_tile;
-                (of_tile, wide) = wide.split_at(if is_wide { values.len() } else { 0 });
-                let at = ((tile.first_row - first_row) * panels.len() + q * tile.height) * width;
-                let sums = &mut sums[at..at + tile.height * width];
-                let call = Call {
-                    path,
-                    height: tile.height,
+        let mut wide = &wide[..];
+        // Looked up once, not for each panel.
+        let mut pieces = Vec::with_capacity(tiles.len());
+        for tile in tiles {
+            let (ks, values) = a.entries(tile, start, at_once);
+            let of_tile;
+            (of_tile, wide) = wide.split_at(if is_wide { values.len() } else { 0 });
+            if !ks.is_empty() {
+                pieces.push(Piece {
+                    kernel: kernels::kernel(path, tile.height),
                     ks,
                     values,
                     wide: of_tile,
-                    v,
-                    panel: p,
-                    sums,
-                };
+                    sums: (tile.first_row - first_row) * panels.len() * width,
+                    sums_of_panel: tile.height * width,
+                });
+            }
+        }
+        for (q, p) in panels.clone().enumerate() {
+            let panel = v.panel(p);
+            for piece in &pieces {
+                let &Piece { kernel, ks, values, wide, sums: at, sums_of_panel } = piece;
+                debug_assert!(ks.iter().all(|&k| (k as usize) < v.entries()));
+                let sums = &mut sums[at + q * sums_of_panel..][..sums_of_panel];
                 // SAFETY: `FixedA::pack` makes sure of the path, and its lists hold entries below V's.
-                unsafe { kernels::run(call) }
+                unsafe { kernel(Call { ks, values, wide, panel, sums }) }
             }
         }
     }
@@ -397,11 +429,22 @@ per_isa! {
     /// Binary64 holds 53 bits. A sum of more goes to the neighbour of 52 bits that is odd, unless it is one: what rounding to
     /// 24 bits or fewer sees, on which side of which half it lies, is the same then. The powers of two change nothing, since
     /// products lie within binary64's range: the conversion to binary32 is the one rounding.
+    /// Written in what vectors of 64-bit lanes have everywhere: AVX2 neither converts 64-bit integers nor compares them without
+    /// sign.
     fn finish(sums: &[i64], row_factor: f64, factors: &[f64], y: &mut [f32]) {
+        const TWO_52: u64 = 0x4330_0000_0000_0000;
+        const TWO_32: f64 = 4_294_967_296.0;
         for ((y, &sum), factor) in y.iter_mut().zip(sums).zip(factors) {
             let odd = sum & !0x7ff | i64::from(sum & 0x7ff != 0) << 11;
-            let sum = if sum.unsigned_abs() >> 53 == 0 { sum } else { odd };
-            *y = (sum as f64 * (row_factor * factor)) as f32;
+            // From -2^53 up to 2^53, where both are the same.
+            let is_short = sum.wrapping_add(1 << 53) as u64 >> 54 == 0;
+            let sum = if is_short { sum } else { odd } as u64;
+            // Halves of 32 bits, the upper one with a bias in place of a sign, as the last bits of 2^52: binary64 holds the
+            // sum, so that every step is exact.
+            let high = f64::from_bits(TWO_52 | (sum >> 32 ^ 0x8000_0000))
+                - (f64::from_bits(TWO_52) + TWO_32 / 2.0);
+            let low = f64::from_bits(TWO_52 | sum & 0xffff_ffff) - f64::from_bits(TWO_52);
+            *y = ((high * TWO_32 + low) * (row_factor * factor)) as f32;
         }
     }
 }

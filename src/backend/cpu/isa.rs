@@ -29,8 +29,15 @@ impl Isa {
         Isa::ALL.into_iter().find(|isa| isa.name() == name)
     }
 
-    /// Whether this processor can run the path.
+    /// Whether this processor can run the path: whichever can run one runs those before it too. Kernels ask this at every
+    /// call, so the processor is asked once.
+    #[inline]
     pub fn is_available(self) -> bool {
+        self <= Isa::best()
+    }
+
+    /// What the processor says.
+    fn is_detected(self) -> bool {
         #[cfg(target_arch = "x86_64")]
         match self {
             Isa::Portable => true,
@@ -40,7 +47,7 @@ impl Isa {
                     && is_x86_feature_detected!("f16c")
             }
             Isa::Avx512 => {
-                Isa::Avx2.is_available()
+                Isa::Avx2.is_detected()
                     && is_x86_feature_detected!("avx512f")
                     && is_x86_feature_detected!("avx512bw")
                     && is_x86_feature_detected!("avx512dq")
@@ -59,9 +66,13 @@ impl Isa {
     }
 
     /// The fastest path this processor can run.
+    #[inline]
     pub fn best() -> Isa {
         static BEST: OnceLock<Isa> = OnceLock::new();
-        *BEST.get_or_init(|| Isa::available().last().unwrap_or(Isa::Portable))
+        *BEST.get_or_init(|| {
+            let detected = Isa::ALL.into_iter().filter(|isa| isa.is_detected());
+            detected.last().unwrap_or(Isa::Portable)
+        })
     }
 }
 

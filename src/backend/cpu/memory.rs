@@ -3,7 +3,7 @@
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error};
 use std::borrow::Cow;
 use std::mem::MaybeUninit;
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
 use std::ptr::NonNull;
 
 use ndarray::{ArrayView2, ArrayViewMut2, CowArray, Ix2};
@@ -213,6 +213,7 @@ impl OutputRows {
     /// # Safety
     ///
     /// No other thread touches these elements, and the view behind is still borrowed uniquely.
+    #[inline]
     pub unsafe fn write(self, i: usize, j: usize, values: &[f32]) {
         assert!(i < self.rows && j <= self.cols && values.len() <= self.cols - j);
         // SAFETY: the assertion keeps every element below inside the view.
@@ -225,6 +226,24 @@ impl OutputRows {
                     start.offset(j * self.col_stride).write(value);
                 }
             }
+        }
+    }
+
+    /// Writes the first `columns` values of each row of `values`, which are as long as each other, to `rows` from column `j` on.
+    /// A function by itself, so that its loop is the same whoever calls it.
+    ///
+    /// # Safety
+    ///
+    /// As for [`OutputRows::write`].
+    #[inline(never)]
+    pub unsafe fn write_rows(self, rows: Range<usize>, j: usize, columns: usize, values: &[f32]) {
+        if columns == 0 || rows.is_empty() {
+            return;
+        }
+        let length = values.len() / rows.len();
+        for (values, i) in values.chunks_exact(length).zip(rows) {
+            // SAFETY: the caller's promise.
+            unsafe { self.write(i, j, &values[..columns]) }
         }
     }
 

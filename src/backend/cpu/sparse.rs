@@ -6,6 +6,9 @@
 //! number of non-zeros: the loop over a row then ends where the last one did, and the branch
 //! predictor, which would miss once a row, misses once a group.
 
+use std::ops::Range;
+use std::sync::OnceLock;
+
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 use super::Isa;
@@ -14,18 +17,15 @@ use super::order::Order;
 use super::packed::{PANEL, PackedV};
 use super::scratch::Scratch;
 use super::sparse_kernels::{CellCall, panels_at_once, run_cell};
-use super::sparse_pack::{RowBlock, count_nonzeros, pack_rows};
+use super::sparse_pack::{Live, RowBlock, density, pack_rows, words};
 use super::threads::parallel_for;
 use contract::arithmetic::Slices;
 
 /// Rows that share a k-block of V while it is in L1, and a scratch buffer that fits in L2.
-const ROWS_MAX: usize = 512;
-
-/// Rows whose non-zeros are counted to choose the length of k-blocks.
-const SAMPLED_ROWS: usize = 64;
+pub(super) const ROWS_MAX: usize = 512;
 
 /// Columns of k that a 16-bit index can tell apart.
-const SPAN_MAX: usize = u16::MAX as usize;
+pub(super) const SPAN_MAX: usize = u16::MAX as usize;
 
 /// A row chunk of A (m x k, f32) without its zeros, packed for [`spmm_chain`].
 pub struct SparseA {
@@ -41,12 +41,26 @@ pub struct SparseA {
 /// Up to 128 k, the block of V that is read again and again (128 bytes a k and panel, two
 /// panels at once) stays in L1. Where a row has few non-zeros in so short a block, fetching and
 /// storing its chains costs more than reading V from L2.
-fn block_len(density: f64) -> usize {
+pub(super) fn block_len(density: f64) -> usize {
     match density {
         d if d > 0.07 => 128,
         d if d > 0.025 => 192,
         _ => 1024,
     }
+}
+
+/// Row blocks of `m` rows, each made by `pack` of its rows.
+pub(super) fn pack_row_blocks(
+    m: usize,
+    threads: usize,
+    pack: impl Fn(Range<usize>) -> RowBlock + Sync,
+) -> Vec<RowBlock> {
+    let blocks = m.div_ceil(ROWS_MAX);
+    let slots: Vec<OnceLock<RowBlock>> = (0..blocks).map(|_| OnceLock::new()).collect();
+    parallel_for(threads, blocks, |b| {
+        slots[b].get_or_init(|| pack(m * b / blocks..m * (b + 1) / blocks));
+    });
+    slots.into_iter().filter_map(OnceLock::into_inner).collect()
 }
 
 impl SparseA {
@@ -58,22 +72,11 @@ impl SparseA {
         assert!(isa.is_available(), "{isa} is not available on this processor");
         let (m, k) = a.dim();
         let a = contiguous_rows(a);
-        let sampled = m.min(SAMPLED_ROWS);
-        let nonzeros: usize = (0..sampled).map(|s| count_nonzeros(&a, m * s / sampled)).sum();
-        let density = nonzeros as f64 / (sampled * k).max(1) as f64;
+        let density = density(|i| words(&a, i), Live::BINARY32, m, k);
         let order = Order::new(k, slices, block_len(density), SPAN_MAX);
-        let blocks = m.div_ceil(ROWS_MAX);
-        let mut row_blocks: Vec<Option<RowBlock>> = Vec::new();
-        row_blocks.resize_with(blocks, || None);
-        let slots: Vec<_> = row_blocks.iter_mut().map(std::sync::Mutex::new).collect();
-        parallel_for(threads, blocks, |b| {
-            let packed = pack_rows(&a, m * b / blocks..m * (b + 1) / blocks, &order, isa);
-            if let Ok(mut slot) = slots[b].lock() {
-                **slot = Some(packed);
-            }
+        let row_blocks = pack_row_blocks(m, threads, |range| {
+            pack_rows(|i| words(&a, i), Live::BINARY32, range, &order, isa)
         });
-        drop(slots);
-        let row_blocks = row_blocks.into_iter().flatten().collect();
         SparseA { isa, m, k, order, row_blocks }
     }
 
@@ -115,13 +118,7 @@ pub fn spmm_chain(a: &SparseA, v: &PackedV, mut y: ArrayViewMut2<'_, f32>, threa
 }
 
 /// One row block against a group of panels.
-fn run_item(
-    a: &SparseA,
-    v: &PackedV,
-    rows: &RowBlock,
-    panels: std::ops::Range<usize>,
-    output: OutputRows,
-) {
+fn run_item(a: &SparseA, v: &PackedV, rows: &RowBlock, panels: Range<usize>, output: OutputRows) {
     assert_eq!(a.k, v.k(), "columns of A against rows of V");
     let width = panels.len() * PANEL;
     Scratch::with(rows.range.len() * width, a.order.sums_slices, |scratch| {
@@ -144,11 +141,9 @@ fn run_item(
                 scratch.close_slice();
             }
         }
-        for (row, i) in scratch.sums().chunks_exact(width).zip(rows.range.clone()) {
-            let first = panels.start * PANEL;
-            let columns = v.n().min(panels.end * PANEL) - first;
-            // SAFETY: no other item has this row block and these panels; `spmm_chain` holds Y.
-            unsafe { output.write(i, first, &row[..columns]) }
-        }
+        let first = panels.start * PANEL;
+        let columns = v.n().min(panels.end * PANEL) - first;
+        // SAFETY: no other item has this row block and these panels; `spmm_chain` holds Y.
+        unsafe { output.write_rows(rows.range.clone(), first, columns, scratch.sums()) }
     });
 }

@@ -61,6 +61,7 @@ fn run_portable(call: CellCall<'_>) {
             let chains = &mut call.chains[id as usize * PANEL..][..width];
             for (&a, &offset) in row_values.iter().zip(row_offsets) {
                 let v = &panel[(call.first_k + offset as usize) * PANEL..];
+                let a = f32::from_bits(a);
                 for (chain, &v) in chains.iter_mut().zip(v) {
                     *chain = a.mul_add(v, *chain);
                 }
@@ -107,7 +108,7 @@ mod x86 {
         call: CellCall<'_>,
         panels: [*const f32; P],
     ) {
-        let mut values = call.cell.values.as_ptr();
+        let mut values = call.cell.values.as_ptr().cast::<f32>();
         let mut offsets = call.cell.offsets.as_ptr();
         let mut row_ids = call.cell.row_ids.as_ptr();
         let chains = call.chains.as_mut_ptr();
@@ -154,7 +155,7 @@ mod x86 {
     #[target_feature(enable = "avx2,fma")]
     pub unsafe fn run_avx2(call: CellCall<'_>) {
         const Y: usize = PANEL / 8;
-        let mut values = call.cell.values.as_ptr();
+        let mut values = call.cell.values.as_ptr().cast::<f32>();
         let mut offsets = call.cell.offsets.as_ptr();
         let mut row_ids = call.cell.row_ids.as_ptr();
         let chains = call.chains.as_mut_ptr();

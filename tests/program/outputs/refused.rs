@@ -295,6 +295,10 @@ fn a_list_that_asks_for_something_else_is_refused() {
         &with("/format", json!("sparse-verify-challenge/7")),
         "its format is `sparse-verify-challenge/7`, expected",
     );
+    refused(
+        &with("/format", json!("sparse-verify-challenge/1-draft")),
+        "expected `sparse-verify-challenge/1`, a draft of it, is of manifests",
+    );
     refused(&with("/cases/0/inputs", json!(1)), "challenge.json: invalid type");
     let said = "written from another manifest `small`\n  expected sha256 0000";
     refused(&with("/manifests/0/sha256", json!("0".repeat(64))), said);

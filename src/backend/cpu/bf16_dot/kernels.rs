@@ -322,19 +322,22 @@ fused!(
     _mm512_castsi512_ps
 );
 
+/// Words as the instruction's operands.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(super) fn pairs(words: std::arch::x86_64::__m512i) -> std::arch::x86_64::__m512bh {
+    // SAFETY: both are 64 bytes, any of which will do.
+    unsafe { std::mem::transmute(words) }
+}
+
 #[cfg(target_arch = "x86_64")]
 #[allow(clippy::needless_range_loop, reason = "iterators over arrays of registers spill them")]
 mod vdpbf16ps {
-    use super::{Call, PAIRS, PANEL, for_pairs};
+    use super::{Call, PAIRS, PANEL, for_pairs, pairs};
     use std::arch::x86_64::*;
 
     const LANES: usize = 16;
     const VECTORS: usize = PANEL / LANES;
-
-    fn pairs(words: __m512i) -> __m512bh {
-        // SAFETY: both are 64 bytes, any of which will do.
-        unsafe { std::mem::transmute(words) }
-    }
 
     /// # Safety
     ///

@@ -4,6 +4,7 @@ use ndarray::{ArrayView2, CowArray, Ix2};
 
 use super::super::memory::{AlignedBuffer, SharedMut, contiguous_rows, row};
 use super::super::{Isa, nonzero_bits, parallel_for, per_isa};
+use super::elements::Elements;
 use super::panels::word;
 use super::{PAIRS, Path, TILE_ROWS};
 use contract::arithmetic::bf16_dot::{BLOCK, Instruction};
@@ -59,6 +60,8 @@ pub struct PairedA {
     starts: Vec<usize>,
     /// Per tile and block `[row][pair]`; with AMX tiles 16 rows, those beyond the tile's height zero.
     words: AlignedBuffer,
+    /// Single pairs, in place of tiles.
+    elements: Option<Elements>,
 }
 
 impl PairedA {
@@ -91,6 +94,20 @@ impl PairedA {
         assert!(u32::try_from(m).is_ok(), "m = {m} is over the limit of 2^32 - 1");
         assert!(u32::try_from(k).is_ok(), "k = {k} is over the limit of 2^32 - 1");
         let a = contiguous_rows(a);
+        if path == Path::Vdpbf16ps && strategy == Strategy::Csr {
+            return PairedA {
+                instruction,
+                path,
+                m,
+                k,
+                rows: Vec::new(),
+                tiles: Vec::new(),
+                blocks: Vec::new(),
+                starts: vec![0],
+                words: AlignedBuffer::zeroed(0),
+                elements: Some(Elements::pack(&a, Isa::Avx512, threads)),
+            };
+        }
         let bits: Vec<Vec<u64>> = match strategy {
             Strategy::Auto | Strategy::Dense => Vec::new(),
             Strategy::Rows | Strategy::Columns | Strategy::Blocks | Strategy::Csr => {
@@ -166,6 +183,7 @@ impl PairedA {
             blocks,
             starts,
             words: AlignedBuffer::zeroed(words),
+            elements: None,
         };
         let mut words = std::mem::replace(&mut packed.words, AlignedBuffer::zeroed(0));
         let shared = SharedMut::of(&mut words);
@@ -233,6 +251,11 @@ impl PairedA {
             + size_of_val(self.tiles.as_slice())
             + size_of_val(self.blocks.as_slice())
             + size_of_val(self.starts.as_slice())
+            + self.elements.as_ref().map_or(0, Elements::bytes_held)
+    }
+
+    pub(super) fn elements(&self) -> Option<&Elements> {
+        self.elements.as_ref()
     }
 
     pub(super) fn instruction(&self) -> Instruction {
@@ -297,7 +320,7 @@ fn aligned(rows: &[u32], size: usize) -> Vec<(usize, usize)> {
 
 per_isa! {
     /// Words of the elements of a row; those beyond it stay as they are.
-    fn join(row: &[f32], words: &mut [u32]) {
+    pub(super) fn join(row: &[f32], words: &mut [u32]) {
         let (pairs, last) = row.as_chunks::<2>();
         words.iter_mut().zip(pairs).for_each(|(to, [even, odd])| *to = word(*even, *odd));
         if let [even] = last {

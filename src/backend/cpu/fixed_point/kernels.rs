@@ -1,68 +1,72 @@
 //! One tile of A times one panel of V: sums of products, added to 64-bit integers.
 
-use super::panels::{FixedV, HALVES, TO_INTEGER};
-use super::{DIGITS, Layout, Path, TERMS_MAX};
+use super::panels::{HALVES, TO_INTEGER};
+use super::{Path, TERMS_MAX};
 
 /// The operands of one call. `sums` are `[height][panel]`, and are added to.
 pub(super) struct Call<'a> {
-    pub path: Path,
-    pub height: usize,
-    /// Entries of V, [`Path::entries_max`] at most.
+    /// Entries of the panel, [`Path::entries_max`] at most.
     pub ks: &'a [u32],
     /// `[entry][height][words]`.
     pub values: &'a [i32],
     /// The same in binary64 where the path sums so.
     pub wide: &'a [f64],
-    pub v: &'a FixedV,
-    pub panel: usize,
+    /// A panel of V.
+    pub panel: &'a [f32],
     pub sums: &'a mut [i64],
 }
 
+impl Call<'_> {
+    /// What a kernel relies on, as far as a few comparisons say: as many values of each entry as `words`, `entries` at most,
+    /// whole rows of sums.
+    #[inline(always)]
+    fn check(&self, values: usize, words: usize, entries: usize, sums: usize) {
+        assert!(self.ks.len() <= entries);
+        assert_eq!(values, self.ks.len() * words);
+        assert_eq!(self.sums.len(), sums);
+    }
+}
+
+/// Multiplies and adds.
+///
 /// # Safety
 ///
-/// The path is available, and every entry is one of V.
-pub(super) unsafe fn run(call: Call<'_>) {
-    let Call { path, height, ks, values, wide, v, panel, sums } = call;
-    assert!((1..=path.rows_max()).contains(&height));
-    assert!(ks.len() <= path.entries_max());
-    assert_eq!(sums.len(), height * path.panel());
-    debug_assert!(ks.iter().all(|&k| (k as usize) < v.entries()));
-    let panel = v.panel(panel);
-    match path.layout() {
-        Layout::Halves => assert_eq!(values.len(), ks.len() * height * HALVES),
-        Layout::Integers => assert_eq!(wide.len(), ks.len() * height),
-        Layout::Fours => assert_eq!(values.len(), ks.len() * DIGITS * 4),
-        Layout::Tiles => unreachable!("multiplied by `tiled`"),
-    }
-    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+/// The processor has the path that the kernel was asked for, and every entry is one of the panel.
+pub(super) type Kernel = unsafe fn(Call<'_>);
+
+/// The kernel of a path for tiles of so many rows. Chosen once for a tile: a call is a few hundred instructions where a tile
+/// has a few entries.
+pub(super) fn kernel(path: Path, height: usize) -> Kernel {
+    #[cfg(target_arch = "aarch64")]
+    use arm::sdot;
+    #[cfg(target_arch = "x86_64")]
+    use x86::{avx2, avx512, vnni};
     macro_rules! by_height {
-        ($kernel:path, $values:expr, $panel:expr, [$($rows:literal)*]) => {
+        ($kernel:ident, [$($rows:literal)*]) => {
             match height {
-                // SAFETY: the caller's promise; lengths were compared above.
-                $($rows => unsafe { $kernel(ks, $values, $panel, rows_of::<_, $rows>(sums.as_chunks_mut().0)) },)*
-                _ => unreachable!("compared with the most above"),
+                $($rows => $kernel::<$rows> as Kernel,)*
+                _ => unreachable!("tiles have {} rows at most", path.rows_max()),
             }
         };
     }
     match path {
         Path::Portable => match height {
-            1 => portable::<1>(ks, wide, bytemuck::cast_slice(panel), sums),
-            2 => portable::<2>(ks, wide, bytemuck::cast_slice(panel), sums),
-            3 => portable::<3>(ks, wide, bytemuck::cast_slice(panel), sums),
-            _ => portable::<4>(ks, wide, bytemuck::cast_slice(panel), sums),
+            1 => portable::<1, 8>,
+            2 => portable::<2, 8>,
+            3 => portable::<3, PORTABLE_COLUMNS>,
+            4 => portable::<4, PORTABLE_COLUMNS>,
+            _ => unreachable!("tiles have {} rows at most", path.rows_max()),
         },
         #[cfg(target_arch = "x86_64")]
-        Path::Avx2 => by_height!(x86::avx2, wide.as_ptr(), panel.as_ptr().cast(), [1 2 3 4 5 6]),
+        Path::Avx2 => by_height!(avx2, [1 2 3 4 5 6]),
         #[cfg(target_arch = "x86_64")]
-        Path::Avx512 => {
-            by_height!(x86::avx512, wide.as_ptr(), panel.as_ptr().cast(), [1 2 3 4 5 6])
-        }
+        Path::Avx512 => by_height!(avx512, [1 2 3 4 5 6]),
         #[cfg(target_arch = "x86_64")]
-        Path::Vnni => by_height!(x86::vnni, values.as_ptr(), panel.as_ptr().cast(), [1 2 3 4]),
+        Path::Vnni => by_height!(vnni, [1 2 3 4]),
         #[cfg(not(target_arch = "x86_64"))]
         Path::Avx2 | Path::Avx512 | Path::Vnni => unreachable!("refused by `FixedA::pack`"),
         #[cfg(target_arch = "aarch64")]
-        Path::Sdot => by_height!(arm::sdot, values.as_ptr(), panel.as_ptr().cast(), [1 2 3 4]),
+        Path::Sdot => by_height!(sdot, [1 2 3 4]),
         #[cfg(not(target_arch = "aarch64"))]
         Path::Sdot => unreachable!("refused by `FixedA::pack`"),
         Path::Amx => unreachable!("multiplied by `tiled`"),
@@ -71,10 +75,14 @@ pub(super) unsafe fn run(call: Call<'_>) {
     }
 }
 
-/// The sums of all rows.
+/// The sums of all rows: as many as were checked.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-fn rows_of<T, const ROWS: usize>(rows: &mut [T]) -> &mut [T; ROWS] {
-    rows.try_into().unwrap_or_else(|_| unreachable!("as many as the height"))
+#[inline(always)]
+fn rows_of<const ROWS: usize, const COLUMNS: usize>(
+    sums: &mut [i64],
+) -> &mut [[i64; COLUMNS]; ROWS] {
+    let rows = sums.as_chunks_mut().0.try_into();
+    rows.unwrap_or_else(|_| unreachable!("as many as the height"))
 }
 
 /// Adds binary64 integers of magnitude up to 2^53 to 64-bit ones: in two parts that fit [`TO_INTEGER`].
@@ -89,26 +97,40 @@ fn add(sums: &mut [i64], chunk: &[f64]) {
     }
 }
 
-/// Rows of eight columns. A multiplication and an addition are exact, fused or not.
-fn portable<const ROWS: usize>(ks: &[u32], values: &[f64], panel: &[f64], sums: &mut [i64]) {
-    const { assert!(TERMS_MAX <= 129) };
-    let mut chunk = [[0.0f64; 8]; ROWS];
-    let (values, _) = values.as_chunks::<ROWS>();
-    let (panel, _) = panel.as_chunks::<8>();
-    for (&k, values) in ks.iter().zip(values) {
-        let v = &panel[k as usize];
-        for (chunk, a) in chunk.iter_mut().zip(values) {
-            for (chunk, v) in chunk.iter_mut().zip(v) {
-                // One instruction where every processor has it.
-                *chunk = if cfg!(target_arch = "aarch64") {
-                    a.mul_add(*v, *chunk)
-                } else {
-                    *chunk + a * v
-                };
+/// Columns whose sums the plain kernel has at once for three and four rows: four of them are 8 registers of two, of the 16
+/// that every x86-64 has; 64-bit ARM has 32.
+const PORTABLE_COLUMNS: usize = if cfg!(target_arch = "aarch64") { 8 } else { 4 };
+
+/// Rows of eight columns, `COLUMNS` at a time. A multiplication and an addition are exact, fused or not.
+///
+/// # Safety
+///
+/// It is safe, and says otherwise to be as the other kernels are.
+#[inline(never)]
+unsafe fn portable<const ROWS: usize, const COLUMNS: usize>(call: Call<'_>) {
+    const { assert!(TERMS_MAX <= 129 && 8 % COLUMNS == 0) };
+    call.check(call.wide.len(), ROWS, TERMS_MAX, ROWS * 8);
+    let (values, _) = call.wide.as_chunks::<ROWS>();
+    let (panel, _) = bytemuck::cast_slice::<f32, f64>(call.panel).as_chunks::<8>();
+    for part in 0..8 / COLUMNS {
+        let mut chunk = [[0.0f64; COLUMNS]; ROWS];
+        for (&k, values) in call.ks.iter().zip(values) {
+            let v = &panel[k as usize].as_chunks::<COLUMNS>().0[part];
+            for (chunk, a) in chunk.iter_mut().zip(values) {
+                for (chunk, v) in chunk.iter_mut().zip(v) {
+                    // One instruction where every processor has it.
+                    *chunk = if cfg!(target_arch = "aarch64") {
+                        a.mul_add(*v, *chunk)
+                    } else {
+                        *chunk + a * v
+                    };
+                }
             }
         }
+        for (sums, chunk) in call.sums.as_chunks_mut::<8>().0.iter_mut().zip(&chunk) {
+            add(&mut sums.as_chunks_mut::<COLUMNS>().0[part], chunk);
+        }
     }
-    add(sums, chunk.as_flattened());
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -118,20 +140,19 @@ mod x86 {
 
     use std::arch::x86_64::*;
 
-    use super::{HALVES, add};
+    use super::{Call, HALVES, TERMS_MAX, add, rows_of};
 
     /// Rows of eight columns.
     ///
     /// # Safety
     ///
-    /// The processor has AVX2 and FMA. `values` are `[ks][ROWS]`, `panel` has rows of eight for every k, aligned to 32 bytes.
+    /// The processor has AVX2 and FMA. `wide` is `[ks][ROWS]`, the panel has rows of eight in binary64 for every k, aligned to
+    /// 32 bytes.
     #[target_feature(enable = "avx2,fma")]
-    pub unsafe fn avx2<const ROWS: usize>(
-        ks: &[u32],
-        values: *const f64,
-        panel: *const f64,
-        sums: &mut [[i64; 8]; ROWS],
-    ) {
+    pub unsafe fn avx2<const ROWS: usize>(call: Call<'_>) {
+        call.check(call.wide.len(), ROWS, TERMS_MAX, ROWS * 8);
+        let (ks, values, panel) = (call.ks, call.wide.as_ptr(), call.panel.as_ptr().cast::<f64>());
+        let sums = rows_of::<ROWS, 8>(call.sums);
         let mut chunk = [[_mm256_setzero_pd(); 2]; ROWS];
         for (i, &k) in ks.iter().enumerate() {
             // SAFETY: the caller's promise.
@@ -160,14 +181,13 @@ mod x86 {
     ///
     /// # Safety
     ///
-    /// The processor has AVX-512 F and DQ. `values` are `[ks][ROWS]`, `panel` has rows of 32 for every k, aligned to 64 bytes.
+    /// The processor has AVX-512 F and DQ. `wide` is `[ks][ROWS]`, the panel has rows of 32 in binary64 for every k, aligned
+    /// to 64 bytes.
     #[target_feature(enable = "avx512f,avx512dq")]
-    pub unsafe fn avx512<const ROWS: usize>(
-        ks: &[u32],
-        values: *const f64,
-        panel: *const f64,
-        sums: &mut [[i64; 32]; ROWS],
-    ) {
+    pub unsafe fn avx512<const ROWS: usize>(call: Call<'_>) {
+        call.check(call.wide.len(), ROWS, TERMS_MAX, ROWS * 32);
+        let (ks, values, panel) = (call.ks, call.wide.as_ptr(), call.panel.as_ptr().cast::<f64>());
+        let sums = rows_of::<ROWS, 32>(call.sums);
         let mut chunk = [[_mm512_setzero_pd(); 4]; ROWS];
         for (i, &k) in ks.iter().enumerate() {
             // SAFETY: the caller's promise.
@@ -207,15 +227,14 @@ mod x86 {
     ///
     /// # Safety
     ///
-    /// The processor has AVX-512 F, BW, DQ, VL and VNNI. `values` are `[ks][ROWS][3]`, `panel` has rows of 3 x 32 x 2 halves for
-    /// every entry, aligned to 64 bytes.
+    /// The processor has AVX-512 F, BW, DQ, VL and VNNI. `values` are `[ks][ROWS][3]`, the panel has rows of 3 x 32 x 2 halves
+    /// for every entry, aligned to 64 bytes.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-    pub unsafe fn vnni<const ROWS: usize>(
-        ks: &[u32],
-        values: *const i32,
-        panel: *const i16,
-        sums: &mut [[i64; 32]; ROWS],
-    ) {
+    pub unsafe fn vnni<const ROWS: usize>(call: Call<'_>) {
+        call.check(call.values.len(), ROWS * HALVES, TERMS_MAX / 2, ROWS * 32);
+        let (ks, values) = (call.ks, call.values.as_ptr());
+        let panel = call.panel.as_ptr().cast::<i16>();
+        let sums = rows_of::<ROWS, 32>(call.sums);
         let mut chunk = [[[_mm512_setzero_si512(); 2]; HALVES]; ROWS];
         for (i, &k) in ks.iter().enumerate() {
             // SAFETY: the caller's promise.
@@ -272,7 +291,8 @@ mod arm {
     use std::arch::aarch64::*;
     use std::arch::asm;
 
-    use super::DIGITS;
+    use super::super::DIGITS;
+    use super::{Call, Path, rows_of};
 
     /// Each of four sums gets the four products of a word of `v` and the word `LANE` of `a` added, bytes with a sign.
     #[inline]
@@ -291,15 +311,15 @@ mod arm {
     ///
     /// # Safety
     ///
-    /// The processor has `sdot`. `values` are `[ks][3][4 rows][4 k]` bytes, `panel` has `[3][4 columns][4 k]` for every entry.
+    /// The processor has `sdot`. `values` are `[ks][3][4 rows][4 k]` bytes, the panel has `[3][4 columns][4 k]` for every
+    /// entry.
     #[target_feature(enable = "neon,dotprod")]
-    pub unsafe fn sdot<const ROWS: usize>(
-        ks: &[u32],
-        values: *const i32,
-        panel: *const i8,
-        sums: &mut [[i64; 4]; ROWS],
-    ) {
+    pub unsafe fn sdot<const ROWS: usize>(call: Call<'_>) {
         const { assert!(ROWS <= 4) };
+        call.check(call.values.len(), DIGITS * 4, Path::Sdot.entries_max(), ROWS * 4);
+        let (ks, values) = (call.ks, call.values.as_ptr());
+        let panel = call.panel.as_ptr().cast::<i8>();
+        let sums = rows_of::<ROWS, 4>(call.sums);
         let mut parts = [[vdupq_n_s32(0); 5]; ROWS];
         let values = values.cast::<i8>();
         for (i, &k) in ks.iter().enumerate() {

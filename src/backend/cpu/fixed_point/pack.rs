@@ -305,6 +305,7 @@ impl FixedA {
     }
 
     /// The entries `start..start + count` of a tile, as far as there are so many, and their integers.
+    #[inline]
     pub(super) fn entries(&self, tile: &Tile, start: usize, count: usize) -> (&[u32], &[i32]) {
         let list = self.list(tile);
         let (start, end) = (start.min(list.len()), list.len().min(start + count));

@@ -95,26 +95,35 @@ impl FixedV {
                 for (i, integers) in (i..).zip(&mut integers) {
                     if i < k { integers_of(i, integers) } else { integers.fill(0.0) }
                 }
+                let (start, count) = match path.layout() {
+                    Layout::Integers => {
+                        // SAFETY: the row's place in each panel is inside of the buffer, and one thread lays out a row.
+                        unsafe {
+                            let to = data.get().add(i * panel * 2).cast::<f64>();
+                            match panel {
+                                8 => to_panels::<8>(&integers[0], to, words / 2),
+                                32 => to_panels::<32>(&integers[0], to, words / 2),
+                                _ => unreachable!("panels of binary64 have 8 or 32 columns"),
+                            }
+                        }
+                        continue;
+                    }
+                    Layout::Halves => (i / 2 * HALVES * panel, HALVES * panel),
+                    Layout::Tiles | Layout::Fours => {
+                        let words = DIGITS * panel * path.entry() / 4;
+                        (i / path.entry() * words, words)
+                    }
+                };
                 for p in 0..n.div_ceil(panel) {
                     let columns = p * panel..n.min((p + 1) * panel);
                     let row = |r: usize| &integers[r][columns.clone()];
-                    let (start, count) = match path.layout() {
-                        Layout::Integers => (i * panel * 2, panel * 2),
-                        Layout::Halves => (i / 2 * HALVES * panel, HALVES * panel),
-                        Layout::Tiles | Layout::Fours => {
-                            let words = DIGITS * panel * path.entry() / 4;
-                            (i / path.entry() * words, words)
-                        }
-                    };
                     // SAFETY: panel and entry are inside of the buffer, `count` words of 32 bits from `start` on; each
                     // entry is laid out by one thread.
                     let to = unsafe {
                         std::slice::from_raw_parts_mut(data.get().add(p * words + start), count)
                     };
                     match path.layout() {
-                        Layout::Integers => {
-                            bytemuck::cast_slice_mut(to)[..columns.len()].copy_from_slice(row(0));
-                        }
+                        Layout::Integers => unreachable!("laid out above"),
                         Layout::Halves => {
                             let to = bytemuck::cast_slice_mut(to);
                             halves(path.isa(), row(0), row(1), to, panel);
@@ -205,6 +214,25 @@ impl FixedV {
     pub(super) fn panel(&self, p: usize) -> &[f32] {
         let words = panel_words(self.path, self.k);
         &self.data[p * words..(p + 1) * words]
+    }
+}
+
+/// Copies a row to its place in each panel, `to` in the first and `stride` values further in each next one. A function by
+/// itself, so that its loop is the same whoever calls it.
+///
+/// # Safety
+///
+/// These places are inside of one buffer, and nobody else touches them.
+#[inline(never)]
+unsafe fn to_panels<const PANEL: usize>(row: &[f64], to: *mut f64, stride: usize) {
+    let (whole, last) = row.as_chunks::<PANEL>();
+    for (p, piece) in whole.iter().enumerate() {
+        // SAFETY: the caller's promise. The constant length makes this straight moves of vectors.
+        unsafe { piece.as_ptr().copy_to_nonoverlapping(to.add(p * stride), PANEL) }
+    }
+    if !last.is_empty() {
+        // SAFETY: as above.
+        unsafe { last.as_ptr().copy_to_nonoverlapping(to.add(whole.len() * stride), last.len()) }
     }
 }
 
