@@ -571,17 +571,17 @@ impl<P: Platform> Lane<P> {
 
     /// What was found in outputs of this lane. The first reason is kept.
     pub fn note(&mut self, of: Of, outcome: Result<(), String>) {
-        // Who has left has not been right.
-        let is_right = outcome.is_ok() && self.timed.failure.is_none();
-        self.timed.verified = match (self.timed.verified, of, is_right) {
+        // Who has left is not right, whenever that is found of a call before.
+        let has_left = self.built.is_none();
+        self.timed.verified = match (self.timed.verified, of, outcome.is_ok()) {
             (verified, Of::FirstCall, true) => verified,
             (_, Of::FirstCall, false) => {
                 self.built = None;
                 Some(false)
             }
-            (Some(verified), _, _) => Some(verified && is_right),
+            (Some(verified), _, is_right) => Some(verified && is_right),
             // Elements alone do not make it right.
-            (None, Of::Sample { is_checked }, true) => is_checked.then_some(true),
+            (None, Of::Sample { is_checked }, true) => is_checked.then_some(!has_left),
             (None, Of::Sample { .. }, false) => Some(false),
         };
         self.timed.failure = self.timed.failure.take().or(outcome.err());
