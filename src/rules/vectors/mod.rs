@@ -127,14 +127,30 @@ fn all_mismatches(
         .collect()
 }
 
+/// What `read` makes of a file's bytes.
+fn load<F>(path: &Path, read: fn(&[u8]) -> Result<F, String>) -> Result<F, VectorError> {
+    let error = |message: String| VectorError { path: path.display().to_string(), message };
+    let bytes = std::fs::read(path).map_err(|e| error(format!("failed to read: {e}")))?;
+    read(&bytes).map_err(error)
+}
+
+fn require_format(found: &str, expected: &str) -> Result<(), String> {
+    match found == expected {
+        true => Ok(()),
+        false => Err(format!("its format is `{found}`, expected `{expected}`")),
+    }
+}
+
 impl VectorFile {
+    /// Errors: a file that cannot be read, or is of another format.
     pub fn load(path: &Path) -> Result<VectorFile, VectorError> {
-        let error = |message: String| VectorError { path: path.display().to_string(), message };
-        let text = std::fs::read(path).map_err(|e| error(format!("failed to read: {e}")))?;
-        let file: VectorFile = serde_json::from_slice(&text).map_err(|e| error(e.to_string()))?;
-        if file.format != FORMAT {
-            return Err(error(format!("its format is `{}`, expected `{FORMAT}`", file.format)));
-        }
+        load(path, VectorFile::read)
+    }
+
+    /// The same from a file's bytes.
+    pub fn read(bytes: &[u8]) -> Result<VectorFile, String> {
+        let file: VectorFile = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+        require_format(&file.format, FORMAT)?;
         Ok(file)
     }
 
