@@ -302,7 +302,8 @@ fn lines(
 ) -> Result<Vec<Vec<f32>>, String> {
     let digits = digits(format);
     let one = |line: &String| -> Option<Vec<f32>> {
-        if line.len() != length * digits || !line.bytes().all(|b| b.is_ascii_hexdigit()) {
+        let is_as_long = length.checked_mul(digits) == Some(line.len());
+        if !is_as_long || !line.bytes().all(|b| b.is_ascii_hexdigit()) {
             return None;
         }
         let values = (0..length).map(|i| {
@@ -374,6 +375,13 @@ mod tests {
         let implementations: Vec<_> = models.into_iter().flatten().map(implementation).collect();
         measure(&mut || device(capability), architecture, &implementations, Vec::new(), 2, 2)
             .expect("the reference computes everything")
+    }
+
+    #[test]
+    fn no_length_of_a_line_is_too_large_to_be_refused() {
+        // Four digits each are 2^64 in all.
+        let error = lines(&[String::new()], Format::F16, (1, 1 << 62)).expect_err("no digits");
+        assert!(error.contains("is not 4611686018427387904 values of 4 digits"), "{error}");
     }
 
     #[test]
