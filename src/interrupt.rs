@@ -37,8 +37,8 @@ impl Drop for Registered {
     }
 }
 
-/// Calls what is registered and ends the process.
-fn interrupted(signal: Signal) -> ! {
+/// Calls what is registered and ends the process, as when this signal comes.
+pub fn interrupted(signal: Signal) -> ! {
     let mut registered = finish();
     if let Some(finish) = registered.take() {
         // A panic is told of by its hook; the process ends all the same.

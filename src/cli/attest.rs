@@ -11,13 +11,16 @@ use contract::digest::Digest;
 use contract::words::{self, visible};
 use record::exit::VERIFIED;
 use record::report::overview;
+use rustix::termios;
 use serde_json::json;
 
 use super::options::Printed;
 use super::signed::{self, signature_path};
 use crate::failure::Failure;
 use crate::files;
+use crate::interrupt;
 use crate::output::{note, print, print_json, print_table};
+use crate::signal::Signal;
 
 #[derive(Args, Debug, Clone)]
 pub struct AttestArgs {
@@ -153,16 +156,34 @@ fn natively(path: &Path, bytes: &[u8]) -> Result<String, Failure> {
         |refused: attest::signature::Refused| Failure::bad_input(format!("{shown}: {refused}"));
     let mut key = Key::read(&signed::bytes(path, KEY_BYTES_MAX)?).map_err(refused)?;
     if key.is_locked() {
-        let asked = rpassword::prompt_password(format!("passphrase of {shown}: "));
-        let passphrase = asked.map_err(|error| {
-            Failure::bad_input(format!(
-                "{shown} has a passphrase, and there is no terminal to ask for it on: {error}\nhint: load it into an agent, and \
-                 give its .pub with --with-ssh-keygen"
-            ))
-        })?;
-        key = key.unlock(&passphrase).map_err(refused)?;
+        key = key.unlock(&ask_passphrase(&shown)?).map_err(refused)?;
     }
     key.sign(bytes).map_err(refused)
+}
+
+/// The passphrase of a key, asked on the terminal, which shows what is typed again once this ends, also by a signal.
+fn ask_passphrase(key: &str) -> Result<String, Failure> {
+    let terminal = std::fs::File::open("/dev/tty");
+    let before = terminal.and_then(|terminal| Ok((termios::tcgetattr(&terminal)?, terminal)));
+    let _registered = before.ok().map(|(settings, terminal)| {
+        interrupt::finish_with(move |_| {
+            let _ = termios::tcsetattr(&terminal, termios::OptionalActions::Now, &settings);
+        })
+    });
+    rpassword::prompt_password(format!("passphrase of {key}: ")).map_err(|error| {
+        match error.kind() {
+            // Ctrl-C, which is read as a character while nothing is shown.
+            ErrorKind::Interrupted => interrupt::interrupted(Signal::Interrupt),
+            // Ctrl-D.
+            ErrorKind::UnexpectedEof => {
+                Failure::bad_input(format!("{key} has a passphrase, and none was given"))
+            }
+            _ => Failure::bad_input(format!(
+                "{key} has a passphrase, and there is no terminal to ask for it on: {error}\nhint: load it into an agent, and \
+                 give its .pub with --with-ssh-keygen"
+            )),
+        }
+    })
 }
 
 /// Keys behind a FIDO token, in an agent, or of any other kind that OpenSSH knows.

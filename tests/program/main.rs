@@ -36,6 +36,7 @@ mod operators;
 mod operators_page;
 mod outputs;
 mod page;
+mod passphrase;
 mod pin_record;
 mod predict;
 mod published;

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
 use crate::common::{Workbench, repository};
-use crate::memory::resident_bytes;
+use crate::memory::code_and_most_bytes;
 use contract::digest::Digest;
 use contract::inputs::spec::Sparsity;
 use contract::published::{NumpyUniform, Scope};
@@ -115,22 +114,11 @@ fn words(claim: &JudgedClaim, rule: &str) -> Vec<Word> {
 fn a_run_draws_the_inputs_again_and_refutes_the_zeros() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("run.json");
-    let mut program = Command::new(env!("CARGO_BIN_EXE_verify"))
-        .args([&repository("manifests/suite-2025.yaml"), "--offline", "--device", "cpu", "--json"])
-        .arg(&path)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the program starts");
-    let mut most = 0;
-    let status = loop {
-        most = most.max(resident_bytes(program.id()));
-        if let Some(status) = program.try_wait().expect("it can be asked") {
-            break status;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    };
-    assert_eq!(status.code(), Some(0), "its eight cases are verified");
+    let mut program = Command::new(env!("CARGO_BIN_EXE_verify"));
+    program.arg(repository("manifests/suite-2025.yaml"));
+    program.args(["--offline", "--device", "cpu", "--json"]).arg(&path);
+    let (code, most) = code_and_most_bytes(&mut program);
+    assert_eq!(code, Some(0), "its eight cases are verified");
     assert!((10 << 20..2 << 30).contains(&most), "{most} bytes");
     let record = record::load(&path).expect("a record");
     assert_eq!((record.cases.len(), record.judged.len()), (8, 96));

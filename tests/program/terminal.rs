@@ -2,12 +2,15 @@
 //! title, or turns what follows around. Colour is forced, so that whatever would reach a terminal is seen here.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::process::CommandExt as _;
 
 use crate::common::records::full;
 use crate::common::{Section, Workbench, repository, text};
 use record::{FORMAT, ManifestRecord, Record};
+use rustix::{pty, termios};
 use serde_json::Value;
 
 /// Sets a window's title, clears the screen, colours and conceals, in both ways of writing that; turns text around;
@@ -463,6 +466,16 @@ fn help_has_styles_on_a_terminal_alone() {
     }
 }
 
+/// A terminal: the side of who sits at it, and that of programs.
+pub fn open() -> (OwnedFd, File) {
+    let ours = pty::openpt(pty::OpenptFlags::RDWR | pty::OpenptFlags::NOCTTY).expect("a terminal");
+    pty::grantpt(&ours).expect("granted");
+    pty::unlockpt(&ours).expect("unlocked");
+    let name = pty::ptsname(&ours, Vec::new()).expect("a name").into_string().expect("text");
+    let theirs = File::options().read(true).write(true).open(name).expect("opened");
+    (ours, theirs)
+}
+
 /// What the program shows on a terminal of so many columns.
 fn on_a_terminal(bench: &Workbench, columns: u16, arguments: &[&str]) -> String {
     on_a_terminal_with(bench, columns, arguments, false)
@@ -470,13 +483,8 @@ fn on_a_terminal(bench: &Workbench, columns: u16, arguments: &[&str]) -> String 
 
 /// The same, with standard error on the terminal as well where that is `talk`.
 fn on_a_terminal_with(bench: &Workbench, columns: u16, arguments: &[&str], talk: bool) -> String {
-    use rustix::{pty, termios};
     use std::io::Read as _;
-    let ours = pty::openpt(pty::OpenptFlags::RDWR | pty::OpenptFlags::NOCTTY).expect("a terminal");
-    pty::grantpt(&ours).expect("granted");
-    pty::unlockpt(&ours).expect("unlocked");
-    let name = pty::ptsname(&ours, Vec::new()).expect("a name").into_string().expect("text");
-    let theirs = std::fs::OpenOptions::new().read(true).write(true).open(name).expect("opened");
+    let (ours, theirs) = open();
     let size = termios::Winsize { ws_row: 40, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     termios::tcsetwinsize(&theirs, size).expect("a size");
     let mut program = bench
@@ -492,7 +500,7 @@ fn on_a_terminal_with(bench: &Workbench, columns: u16, arguments: &[&str], talk:
     let reader = std::thread::spawn(move || {
         let mut shown = Vec::new();
         // Ends with an error once nobody has the other side.
-        let _ = std::fs::File::from(ours).read_to_end(&mut shown);
+        let _ = File::from(ours).read_to_end(&mut shown);
         String::from_utf8_lossy(&shown).into_owned()
     });
     drop(theirs);

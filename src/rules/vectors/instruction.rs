@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::generate::{self, Kind, M, N, Operands};
 use super::measure::whole;
-use super::{VectorError, hex, lines};
+use super::{VectorError, hex, lines, load, require_format};
 use crate::backend::cpu::{Isa, runs_itself};
 use crate::environment::environment;
 use crate::operator::{DenseReference, Error};
@@ -394,16 +394,13 @@ fn measured(
 impl InstructionFile {
     /// Errors: a file that cannot be read, or is of another format.
     pub fn load(path: &Path) -> Result<InstructionFile, VectorError> {
-        let error = |message: String| VectorError { path: path.display().to_string(), message };
-        let text = std::fs::read(path).map_err(|e| error(format!("failed to read: {e}")))?;
-        let file: InstructionFile =
-            serde_json::from_slice(&text).map_err(|e| error(e.to_string()))?;
-        if file.format != INSTRUCTION_FORMAT {
-            let format = file.format;
-            return Err(error(format!(
-                "its format is `{format}`, expected `{INSTRUCTION_FORMAT}`"
-            )));
-        }
+        load(path, InstructionFile::read)
+    }
+
+    /// The same from a file's bytes.
+    pub fn read(bytes: &[u8]) -> Result<InstructionFile, String> {
+        let file: InstructionFile = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+        require_format(&file.format, INSTRUCTION_FORMAT)?;
         Ok(file)
     }
 

@@ -127,14 +127,30 @@ fn all_mismatches(
         .collect()
 }
 
+/// What `read` makes of a file's bytes.
+fn load<F>(path: &Path, read: fn(&[u8]) -> Result<F, String>) -> Result<F, VectorError> {
+    let error = |message: String| VectorError { path: path.display().to_string(), message };
+    let bytes = std::fs::read(path).map_err(|e| error(format!("failed to read: {e}")))?;
+    read(&bytes).map_err(error)
+}
+
+fn require_format(found: &str, expected: &str) -> Result<(), String> {
+    match found == expected {
+        true => Ok(()),
+        false => Err(format!("its format is `{found}`, expected `{expected}`")),
+    }
+}
+
 impl VectorFile {
+    /// Errors: a file that cannot be read, or is of another format.
     pub fn load(path: &Path) -> Result<VectorFile, VectorError> {
-        let error = |message: String| VectorError { path: path.display().to_string(), message };
-        let text = std::fs::read(path).map_err(|e| error(format!("failed to read: {e}")))?;
-        let file: VectorFile = serde_json::from_slice(&text).map_err(|e| error(e.to_string()))?;
-        if file.format != FORMAT {
-            return Err(error(format!("its format is `{}`, expected `{FORMAT}`", file.format)));
-        }
+        load(path, VectorFile::read)
+    }
+
+    /// The same from a file's bytes.
+    pub fn read(bytes: &[u8]) -> Result<VectorFile, String> {
+        let file: VectorFile = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+        require_format(&file.format, FORMAT)?;
         Ok(file)
     }
 
@@ -286,7 +302,8 @@ fn lines(
 ) -> Result<Vec<Vec<f32>>, String> {
     let digits = digits(format);
     let one = |line: &String| -> Option<Vec<f32>> {
-        if line.len() != length * digits || !line.bytes().all(|b| b.is_ascii_hexdigit()) {
+        let is_as_long = length.checked_mul(digits) == Some(line.len());
+        if !is_as_long || !line.bytes().all(|b| b.is_ascii_hexdigit()) {
             return None;
         }
         let values = (0..length).map(|i| {
@@ -358,6 +375,13 @@ mod tests {
         let implementations: Vec<_> = models.into_iter().flatten().map(implementation).collect();
         measure(&mut || device(capability), architecture, &implementations, Vec::new(), 2, 2)
             .expect("the reference computes everything")
+    }
+
+    #[test]
+    fn no_length_of_a_line_is_too_large_to_be_refused() {
+        // Four digits each are 2^64 in all.
+        let error = lines(&[String::new()], Format::F16, (1, 1 << 62)).expect_err("no digits");
+        assert!(error.contains("is not 4611686018427387904 values of 4 digits"), "{error}");
     }
 
     #[test]
