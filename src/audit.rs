@@ -101,6 +101,9 @@ const OF_STACK: &str = "not measured: a layer of a stack";
 const STACK_ON_DEVICE: &str =
     "not measured: a stack is timed as a whole, on a device, by our own operator";
 
+/// Why a rule of CPUs has no timing in a run on a device.
+const OF_CPUS: &str = "not measured: a rule of CPUs, which no kernel of a device follows";
+
 /// Why outputs made elsewhere have no timing.
 const ELSEWHERE: &str = "not measured: made elsewhere";
 
@@ -176,7 +179,7 @@ impl Auditor<'_> {
         let Task { manifest, case, expected, expected_file, progress } = *task;
         let started = Instant::now();
         let mut record = blank(manifest, case);
-        record.device = self.device.as_ref().map(|device| device.info.name.clone());
+        record.device = self.device_of(case).map(|device| device.info.name.clone());
         let made = match self.bits(manifest, case, returned, progress) {
             Ok(prepared) => {
                 let committed = expected.cases.get(&case.id);
@@ -224,9 +227,16 @@ impl Auditor<'_> {
         (record, made)
     }
 
+    /// The device on which a case's operator runs. Rules of CPUs have no kernel there: our own operator follows them on the
+    /// CPU, whatever the others run on.
+    fn device_of(&self, case: &Case) -> Option<&Arc<RemoteDevice>> {
+        let is_of_cpus = matches!(case.arithmetic, Arithmetic::Bf16Dot(_));
+        self.device.as_ref().filter(|_| self.stranger.is_some() || !is_of_cpus)
+    }
+
     /// The operator under test, where it is to run.
     fn operator_for(&self, case: &Case) -> Box<dyn Operator> {
-        match &self.device {
+        match self.device_of(case) {
             None => (self.operator)(case, self.isa),
             Some(device) => {
                 Box::new(RemoteOwn { device: device.clone(), contender: device::own(case) })
@@ -332,9 +342,9 @@ impl Auditor<'_> {
         returned: Option<&Returned<'_>>,
         progress: &(dyn Fn(usize) + Sync),
     ) -> Result<Prepared, Stop> {
-        let bytes = needed_bytes(case, self.threads, self.device.is_some());
+        let bytes = needed_bytes(case, self.threads, self.device_of(case).is_some());
         machine::require(bytes).map_err(CaseError::Environment)?;
-        if let Some(device) = &self.device {
+        if let Some(device) = self.device_of(case) {
             device.revive(Place::Custodian);
         }
         let known = self.held.take_activations(case);
@@ -364,7 +374,7 @@ impl Auditor<'_> {
             options: bits::Options {
                 threads: self.threads,
                 nonce: self.nonce.clone(),
-                is_remote: self.device.is_some(),
+                is_remote: self.device_of(case).is_some(),
                 keeps_dense: case.stack.is_some(),
             },
         };
@@ -396,6 +406,9 @@ impl Auditor<'_> {
                 Err(format!("not measured (needs {platform})"))
             }
             _ if !is_right => Err(NOT_RIGHT.to_owned()),
+            _ if self.device.is_some() && self.device_of(case).is_none() => {
+                Err(OF_CPUS.to_owned())
+            }
             _ => match &case.stack {
                 Some(place) if !place.is_end() => Err(OF_STACK.to_owned()),
                 Some(_) if self.device.is_none() || self.stranger.is_some() => {

@@ -1,6 +1,7 @@
 //! What the bits of a case take of the host's memory, known before any of it is allocated.
 
 use super::bits::{ADDRESS_CHECK_SIZE, CHUNK_ROWS_MIN, rows_max, waiting_max};
+use crate::backend::cpu::FixedV;
 use contract::arithmetic::Arithmetic;
 use contract::case::Case;
 use contract::inputs::source::Held;
@@ -17,7 +18,7 @@ enum Layout {
     Groups,
     /// Values of bf16, for instructions that sum pairs of products (`PairedA`, `PairedV`).
     Pairs,
-    /// Integers, in binary64 or in halves of 16 bits (`FixedA`, `FixedV`).
+    /// Integers, in binary64, in halves of 16 bits or in digits of 8 bits (`FixedA`, `FixedV`).
     Integers,
 }
 
@@ -31,22 +32,27 @@ impl Layout {
         }
     }
 
-    /// Columns of a panel of V, which n is padded to, and bytes of an element of it.
-    fn panel(self) -> (u128, u128) {
-        match self {
-            Layout::Chains => (32, 4),
-            Layout::Groups => (64, 5),
-            Layout::Pairs => (64, 2),
-            Layout::Integers => (32, 8),
-        }
+    /// Bytes of V (k x n) as the kernels read it: at most, since k is padded to whole groups, tiles or blocks, of 32 k at
+    /// most but for integers, and n to whole panels.
+    fn staged(self, k: u128, n: u128) -> u128 {
+        let (panel, depth, element_bytes) = match self {
+            Layout::Chains => (32, 1, 4),
+            Layout::Groups => (64, 32, 5),
+            Layout::Pairs => (64, 32, 2),
+            // By path: 3 to 8 bytes, and 9 where V lies both in digits and in halves.
+            Layout::Integers => return FixedV::bytes_max(k as usize, n as usize),
+        };
+        element_bytes * k.next_multiple_of(depth) * n.next_multiple_of(panel)
     }
 
-    /// Bytes of an element of A.
-    fn element_bytes(self) -> u128 {
+    /// Bytes of A (rows x k) as the kernels read it, where every element is alive: at most for integers and pairs, of which
+    /// lists of single ones are the largest; tiles have 16 rows and 64 k.
+    fn packed(self, rows: u128, k: u128) -> u128 {
+        let in_tiles = rows.next_multiple_of(16) * k.next_multiple_of(64);
         match self {
-            Layout::Chains | Layout::Groups => 4,
-            Layout::Pairs => 2,
-            Layout::Integers => 6,
+            Layout::Chains | Layout::Groups => 4 * rows * k,
+            Layout::Pairs => 3 * in_tiles,
+            Layout::Integers => 8 * in_tiles,
         }
     }
 }
@@ -90,8 +96,7 @@ pub fn needed_bytes(case: &Case, threads: usize, is_remote: bool) -> u64 {
 fn needed(shape: [usize; 3], layout: Layout, threads: usize, is_remote: bool) -> u64 {
     // At most 2^31 each: products of two of them and of small factors fit.
     let [m, k, n] = shape.map(|x| x as u128);
-    let (panel, element_bytes) = layout.panel();
-    let staged = |columns: u128| element_bytes * k * columns.next_multiple_of(panel);
+    let staged = |columns: u128| layout.staged(k, columns);
     let a = 4 * m * k;
     let threads_wide = threads as u128;
     let held = if a <= Held::BYTES_MAX as u128 { a } else { threads_wide * RANKED_ROWS * 4 * k };
@@ -106,7 +111,7 @@ fn needed(shape: [usize; 3], layout: Layout, threads: usize, is_remote: bool) ->
     let rows = rows.min(shape[0]) as u128;
     let chunks = m.div_ceil(rows.max(1));
     let at_work = threads_wide.min(chunks)
-        * ((4 + layout.element_bytes()) * rows * k + 2 * 4 * rows * n + staged(1));
+        * (4 * rows * k + layout.packed(rows, k) + 2 * 4 * rows * n + staged(1));
     let waiting = match threads {
         1 => 0,
         _ => (waiting_max(threads) as u128).min(chunks) / 4 * (4 * rows * k + 4 * 4 * rows * n),
@@ -120,7 +125,58 @@ fn needed(shape: [usize; 3], layout: Layout, threads: usize, is_remote: bool) ->
 
 #[cfg(test)]
 mod tests {
+    use contract::arithmetic::bf16_dot::Instruction;
+    use contract::arithmetic::tensor_core::{Architecture, Format, Model};
+    use contract::strategy::Strategy;
+    use ndarray::Array2;
+
     use super::{Layout, needed};
+    use crate::backend::cpu::{
+        FixedA, FixedSelection, FixedV, GroupedV, Isa, PackedV, PairedA, PairedV, gemm_fixed_point,
+    };
+
+    /// What is announced of the kernels' forms, beside what they hold.
+    #[test]
+    fn what_is_announced_of_v_and_a_is_what_is_held_at_most() {
+        for (m, k, n) in [(1, 1, 1), (17, 33, 31), (48, 64, 64), (19, 300, 130)] {
+            let (a, v) = (Array2::from_elem((m, k), 1.5), Array2::from_elem((k, n), -0.5));
+            let of_v = |layout: Layout| layout.staged(k as u128, n as u128);
+            // Lists of rows and tiles are few beside the elements of any case.
+            let of_a = |layout: Layout| layout.packed(m as u128, k as u128) + 128 + 64 * m as u128;
+            assert_eq!(PackedV::new(k, n).bytes_held() as u128, of_v(Layout::Chains));
+            for architecture in [Architecture::Ampere, Architecture::Hopper] {
+                let model = Model::of(architecture, Format::Bf16).expect("there is one");
+                let mut grouped = GroupedV::new(k, n);
+                grouped.load(v.view(), model, 1);
+                assert!(grouped.bytes_held() as u128 <= of_v(Layout::Groups));
+            }
+            assert_eq!(PairedV::new(k, n).bytes_held() as u128, of_v(Layout::Pairs));
+            for isa in Isa::available() {
+                for instruction in Instruction::ALL {
+                    for strategy in Strategy::ALL {
+                        let packed = PairedA::pack(a.view(), instruction, strategy, isa, 1);
+                        let (held, most) = (packed.bytes_held() as u128, of_a(Layout::Pairs));
+                        assert!(
+                            held <= most,
+                            "{isa} {instruction} {strategy} {m} {k}: {held} {most}"
+                        );
+                    }
+                }
+                let mut laid_out = FixedV::new(k, n, isa);
+                laid_out.load(v.view(), 1);
+                for selection in FixedSelection::ALL {
+                    let packed = FixedA::pack(a.view(), selection, isa, 1).expect("short");
+                    let (held, most) = (packed.bytes_held() as u128, of_a(Layout::Integers));
+                    assert!(held <= most, "{isa} {selection:?} {m} {k}: {held} {most}");
+                    // Single rows may need V once more.
+                    let mut y = Array2::zeros((m, n));
+                    gemm_fixed_point(&packed, &laid_out, y.view_mut(), 1);
+                    let (held, most) = (laid_out.bytes_held() as u128, of_v(Layout::Integers));
+                    assert!(held <= most, "{isa} {selection:?} {k} {n}: {held} {most}");
+                }
+            }
+        }
+    }
 
     /// Largest resident set of `verify --no-measure` with one such case, in MiB; two cores with AVX-512.
     const MEASURED: [([usize; 3], bool, usize, u64); 14] = [

@@ -46,6 +46,8 @@ pub(super) unsafe fn run_cell(call: CellCall<'_>) {
     }
 }
 
+/// A function by itself, as the other paths' are, so that its loops are the same whoever calls it.
+#[inline(never)]
 fn run_portable(call: CellCall<'_>) {
     let Cell { mut values, mut offsets, mut row_ids, buckets } = call.cell;
     let panel = call.v.panel(call.panels.start);

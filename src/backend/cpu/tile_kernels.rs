@@ -63,6 +63,8 @@ pub(super) unsafe fn run_tile(call: TileCall<'_>) {
     }
 }
 
+/// A function by itself, as the other paths' are, so that its loops are the same whoever calls it.
+#[inline(never)]
 fn run_portable(call: TileCall<'_>) {
     if call.fresh {
         call.chains.fill(0.0);

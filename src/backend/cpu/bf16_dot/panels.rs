@@ -53,6 +53,11 @@ impl PairedV {
         });
     }
 
+    /// Bytes of the layout.
+    pub fn bytes_held(&self) -> usize {
+        size_of_val::<[f32]>(&self.words)
+    }
+
     /// Rows of V.
     pub fn k(&self) -> usize {
         self.k

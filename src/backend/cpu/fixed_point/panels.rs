@@ -176,6 +176,25 @@ impl FixedV {
         }
     }
 
+    /// Bytes of a `k x n` matrix at most, on whichever path of this processor: where V lies in digits and A is held by single
+    /// rows, V is there a second time, as these want it.
+    pub fn bytes_max(k: usize, n: usize) -> u128 {
+        let of_path = |isa| {
+            let digits = Path::of(isa, FixedSelection::All);
+            let single = Path::of(isa, FixedSelection::Elements);
+            let other = if single == digits { 0 } else { bytes_of(single, k, n) };
+            bytes_of(digits, k, n) + other
+        };
+        Isa::available().map(of_path).max().unwrap_or(0)
+    }
+
+    /// Bytes of the layout, and of the other one where it has been asked for.
+    pub fn bytes_held(&self) -> usize {
+        size_of_val::<[f32]>(&self.data)
+            + size_of_val(self.factors.as_slice())
+            + self.other.get().map_or(0, |other| other.bytes_held())
+    }
+
     /// Rows of V.
     pub fn k(&self) -> usize {
         self.k
@@ -234,6 +253,11 @@ unsafe fn to_panels<const PANEL: usize>(row: &[f64], to: *mut f64, stride: usize
         // SAFETY: as above.
         unsafe { last.as_ptr().copy_to_nonoverlapping(to.add(whole.len() * stride), last.len()) }
     }
+}
+
+/// Bytes of a `k x n` matrix laid out for a path, and of its columns' scales.
+pub(super) fn bytes_of(path: Path, k: usize, n: usize) -> u128 {
+    4 * n.div_ceil(path.panel()) as u128 * panel_words(path, k) as u128 + 8 * n as u128
 }
 
 /// Words of 32 bits of a panel.

@@ -87,6 +87,13 @@ fn v_in_digits_serves_single_rows_too() {
                     assert_eq!(y.mapv(f32::to_bits), want, "{path:?} {of_v:?} {k} {n}");
                 }
             }
+            let other = if path == of_v { 0 } else { super::panels::bytes_of(path, k, n) };
+            let held = laid_out.bytes_held() as u128;
+            assert_eq!(
+                held,
+                super::panels::bytes_of(of_v, k, n) + other,
+                "{path:?} {of_v:?} {k} {n}"
+            );
         }
     }
 }
