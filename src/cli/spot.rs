@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use contract::case::{Case, Weights as Origin};
 use contract::digest::PANELS;
-use contract::spot::{self, Drawn};
+use contract::spot::{self, Drawn, SHARES};
 use contract::words::{visible, visible_lines};
+use record::numbers::probability;
 use record::report::overview;
 use record::{Record, exit};
 use serde_json::{Value, json};
@@ -20,9 +21,6 @@ use crate::audit::{Auditor, Known, SpotAsked, Stop, random_text};
 use crate::expected::panels::Panels;
 use crate::failure::Failure;
 use crate::worker::RemoteDevice;
-
-/// Shares of wrong panels and cases of which it is said how likely they were missed.
-const SHARES: [f64; 2] = [0.01, 0.1];
 
 /// The name of the JSON document's format.
 const FORMAT: &str = "sparse-verify-spot/1";
@@ -188,15 +186,6 @@ fn look(
 impl Found {
     fn drawn(&self, panels: usize) -> Drawn {
         Drawn { all: self.all, cases: self.looked, panels }
-    }
-}
-
-/// A probability: in percent where that has a digit, else as a power of ten.
-fn probability(p: f64) -> String {
-    match p {
-        p if p <= 0.0 => "0".to_owned(),
-        p if p < 1e-3 => format!("{p:.0e}"),
-        p => format!("{:.1} %", p * 100.0),
     }
 }
 
