@@ -406,9 +406,7 @@ impl Auditor<'_> {
                 Err(format!("not measured (needs {platform})"))
             }
             _ if !is_right => Err(NOT_RIGHT.to_owned()),
-            _ if self.device.is_some() && self.device_of(case).is_none() => {
-                Err(OF_CPUS.to_owned())
-            }
+            _ if self.device.is_some() && self.device_of(case).is_none() => Err(OF_CPUS.to_owned()),
             _ => match &case.stack {
                 Some(place) if !place.is_end() => Err(OF_STACK.to_owned()),
                 Some(_) if self.device.is_none() || self.stranger.is_some() => {

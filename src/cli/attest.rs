@@ -284,6 +284,7 @@ fn check(args: &AttestArgs, path: &Path) -> Result<u8, Failure> {
         false => "manifests and committed digests: not compared; --manifest PATH does".into(),
     });
     lines.iter().for_each(|line| print_table(&format!("  {}\n", visible(line))));
-    print(&format!("exit code {code}: {} (by the statement)\n", overview::meaning(code)));
+    let meaning = overview::meaning_of(code, statement.options.sample.is_some());
+    print(&format!("exit code {code}: {meaning} (by the statement)\n"));
     Ok(code)
 }

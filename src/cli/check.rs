@@ -113,6 +113,7 @@ pub fn run(args: &CheckArgs) -> Result<u8, Failure> {
         measure: false,
         any_platform: false,
         shard: None,
+        sample: None,
         select: asked.select.clone(),
         strict: args.strict,
         require: Require::Bits,

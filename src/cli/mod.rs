@@ -230,6 +230,19 @@ pub struct RunArgs {
     /// the same weights stay together. A shard without cases succeeds.
     #[arg(long, value_name = "I/N")]
     pub shard: Option<Shard>,
+    /// Run N whole cases of each manifest, drawn by a nonce, instead of all
+    ///
+    /// Those of the selected cases with the least SHA-256 of nonce, line break and id. Cases that are not required are drawn
+    /// with --strict, or where no other ones are selected. Summary, record and JUnit say how many of how many were drawn, by
+    /// which nonce, and how likely a share of wrong cases was missed. Exit code 0 is about the sample alone. `verify spot` looks
+    /// at a part of every case instead.
+    #[arg(long, value_name = "N", conflicts_with = "shard", value_parser = clap::value_parser!(u32).range(1..))]
+    pub sample: Option<u32>,
+    /// The text by which --sample draws [default: that of --nonce, or else a random one, which is printed and recorded]
+    ///
+    /// Perturbations are drawn from --nonce alone. With --resume and neither of them it is the record's.
+    #[arg(long, value_name = "TEXT", requires = "sample")]
+    pub sample_nonce: Option<String>,
     /// Write the record of the run here, case by case; `-` is standard output, at the end, with the table on standard error
     #[arg(long, value_name = "PATH")]
     pub json: Option<PathBuf>,
@@ -248,7 +261,7 @@ pub struct RunArgs {
     /// Leave a layer of isolation out, where a system or a driver does not stand it; the headline says so
     #[arg(long, value_name = "LAYER", requires = "operator", value_parser = layers())]
     pub isolation_off: Vec<String>,
-    /// Perturb at positions drawn from this text too, which nobody could know beforehand
+    /// Perturb at positions drawn from this text too, which nobody could know beforehand; it draws --sample as well
     #[arg(long, value_name = "TEXT")]
     pub nonce: Option<String>,
     #[command(flatten)]

@@ -83,7 +83,8 @@ pub fn run(args: &RecheckArgs) -> Result<u8, Failure> {
                 print(&format!("{}: {CONSISTENT}{}\n", visible(&name), found.unknown()));
                 let own = found.code(outcome.code);
                 let by = if own == outcome.code { " (by the record)" } else { "" };
-                print(&format!("exit code {own}: {}{by}\n", overview::meaning(own)));
+                let meaning = overview::meaning_of(own, record.options.sample.is_some());
+                print(&format!("exit code {own}: {meaning}{by}\n"));
                 code = worse(code, own);
             }
             count => {

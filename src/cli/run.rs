@@ -16,7 +16,8 @@ use record::operator::OperatorDevice;
 use record::report::{junit, terminal};
 use record::shard::Shard;
 use record::{
-    CaseKey, CaseRecord, End, FORMAT, ManifestRecord, Record, RecordError, RunOptions, Stopped,
+    CaseKey, CaseRecord, End, FORMAT, ManifestRecord, Record, RecordError, RunOptions, SampleAsked,
+    Stopped,
 };
 
 use super::RunArgs;
@@ -29,7 +30,7 @@ use super::repeats::Repeats;
 use super::resources::DeviceChoice;
 use super::running::{Places, Running};
 use super::select::{Selected, select};
-use crate::audit::{Auditor, Measuring, Task, UnderTest, blank};
+use crate::audit::{Auditor, Measuring, Task, UnderTest, blank, random_text};
 use crate::carried;
 use crate::environment::environment;
 use crate::failure::Failure;
@@ -97,6 +98,14 @@ pub(super) fn run_with(
         }
     }
     let mut fresh = fresh(options(args), manifests);
+    if let Some(cases) = args.sample {
+        // A run that is continued has the cases that it had.
+        let given = args.sample_nonce.clone().or_else(|| args.nonce.clone());
+        let nonce = given.or_else(|| places.sample().map(|sample| sample.nonce));
+        let nonce = nonce.unwrap_or_else(random_text);
+        fresh.options.sample = Some(SampleAsked { cases, nonce });
+        draw(&mut selected, &mut fresh);
+    }
     fresh.operator = stranger.as_ref().map(|stranger| stranger.record()).transpose()?;
     if let (Some(path), Some((after, commit))) =
         (&args.after.after, commit::bind(&args.after, args.nonce.as_deref())?)
@@ -153,6 +162,14 @@ pub(super) fn run_with(
                 format!("shard {shard}: none of the {all} cases, which are fewer than the shards\n")
             }
             _ => format!("shard {shard}: {own} of {all} cases\n"),
+        });
+    }
+    if args.sample.is_some() && !args.quiet {
+        running.with(|record| {
+            for manifest in &record.manifests {
+                let drawn = record::sample::asked_in_words(record, manifest);
+                say(&format!("{}\n", visible(&drawn.unwrap_or_default())));
+            }
         });
     }
     let to_do: Vec<(&Case, bool)> = selected
@@ -334,12 +351,11 @@ fn beforehand(
              they are run only where their weights are here"
         ));
     }
-    if let (true, true, Some((first, _))) =
-        (likely_s > LONG_S, args.selection.cases.is_empty(), to_do.first())
-    {
+    let is_all = args.selection.cases.is_empty() && args.sample.is_none();
+    if let (true, true, Some((first, _))) = (likely_s > LONG_S, is_all, to_do.first()) {
         let section = visible(&first.section);
         said.push(format!(
-            "hint: --case '{section}/*' runs a part; `verify list` shows the cases of a manifest"
+            "hint: --case '{section}/*' runs a part, --sample N a few cases that a nonce draws; `verify list` shows the cases of a manifest"
         ));
     }
     said
@@ -416,6 +432,17 @@ pub fn write_junit(record: &Record, path: &Path) -> Result<(), Failure> {
     })
 }
 
+/// Leaves the cases of the sample.
+fn draw(selected: &mut [Selected], fresh: &mut Record) {
+    let drawn = record::sample::drawn(fresh).unwrap_or_default();
+    for ((selected, manifest), drawn) in selected.iter_mut().zip(&mut fresh.manifests).zip(drawn) {
+        let is_drawn: HashSet<&String> = drawn.iter().collect();
+        let cases = &selected.manifest.cases;
+        selected.chosen.retain(|&at| is_drawn.contains(&cases[at].id));
+        manifest.dealt = Some(drawn);
+    }
+}
+
 /// Leaves the cases of one shard.
 fn keep(selected: &mut [Selected], shard: Shard) {
     let mut is_own = shard::chosen(selected.iter().flat_map(Selected::cases), shard).into_iter();
@@ -464,6 +491,8 @@ fn options(args: &RunArgs) -> RunOptions {
         measure: !args.no_measure,
         any_platform: args.any_platform,
         shard: args.shard,
+        // Once its nonce is known.
+        sample: None,
         select: args.selection.cases.clone(),
         strict: args.gate.strict,
         require: args.gate.require,

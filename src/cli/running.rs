@@ -7,7 +7,9 @@ use contract::words::quote;
 use record::derive;
 use record::exit;
 use record::report::terminal;
-use record::{CaseKey, CaseRecord, DeviceRecord, End, ManifestRecord, Record, RunOptions};
+use record::{
+    CaseKey, CaseRecord, DeviceRecord, End, ManifestRecord, Record, RunOptions, SampleAsked,
+};
 
 use super::run::write_junit;
 use crate::failure::Failure;
@@ -49,6 +51,17 @@ impl Places<'_> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The sample of the record that is to be continued. Why that record cannot be read [`Running::begin`] says.
+    pub fn sample(&self) -> Option<SampleAsked> {
+        let goes_on = std::env::var_os(AFTER).is_some();
+        if !goes_on && !matches!(self.existing, Existing::Resume) {
+            return None;
+        }
+        let kept = self.json.filter(|path| !is_output(path)).map(Path::to_owned);
+        let path = kept.or_else(|| std::env::var_os(JOURNAL).map(PathBuf::from))?;
+        record::load(&path).ok()?.options.sample
     }
 }
 
@@ -292,6 +305,7 @@ fn differs(old: &Record, new: &Record) -> Option<String> {
             format!("with {}", globs.join(", "))
         }
     };
+    let sampled = |sample: &SampleAsked| format!("{}, drawn by {}", sample.cases, sample.nonce);
     let flag = |is_set: bool| if is_set { "with it" } else { "without it" }.to_owned();
     let both = |of: &dyn Fn(&RunOptions) -> String| (of(a), of(b));
     let options = [
@@ -302,6 +316,7 @@ fn differs(old: &Record, new: &Record) -> Option<String> {
         ("--no-measure", both(&|of| flag(!of.measure))),
         ("--any-platform", both(&|of| flag(of.any_platform))),
         ("--shard", both(&|of| said(of.shard.map(|shard| shard.to_string()).as_deref()))),
+        ("--sample", both(&|of| said(of.sample.as_ref().map(sampled).as_deref()))),
         ("--case", both(&|of| globs(&of.select))),
         ("--strict", both(&|of| flag(of.strict))),
         ("--require", both(&|of| said(Some(of.require.name())))),

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use clap::Args;
 use contract::case::{Case, Weights as Origin};
 use contract::digest::PANELS;
-use contract::spot::{self, Drawn};
+use contract::spot::{self, Drawn, SHARES};
 use contract::words::{visible, visible_lines};
+use record::numbers::probability;
 use record::report::overview;
 use record::{Record, exit};
 use serde_json::{Value, json};
@@ -52,9 +53,6 @@ pub struct SpotArgs {
     #[command(flatten)]
     pub printed: Printed,
 }
-
-/// Shares of wrong panels and cases of which it is said how likely they were missed.
-const SHARES: [f64; 2] = [0.01, 0.1];
 
 /// The name of the JSON document's format.
 const FORMAT: &str = "sparse-verify-spot/1";
@@ -220,15 +218,6 @@ fn look(
 impl Found {
     fn drawn(&self, panels: usize) -> Drawn {
         Drawn { all: self.all, cases: self.looked, panels }
-    }
-}
-
-/// A probability: in percent where that has a digit, else as a power of ten.
-fn probability(p: f64) -> String {
-    match p {
-        p if p <= 0.0 => "0".to_owned(),
-        p if p < 1e-3 => format!("{p:.0e}"),
-        p => format!("{:.1} %", p * 100.0),
     }
 }
 

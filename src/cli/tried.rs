@@ -65,6 +65,8 @@ pub fn run(args: &TryArgs) -> Result<u8, Failure> {
     let run = RunArgs {
         selection: Selection { paths: Vec::new(), cases: Vec::new() },
         shard: None,
+        sample: None,
+        sample_nonce: None,
         json: args.json.clone(),
         junit: None,
         operator: args.operator.clone(),

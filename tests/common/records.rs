@@ -121,6 +121,7 @@ pub fn record() -> Record {
             measure: false,
             any_platform: false,
             shard: None,
+            sample: None,
             select: Vec::new(),
             strict: false,
             require: Require::Bits,

@@ -51,6 +51,7 @@ const RECORD: &[&str] = &[
     "schema",
     "text",
     "shared",
+    "sample",
     "judge",
     "outcome",
     "derive",

@@ -44,6 +44,7 @@ mod records;
 mod report;
 mod report_browser;
 mod resume;
+mod sample;
 mod shard;
 mod spot;
 #[cfg(target_os = "linux")]

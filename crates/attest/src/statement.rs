@@ -15,7 +15,7 @@ use record::exit::{self, Require};
 use record::expected::Entry;
 use record::operator::CodeFile;
 use record::verdict::{self, Verdict};
-use record::{CaseRecord, End, FORMAT, Outcome, Record};
+use record::{CaseRecord, End, FORMAT, ManifestRecord, Outcome, Record, SampleAsked};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -86,6 +86,9 @@ pub struct OptionsStated {
     pub select: Vec<String>,
     /// The shard, such as `2/4`; `None` of a whole run.
     pub shard: Option<String>,
+    /// The sample of cases that was asked for; `None`, and left out, where there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<SampleAsked>,
     /// Whether optional cases count.
     pub strict: bool,
     /// What exit code 0 asks for.
@@ -167,7 +170,7 @@ pub struct ManifestStated {
     pub expected_sha256: Option<Digest>,
     /// Whether all cases were asked for that the operator claims.
     pub whole: bool,
-    /// Ids of the cases that were asked for, those of other shards included.
+    /// Ids of the cases that were asked for, those of other shards included; of a sample those that were drawn.
     pub asked: Vec<String>,
     /// Ids of those that are not required.
     pub optional: Vec<String>,
@@ -264,7 +267,12 @@ impl Statement {
         };
         machines.sort_by(|a, b| (a.fingerprint, &a.isa).cmp(&(b.fingerprint, &b.isa)));
         machines.dedup();
-        let selects_all = options.select.is_empty();
+        let selects_all = options.select.is_empty() && options.sample.is_none();
+        // What was asked for of a sample is what was drawn.
+        let asked = |manifest: &ManifestRecord| match options.sample {
+            Some(_) => manifest.own().to_vec(),
+            None => manifest.selected.clone(),
+        };
         Ok(Statement {
             format: STATEMENT_FORMAT.to_owned(),
             tool: record.tool.clone(),
@@ -279,6 +287,7 @@ impl Statement {
                 after: options.after.clone(),
                 select: options.select.clone(),
                 shard: options.shard.map(|shard| shard.to_string()),
+                sample: options.sample.clone(),
                 strict: options.strict,
                 require: options.require,
                 outputs: options.outputs.is_some(),
@@ -314,8 +323,11 @@ impl Statement {
                     sha256: manifest.sha256,
                     expected_sha256: manifest.expected_sha256,
                     whole: selects_all,
-                    asked: manifest.selected.clone(),
-                    optional: manifest.optional.clone(),
+                    asked: asked(manifest),
+                    optional: {
+                        let asked = asked(manifest);
+                        manifest.optional.iter().filter(|id| asked.contains(id)).cloned().collect()
+                    },
                 })
                 .collect(),
             cases: record.cases.iter().map(CaseStated::of).collect(),
@@ -510,6 +522,12 @@ impl Statement {
             parts.push("a selection of cases".into());
         }
         parts.extend(self.options.shard.as_ref().map(|shard| format!("shard {shard}")));
+        parts.extend(self.options.sample.as_ref().map(|sample| {
+            format!(
+                "a sample of cases, drawn by the nonce {}",
+                contract::words::visible(&sample.nonce)
+            )
+        }));
         let asked: usize = self.manifests.iter().map(|manifest| manifest.asked.len()).sum();
         if parts.is_empty() {
             parts.push("whole manifests".into());

@@ -5,6 +5,9 @@
 
 use crate::digest::{Digest, PANELS};
 
+/// Shares of wrong panels and cases of which it is said how likely they were missed.
+pub const SHARES: [f64; 2] = [0.01, 0.1];
+
 /// The `count` of these cases that a nonce draws, as their places in `ids`, ascending: those with the least SHA-256 of nonce,
 /// line break and id. All of them if there are fewer.
 pub fn cases(nonce: &str, ids: &[&str], count: usize) -> Vec<usize> {
@@ -71,9 +74,14 @@ impl Drawn {
             .product()
     }
 
-    /// The same of a share of all cases, rounded down to whole ones and at least one.
+    /// A share of all cases, rounded down to whole ones and at least one.
+    pub fn share_of_cases(self, share: f64) -> usize {
+        ((share * self.all as f64) as usize).clamp(1, self.all.max(1))
+    }
+
+    /// The probability that none of such a share of wrong cases is looked at.
     pub fn misses_a_share_of_cases(self, share: f64) -> f64 {
-        self.misses_cases(((share * self.all as f64) as usize).clamp(1, self.all.max(1)))
+        self.misses_cases(self.share_of_cases(share))
     }
 }
 

@@ -20,6 +20,7 @@ use crate::judge;
 use crate::operator::{LAYERS, OperatorDevice, OperatorKind, OperatorRecord, is_plain};
 use crate::outcome;
 use crate::run::{BitsRecord, CaseRecord, End, Record, RunOptions, Stopped};
+use crate::sample;
 use crate::shard::Shard;
 use crate::shared::{SharedOutputs, VACUOUS};
 use crate::timings::{
@@ -362,10 +363,12 @@ fn facts(record: &Record, is_old: bool) -> Result {
             places.insert((manifest.name.as_str(), id.as_str()), places.len());
         }
         let is_dealt = manifest.dealt.is_some();
-        if !is_old && is_dealt != record.options.shard.is_some() {
+        let is_part = record.options.shard.is_some() || record.options.sample.is_some();
+        if !is_old && is_dealt != is_part {
             return refuse("the shard", short(&record.options.shard), "the cases say otherwise");
         }
     }
+    sample_facts(record)?;
     let is_known = !is_old || record.manifests.iter().any(|m| !m.selected.is_empty());
     let optional: HashSet<(&str, &str)> = record
         .manifests
@@ -685,6 +688,26 @@ fn isolation_facts(operator: &OperatorRecord) -> Result {
         _ => LAYERS.iter().map(|(name, _)| *name).collect(),
     };
     same("the layers of isolation", &says, &follows)
+}
+
+/// A sample has the cases that its nonce draws.
+fn sample_facts(record: &Record) -> Result {
+    let Some(drawn) = sample::drawn(record) else { return Ok(()) };
+    if record.options.shard.is_some() {
+        return refuse("the sample", short(&record.options.sample), "it is a shard as well");
+    }
+    if record.options.outputs.is_some() {
+        let why = "outputs made elsewhere were judged";
+        return refuse("the sample", short(&record.options.sample), why);
+    }
+    for (manifest, drawn) in record.manifests.iter().zip(drawn) {
+        if manifest.own() != drawn {
+            let place = format!("the sample of manifest `{}`", manifest.name);
+            let follows = format!("its nonce draws {}", short(&drawn));
+            return refuse(place, short(&manifest.own()), follows);
+        }
+    }
+    Ok(())
 }
 
 /// What is said of outputs made elsewhere, where such were judged and nowhere else.

@@ -44,6 +44,7 @@ pub mod outcome;
 mod read;
 pub mod report;
 mod run;
+pub mod sample;
 #[cfg(feature = "schema")]
 mod schema;
 pub mod shard;
@@ -61,7 +62,8 @@ pub const SCHEMA: &str = include_str!("../schema/record-4.json");
 pub use read::{RecordError, load, parse};
 pub use run::{
     BitsRecord, CaseKey, CaseRecord, DeviceRecord, End, FORMAT, ManifestRecord, OLD_FORMATS,
-    Outcome, OutputsAsked, Record, ReturnedOutput, RunOptions, ShardRecord, Stated, Stopped,
+    Outcome, OutputsAsked, Record, ReturnedOutput, RunOptions, SampleAsked, ShardRecord, Stated,
+    Stopped,
 };
 #[cfg(feature = "schema")]
 pub use schema::schema;

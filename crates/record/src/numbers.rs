@@ -28,6 +28,15 @@ fn digits(value: f64, count: i32) -> String {
     format!("{value:.*}", (count - 1 - magnitude).max(0) as usize)
 }
 
+/// A probability: in percent where that has a digit, else as a power of ten.
+pub fn probability(p: f64) -> String {
+    match p {
+        p if p <= 0.0 => "0".to_owned(),
+        p if p < 1e-3 => format!("{p:.0e}"),
+        p => format!("{:.1} %", p * 100.0),
+    }
+}
+
 /// Three digits in the first unit that leaves less than a thousand, each unit a thousand of the one before.
 fn scaled(value: f64, units: &[&str]) -> String {
     let mut value = value;

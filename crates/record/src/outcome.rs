@@ -8,6 +8,7 @@ use crate::claims::{ClaimWord, JudgedClaim};
 use crate::exit::{self, ENVIRONMENT, NOT_VERIFIED, REFUTED, Require, VERIFIED, worse};
 use crate::operator::OperatorKind;
 use crate::run::{CaseRecord, End, Outcome, Record};
+use crate::sample;
 
 /// What is missing from a record that should be complete, in words; `None` of one that is.
 pub fn incomplete(record: &Record) -> Option<String> {
@@ -111,6 +112,10 @@ pub fn under(record: &Record, strict: bool, require: Require) -> Outcome {
         code = worse(code, NOT_VERIFIED);
     }
     let refuted = record.cases.iter().filter(|case| case.verdict.refutes()).count();
+    let cases = |asked| match sample::population(record) {
+        None => cases(asked),
+        Some(all) => format!("{} of a sample, drawn from {all}", cases(asked)),
+    };
     let bits = match code {
         _ if refuted > 0 => format!("refuted: {refuted} of {} not right", cases(asked)),
         VERIFIED if nothing_to_show && verified == 0 => "nothing to show in this shard".to_owned(),
@@ -162,6 +167,13 @@ pub fn selection(record: &Record) -> Option<String> {
         parts.push(format!("and {} more", globs.len() - GLOBS_MAX));
     }
     parts.extend(record.options.shard.map(|shard| format!("--shard {shard}")));
+    parts.extend(
+        record
+            .options
+            .sample
+            .as_ref()
+            .map(|sample| format!("--sample {} --sample-nonce '{}'", sample.cases, sample.nonce)),
+    );
     let only_y = record.options.outputs.as_ref().is_some_and(|asked| !asked.perturbed);
     parts.extend(only_y.then(|| "--y, nothing perturbed".to_owned()));
     let claimed = record

@@ -185,6 +185,9 @@ pub struct RunOptions {
     /// The part of the selected cases that was run; `None` for all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shard: Option<Shard>,
+    /// The sample of the selected cases that was run; `None` for all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<SampleAsked>,
     /// The globs that chose cases; empty where all of the manifests were asked for.
     #[serde(default)]
     pub select: Vec<String>,
@@ -200,6 +203,17 @@ pub struct RunOptions {
     /// The commitment that the nonce was drawn after, and where it is from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<After>,
+}
+
+/// A sample of cases, as it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SampleAsked {
+    /// Cases of each manifest; all of them where there are fewer.
+    pub cases: u32,
+    /// The text that drew them.
+    pub nonce: String,
 }
 
 /// Outputs made elsewhere, as they were asked for.
@@ -277,7 +291,7 @@ pub struct ManifestRecord {
     /// Ids of `selected` whose section is not required.
     #[serde(default)]
     pub optional: Vec<String>,
-    /// Ids of `selected` that are this shard's; `None` where the run was not dealt out.
+    /// Ids of `selected` that are this shard's, or those of the sample; `None` of a run of all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dealt: Option<Vec<String>>,
     /// Where the committed digests were found, as it was printed.

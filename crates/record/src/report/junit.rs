@@ -10,6 +10,7 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use crate::claims::{ClaimWord, JudgedClaim};
 use crate::exit::Require;
 use crate::outcome;
+use crate::sample;
 use crate::verdict::Verdict;
 use crate::{CaseRecord, Record};
 
@@ -36,6 +37,12 @@ pub fn render(record: &Record) -> String {
             suite.add_property(("operator", &*visible(&operator.in_words())));
             suite.add_property(("operator-sha256", &*operator.sha256.to_string()));
             suite.add_property(("isolation", &*visible(&lacking)));
+        }
+        if let Some(sample) = sample::asked_in_words(record, manifest) {
+            suite.add_property(("sample", &*visible(&sample)));
+        }
+        if let Some(others) = sample::others_in_words(record, manifest) {
+            suite.add_property(("sample-others", &*visible(&others)));
         }
         let asked = manifest.own().iter().map(String::as_str);
         // Old records do not say what was asked for.

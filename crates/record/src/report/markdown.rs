@@ -83,7 +83,7 @@ fn one(text: &mut String, record: &Record, rows_max: usize) {
         }
         text.push('\n');
     }
-    let about = overview::about_outputs(record);
+    let about = overview::about(record);
     if !about.is_empty() {
         line(text, &format!("{}\n", about.join(" ")));
     }

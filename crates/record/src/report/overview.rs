@@ -8,6 +8,7 @@ use contract::words::visible_lines;
 use crate::claims::{Row, Word};
 use crate::numbers;
 use crate::outcome;
+use crate::sample;
 use crate::verdict::Verdict;
 use crate::{CaseRecord, ManifestRecord, Record, Stated};
 
@@ -35,6 +36,14 @@ pub fn meaning(exit_code: u8) -> &'static str {
         2 => "bad input",
         3 => "nothing was refuted, but something required was not verified",
         _ => "the environment failed",
+    }
+}
+
+/// The same of a run, maybe of a sample of cases: one that was verified is no manifest that was.
+pub fn meaning_of(exit_code: u8, is_sample: bool) -> &'static str {
+    match (exit_code, is_sample) {
+        (0, true) => "the sample was verified, and nothing else was run",
+        _ => meaning(exit_code),
     }
 }
 
@@ -71,6 +80,18 @@ pub fn words_in_words(record: &Record) -> String {
     let words: Vec<String> =
         words(record).iter().map(|(word, count)| format!("{count} {}", word.name())).collect();
     words.join(", ")
+}
+
+/// What a part of what was asked for shows, and what it does not: of a sample of cases, and of outputs made elsewhere.
+pub fn about(record: &Record) -> Vec<String> {
+    let of = |manifest: &ManifestRecord| {
+        let lines =
+            [sample::asked_in_words(record, manifest), sample::others_in_words(record, manifest)];
+        lines.into_iter().flatten()
+    };
+    let samples = record.manifests.iter().flat_map(of);
+    let samples = samples.map(|line| contract::words::visible(&line).into_owned());
+    samples.chain(about_outputs(record).into_iter().map(str::to_owned)).collect()
 }
 
 /// What a check of outputs made elsewhere shows, and what it does not; nothing of a run.

@@ -210,7 +210,7 @@ pub fn summary(record: &Record, exit_code: u8) -> String {
             format!("{count} {style}{}{style:#}", verdict.name())
         })
         .collect();
-    for line in overview::about_outputs(record) {
+    for line in overview::about(record) {
         let _ = writeln!(text, "{line}");
     }
     // A sum of nothing is -0 in Rust.
@@ -222,7 +222,7 @@ pub fn summary(record: &Record, exit_code: u8) -> String {
         if counts.is_empty() { "" } else { ": " },
         counts.join(", "),
         seconds(total),
-        overview::meaning(exit_code)
+        overview::meaning_of(exit_code, record.options.sample.is_some())
     );
     text
 }

@@ -237,13 +237,13 @@ impl Part<'_> {
             div class={ "banner " (class) } {
                 p.lead { (first_upper(&visible(&outcome.headline))) "." }
                 p {
-                    "Exit code " (outcome.code) ": " (overview::meaning(outcome.code)) ". "
+                    "Exit code " (outcome.code) ": " (overview::meaning_of(outcome.code, self.record.options.sample.is_some())) ". "
                     (overview::counts_in_words(self.record))
                     @if not_required > 0 { " (" (not_required) " not required)" }
                     "."
                 }
             }
-            @for line in overview::about_outputs(self.record) { p.note { (line) } }
+            @for line in overview::about(self.record) { p.note { (line) } }
             (self.refuted())
             p.note {
                 @for manifest in &self.record.manifests {
