@@ -2,6 +2,7 @@
 //! outputs are, perturbed inputs included.
 
 use record::baseline::{BaselineRecord, Perturbed};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -224,16 +225,16 @@ impl Here<'_> {
     ) -> Result<CaseTimings, String> {
         let Here { case, device, .. } = *self;
         let versions: Vec<String> = rivals.iter().map(version).collect();
-        let mut seen: Vec<Option<()>> = vec![None; rivals.len()];
+        let seen: Vec<AtomicBool> = rivals.iter().map(|_| AtomicBool::new(false)).collect();
         let checker = Checker::new(case, self.a, self.auditor.isa, self.auditor.threads);
         let under_test = self.auditor.stranger.as_ref();
         // One under test has no first call of the case's own V.
-        let mut operator_was_seen = under_test.is_some();
-        let mut check = |name: &str, called: &Called| {
+        let operator_was_seen = AtomicBool::new(under_test.is_some());
+        let check = |name: &str, called: &Called| {
             checker.note_error(name, called);
             let Some(index) = rivals.iter().position(|rival| rival.name == name) else {
                 // The first output is of the case's own V.
-                return match std::mem::replace(&mut operator_was_seen, true) {
+                return match operator_was_seen.swap(true, Ordering::Relaxed) {
                     false => {
                         let tolerance = tolerance.wait().as_ref().map_err(Clone::clone)?;
                         self.check_operator(tolerance, called.y.view())
@@ -241,13 +242,12 @@ impl Here<'_> {
                     true => checker.operator(called).inspect_err(|why| note(wrong, why)),
                 };
             };
-            if seen[index].is_some() {
+            if seen[index].swap(true, Ordering::Relaxed) {
                 return checker.within(called, rivals[index].summation, case.output, case.dtype);
             }
             let tolerance = tolerance.wait().as_ref().map_err(Clone::clone)?;
             let y = called.y.view();
             let within = tolerance.check_as(rivals[index].summation, y, case.output);
-            seen[index] = Some(());
             // Nobody receives after a failure, which is reported at the end.
             let _ = jobs.send(Job {
                 index,
@@ -300,7 +300,7 @@ impl Here<'_> {
             &contenders,
             &self.plan(),
             &instruments,
-            &mut check,
+            &check,
         );
         checker.set_errors(&mut timings);
         Ok(timings)
@@ -405,7 +405,7 @@ impl Here<'_> {
             drawing: timing::drawing(self.case, &self.secret.text),
             secret: self.secret.number,
             clock: clock(),
-            threads: self.auditor.threads,
+            looks_beside: Some(self.auditor.threads),
         }
     }
 

@@ -266,14 +266,15 @@ fn measured(
         drawing: timing::drawing(&whole.first, &secret.text),
         secret: secret.number,
         clock: device::clock(),
-        threads: host.threads,
+        // A rival's end is compared with the operator's, which is looked at before it.
+        looks_beside: None,
     };
     let platform = DevicePlatform::new(remote, &whole.layers, whole.input.view(), slots, calls);
     let mut platform = platform.map_err(|error| failed(&error))?;
     let wrong = Mutex::new(None);
     // The end of the stack's own input, once it had the digest that was verified.
     let end: OnceLock<Array2<f32>> = OnceLock::new();
-    let mut check = |name: &str, called: &Called| {
+    let check = |name: &str, called: &Called| {
         let is_rival = rivals.iter().any(|rival| rival.name == name);
         let is_first = matches!(called.part, Part::Whole) && called.v == whole.input;
         match (is_rival, is_first) {
@@ -343,7 +344,7 @@ fn measured(
         &contenders,
         &plan,
         &instruments,
-        &mut check,
+        &check,
     );
     timings.inputs = Some(TimedInputs {
         nonce: secret.text.clone(),

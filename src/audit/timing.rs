@@ -189,7 +189,7 @@ pub fn measure(
             Some(under_test) => under_test.contender(workers.hosts.len() - 1),
         };
         let name = subject.name.clone();
-        let mut check = |by: &str, called: &Called| {
+        let check = |by: &str, called: &Called| {
             checker.note_error(by, called);
             match by == name {
                 true => checker.operator(called).inspect_err(|why| {
@@ -237,7 +237,7 @@ pub fn measure(
             &rivals,
             &plan,
             &instruments,
-            &mut check,
+            &check,
         );
         checker.set_errors(&mut timings);
         let slots = measure::slots([case.m, case.k, case.n]);

@@ -35,7 +35,7 @@ pub struct DevicePlatform<'a> {
     draw: &'a Draw<'a>,
     forms: HashMap<String, (Place, Form)>,
     clock: &'a dyn Clock,
-    host_threads: usize,
+    looks_beside: Option<usize>,
 }
 
 /// A contender on a device.
@@ -63,8 +63,8 @@ pub struct Calls<'a> {
     /// The order of the ring and the bits of the bands follow from it.
     pub secret: u64,
     pub clock: &'a dyn Clock,
-    /// The host's, to look at outputs while the device goes on.
-    pub threads: usize,
+    /// As [`Platform::looks_beside`] says.
+    pub looks_beside: Option<usize>,
 }
 
 impl<'a> DevicePlatform<'a> {
@@ -86,7 +86,7 @@ impl<'a> DevicePlatform<'a> {
             draw: calls.draw,
             forms: HashMap::new(),
             clock: calls.clock,
-            host_threads: calls.threads,
+            looks_beside: calls.looks_beside,
         };
         platform.borrowed = platform.lend(a);
         Ok(platform)
@@ -263,7 +263,7 @@ impl Platform for DevicePlatform<'_> {
     }
 
     fn looks_beside(&self) -> Option<usize> {
-        Some(self.host_threads)
+        self.looks_beside
     }
 
     fn output(

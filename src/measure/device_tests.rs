@@ -236,6 +236,7 @@ const PLAN: Plan = Plan {
     warmup_samples_min: 3,
     warmup_ns_max: 50_000_000,
     settle_ns: 0,
+    self_warming_ns: 50_000_000,
     hopeless_ratio: None,
     cold_samples: 1,
     energy_window_ns: None,
@@ -296,7 +297,7 @@ fn run_looking(
         &rivals,
         plan,
         &instruments,
-        &mut |name, called| {
+        &|name, called| {
             if *called.y == want { Ok(()) } else { Err(format!("{name} is wrong")) }
         },
     );

@@ -1,9 +1,9 @@
-//! Looking at outputs: at once, or by a thread of its own while a device goes on.
+//! Looking at outputs: at once, or by threads of their own while a device goes on.
 
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread::Scope;
 
-use super::schedule::Lane;
+use super::schedule::{Check, Lane};
 use super::{Called, Clock, Platform};
 use crate::backend::cpu::with_threads;
 use crate::panics;
@@ -13,9 +13,8 @@ use contract::threads;
 const BYTES_WAITING_MAX: usize = 1 << 30;
 /// So many waits at most, however small they are.
 const WAITING_MAX: usize = 64;
-
-/// Says what is wrong with an output of a contender of this name; asked by one thread at a time.
-pub type LookAt<'a> = dyn Fn(&str, &Called) -> Result<(), String> + Sync + 'a;
+/// Threads that look: most looks are too small for all of a pool.
+const LOOKING: usize = 4;
 
 /// Outputs of a lane that were read.
 pub struct Look {
@@ -52,9 +51,10 @@ struct Found {
 
 /// What looks at outputs.
 pub struct Looks<'c> {
-    check: &'c LookAt<'c>,
-    /// A thread that looks, where there is one.
-    beside: Option<(SyncSender<Job>, Receiver<Found>)>,
+    check: &'c Check<'c>,
+    /// Threads that look, where there are any, and what they find. A lane's outputs are all looked at by the same one, in the
+    /// order of its calls.
+    beside: Option<(Vec<SyncSender<Job>>, Receiver<Found>)>,
     /// Looks of each lane that nothing is known of yet.
     waiting: Vec<usize>,
 }
@@ -64,12 +64,12 @@ const NOBODY: &str = "nobody was there to look at an output";
 
 impl<'c> Looks<'c> {
     /// For so many lanes; at once.
-    pub fn new(check: &'c LookAt<'c>, lanes: usize) -> Looks<'c> {
+    pub fn new(check: &'c Check<'c>, lanes: usize) -> Looks<'c> {
         Looks { check, beside: None, waiting: vec![0; lanes] }
     }
 
-    /// From now on a thread of `scope` looks, with a pool of so many threads, at outputs of `y_bytes` at most; where none can
-    /// be had, all goes on at once. The thread ends with the looks.
+    /// From now on threads of `scope` look, each with a pool of so many threads, at outputs of `y_bytes` at most; where none
+    /// can be had, all goes on at once. The threads end with the looks.
     pub fn go_on_beside<'scope>(
         &mut self,
         scope: &'scope Scope<'scope, '_>,
@@ -78,27 +78,37 @@ impl<'c> Looks<'c> {
     ) where
         'c: 'scope,
     {
-        let most = (BYTES_WAITING_MAX / y_bytes.max(1)).clamp(1, WAITING_MAX);
-        let (jobs, received) = sync_channel::<Job>(most);
+        let most = (BYTES_WAITING_MAX / LOOKING / y_bytes.max(1)).clamp(1, WAITING_MAX);
         let (tell, found) = channel();
         let check = self.check;
-        let look = move || {
-            // Without a pool nothing is received, and whoever sends learns of it.
-            let _ = with_threads(pool, || {
-                let received = received;
-                for Job { lane, name, look } in &received {
-                    let of = look.of;
-                    let outcome = panics::catch(|| look_at(check, &name, look));
-                    let outcome = outcome.unwrap_or_else(|panicked| Err(panicked.to_string()));
-                    if tell.send(Found { lane, of, outcome }).is_err() {
-                        return;
+        let looking = (0..LOOKING.min(self.waiting.len())).map_while(|_| {
+            let (jobs, received) = sync_channel::<Job>(most);
+            let tell = tell.clone();
+            let look = move || {
+                // Without a pool nothing is received, and whoever sends learns of it.
+                let _ = with_threads(pool, || {
+                    let received = received;
+                    for Job { lane, name, look } in &received {
+                        let of = look.of;
+                        let outcome = panics::catch(|| look_at(check, &name, look));
+                        let outcome = outcome.unwrap_or_else(|panicked| Err(panicked.to_string()));
+                        if tell.send(Found { lane, of, outcome }).is_err() {
+                            return;
+                        }
                     }
-                }
-            });
-        };
-        if threads::spawn(scope, look).is_some() {
-            self.beside = Some((jobs, found));
+                });
+            };
+            threads::spawn(scope, look).map(|_| jobs)
+        });
+        let looking: Vec<_> = looking.collect();
+        if !looking.is_empty() {
+            self.beside = Some((looking, found));
         }
+    }
+
+    /// Whether nothing is known yet of something that was read of a lane.
+    pub fn is_waiting(&self, lane: usize) -> bool {
+        self.waiting[lane] > 0
     }
 
     /// Looks at what was read of a lane, or has it looked at. Returns the nanoseconds that it took here.
@@ -114,7 +124,7 @@ impl<'c> Looks<'c> {
         match &self.beside {
             None => lanes[lane].note(of, look_at(self.check, &name, look)),
             Some((jobs, found)) => {
-                match jobs.send(Job { lane, name, look }) {
+                match jobs[lane % jobs.len()].send(Job { lane, name, look }) {
                     Ok(()) => self.waiting[lane] += 1,
                     Err(_) => lanes[lane].note(of, Err(NOBODY.to_owned())),
                 }
@@ -158,7 +168,7 @@ impl<'c> Looks<'c> {
 }
 
 /// One wrong output is enough, and the first reason is kept.
-fn look_at(check: &LookAt<'_>, name: &str, look: Look) -> Result<(), String> {
+fn look_at(check: &Check<'_>, name: &str, look: Look) -> Result<(), String> {
     let mut outcome = Ok(());
     for output in look.outputs {
         outcome = outcome.and(output.and_then(|called| check(name, &called)));

@@ -7,7 +7,7 @@
 //! in a row as a device's clock needs. The output is poisoned before every sample, not only before
 //! those that are checked: an operator cannot tell them apart.
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
 use ndarray::ArrayView2;
 use rand_chacha::ChaCha8Rng;
@@ -48,6 +48,9 @@ pub struct Plan {
     /// A turn's calls are not timed for so long, and never the first: threads of the library
     /// before spin for a while after its last call.
     pub settle_ns: u64,
+    /// Calls from this length on need no untimed one before them: what the contender before left in caches and spinning
+    /// threads is gone after the first few percent.
+    pub self_warming_ns: u64,
     /// A baseline that takes so many times as long as the fastest of its kind is sampled only in the two
     /// rounds that are checked; `None` samples all alike.
     pub hopeless_ratio: Option<f64>,
@@ -74,6 +77,7 @@ impl Plan {
             warmup_ns_max: 5_000_000,
             // oneMKL's threads spin for a millisecond; with one thread nobody's do.
             settle_ns: if threads > 1 { 2_000_000 } else { 0 },
+            self_warming_ns: 50_000_000,
             hopeless_ratio: None,
             cold_samples: 1,
             energy_window_ns: None,
@@ -105,6 +109,7 @@ impl Plan {
             warmup_ns_max: 500_000_000,
             // OpenBLAS's threads spin for 2^26 cycles.
             settle_ns: if threads > 1 { 30_000_000 } else { 0 },
+            self_warming_ns: 50_000_000,
             hopeless_ratio: None,
             cold_samples: 5,
             energy_window_ns: None,
@@ -127,6 +132,8 @@ impl Plan {
             warmup_samples_min: 10,
             warmup_ns_max: 500_000_000,
             settle_ns: 0,
+            // A device's L2 was read and written many times over by then.
+            self_warming_ns: 10_000_000,
             hopeless_ratio: Some(3.0),
             cold_samples: 5,
             energy_window_ns: None,
@@ -138,15 +145,13 @@ impl Plan {
 const SETTLE_WINDOW: usize = 3;
 /// Times have settled when two medians in a row differ by less than this share.
 const SETTLE_SHARE: f64 = 0.05;
-/// Samples of a warm-up that show that a contender is far from the best of its kind, where all of them do.
+/// So many samples of a warm-up show that a contender is far from the best of its kind, or as many as take so long.
 const FAR_SAMPLES: usize = 3;
+const FAR_NS: u64 = 20_000_000;
 /// The same for a device's clock, which moves in steps of about one percent.
 const CLOCK_SETTLE_SHARE: f64 = 0.02;
 /// Rounds that take so many budgets are cut short, even below `samples_min`.
 const LATE: u64 = 4;
-/// Calls from this length on need no untimed one before them: what the contender before left in
-/// caches and spinning threads is gone after the first few percent.
-const SELF_WARMING_NS: f64 = 50e6;
 /// Short calls fill an energy window in batches of this length, so that waiting for the last of
 /// them, some 10 microseconds, is a small part.
 const ENERGY_BATCH_NS: f64 = 10e6;
@@ -217,7 +222,7 @@ pub struct Instruments<'a> {
 }
 
 /// Gets a contender's name and a call that it made, or a part of it, and says what is wrong with it.
-pub type Check<'a> = dyn FnMut(&str, &Called) -> Result<(), String> + Send + 'a;
+pub type Check<'a> = dyn Fn(&str, &Called) -> Result<(), String> + Sync + 'a;
 
 /// Measures the operator and its rivals on one case. All of them are built at the same time, so
 /// each that keeps a copy of A adds to the memory needed.
@@ -225,8 +230,9 @@ pub type Check<'a> = dyn FnMut(&str, &Called) -> Result<(), String> + Send + 'a;
 /// `check` is called outside of every timed span, for two samples of each contender: the last
 /// and a random one. On a device it looks at the very first call too, and a contender that is wrong
 /// there is not timed: some libraries' wrong outputs take a thousand times as long as right ones. Where the platform lets
-/// outputs be looked at beside other calls, a thread does so while the device goes on; what it finds is waited for before
-/// a contender is warmed up, before the rival is chosen, and before energy is measured.
+/// outputs be looked at beside other calls, threads do so while the device goes on. What they find is waited for before a
+/// contender is warmed up, and after the energy windows: whose output is found wrong then loses what was measured, and
+/// the rival that is chosen instead is measured.
 pub fn measure<P: Platform>(
     platform: &mut P,
     case: &Case,
@@ -234,17 +240,12 @@ pub fn measure<P: Platform>(
     baselines: &[Contender<P::Operator>],
     plan: &Plan,
     instruments: &Instruments<'_>,
-    check: &mut Check<'_>,
+    check: &Check<'_>,
 ) -> CaseTimings {
-    let check = Mutex::new(check);
-    let check = |name: &str, called: &Called| {
-        let mut check = check.lock().unwrap_or_else(PoisonError::into_inner);
-        (*check)(name, called)
-    };
     let threads = platform.looks_beside();
     std::thread::scope(|scope| {
         let (m, n) = platform.shape();
-        let mut looks = Looks::new(&check, 1 + baselines.len());
+        let mut looks = Looks::new(check, 1 + baselines.len());
         if let Some(threads) = threads {
             looks.go_on_beside(scope, threads, 4 * m * n);
         }
@@ -332,7 +333,6 @@ fn measure_looking<P: Platform>(
             break;
         }
     }
-    spent.check_ns += looks.wait_for(&mut lanes, None, clock);
     spent.rounds_ns = lap().saturating_sub(spent.check_ns - checked_ns);
 
     let mut result = {
@@ -364,27 +364,46 @@ fn measure_looking<P: Platform>(
             break_even_calls: None,
         }
     };
-    // Once to know the rivals, and again with what is measured because of that.
-    result.derive(plan.seed);
-    // The operator's lane comes before those of the baselines.
-    let lane_of = |rule: Rule| result.chosen(rule).map(|index| index + 1);
-    let (published, best) = (lane_of(Rule::Published), lane_of(Rule::Best));
-    for _ in 0..plan.cold_samples {
-        for lane in [Some(0), best].into_iter().flatten() {
-            if let Some((look_ns, look)) = lanes[lane].cold(platform, clock, &mut random) {
-                spent.check_ns += look_ns + looks.give(&mut lanes, lane, look, clock);
+    // Once to know the rivals, and again with what is measured because of that, and what was found meanwhile.
+    let mut is_cold = vec![false; lanes.len()];
+    loop {
+        result.operator = lanes[0].so_far(looks.is_waiting(0));
+        let rivals = lanes.iter().enumerate().skip(1);
+        result.baselines =
+            rivals.map(|(index, lane)| lane.so_far(looks.is_waiting(index))).collect();
+        result.derive(plan.seed);
+        // The operator's lane comes before those of the baselines.
+        let lane_of = |rule: Rule| result.chosen(rule).map(|index| index + 1);
+        let (published, best) = (lane_of(Rule::Published), lane_of(Rule::Best));
+        let wanted = [Some(0), published, best];
+        if best.is_none_or(|best| is_cold[best])
+            && is_cold[0]
+            && wanted.into_iter().flatten().all(|lane| lanes[lane].has_energy())
+        {
+            break;
+        }
+        let to_do: Vec<usize> =
+            [Some(0), best].into_iter().flatten().filter(|&lane| !is_cold[lane]).collect();
+        for _ in 0..plan.cold_samples {
+            for &lane in &to_do {
+                if let Some((look_ns, look)) = lanes[lane].cold(platform, clock, &mut random) {
+                    spent.check_ns += look_ns + looks.give(&mut lanes, lane, look, clock);
+                }
             }
         }
+        to_do.into_iter().for_each(|lane| is_cold[lane] = true);
+        spent.cold_ns += lap();
+        let is_out = |index: usize, lane: &Lane<P>| match lane.timed.verified {
+            Some(verified) => !verified,
+            None => !looks.is_waiting(index),
+        };
+        measure_energy(platform, &mut lanes, wanted, &is_out, plan, instruments);
+        spent.energy_ns += lap();
+        spent.check_ns += looks.wait_for(&mut lanes, None, clock);
+        lap();
+        lanes.iter_mut().for_each(Lane::lose_energy_unless_right);
     }
-    looks.wait_for(&mut lanes, None, clock);
-    spent.cold_ns = lap();
-    measure_energy(platform, &mut lanes, [Some(0), published, best], plan, instruments);
-    spent.energy_ns = lap();
     result.spent = Some(spent);
-    let mut timed = lanes.into_iter().map(|lane| lane.timed);
-    result.operator = timed.next().unwrap_or_else(|| unreachable!("the operator's lane"));
-    result.baselines = timed.collect();
-    result.derive(plan.seed);
     result
 }
 
@@ -406,11 +425,17 @@ fn shuffle(order: &mut [usize], random: &mut ChaCha8Rng) {
     }
 }
 
-/// Energy windows: idle, then each lane asked for.
+/// Why most have no energy.
+const NOT_WANTED: &str = "only for the operator and the baselines it is compared with";
+/// Why who was not right has no energy.
+const NOT_VERIFIED: &str = "not verified";
+
+/// Energy windows: idle, then each lane asked for that has none yet.
 fn measure_energy<P: Platform>(
     platform: &mut P,
     lanes: &mut [Lane<P>],
     wanted: [Option<usize>; 3],
+    is_out: &dyn Fn(usize, &Lane<P>) -> bool,
     plan: &Plan,
     instruments: &Instruments<'_>,
 ) {
@@ -431,12 +456,13 @@ fn measure_energy<P: Platform>(
         }
     };
     for (index, lane) in lanes.iter_mut().enumerate() {
+        if lane.timed.energy.is_some() {
+            continue;
+        }
         let outcome = match &opened {
             Err(reason) => Err(reason.clone()),
-            Ok(_) if !wanted.contains(&Some(index)) => {
-                Err("only for the operator and the baselines it is compared with".into())
-            }
-            Ok(_) if lane.timed.verified != Some(true) => Err("not verified".into()),
+            Ok(_) if !wanted.contains(&Some(index)) => Err(NOT_WANTED.into()),
+            Ok(_) if is_out(index, lane) => Err(NOT_VERIFIED.into()),
             Ok((counter, window_ns, idle)) => {
                 let calls = lane.energy_batch(plan);
                 // A call more or less must not matter.
@@ -450,7 +476,7 @@ fn measure_energy<P: Platform>(
             }
         };
         match outcome {
-            Ok(energy) => lane.timed.energy = Some(energy),
+            Ok(energy) => (lane.timed.energy, lane.timed.energy_reason) = (Some(energy), None),
             Err(reason) => lane.timed.energy_reason = Some(reason),
         }
     }
@@ -569,6 +595,24 @@ impl<P: Platform> Lane<P> {
         &self.timed.name
     }
 
+    /// What is known of it; what is still looked at is taken to be right.
+    fn so_far(&self, is_waiting: bool) -> Timed {
+        let verified = self.timed.verified.or(is_waiting.then_some(true));
+        Timed { verified, ..self.timed.clone() }
+    }
+
+    /// Whether its energy was measured, or could not be.
+    fn has_energy(&self) -> bool {
+        let reason = self.timed.energy_reason.as_deref();
+        self.timed.energy.is_some() || reason.is_some_and(|reason| reason != NOT_WANTED)
+    }
+
+    fn lose_energy_unless_right(&mut self) {
+        if self.timed.verified != Some(true) && self.timed.energy.take().is_some() {
+            self.timed.energy_reason = Some(NOT_VERIFIED.to_owned());
+        }
+    }
+
     /// What was found in outputs of this lane. The first reason is kept.
     pub fn note(&mut self, of: Of, outcome: Result<(), String>) {
         // Who has left is not right, whenever that is found of a call before.
@@ -616,7 +660,8 @@ impl<P: Platform> Lane<P> {
                 && has_settled(&times_ns[alike..], SETTLE_SHARE)
                 // Nobody may have been asked.
                 && (clocks_mhz.is_empty() || has_settled(&clocks_mhz, CLOCK_SETTLE_SHARE));
-            let is_far = times_ns.len() >= FAR_SAMPLES && times_ns.iter().all(|&ns| ns > far_ns);
+            let is_enough = times_ns.len() >= FAR_SAMPLES || clock.now_ns() - start >= FAR_NS;
+            let is_far = is_enough && times_ns.iter().all(|&ns| ns > far_ns);
             if self.timed.warmup.settled || is_far || clock.now_ns() - start >= plan.warmup_ns_max {
                 break;
             }
@@ -629,14 +674,14 @@ impl<P: Platform> Lane<P> {
         self.timed.bytes_held = self.built.as_ref().map_or(0, |built| platform.bytes_held(built));
     }
 
-    fn is_self_warming(&self) -> bool {
-        self.warm_ns >= SELF_WARMING_NS
+    fn is_self_warming(&self, plan: &Plan) -> bool {
+        self.warm_ns >= plan.self_warming_ns as f64
     }
 
     /// What a turn will take.
     fn turn_ns(&self, plan: &Plan) -> f64 {
         let untimed_ns =
-            if self.is_self_warming() { 0.0 } else { self.warm_ns.max(plan.settle_ns as f64) };
+            if self.is_self_warming(plan) { 0.0 } else { self.warm_ns.max(plan.settle_ns as f64) };
         self.warm_ns * self.timed.calls_per_sample as f64 + untimed_ns
     }
 
@@ -658,7 +703,7 @@ impl<P: Platform> Lane<P> {
         random: &mut ChaCha8Rng,
     ) -> (u64, Option<Look>) {
         let start = clock.now_ns();
-        while !self.is_self_warming() {
+        while !self.is_self_warming(plan) {
             if self.call_or_leave(|built| platform.run(built, 1)).is_none() {
                 return (0, None);
             }
