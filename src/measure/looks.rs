@@ -1,17 +1,17 @@
 //! Looking at outputs: at once, or by threads of their own while a device goes on.
 
-use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, channel, sync_channel};
 use std::thread::Scope;
 
 use super::schedule::{Check, Lane};
-use super::{Called, Clock, Platform};
+use super::{Called, Clock, Part, Platform};
 use crate::backend::cpu::with_threads;
 use crate::panics;
 use contract::threads;
 
-/// Outputs that wait to be looked at have so many bytes at most, unless one has more.
+/// Whole outputs that wait to be looked at have so many bytes at most, unless one has more.
 const BYTES_WAITING_MAX: usize = 1 << 30;
-/// So many waits at most, however small they are.
+/// So many samples' outputs wait for a thread at most.
 const WAITING_MAX: usize = 64;
 /// Threads that look: most looks are too small for all of a pool.
 const LOOKING: usize = 4;
@@ -47,6 +47,7 @@ struct Found {
     lane: usize,
     of: Of,
     outcome: Result<(), String>,
+    bytes: usize,
 }
 
 /// What looks at outputs.
@@ -57,6 +58,8 @@ pub struct Looks<'c> {
     beside: Option<(Vec<SyncSender<Job>>, Receiver<Found>)>,
     /// Looks of each lane that nothing is known of yet.
     waiting: Vec<usize>,
+    /// Bytes of whole outputs among them.
+    bytes: usize,
 }
 
 /// Why an output was not looked at.
@@ -65,34 +68,29 @@ const NOBODY: &str = "nobody was there to look at an output";
 impl<'c> Looks<'c> {
     /// For so many lanes; at once.
     pub fn new(check: &'c Check<'c>, lanes: usize) -> Looks<'c> {
-        Looks { check, beside: None, waiting: vec![0; lanes] }
+        Looks { check, beside: None, waiting: vec![0; lanes], bytes: 0 }
     }
 
-    /// From now on threads of `scope` look, each with a pool of so many threads, at outputs of `y_bytes` at most; where none
-    /// can be had, all goes on at once. The threads end with the looks.
-    pub fn go_on_beside<'scope>(
-        &mut self,
-        scope: &'scope Scope<'scope, '_>,
-        pool: usize,
-        y_bytes: usize,
-    ) where
+    /// From now on threads of `scope` look, each with a pool of so many threads; where none can be had, all goes on at once.
+    /// The threads end with the looks.
+    pub fn go_on_beside<'scope>(&mut self, scope: &'scope Scope<'scope, '_>, pool: usize)
+    where
         'c: 'scope,
     {
-        let most = (BYTES_WAITING_MAX / LOOKING / y_bytes.max(1)).clamp(1, WAITING_MAX);
         let (tell, found) = channel();
         let check = self.check;
         let looking = (0..LOOKING.min(self.waiting.len())).map_while(|_| {
-            let (jobs, received) = sync_channel::<Job>(most);
+            let (jobs, received) = sync_channel::<Job>(WAITING_MAX);
             let tell = tell.clone();
             let look = move || {
                 // Without a pool nothing is received, and whoever sends learns of it.
                 let _ = with_threads(pool, || {
                     let received = received;
                     for Job { lane, name, look } in &received {
-                        let of = look.of;
+                        let (of, bytes) = (look.of, look.bytes());
                         let outcome = panics::catch(|| look_at(check, &name, look));
                         let outcome = outcome.unwrap_or_else(|panicked| Err(panicked.to_string()));
-                        if tell.send(Found { lane, of, outcome }).is_err() {
+                        if tell.send(Found { lane, of, outcome, bytes }).is_err() {
                             return;
                         }
                     }
@@ -123,15 +121,16 @@ impl<'c> Looks<'c> {
         let (name, of) = (lanes[lane].name().to_owned(), look.of);
         match &self.beside {
             None => lanes[lane].note(of, look_at(self.check, &name, look)),
-            Some((jobs, found)) => {
+            Some((jobs, _)) => {
+                let bytes = look.bytes();
                 match jobs[lane % jobs.len()].send(Job { lane, name, look }) {
-                    Ok(()) => self.waiting[lane] += 1,
+                    Ok(()) => {
+                        self.waiting[lane] += 1;
+                        self.bytes += bytes;
+                    }
                     Err(_) => lanes[lane].note(of, Err(NOBODY.to_owned())),
                 }
-                for Found { lane, of, outcome } in found.try_iter() {
-                    self.waiting[lane] -= 1;
-                    lanes[lane].note(of, outcome);
-                }
+                self.note_found(lanes, |looks| looks.bytes > BYTES_WAITING_MAX);
             }
         }
         clock.now_ns() - start
@@ -145,25 +144,50 @@ impl<'c> Looks<'c> {
         clock: &dyn Clock,
     ) -> u64 {
         let start = clock.now_ns();
-        let Some((_, found)) = &self.beside else { return 0 };
-        let is_waited_for = |waiting: &[usize]| match lane {
-            Some(lane) => waiting[lane] > 0,
-            None => waiting.iter().any(|&looks| looks > 0),
-        };
-        while is_waited_for(&self.waiting) {
-            let Ok(Found { lane, of, outcome }) = found.recv() else {
+        self.note_found(lanes, |looks| match lane {
+            Some(lane) => looks.is_waiting(lane),
+            None => looks.waiting.iter().any(|&looks| looks > 0),
+        });
+        clock.now_ns() - start
+    }
+
+    /// Notes what was found so far, and waits for more as long as `is_waited_for`.
+    fn note_found<P: Platform>(
+        &mut self,
+        lanes: &mut [Lane<P>],
+        is_waited_for: impl Fn(&Self) -> bool,
+    ) {
+        let Some((_, found)) = &self.beside else { return };
+        loop {
+            let next = match found.try_recv() {
+                Err(TryRecvError::Empty) if is_waited_for(self) => found.recv().ok(),
+                Err(TryRecvError::Empty) => return,
+                Err(TryRecvError::Disconnected) => None,
+                Ok(next) => Some(next),
+            };
+            let Some(Found { lane, of, outcome, bytes }) = next else {
                 // Whoever looked is gone: nothing will be known of what waits.
                 for (lane, waiting) in lanes.iter_mut().zip(&mut self.waiting) {
                     if std::mem::take(waiting) > 0 {
                         lane.note(Of::Sample { is_checked: false }, Err(NOBODY.to_owned()));
                     }
                 }
-                break;
+                self.bytes = 0;
+                return;
             };
             self.waiting[lane] -= 1;
+            self.bytes -= bytes;
             lanes[lane].note(of, outcome);
         }
-        clock.now_ns() - start
+    }
+}
+
+impl Look {
+    /// Of whole outputs.
+    fn bytes(&self) -> usize {
+        let called = self.outputs.iter().flatten();
+        let whole = called.filter(|called| called.part == Part::Whole);
+        whole.map(|called| 4 * (called.y.len() + called.v.len())).sum()
     }
 }
 

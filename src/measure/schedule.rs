@@ -244,10 +244,9 @@ pub fn measure<P: Platform>(
 ) -> CaseTimings {
     let threads = platform.looks_beside();
     std::thread::scope(|scope| {
-        let (m, n) = platform.shape();
         let mut looks = Looks::new(check, 1 + baselines.len());
         if let Some(threads) = threads {
-            looks.go_on_beside(scope, threads, 4 * m * n);
+            looks.go_on_beside(scope, threads);
         }
         measure_looking(platform, case, operator, baselines, plan, instruments, &mut looks)
     })
