@@ -70,8 +70,8 @@ impl Isa {
     pub fn best() -> Isa {
         static BEST: OnceLock<Isa> = OnceLock::new();
         *BEST.get_or_init(|| {
-            let detected = Isa::ALL.into_iter().filter(|isa| isa.is_detected());
-            detected.last().unwrap_or(Isa::Portable)
+            let fastest = Isa::ALL.into_iter().rev().find(|isa| isa.is_detected());
+            fastest.unwrap_or(Isa::Portable)
         })
     }
 }

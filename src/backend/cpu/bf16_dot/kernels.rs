@@ -3,6 +3,7 @@
 use super::pack::Block;
 use super::panels::values;
 use super::{PAIRS, PANEL, Path, Sums};
+#[cfg(target_arch = "x86_64")]
 use crate::backend::cpu::float_environment::FlushScope;
 use contract::arithmetic::bf16_dot::{Instruction, add, fma};
 

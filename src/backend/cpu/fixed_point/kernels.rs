@@ -1,6 +1,6 @@
 //! One tile of A times one panel of V: sums of products, added to 64-bit integers.
 
-use super::panels::{HALVES, TO_INTEGER};
+use super::panels::TO_INTEGER;
 use super::{Path, TERMS_MAX};
 
 /// The operands of one call. `sums` are `[height][panel]`, and are added to.
@@ -140,7 +140,8 @@ mod x86 {
 
     use std::arch::x86_64::*;
 
-    use super::{Call, HALVES, TERMS_MAX, add, rows_of};
+    use super::super::panels::HALVES;
+    use super::{Call, TERMS_MAX, add, rows_of};
 
     /// Rows of eight columns.
     ///
