@@ -90,7 +90,8 @@ pub fn about(record: &Record) -> Vec<String> {
         lines.into_iter().flatten()
     };
     let samples = record.manifests.iter().flat_map(of);
-    let samples = samples.map(|line| contract::words::visible(&line).into_owned());
+    // A sentence each, as the others are.
+    let samples = samples.map(|line| format!("{}.", contract::words::visible(&line)));
     samples.chain(about_outputs(record).into_iter().map(str::to_owned)).collect()
 }
 
