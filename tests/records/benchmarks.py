@@ -389,7 +389,7 @@ Both hosts are shared, so that five samples can lie far apart: a ratio whose int
 ## Outputs of benches
 
 `cargo bench` writes no records, so that none of its figures stands here. [benches/results](benches/results) has what it printed, each
-file with machine and date: kernels beside oneMKL and OpenBLAS on an AMD EPYC, and whole manifests on CPUs with their
+file with machine and date: kernels beside oneMKL and OpenBLAS on an AMD EPYC and on an Intel Xeon with AMX, and whole manifests on CPUs with their
 memory.
 """
 
