@@ -507,14 +507,6 @@ fn confirmations_name_who_signed_the_record() {
 fn a_processor_and_a_gpu_reach_a_quorum_of_two() {
     let records =
         ["cpu", "gpu"].map(|kind| repository(&format!("tests/records/quorum/{kind}.json")));
-    if let Some(missing) = records.iter().find(|path| !std::path::Path::new(path).exists()) {
-        use std::io::Write as _;
-        let _ = writeln!(
-            std::io::stderr(),
-            "not run: a quorum of two committed records (no {missing})"
-        );
-        return;
-    }
     let bench = bench();
     for (record, (key, out)) in records.iter().zip([("ada", "cpu"), ("bob", "gpu")]) {
         attest(&bench, record, key, out);
