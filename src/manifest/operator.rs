@@ -147,10 +147,10 @@ const KEYS: [&str; 17] = [
 
 fn read(walk: &mut Walk, root: &Node, path: &Path, sha256: Digest) -> Option<OperatorFile> {
     let fields = walk.fields(root, "an operator file", &KEYS)?;
-    if let Some(node) = fields.require(walk, "format") {
-        if !matches!(&node.value, Value::Text(text) if text == FORMAT) {
-            walk.format(node, FORMAT);
-        }
+    if let Some(node) = fields.require(walk, "format")
+        && !matches!(&node.value, Value::Text(text) if text == FORMAT)
+    {
+        walk.format(node, FORMAT);
     }
     let text = |walk: &mut Walk, key: &str| {
         let node = fields.require(walk, key)?;
