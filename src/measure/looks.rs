@@ -3,7 +3,8 @@
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, channel, sync_channel};
 use std::thread::Scope;
 
-use super::schedule::{Check, Lane};
+use super::lane::Lane;
+use super::schedule::Check;
 use super::{Called, Clock, Part, Platform};
 use crate::backend::cpu::with_threads;
 use crate::panics;

@@ -9,6 +9,7 @@ mod device;
 mod energy;
 mod guest;
 mod kept;
+mod lane;
 mod looks;
 mod platform;
 mod roofline;
@@ -20,9 +21,10 @@ pub use device::{Calls, DevicePlatform, OnDeviceNamed, element_bytes};
 pub use energy::{EnergyCounter, MockEnergy, POWERCAP, Rapl, WINDOW_S_MIN, energy_j};
 pub use guest::{Beside, GuestBuilt, GuestPlatform, OnDevice};
 pub use kept::{DeviceSlots, Kept};
+pub use lane::block;
 pub use platform::{Called, Contender, Inputs, Part, Platform, WROTE, is_finding};
 pub use roofline::host_roofline;
-pub use schedule::{Case, Check, Instruments, Plan, block, measure, sizes};
+pub use schedule::{Case, Check, Instruments, Plan, measure, sizes};
 pub use workers::{Draw, Numbered, Remote, SharedA, Slots, WorkerPlatform, rivals, slots};
 
 #[cfg(test)]
