@@ -208,8 +208,8 @@ fn split(x: f32, exponent_min: i32) -> (i64, i32) {
     let mut significand = i64::from(bits & 0x7f_ffff) | if field > 0 { 1 << 23 } else { 0 };
     let mut exponent = field.max(1) - 127;
     if exponent < exponent_min {
-        // Exact: the format has no bits below its own smallest subnormal.
-        significand >>= exponent_min - exponent;
+        // Exact: the format has no bits below its own smallest subnormal, and a zero is further down.
+        significand >>= (exponent_min - exponent).min(63);
         exponent = exponent_min;
     }
     (if x.is_sign_negative() { -significand } else { significand }, exponent)
