@@ -2,7 +2,6 @@
 //! it is that something wrong was missed.
 
 use std::path::PathBuf;
-
 use std::sync::Arc;
 
 use clap::Args;

@@ -150,6 +150,7 @@ impl<P: Platform> Lane<P> {
         self.timed.energy.is_some() || reason.is_some_and(|reason| reason != NOT_WANTED)
     }
 
+    /// Energy that was measured before something wrong was found does not stay.
     pub fn lose_energy_unless_right(&mut self) {
         if self.timed.verified != Some(true) && self.timed.energy.take().is_some() {
             self.timed.energy_reason = Some(NOT_VERIFIED.to_owned());

@@ -1,6 +1,7 @@
 //! Looking at outputs: at once, or by threads of their own while a device goes on.
 
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, channel, sync_channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread::Scope;
 
 use super::lane::Lane;
@@ -84,10 +85,10 @@ impl<'c> Looks<'c> {
             let (jobs, received) = sync_channel::<Job>(WAITING_MAX);
             let tell = tell.clone();
             let look = move || {
-                // Without a pool nothing is received, and whoever sends learns of it.
-                let _ = with_threads(pool, || {
-                    let received = received;
-                    for Job { lane, name, look } in &received {
+                let received = Mutex::new(received);
+                let all = || {
+                    let received = received.lock().unwrap_or_else(PoisonError::into_inner);
+                    for Job { lane, name, look } in received.iter() {
                         let (of, bytes) = (look.of, look.bytes());
                         let outcome = panics::catch(|| look_at(check, &name, look));
                         let outcome = outcome.unwrap_or_else(|panicked| Err(panicked.to_string()));
@@ -95,7 +96,11 @@ impl<'c> Looks<'c> {
                             return;
                         }
                     }
-                });
+                };
+                // Without a pool as well: what was sent already is waited for.
+                if with_threads(pool, &all).is_err() {
+                    all();
+                }
             };
             threads::spawn(scope, look).map(|_| jobs)
         });

@@ -386,6 +386,7 @@ fn measure_looking<P: Platform>(
         measure_energy(platform, &mut lanes, wanted, &is_out, plan, instruments);
         spent.energy_ns += lap();
         spent.check_ns += looks.wait_for(&mut lanes, None, clock);
+        // That wait is no part of what comes next.
         lap();
         lanes.iter_mut().for_each(Lane::lose_energy_unless_right);
     }

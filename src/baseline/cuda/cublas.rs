@@ -267,13 +267,15 @@ impl DeviceBuilt for DenseBuilt {
 
     fn plan(&self) -> Plan {
         match &self.live {
-            Some(live) => Plan {
-                strategy: Strategy::Rows,
-                reason: format!("{} live rows, gathered when built", live.len()),
-            },
+            Some(live) => of_live_rows(live.len()),
             None => Plan { strategy: Strategy::Dense, reason: "nothing is skipped".into() },
         }
     }
+}
+
+/// The plan of a product of so many rows.
+fn of_live_rows(live: usize) -> Plan {
+    Plan { strategy: Strategy::Rows, reason: format!("{live} live rows, gathered when built") }
 }
 
 struct ScatteredBuilt {
@@ -291,10 +293,7 @@ impl DeviceBuilt for ScatteredBuilt {
     }
 
     fn plan(&self) -> Plan {
-        Plan {
-            strategy: Strategy::Rows,
-            reason: format!("{} live rows, gathered when built", self.live),
-        }
+        of_live_rows(self.live)
     }
 }
 
