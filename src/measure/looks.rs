@@ -98,7 +98,7 @@ impl<'c> Looks<'c> {
                     }
                 };
                 // Without a pool as well: what was sent already is waited for.
-                if with_threads(pool, &all).is_err() {
+                if with_threads(pool, all).is_err() {
                     all();
                 }
             };
