@@ -3,6 +3,7 @@
 mod device;
 mod device_stack;
 mod held;
+mod own_device;
 mod published_inputs;
 mod spot;
 mod stack;
@@ -20,7 +21,7 @@ use crate::check::bits;
 use crate::check::bits::{Bits, CaseError, Maker, Outputs, Subject};
 use crate::check::explain;
 use crate::check::explain::MadeBy;
-use crate::check::memory::needed_bytes;
+use crate::check::memory::{is_held_whole, needed_bytes};
 use crate::machine;
 use crate::operator::{DenseReference, Operator, OperatorFor};
 use crate::panics;
@@ -356,9 +357,11 @@ impl Auditor<'_> {
         let operator = self.operator_for(case);
         let reference =
             DenseReference { arithmetic: case.arithmetic, output: case.output, isa: self.isa };
-        let ask = |asked: &bits::Asked<'_>| match &self.stranger {
-            Some(under_test) => under_test.ask(case, &weights, asked, self),
-            None => unreachable!("asked only of a stranger"),
+        let on_device = self.device_of(case).filter(|_| is_held_whole(case));
+        let ask = |asked: &bits::Asked<'_>| match (&self.stranger, on_device) {
+            (Some(under_test), _) => under_test.ask(case, &weights, asked, self),
+            (None, Some(device)) => own_device::ask(device, case, &weights, asked, self.threads),
+            (None, None) => unreachable!("asked only of an operator of another process"),
         };
         let subject = Subject {
             case,
@@ -368,13 +371,14 @@ impl Auditor<'_> {
             maker: match (returned, &self.stranger) {
                 (Some(returned), _) => Maker::Elsewhere(returned.outputs),
                 (None, Some(_)) => Maker::Stranger(&ask),
+                (None, None) if on_device.is_some() => Maker::OnDevice(&ask, &*operator),
                 (None, None) => Maker::Operator(&*operator),
             },
             reference: &reference,
             options: bits::Options {
                 threads: self.threads,
                 nonce: self.nonce.clone(),
-                is_remote: self.device_of(case).is_some(),
+                is_remote: self.device_of(case).is_some() && on_device.is_none(),
                 keeps_dense: case.stack.is_some(),
             },
         };

@@ -86,8 +86,9 @@ pub fn measure(
     for place in [Place::Custodian, Place::Libraries] {
         device.revive(place);
     }
-    let a = SharedA::of((case.m, case.k), |rows| weights.rows(rows)).map_err(|e| failed(&e))?;
     let threads = auditor.threads;
+    let a = SharedA::of((case.m, case.k), threads, |rows| weights.rows(rows));
+    let a = a.map_err(|e| failed(&e))?;
     let secret = Secret::of(auditor, measuring, case);
     // A process for this case and this phase alone, gone at the end of it, and then what it was lent.
     let stranger = auditor.stranger.as_ref();
@@ -413,7 +414,7 @@ impl Here<'_> {
     /// `None` where the perturbation test does not apply.
     fn perturbed_inputs(&self) -> Option<PerturbedInputs> {
         let changes = self.bits.changes.as_ref()?;
-        let a1 = SharedA::of(self.a.dim(), |rows| {
+        let a1 = SharedA::of(self.a.dim(), self.auditor.threads, |rows| {
             Ok::<_, std::convert::Infallible>(self.a.slice(s![rows, ..]).to_owned())
         });
         let a1 = a1.map(|mut a1| {

@@ -12,7 +12,7 @@ use record::operator::{OperatorDevice, OperatorKind};
 
 use super::Auditor;
 use super::timing::{Checker, draw, drawing, random_text, require_memory};
-use crate::check::bits::{Answer, Asked, CaseError, Whole};
+use crate::check::bits::{Answer, Asked, CaseError, Rows, Whole};
 use crate::measure::{
     self, Called, Clock, Contender, DeviceSlots, GuestBuilt, GuestPlatform, Inputs, Kept, Numbered,
     OnDevice, Part, Platform, RealClock, Remote, SharedA, WorkerPlatform,
@@ -28,6 +28,9 @@ pub struct UnderTest {
     /// Who keeps V's and Y's on the device that was used last.
     keeper: Mutex<Option<Arc<RemoteDevice>>>,
 }
+
+/// The plan of a stranger's operator.
+const ITS_OWN: &str = "its own";
 
 /// Calls of a round, at most: one of them is the case's, the others have V's as timed calls have.
 const CALLS: usize = 4;
@@ -124,7 +127,7 @@ impl UnderTest {
         let environment = |error: String| CaseError::Environment(error);
         let operator = |error: String| CaseError::Operator(error);
 
-        let mut a = SharedA::of((case.m, case.k), |rows| weights.rows(rows))
+        let mut a = SharedA::of((case.m, case.k), auditor.threads, |rows| weights.rows(rows))
             .and_then(|a| a.encoded(case.dtype))
             .map_err(environment)?;
         let device = auditor.device.as_deref().filter(|_| self.is_on_device());
@@ -238,11 +241,13 @@ impl UnderTest {
                 Some(y)
             }
         };
+        let whole = |y| Box::new(Whole(y)) as Box<dyn Rows>;
         Ok(Answer {
-            y: Whole(y),
-            rebuilt: rebuilt_y.map(Whole),
-            shifted: shifted.map(Whole),
+            y: whole(y),
+            rebuilt: rebuilt_y.map(whole),
+            shifted: shifted.map(whole),
             broken,
+            plan: ITS_OWN.into(),
         })
     }
 }

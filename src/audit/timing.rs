@@ -159,7 +159,7 @@ pub fn measure(
     if let Some(fault) = workers.hosts[OWN].fault() {
         return Err(failed(fault));
     }
-    let a = SharedA::of((case.m, case.k), |rows| weights.rows(rows));
+    let a = SharedA::of((case.m, case.k), threads, |rows| weights.rows(rows));
     let a = match &auditor.stranger {
         Some(_) => a.and_then(|a| a.encoded(case.dtype)),
         None => a,

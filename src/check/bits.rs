@@ -8,7 +8,7 @@ mod samples;
 use record::bits::Structure;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ndarray::{Array2, ArrayView2, s};
 
@@ -32,7 +32,7 @@ use record::compare::difference_in_words;
 use record::compare::{Accuracy, BoundReport, Difference};
 
 /// Why a case has no bits to judge.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum CaseError {
     /// The inputs are outside what can be verified.
     #[error("{0}")]
@@ -96,12 +96,15 @@ pub enum Maker<'a> {
     Elsewhere(&'a Outputs<'a>),
     /// A stranger's operator, which is asked for whole outputs.
     Stranger(&'a Ask<'a>),
+    /// Our own operator on a device, which is asked for whole outputs while the reference is computed here. It is called
+    /// itself with inputs that change where they lie.
+    OnDevice(&'a Ask<'a>, &'a dyn Operator),
 }
 
-/// Asks a stranger's operator.
+/// Asks an operator of another process.
 pub type Ask<'a> = dyn Fn(&Asked<'_>) -> Result<Answer, CaseError> + Sync + 'a;
 
-/// What a stranger's operator is asked for: A V, and where the perturbation test applies A1 V and A V2.
+/// What such an operator is asked for: A V, and where the perturbation test applies A1 V and A V2.
 pub struct Asked<'a> {
     pub v: ArrayView2<'a, f32>,
     /// V2, and the elements in which A1 differs from A.
@@ -110,11 +113,13 @@ pub struct Asked<'a> {
 
 /// What it gave.
 pub struct Answer {
-    pub y: Whole,
-    pub rebuilt: Option<Whole>,
-    pub shifted: Option<Whole>,
+    pub y: Box<dyn Rows>,
+    pub rebuilt: Option<Box<dyn Rows>>,
+    pub shifted: Option<Box<dyn Rows>>,
     /// Promises that it broke, in words.
     pub broken: Vec<String>,
+    /// How it held A, and why.
+    pub plan: String,
 }
 
 /// An output that is there whole.
@@ -138,10 +143,24 @@ pub struct Outputs<'a> {
 }
 
 /// An output that is there already, by rows.
-pub trait Rows: Sync {
+pub trait Rows: Send + Sync {
     /// Rows of the output, n wide. The values are encoded in the case's output dtype and may be anything else: NaN,
     /// infinite, wrong.
     fn rows(&self, rows: Range<usize>) -> Result<Array2<f32>, CaseError>;
+}
+
+/// An output of an answer, waited for.
+struct Later<'a> {
+    answer: &'a OnceLock<Result<Answer, CaseError>>,
+    part: fn(&Answer) -> Option<&dyn Rows>,
+}
+
+impl Rows for Later<'_> {
+    fn rows(&self, rows: Range<usize>) -> Result<Array2<f32>, CaseError> {
+        let answer = self.answer.wait().as_ref().map_err(Clone::clone)?;
+        let none = || CaseError::Operator("an output is not there".into());
+        (self.part)(answer).ok_or_else(none)?.rows(rows)
+    }
 }
 
 impl Rows for TensorFile {
@@ -324,8 +343,19 @@ pub fn run(subject: &Subject<'_>, progress: &(dyn Fn(usize) + Sync)) -> Result<B
         }
         _ => None,
     };
-    let (answer, returned);
-    let mut broken = Vec::new();
+    let answer = OnceLock::new();
+    let later = |part| Later { answer: &answer, part };
+    let (y, rebuilt, shifted_y) = (
+        later(|of| Some(&*of.y)),
+        later(|of| of.rebuilt.as_deref()),
+        later(|of| of.shifted.as_deref()),
+    );
+    let returned;
+    let ask = |ask: &Ask<'_>| {
+        let perturbed = shifted_v.as_ref().zip(perturbation.as_ref());
+        let asked = panics::catch(|| ask(&Asked { v, perturbed }));
+        asked.unwrap_or_else(|panicked| Err(CaseError::Environment(panicked.to_string())))
+    };
     let made = match subject.maker {
         Maker::Operator(operator) => {
             let stage = |v| {
@@ -338,16 +368,18 @@ pub fn run(subject: &Subject<'_>, progress: &(dyn Fn(usize) + Sync)) -> Result<B
             Made::Here { operator, staged, shifted }
         }
         Maker::Elsewhere(outputs) => Made::Elsewhere(outputs),
-        Maker::Stranger(ask) => {
-            let perturbed = shifted_v.as_ref().zip(perturbation.as_ref());
-            answer = ask(&Asked { v, perturbed })?;
+        Maker::Stranger(_) | Maker::OnDevice(..) => {
+            if let Maker::Stranger(stranger) = subject.maker {
+                // Nothing goes on beside a stranger.
+                answer.set(Ok(ask(stranger)?)).unwrap_or_else(|_| unreachable!("set once"));
+            }
+            let is_perturbed = shifted_v.is_some();
             returned = Outputs {
-                y: &answer.y,
-                rebuilt: answer.rebuilt.as_ref().map(|y| y as &dyn Rows),
-                shifted: answer.shifted.as_ref().map(|y| y as &dyn Rows),
+                y: &y,
+                rebuilt: is_perturbed.then_some(&rebuilt),
+                shifted: is_perturbed.then_some(&shifted_y),
                 perturbed: true,
             };
-            broken.extend(answer.broken.iter().cloned());
             Made::Elsewhere(&returned)
         }
     };
@@ -372,6 +404,11 @@ pub fn run(subject: &Subject<'_>, progress: &(dyn Fn(usize) + Sync)) -> Result<B
         shifted,
         rebuilt_lane,
         shifted_lane,
+        in_place: match subject.maker {
+            Maker::Operator(operator) | Maker::OnDevice(_, operator) => Some(operator),
+            // A stranger is given such inputs when it is asked; what was made elsewhere has no addresses here.
+            Maker::Stranger(_) | Maker::Elsewhere(_) => None,
+        },
         column_max: column_max(case, v),
         samples: Samples::new(case, v),
         lanes: &lanes,
@@ -412,6 +449,13 @@ pub fn run(subject: &Subject<'_>, progress: &(dyn Fn(usize) + Sync)) -> Result<B
         if threads::spawn(scope, hash_v).is_none() {
             hash_v();
         }
+        if let Maker::OnDevice(device, _) = subject.maker {
+            // Waited for by all chunks, whatever happens.
+            let asking = || answer.get_or_init(|| ask(device));
+            if threads::spawn(scope, asking).is_none() {
+                asking();
+            }
+        }
         threads::together(threads.min(chunks.len()).max(1), || {
             loop {
                 let index = next.fetch_add(1, Ordering::Relaxed);
@@ -448,9 +492,11 @@ pub fn run(subject: &Subject<'_>, progress: &(dyn Fn(usize) + Sync)) -> Result<B
     let bits = Bits { changes: perturbation.map(Arc::new), dense_output, ..bits };
     Ok(match subject.maker {
         Maker::Operator(_) => bits,
-        Maker::Stranger(_) => {
+        Maker::Stranger(_) | Maker::OnDevice(..) => {
+            let Answer { mut broken, plan, .. } =
+                answer.into_inner().unwrap_or_else(|| unreachable!("all chunks had it"))?;
             broken.extend(bits.broken);
-            Bits { broken, plan: STRANGE.into(), ..bits }
+            Bits { broken, plan, ..bits }
         }
         Maker::Elsewhere(outputs) => {
             let missing = [("rebuilt", &bits.rebuilt), ("shifted", &bits.shifted)].into_iter();
@@ -461,8 +507,6 @@ pub fn run(subject: &Subject<'_>, progress: &(dyn Fn(usize) + Sync)) -> Result<B
     })
 }
 
-/// The plan of a stranger's operator.
-const STRANGE: &str = "its own";
 /// The plan of outputs that were made elsewhere.
 const ELSEWHERE: &str = "made elsewhere";
 
@@ -470,7 +514,7 @@ impl Maker<'_> {
     /// Whether there is such an output; an operator makes each.
     fn has(self, which: Perturbed) -> bool {
         match (self, which) {
-            (Maker::Operator(_) | Maker::Stranger(_), _) => true,
+            (Maker::Operator(_) | Maker::Stranger(_) | Maker::OnDevice(..), _) => true,
             (Maker::Elsewhere(outputs), Perturbed::Rebuilt) => outputs.rebuilt.is_some(),
             (Maker::Elsewhere(outputs), Perturbed::Shifted) => outputs.shifted.is_some(),
         }

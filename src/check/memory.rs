@@ -83,14 +83,33 @@ const ADDRESSED_COLUMNS: u128 = ADDRESS_CHECK_SIZE as u128;
 /// fits.
 ///
 /// Where the operator is in another process (`is_remote`), r is as large as it may get, and a chunk is there once more.
+///
+/// Where it is asked for whole outputs ([`is_held_whole`]), all of A is there once more, three outputs are, and chunks are
+/// as they are elsewhere.
 pub fn needed_bytes(case: &Case, threads: usize, is_remote: bool) -> u64 {
+    let is_whole = is_remote && is_held_whole(case);
+    let of_whole = if is_whole { u64::try_from(whole_bytes(case)).unwrap_or(u64::MAX) } else { 0 };
     let of_stack = case.stack.as_ref().map_or(0, |place| {
         let stack = &place.stack;
         let outputs: usize = stack.layers.iter().map(|layer| layer.m).sum();
         4 * case.n as u64 * (stack.width() + outputs + case.k) as u64
     });
     let layout = Layout::of(case.arithmetic);
-    needed([case.m, case.k, case.n], layout, threads.max(1), is_remote).saturating_add(of_stack)
+    needed([case.m, case.k, case.n], layout, threads.max(1), is_remote && !is_whole)
+        .saturating_add(of_stack)
+        .saturating_add(of_whole)
+}
+
+/// Bytes of A and of a case's three outputs.
+fn whole_bytes(case: &Case) -> u128 {
+    let [m, k, n] = [case.m, case.k, case.n].map(|x| x as u128);
+    4 * m * k + 3 * 4 * m * n
+}
+
+/// Whether an operator of another process is given all of A at once: there is enough to multiply, and not too much to hold.
+pub fn is_held_whole(case: &Case) -> bool {
+    const BYTES_MAX: u128 = 2 << 30;
+    case.m > 0 && case.k > 0 && case.n > 0 && whole_bytes(case) <= BYTES_MAX
 }
 
 fn needed(shape: [usize; 3], layout: Layout, threads: usize, is_remote: bool) -> u64 {

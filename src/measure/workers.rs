@@ -1,11 +1,13 @@
 //! The host as a platform whose contenders are in other processes. Inputs and outputs are in shared memory. The clock
 //! around the calls is this process's.
 
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use contract::dtype::Dtype;
-use std::sync::Arc;
+use contract::threads;
 
 use ndarray::{Array2, ArrayView2, Axis};
 use rand_chacha::ChaCha8Rng;
@@ -109,21 +111,31 @@ impl SharedA {
         }
     }
 
-    /// A of this shape, a panel of rows at a time from `rows`.
+    /// A of this shape, a panel of rows at a time from `rows`, on up to `threads` threads.
     pub fn of<E: std::fmt::Display>(
         (m, k): (usize, usize),
-        rows: impl Fn(std::ops::Range<usize>) -> Result<Array2<f32>, E>,
+        threads: usize,
+        rows: impl Fn(Range<usize>) -> Result<Array2<f32>, E> + Sync,
     ) -> Result<SharedA, String> {
-        const PANEL_BYTES: usize = 32 << 20;
+        const PANEL_BYTES: usize = 4 << 20;
         let mut values = SharedInput::new(m * k).map_err(|error| error.to_string())?;
         let panel = (PANEL_BYTES / (4 * k.max(1))).max(1);
-        for first in (0..m).step_by(panel) {
-            let last = m.min(first + panel);
-            let a = rows(first..last).map_err(|error| error.to_string())?;
-            let a = a.as_slice().ok_or("A is not row-major")?;
-            values[first * k..last * k].copy_from_slice(a);
+        let failure = Mutex::new(None);
+        threads::fill(threads, &mut values[..m * k], panel * k, |start, out| {
+            let first = start / k;
+            let made = rows(first..first + out.len() / k).map_err(|error| error.to_string());
+            let made = made.and_then(|a| {
+                let a = a.as_slice().filter(|a| a.len() == out.len());
+                a.map(|a| out.copy_from_slice(a)).ok_or_else(|| "A is not row-major".into())
+            });
+            if let Err(why) = made {
+                failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
+            }
+        });
+        match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(why) => Err(why),
+            None => Ok(SharedA { shape: (m, k), values, encoded: None, stack: None }),
         }
-        Ok(SharedA { shape: (m, k), values, encoded: None, stack: None })
     }
 
     /// The A's of all layers of a stack, filled by `fill` from the first element of each on.

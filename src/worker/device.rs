@@ -11,7 +11,7 @@ use super::message::{DeviceContender, DeviceReply, DeviceRequest, Reply, Request
 use super::process::{Fault, Worker};
 use super::slot::Slot;
 use crate::backend::cuda::{CudaError, NormalDraw};
-use crate::backend::shared::{SharedInput, SharedOutputs};
+use crate::backend::shared::{BESIDE, SharedInput, SharedOutputs};
 use crate::baseline::Host;
 use crate::baseline::cuda::{DeadRows, DeviceRival};
 use crate::operator::{Built, Error, Operator, Plan, Staged};
@@ -231,24 +231,25 @@ impl RemoteDevice {
         }
     }
 
-    /// Y = A V once, by our own operator, into `y` (m x n); the V of a number is always the same. `out` is where the
-    /// custodian writes Y.
+    /// Y = A V once for each V (k x n), by our own operator as it is built from A (m x k). A Y lies beside its V, poisoned,
+    /// and is all there when this returns. The plan, and the bytes of device memory held.
     pub fn apply(
         &self,
         contender: DeviceContender,
-        a: &SharedInput,
-        v: (&SharedInput, u64),
-        k: usize,
-        out: &SharedOutputs,
-        y: ArrayViewMut2<'_, f32>,
+        a: BorrowedFd<'_>,
+        shape: [usize; 3],
+        pairs: &[(&LentV, &SharedOutputs)],
     ) -> Result<(Plan, usize), Error> {
-        let (m, n) = y.dim();
-        out.poison(0);
-        let (v, v_number) = v;
-        let request = DeviceRequest::Apply { m, k, n, v_number, contender };
-        match self.ask(Place::Custodian, request, &[a.file(), v.file(), out.file()])? {
+        let v_numbers = pairs.iter().map(|(v, _)| v.number).collect();
+        let request = DeviceRequest::Apply { shape, v_numbers, contender };
+        let (of_v, of_y): (Vec<_>, Vec<_>) =
+            pairs.iter().map(|(v, y)| (v.values.file(), y.file())).unzip();
+        let files = [vec![a], of_v, of_y].concat();
+        match self.ask(Place::Custodian, request, &files)? {
             DeviceReply::Applied { strategy, reason, bytes_held } => {
-                out.read_to(0, y)?;
+                if pairs.iter().any(|(_, y)| !y.is_guarded(0)) {
+                    return Err(Error::Environment(BESIDE.into()));
+                }
                 let reason = visible(&reason).into_owned();
                 Ok((Plan { strategy, reason }, bytes_held))
             }
@@ -297,10 +298,19 @@ pub struct RemoteOwn {
 }
 
 /// V in memory that the worker can read, and a number that no other V has.
-struct StagedV(SharedInput, u64);
+pub struct LentV {
+    values: SharedInput,
+    number: u64,
+}
 
-/// The number of the next V.
-static V_NUMBER: AtomicU64 = AtomicU64::new(0);
+impl LentV {
+    /// A copy of V.
+    pub fn of(v: ArrayView2<'_, f32>) -> Result<LentV, Error> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let values = SharedInput::of(v)?;
+        Ok(LentV { values, number: NEXT.fetch_add(1, Ordering::Relaxed) })
+    }
+}
 
 impl Operator for RemoteOwn {
     fn name(&self) -> String {
@@ -319,10 +329,9 @@ impl Operator for RemoteOwn {
         staged: &mut Staged,
         _threads: usize,
     ) -> Result<(), Error> {
-        let shared = SharedInput::of(v)?;
         // A new one each time: what is there may be another V's.
-        let number = V_NUMBER.fetch_add(1, Ordering::Relaxed);
-        staged.reuse_or(|_: &StagedV| false, || StagedV(shared, number));
+        let lent = LentV::of(v)?;
+        staged.reuse_or(|_: &LentV| false, || lent);
         Ok(())
     }
 }
@@ -358,16 +367,20 @@ impl Built for RemoteBuilt<'_> {
         y: ArrayViewMut2<'_, f32>,
         _threads: usize,
     ) -> Result<(), Error> {
-        let staged: &StagedV = staged.get()?;
+        let ((m, n), k) = (y.dim(), self.a.ncols());
+        let v: &LentV = staged.get()?;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let out = match last.out.take() {
-            Some((len, out)) if len == y.len() => out,
+            Some((len, out)) if len == y.len() => {
+                out.poison(0);
+                out
+            }
             _ => SharedOutputs::new(1, y.len(), f32::NAN.to_bits())?,
         };
-        let (a, v, k) = (&self.shared, (&staged.0, staged.1), self.a.ncols());
-        let len = y.len();
-        last.done = Some(self.device.apply(self.contender.clone(), a, v, k, &out, y)?);
-        last.out = Some((len, out));
+        let (device, contender) = (&self.device, self.contender.clone());
+        let done = device.apply(contender, self.shared.file(), [m, k, n], &[(v, &out)])?;
+        out.read_to(0, y)?;
+        (last.done, last.out) = (Some(done), Some((m * n, out)));
         Ok(())
     }
 

@@ -121,9 +121,9 @@ pub enum DeviceRequest {
     Kernels,
     /// The vendor's libraries for cases like this; where A is a stack of experts, with the rows of one.
     Rivals { dtype: Dtype, output: Dtype, arithmetic: Arithmetic, dead: DeadRows },
-    /// Y = A V once, of the three files beside the message: A is m x k, V is k x n, Y is m x n. The V of a number is
-    /// always the same.
-    Apply { m: usize, k: usize, n: usize, v_number: u64, contender: DeviceContender },
+    /// Y = A V once for each V of a number, by the same build, of the files beside the message: A is m x k, then there are
+    /// as many V's, k x n, as numbers, and as many Y's, m x n. The V of a number is always the same.
+    Apply { shape: [usize; 3], v_numbers: Vec<u64>, contender: DeviceContender },
     /// Takes memory for the slots of a case. The three files beside the message are A (m x k), one V (k x n) and one Y
     /// (`y_len` elements). `guard` stands in the bands between Y's. Where a whole stack is multiplied, A is the A's of all
     /// layers one behind the other, V the input and Y the output of the last layer.

@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use record::baseline::Missing;
 
-pub use device::{Place, RemoteDevice, RemoteMonitor, RemoteOwn};
+pub use device::{LentV, Place, RemoteDevice, RemoteMonitor, RemoteOwn};
 pub use device_case::{bytes_of_slots, places};
 pub use distant::Distant;
 pub use process::{Fault, Worker};

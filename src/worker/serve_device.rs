@@ -11,7 +11,7 @@ use super::device_case::{Custody, DeviceCase, Slots};
 use super::message::{
     DeviceContender, DeviceReply, DeviceRequest, Drawing, Handles, Reply, Request, Stacked,
 };
-use super::serve::{Files, Refusal, product, three, view};
+use super::serve::{Refusal, product, three, view};
 use super::wire::{Channel, WireError};
 use crate::backend::cuda::nvml::Monitor;
 use crate::backend::cuda::{
@@ -20,7 +20,7 @@ use crate::backend::cuda::{
 };
 use crate::backend::shared::{MappedInput, MappedOutputs};
 use crate::baseline::cuda::{DeviceBaselines, device_baselines};
-use crate::operator::{DeviceOperator, OnDevice, Operator, SkipDevice, Staged};
+use crate::operator::{DeviceOperator, OnDevice, Operator, Plan, SkipDevice, Staged};
 use crate::panics;
 use contract::dtype::Dtype;
 use contract::inputs::spec::Values;
@@ -63,12 +63,22 @@ fn reply(answer: Result<DeviceReply, Refusal>) -> Reply {
     }
 }
 
+/// V's that stay on the device from one product to the next: a case's, and the perturbed one.
+const STAGED_MAX: usize = 2;
+
+/// The V of a number, as a contender wants it.
+struct LastV {
+    number: u64,
+    contender: DeviceContender,
+    staged: Staged,
+}
+
 struct Serving<'a> {
     channel: &'a Channel,
     device: Arc<Device>,
     monitor: Result<Monitor, String>,
-    /// The V of the last [`DeviceRequest::Apply`], as its contender wants it.
-    staged: RefCell<Option<(u64, DeviceContender, Staged)>>,
+    /// V's of the last products, the latest first.
+    staged: RefCell<Vec<LastV>>,
 }
 
 impl Serving<'_> {
@@ -123,29 +133,10 @@ impl Serving<'_> {
                 let rivals = available.iter().map(|baseline| baseline.rival.clone()).collect();
                 Ok(DeviceReply::Rivals { rivals, missing: missing.clone() })
             }
-            DeviceRequest::Apply { m, k, n, v_number, contender } => {
-                let Files { a, v, mut y } = Files::new([m, k, n], 1, [Dtype::F32; 2], files)?;
+            DeviceRequest::Apply { shape, v_numbers, contender } => {
                 let operator = self.operator(&contender, rivals)?;
                 let here = OnDevice { operator, device: self.device.clone() };
-                let (a, v) = (view(a.values(), (m, k))?, view(v.values(), (k, n))?);
-                let mut last = self.staged.borrow_mut();
-                // Panels of one A have the same V, which is brought here once.
-                if last.as_ref().is_none_or(|last| (last.0, &last.1) != (v_number, &contender)) {
-                    *last = None;
-                    let mut staged = Staged::default();
-                    here.stage(v, &mut staged, 1)?;
-                    *last = Some((v_number, contender, staged));
-                }
-                let (_, _, staged) = last.as_ref().ok_or_else(|| Refusal::of("no V"))?;
-                let built = here.build(a)?;
-                let out = ArrayViewMut2::from_shape((m, n), &mut y.get_mut(0)[..m * n]);
-                built.apply(v, staged, out.map_err(Refusal::machine)?, 1)?;
-                let plan = built.plan();
-                Ok(DeviceReply::Applied {
-                    strategy: plan.strategy,
-                    reason: plan.reason,
-                    bytes_held: built.bytes_held(),
-                })
+                self.apply(&contender, &here, shape, &v_numbers, files)
             }
             DeviceRequest::FreeMemory => {
                 let (free, _) = self.device.memory()?;
@@ -175,6 +166,51 @@ impl Serving<'_> {
             DeviceRequest::Unload => Ok(DeviceReply::Done),
             other => Err(Refusal::of(format!("{other:?} without a case"))),
         }
+    }
+
+    /// A product of one build with each V; the files are A, the V's and the Y's.
+    fn apply(
+        &self,
+        contender: &DeviceContender,
+        here: &OnDevice,
+        [m, k, n]: [usize; 3],
+        v_numbers: &[u64],
+        files: Vec<OwnedFd>,
+    ) -> Result<DeviceReply, Refusal> {
+        if files.len() != 1 + 2 * v_numbers.len() {
+            return Err(Refusal::of("A, and a V and a Y for each number are wanted"));
+        }
+        let mut files = files.into_iter();
+        let mut input = |sizes: [usize; 2]| {
+            let file = files.next().ok_or_else(|| Refusal::of("no file"))?;
+            MappedInput::new(file, product(&sizes)?, Dtype::F32).map_err(Refusal::machine)
+        };
+        let a = input([m, k])?;
+        let all_v = v_numbers.iter().map(|_| input([k, n])).collect::<Result<Vec<_>, _>>()?;
+        let built = here.build(view(a.values(), (m, k))?)?;
+        for ((number, v), file) in v_numbers.iter().zip(&all_v).zip(files) {
+            let mut y = MappedOutputs::new(file, 1, product(&[m, n])?, Dtype::F32)
+                .map_err(Refusal::machine)?;
+            let v = view(v.values(), (k, n))?;
+            let mut last = self.staged.borrow_mut();
+            // Panels of one A have the same V's, which are brought here once.
+            let is_it = |last: &LastV| last.number == *number && last.contender == *contender;
+            let at = match last.iter().position(is_it) {
+                Some(at) => at,
+                None => {
+                    last.truncate(STAGED_MAX - 1);
+                    let mut staged = Staged::default();
+                    here.stage(v, &mut staged, 1)?;
+                    last.insert(0, LastV { number: *number, contender: contender.clone(), staged });
+                    0
+                }
+            };
+            let staged = &last[at].staged;
+            let out = ArrayViewMut2::from_shape((m, n), &mut y.get_mut(0)[..m * n]);
+            built.apply(v, staged, out.map_err(Refusal::machine)?, 1)?;
+        }
+        let Plan { strategy, reason } = built.plan();
+        Ok(DeviceReply::Applied { strategy, reason, bytes_held: built.bytes_held() })
     }
 
     fn operator(
@@ -214,7 +250,7 @@ impl Serving<'_> {
         product(&[slots, m.max(k), n.max(16), 8])?;
         let values = Values::ALL.into_iter().find(|known| known.name() == values);
         let values = values.ok_or_else(|| Refusal::of("values of no known kind"))?;
-        self.staged.take();
+        self.staged.borrow_mut().clear();
         let slots = Slots::new(&self.device, [m, k, n], slots)?;
         let stream = Stream { key: *key, values, dtype: *dtype };
         let custody = Custody::new(&self.device, &slots, stream, guard)?;

@@ -18,8 +18,8 @@ use serde::de::DeserializeOwned;
 
 /// Bytes of the largest message. A request for 1000 calls takes about 4 KB.
 pub const MESSAGE_MAX: usize = 64 << 10;
-/// Files beside a message, at most; [`super::message::Request::Load`] has three.
-pub const FILES_MAX: usize = 4;
+/// Files beside a message, at most; [`super::message::DeviceRequest::Apply`] may have five.
+pub const FILES_MAX: usize = 5;
 
 /// The reason why there is no message.
 #[derive(Debug, thiserror::Error)]

@@ -56,6 +56,8 @@ pub(super) struct Job<'a> {
     pub reference: Reference<'a>,
     pub made: Made<'a>,
     pub shifted: Option<Shifted<'a>>,
+    /// The operator that is given inputs that change where they lie.
+    pub in_place: Option<&'a dyn Operator>,
     pub rebuilt_lane: Option<usize>,
     pub shifted_lane: Option<usize>,
     pub column_max: Vec<u64>,
@@ -87,6 +89,8 @@ impl Job<'_> {
         }
         self.lanes.push(A, index, a.clone());
 
+        // Outputs that are made elsewhere may still be on their way.
+        let ahead = matches!(self.made, Made::Elsewhere(_)).then(|| self.dense(&a)).transpose()?;
         let apply = |built: &dyn Built, v, staged: &Staged| -> Result<Array2<f32>, CaseError> {
             // Poison: what is not written is seen.
             let mut y = Array2::from_elem(shape, f32::NAN);
@@ -142,21 +146,18 @@ impl Job<'_> {
                 self.check_rebuilt(p, first, &changed, &y, &y1, &mut tally);
                 self.lanes.push(lane, index, Arc::new(y1));
             }
-            match self.made {
-                Made::Here { operator, .. } if rows.contains(&p.live.0) => {
-                    self.check_addresses(operator, shifted, first, &a, &mut tally)?;
-                }
-                // What was made elsewhere has no addresses here.
-                Made::Here { .. } | Made::Elsewhere(_) => {}
+            if let Some(operator) = self.in_place.filter(|_| rows.contains(&p.live.0)) {
+                self.check_addresses(operator, shifted, first, &a, &mut tally)?;
             }
         } else {
             drop(built);
         }
 
         // The operator's output belongs to its hasher by now; nothing can write to it.
-        let mut dense = Array2::from_elem(shape, f32::NAN);
-        let reference = &self.reference;
-        reference.operator.build(a.view())?.apply(v, &reference.staged, dense.view_mut(), 1)?;
+        let mut dense = match ahead {
+            Some(dense) => dense,
+            None => self.dense(&a)?,
+        };
         tally.negative_zeros[1] = positive_zeros(&mut dense);
         tally.magnitudes(&dense);
         if !tally.dense_max.is_finite() {
@@ -178,6 +179,14 @@ impl Job<'_> {
         self.lanes.push(DENSE, index, Arc::new(dense));
         self.tally.lock().unwrap_or_else(PoisonError::into_inner).merge(tally);
         Ok(())
+    }
+
+    /// The dense reference's output of some rows of A.
+    fn dense(&self, a: &Array2<f32>) -> Result<Array2<f32>, CaseError> {
+        let Reference { operator, v, staged } = &self.reference;
+        let mut dense = Array2::from_elem((a.nrows(), v.ncols()), f32::NAN);
+        operator.build(a.view())?.apply(*v, staged, dense.view_mut(), 1)?;
+        Ok(dense)
     }
 
     /// Y' = -2^s Y with columns permuted, but for the changed column where A has a non-zero; in fixed-point for all of it.
