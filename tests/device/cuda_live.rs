@@ -1,6 +1,6 @@
-//! What stands beside a library's product of what is live, launched without the library: live rows go to their places in
-//! Y, and a group of experts is readied. Every byte is compared, those between rows and around Y too. A tool that
-//! follows each access can run these; in the vendors' libraries it fails, or does not see what they write.
+//! Our kernels beside a library's product of the live rows or experts, launched without the library: rows go to their
+//! places in Y, and a group of experts is readied. Every byte is compared, those between rows and around Y too. Tools that
+//! follow each access can run these tests; with the library they fail in it, or do not see the bytes that it wrote.
 
 use std::sync::Arc;
 
@@ -128,7 +128,7 @@ fn experts_are_readied_without_a_library() {
                 want.extend((0..live.len()).map(of_a));
                 want.extend(live.iter().map(of_y));
                 let mut got = vec![0; want.len()];
-                ready.addresses.read(&mut got).expect("three a live expert");
+                ready.addresses().read(&mut got).expect("three a live expert");
                 assert_eq!(got, want, "{what}: addresses of V, A, Y");
                 launched += 1;
             }

@@ -109,9 +109,7 @@ fn grid(experts: u32, expert_bytes: u64) -> Grid {
 pub struct ExpertAddresses {
     kernel: Kernel,
     places: Buffer,
-    /// Three arrays of 64-bit addresses, one a live expert: of V, of its rows of A, of its rows of Y. The second is there
-    /// from the start, the others are a launch's.
-    pub addresses: Buffer,
+    addresses: Buffer,
     /// Of the whole stack.
     experts: i32,
     /// Of an expert.
@@ -154,7 +152,7 @@ impl ExpertAddresses {
     /// Errors: a failed call.
     ///
     /// # Panics
-    /// If Y is not so.
+    /// If Y has other rows, or another layout.
     pub fn launch(&self, v: &DeviceMatrix, y: &mut DeviceMatrix) -> Result<(), CudaError> {
         // Not negative, as they were counts.
         let experts = self.experts as u32;
@@ -175,6 +173,12 @@ impl ExpertAddresses {
         // SAFETY: arguments as at the kernel's head: three times `live` addresses, `experts` places, and Y, whose rows are
         // all within its buffer. What is freed is freed in stream order.
         unsafe { self.kernel.launch(grid(experts, expert_bytes), &arguments) }
+    }
+
+    /// Three arrays of 64-bit addresses, one a live expert: of V, of its rows of A, of its rows of Y. The second is there
+    /// from the start, the others are the last launch's.
+    pub fn addresses(&self) -> &Buffer {
+        &self.addresses
     }
 }
 
