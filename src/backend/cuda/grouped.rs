@@ -10,6 +10,7 @@ use ndarray::{ArrayView2, Axis};
 
 use super::compile::Source;
 use super::cublas::{Cublas, Math};
+use super::device::Device;
 use super::error::CudaError;
 use super::launch::{Arguments, Grid, Kernel};
 use super::library::int;
@@ -30,7 +31,7 @@ const BLOCK_BYTES: u64 = 32 << 10;
 /// Blocks of one expert at most: all experts together fill a device.
 const PARTS_MAX: u64 = 64;
 
-/// What [`GroupedA::new`] asks for.
+/// What [`ExpertAddresses::new`] asks for.
 pub(super) fn variants() -> impl Iterator<Item = Variant> {
     let (source, entry) = (SOURCE, ENTRY);
     std::iter::once(Variant { source, entry, defines: Vec::new(), capabilities: ANY })
@@ -86,7 +87,7 @@ impl Group {
 /// For each of `experts` its number among the live ones (ascending), or -1.
 fn places(live: &[usize], experts: usize) -> Vec<i32> {
     let mut places = vec![-1; experts];
-    // `live` has fewer than 2^31, as its group says.
+    // `live` has fewer than 2^31.
     for (at, &expert) in (0..).zip(live) {
         places[expert] = at;
     }
@@ -104,21 +105,93 @@ fn grid(experts: u32, expert_bytes: u64) -> Grid {
     Grid { blocks: (experts, parts, 1), threads: THREADS, shared_bytes: 0 }
 }
 
+/// The first launch: addresses of each product's matrices, and zeros in Y's rows of dead experts. It needs no library.
+pub struct ExpertAddresses {
+    kernel: Kernel,
+    places: Buffer,
+    addresses: Buffer,
+    /// Of the whole stack.
+    experts: i32,
+    /// Of an expert.
+    rows: usize,
+    live: i32,
+}
+
+impl ExpertAddresses {
+    /// For a stack of so many experts of `rows` rows each. `a` has the rows of those in `live` (ascending), one expert after
+    /// the other, row-major.
+    ///
+    /// Errors: 2^31 experts or more, no memory, failed calls.
+    ///
+    /// # Panics
+    /// If an expert of `live` is not below `experts`, or `a` has not their rows.
+    pub fn new(
+        device: &Arc<Device>,
+        a: &DeviceMatrix,
+        (experts, rows): (usize, usize),
+        live: &[usize],
+    ) -> Result<ExpertAddresses, CudaError> {
+        assert_eq!(a.rows, live.len() * rows, "the caller gathered them");
+        let of_a = (rows * a.stride * a.dtype.size()) as u64;
+        let of_a = addresses(a.pointer(), live.len(), of_a);
+        let unknown = vec![0; live.len()];
+        let all = [&unknown[..], &of_a, &unknown].concat();
+        Ok(ExpertAddresses {
+            experts: int("experts", experts, CALL)?,
+            live: int("live experts", live.len(), CALL)?,
+            kernel: Kernel::new(device, SOURCE, &[], ENTRY, 0)?,
+            places: Buffer::from_slice(device, &places(live, experts), "places of experts")?,
+            addresses: Buffer::from_slice(device, &all, "addresses of experts")?,
+            rows,
+        })
+    }
+
+    /// Gives the addresses of `v` and of Y's rows, and Y's zeros, to the device's stream. Y has the whole stack's rows and is
+    /// row-major. Neither allocates nor waits.
+    ///
+    /// Errors: a failed call.
+    ///
+    /// # Panics
+    /// If Y has other rows, or another layout.
+    pub fn launch(&self, v: &DeviceMatrix, y: &mut DeviceMatrix) -> Result<(), CudaError> {
+        // Not negative, as they were counts.
+        let experts = self.experts as u32;
+        let fits = y.rows == experts as usize * self.rows && y.layout == Layout::RowMajor;
+        assert!(fits, "the caller made Y for this stack");
+        if y.rows == 0 || y.cols == 0 {
+            return Ok(());
+        }
+        // Rows start at multiples of 16 elements: at multiples of 8 bytes.
+        let expert_bytes = (self.rows * y.stride * y.dtype.size()) as u64;
+        let arguments = Arguments::new()
+            .with(self.addresses.pointer())
+            .with(self.places.pointer())
+            .with(v.pointer())
+            .with(y.pointer())
+            .with(expert_bytes)
+            .with(self.live);
+        // SAFETY: arguments as at the kernel's head: three times `live` addresses, `experts` places, and Y, whose rows are
+        // all within its buffer. What is freed is freed in stream order.
+        unsafe { self.kernel.launch(grid(experts, expert_bytes), &arguments) }
+    }
+
+    /// Three arrays of 64-bit addresses, one a live expert: of V, of its rows of A, of its rows of Y. The second is there
+    /// from the start, the others are the last launch's.
+    pub fn addresses(&self) -> &Buffer {
+        &self.addresses
+    }
+}
+
 /// The live experts of a stack, built for one n.
 pub struct GroupedA {
     library: Arc<Cublas>,
     math: Math,
-    kernel: Kernel,
     /// The live experts, one after the other, row-major.
     a: DeviceMatrix,
-    places: Buffer,
-    addresses: Buffer,
+    ready: ExpertAddresses,
     group: Group,
     /// Rows of the whole stack.
     m: usize,
-    /// Of an expert.
-    rows: usize,
-    live: usize,
     n: usize,
 }
 
@@ -145,7 +218,6 @@ impl GroupedA {
         if experts * rows != m || !live.iter().all(|&expert| expert < experts) {
             return Err(unfit("A is no stack of such experts"));
         }
-        int("experts", experts, CALL)?;
         let gathered: Vec<usize> =
             live.iter().flat_map(|&expert| expert * rows..(expert + 1) * rows).collect();
         let a = match live.len() == experts {
@@ -155,37 +227,23 @@ impl GroupedA {
         // Of every V and Y of these columns: as matrices are laid out.
         let stride = n.next_multiple_of(ROW_MULTIPLE);
         let group = Group::new(live.len(), rows, k, n, [a.stride, stride, stride])?;
-        let expert_bytes = (rows * a.stride * dtype.size()) as u64;
-        let of_a = addresses(a.pointer(), live.len(), expert_bytes);
-        let unknown = vec![0; live.len()];
-        let all = [&unknown[..], &of_a, &unknown].concat();
-        Ok(GroupedA {
-            library: library.clone(),
-            math,
-            kernel: Kernel::new(device, SOURCE, &[], ENTRY, 0)?,
-            places: Buffer::from_slice(device, &places(live, experts), "places of experts")?,
-            addresses: Buffer::from_slice(device, &all, "addresses of experts")?,
-            a,
-            group,
-            m,
-            rows,
-            live: live.len(),
-            n,
-        })
+        let ready = ExpertAddresses::new(device, &a, (experts, rows), live)?;
+        Ok(GroupedA { library: library.clone(), math, a, ready, group, m, n })
     }
 
     /// Gives Y = A V to the device's stream: all of Y's rows. Neither allocates nor waits.
     ///
     /// Errors: shapes, layouts or dtypes that do not fit; a failed call.
     pub fn launch(&self, v: &DeviceMatrix, y: &mut DeviceMatrix) -> Result<(), CudaError> {
-        let GroupedA { a, m, rows, n, live, .. } = self;
-        let asked = || {
+        let GroupedA { a, m, n, ready, .. } = self;
+        let ExpertAddresses { rows, live, .. } = ready;
+        let asked = |y: &DeviceMatrix| {
             format!(
                 "{live} of {m} x {} {} in experts of {rows} rows, times {} x {} {}, {} x {} {}",
                 a.cols, a.dtype, v.rows, v.cols, v.dtype, y.rows, y.cols, y.dtype
             )
         };
-        let unfit = |why: &str| Err(CudaError::new(CALL, why, asked()));
+        let unfit = |why: &str| Err(CudaError::new(CALL, why, asked(y)));
         if (v.rows, v.cols) != (a.cols, *n) || (y.rows, y.cols) != (*m, *n) {
             return unfit("shapes do not fit");
         }
@@ -201,32 +259,19 @@ impl GroupedA {
         if a.cols == 0 || *live == 0 {
             return y.buffer.fill(0);
         }
-        // Rows start at multiples of 16 elements: at multiples of 8 bytes.
-        let expert_bytes = (rows * y.stride * y.dtype.size()) as u64;
-        // Both were asked for when this was built.
-        let (experts, live) = ((m / rows) as u32, *live as i32);
-        let arguments = Arguments::new()
-            .with(self.addresses.pointer())
-            .with(self.places.pointer())
-            .with(v.pointer())
-            .with(y.pointer())
-            .with(expert_bytes)
-            .with(live);
-        // SAFETY: arguments as at the kernel's head: three times `live` addresses, `experts` places, and Y, whose rows are
-        // all within its buffer. What is freed is freed in stream order.
-        unsafe { self.kernel.launch(grid(experts, expert_bytes), &arguments) }?;
+        ready.launch(v, y)?;
         // Address arrays of V, A and Y: in this order, as V is the first operand.
-        let part = |at: u64| self.addresses.pointer() + at * live as u64 * 8;
+        let part = |at: u64| ready.addresses.pointer() + at * *live as u64 * 8;
         let pointers = [part(0), part(1), part(2)];
         // SAFETY: the addresses are written by then, in stream order; each matrix lies where its address says, as large as
         // the group says: n x k, k x rows and n x rows column-major elements with these leading dimensions. Products
         // write different rows.
-        unsafe { self.library.gemm_grouped(self.math, &self.group, pointers, a.dtype, asked) }
+        unsafe { self.library.gemm_grouped(self.math, &self.group, pointers, a.dtype, || asked(y)) }
     }
 
     /// Bytes of device memory kept between calls.
     pub fn bytes_held(&self) -> usize {
-        let buffers = [&self.a.buffer, &self.places, &self.addresses];
+        let buffers = [&self.a.buffer, &self.ready.places, &self.ready.addresses];
         buffers.iter().map(|buffer| buffer.bytes()).sum::<usize>() + self.library.workspace_bytes()
     }
 }
