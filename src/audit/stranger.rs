@@ -172,23 +172,25 @@ impl UnderTest {
                     broken.push(format!("operator under test: {why}"));
                 }
             };
-            let y = match platform.output(call, &Part::Whole) {
-                Ok(called) => Arc::unwrap_or_clone(called.y),
-                Err(why) if measure::is_finding(&why) => {
-                    note(why);
-                    platform.whole(call).map_err(environment)?
-                }
-                Err(why) => return Err(environment(why)),
-            };
+            let mut parts = vec![(call, Part::Whole)];
             for at in (0..calls).filter(|&at| at != call) {
-                let part = measure::block((case.m, case.n), &mut looks);
-                match platform.output(at, &part) {
+                parts.push((at, measure::block((case.m, case.n), &mut looks)));
+            }
+            let mut y = None;
+            for output in platform.outputs(&parts).map_err(environment)? {
+                match output {
+                    Ok(called) if called.part == Part::Whole => {
+                        y = Some(Arc::unwrap_or_clone(called.y));
+                    }
                     Ok(called) => checker.operator(&called).unwrap_or_else(&mut note),
                     Err(why) if measure::is_finding(&why) => note(why),
                     Err(why) => return Err(environment(why)),
                 }
             }
-            Ok::<_, CaseError>(y)
+            match y {
+                Some(y) => Ok::<_, CaseError>(y),
+                None => platform.whole(call).map_err(environment),
+            }
         };
         let (y, shifted) = {
             let checker = Checker::new(case, a.view(), auditor.isa, auditor.threads);
@@ -324,7 +326,7 @@ trait Asking {
     fn run(&mut self, calls: usize) -> Result<(), String>;
     fn prepare(&mut self, calls: usize) -> Result<(), String>;
     fn sample(&mut self, calls: usize) -> Result<(), String>;
-    fn output(&mut self, call: usize, part: &Part) -> Result<Called, String>;
+    fn outputs(&mut self, parts: &[(usize, Part)]) -> Result<Vec<Result<Called, String>>, String>;
     /// The whole Y of a call as it is, whatever was written beside it.
     fn whole(&mut self, call: usize) -> Result<Array2<f32>, String>;
     /// Drops what was built: an error if A is another one now.
@@ -416,8 +418,8 @@ impl<P: Alone> Asking for One<P> {
         self.with(|platform, built| platform.sample(built, Inputs::Fresh, calls).map(drop))
     }
 
-    fn output(&mut self, call: usize, part: &Part) -> Result<Called, String> {
-        self.with(|platform, built| platform.output(built, call, part))
+    fn outputs(&mut self, parts: &[(usize, Part)]) -> Result<Vec<Result<Called, String>>, String> {
+        self.with(|platform, built| Ok(platform.outputs(built, parts)))
     }
 
     fn whole(&mut self, call: usize) -> Result<Array2<f32>, String> {

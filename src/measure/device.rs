@@ -7,8 +7,8 @@ use std::sync::Arc;
 use ndarray::{Array2, ArrayView2};
 
 use super::Clock;
-use super::kept::{DeviceSlots, Kept, words};
-use super::platform::{Called, Inputs, Part, Platform};
+use super::kept::{DeviceSlots, Kept, NUMBERS_MAX, words};
+use super::platform::{Called, Inputs, Part, Platform, unread};
 use super::workers::{Draw, SharedA};
 use crate::baseline::cuda::place;
 use crate::operator::live_rows;
@@ -17,8 +17,6 @@ use crate::worker::{Place, RemoteDevice};
 use contract::dtype::Dtype;
 use record::timings::{ElementBytes, Sample, median};
 
-/// Calls of a request at most: numbers of as many slots fit into a message.
-pub(super) const RUN_MAX: usize = 4096;
 /// Empty samples whose median is the way to a worker and back.
 const EMPTY: usize = 9;
 
@@ -122,7 +120,6 @@ impl<'a> DevicePlatform<'a> {
     ) -> Result<Array2<f32>, String> {
         const SLOT: u32 = 0;
         self.kept.put(form, SLOT, v)?;
-        self.kept.order(DeviceRequest::Poison { slots: vec![SLOT] })?;
         self.order(place, DeviceRequest::Run { name: name.to_owned(), slots: vec![SLOT] })?;
         self.whole(form, SLOT)
     }
@@ -236,8 +233,8 @@ impl Platform for DevicePlatform<'_> {
     }
 
     fn run(&mut self, built: &mut DeviceBuiltThere, calls: usize) -> Result<(), String> {
-        for first in (0..calls).step_by(RUN_MAX) {
-            let slots = self.kept.ring(built.form, RUN_MAX.min(calls - first))?;
+        for first in (0..calls).step_by(NUMBERS_MAX) {
+            let slots = self.kept.ring(built.form, NUMBERS_MAX.min(calls - first))?;
             let request = DeviceRequest::Run { name: built.name.clone(), slots };
             self.order(built.place, request)?;
         }
@@ -266,29 +263,28 @@ impl Platform for DevicePlatform<'_> {
         self.looks_beside
     }
 
-    fn output(
+    fn outputs(
         &mut self,
         built: &DeviceBuiltThere,
-        call: usize,
-        part: &Part,
-    ) -> Result<Called, String> {
-        let (form, slot) = (built.form, call as u32);
-        self.kept.inspect(form, &|_| false)?;
-        let [_, k, n] = self.kept.shape;
-        let Part::Block { rows, columns } = part else {
+        parts: &[(usize, Part)],
+    ) -> Vec<Result<Called, String>> {
+        let form = built.form;
+        if let Err(why) = self.kept.inspect(form, &|_| false) {
+            return unread(parts, &why);
+        }
+        // The place of a row in the product; a dead one has none.
+        let place_of = |row: usize| match form.live_rows_only {
+            false => row as u32,
+            true => self.live.binary_search(&row).map_or(u32::MAX, |at| at as u32),
+        };
+        let whole = |call: usize| {
+            let [_, k, n] = self.kept.shape;
             let mut v = vec![0.0; k * n];
             (self.draw)(self.kept.first + call as u64, &mut v);
             let v = Array2::from_shape_vec((k, n), v).map_err(|error| error.to_string())?;
-            return Ok(Called { part: Part::Whole, v, y: Arc::new(self.whole(form, slot)?) });
+            Ok(Called { part: Part::Whole, v, y: Arc::new(self.whole(form, call as u32)?) })
         };
-        // The place of a row in the product; a dead one has none.
-        let place_of = |row: &usize| match form.live_rows_only {
-            false => *row as u32,
-            true => self.live.binary_search(row).map_or(u32::MAX, |at| at as u32),
-        };
-        let rows = rows.iter().map(place_of).collect();
-        let [y, v] = self.kept.gather(form, slot, rows, columns)?;
-        Ok(Called { part: part.clone(), v, y: Arc::new(y) })
+        self.kept.outputs(form, parts, place_of, whole)
     }
 
     fn flush(&mut self, _built: &mut DeviceBuiltThere) -> Result<(), String> {

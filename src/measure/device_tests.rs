@@ -192,17 +192,17 @@ impl<'a> Platform for MockDevice<'a> {
     fn first(&mut self, built: &mut MockBuilt<'a>) -> Result<Option<Called>, String> {
         self.prepare(built, 1)?;
         self.run(built, 1)?;
-        self.output(built, 0, &Part::Whole).map(Some)
+        self.outputs(built, &[(0, Part::Whole)]).remove(0).map(Some)
     }
 
-    fn output(
+    fn outputs(
         &mut self,
         _built: &MockBuilt<'a>,
-        _call: usize,
-        part: &Part,
-    ) -> Result<Called, String> {
-        self.diary.borrow_mut().push("output".into());
-        Ok(Called::of(part, self.v.view(), self.y.view()))
+        parts: &[(usize, Part)],
+    ) -> Vec<Result<Called, String>> {
+        self.diary.borrow_mut().push(format!("outputs of {}", parts.len()));
+        assert!(parts.iter().map(|(call, _)| *call).eq(0..parts.len()), "each call once");
+        parts.iter().map(|(_, part)| Ok(Called::of(part, self.v.view(), self.y.view()))).collect()
     }
 
     fn flush(&mut self, _built: &mut MockBuilt<'a>) -> Result<(), String> {
@@ -474,14 +474,14 @@ fn a_sample_below_the_roofline_is_flagged_even_if_it_was_throttled() {
 fn every_sample_is_poisoned_and_looked_at() {
     let (timings, diary) = run_with(&PLAN, &roofline(), &skip(), &[]);
     let sample = ["poison", "skip x 40"];
-    let mut want = vec!["poison", "output", "skip x 1"];
+    let mut want = vec!["poison", "outputs of 1", "skip x 1"];
     want.extend(["skip x 40"; 6]);
     for _ in 0..4 {
         want.extend(sample);
-        // Each call has one.
-        want.extend(["output"; 40]);
+        // All calls at once.
+        want.push("outputs of 40");
     }
-    want.extend(["poison", "flush", "skip x 1", "output"]);
+    want.extend(["poison", "flush", "skip x 1", "outputs of 1"]);
     assert_eq!(diary, want);
     assert_eq!(timings.operator.checked_samples.len(), 2);
 
@@ -549,7 +549,11 @@ fn energy_windows_are_filled_with_batches() {
     assert!((energy.joules_per_call - 3e-3).abs() < 1e-9, "{energy:?}");
     assert!((energy.joules_per_call_above_idle - 2.5e-3).abs() < 1e-9, "{energy:?}");
     assert!(energy.is_valid && (energy.idle_power_w - 100.0).abs() < 1e-6);
-    assert_eq!(diary.last().map(String::as_str), Some("output"), "nothing was timed in there");
+    assert_eq!(
+        diary.last().map(String::as_str),
+        Some("outputs of 1"),
+        "nothing was timed in there"
+    );
 }
 
 #[test]

@@ -13,9 +13,9 @@ use ndarray::{Array2, Axis};
 use record::timings::Sample;
 
 use super::Clock;
-use super::device::{DeviceBuiltThere, DevicePlatform, OnDeviceNamed, RUN_MAX};
-use super::kept::{Kept, words};
-use super::platform::{Called, Inputs, Part, Platform, WROTE};
+use super::device::{DeviceBuiltThere, DevicePlatform, OnDeviceNamed};
+use super::kept::{Kept, NUMBERS_MAX, words};
+use super::platform::{Called, Inputs, Part, Platform, WROTE, unread};
 use super::workers::Numbered;
 use crate::backend::cuda::Layout;
 use crate::worker::message::{Contender as Wanted, DeviceReply, DeviceRequest, Form, Lent};
@@ -183,6 +183,29 @@ impl<'a, 'k> GuestPlatform<'a, 'k> {
         }
     }
 
+    /// Parts of fresh calls, or why none of them says anything.
+    fn read(&mut self, parts: &[(usize, Part)]) -> Result<Vec<Result<Called, String>>, String> {
+        let (form, first, given) = (self.form, self.kept.first, self.v.given);
+        self.kept.inspect(form, &|number| given(number).is_some())?;
+        let whole = |call: usize| {
+            let y = self.kept.whole(form, call as u32, self.kept.shape[0])?;
+            Ok(Called { part: Part::Whole, v: self.v_of(first + call as u64)?, y: Arc::new(y) })
+        };
+        let mut outputs = self.kept.outputs(form, parts, |row| row as u32, whole);
+        for ((call, part), output) in parts.iter().zip(&mut outputs) {
+            // What lies there may have been written since.
+            if let (Part::Block { columns, .. }, Ok(called)) = (part, output)
+                && let Some(given) = given(first + *call as u64)
+            {
+                called.v = given.select(Axis(1), columns);
+            }
+        }
+        // After they were read: what was read then is what stood there at the reply.
+        self.hosted.require_still()?;
+        self.watched(false)?;
+        Ok(outputs)
+    }
+
     fn v_of(&self, number: u64) -> Result<Array2<f32>, String> {
         let [_, k, n] = self.kept.shape;
         let mut v = vec![0.0; k * n];
@@ -272,8 +295,8 @@ impl Platform for GuestPlatform<'_, '_> {
     }
 
     fn run(&mut self, built: &mut GuestBuilt, calls: usize) -> Result<(), String> {
-        for first in (0..calls).step_by(RUN_MAX) {
-            let slots = self.kept.ring(self.form, RUN_MAX.min(calls - first))?;
+        for first in (0..calls).step_by(NUMBERS_MAX) {
+            let slots = self.kept.ring(self.form, NUMBERS_MAX.min(calls - first))?;
             self.order(&Request::Run { id: built.id, slots })?;
         }
         Ok(())
@@ -283,30 +306,12 @@ impl Platform for GuestPlatform<'_, '_> {
         Some(self.overhead_ns as u64)
     }
 
-    fn output(&mut self, _built: &GuestBuilt, call: usize, part: &Part) -> Result<Called, String> {
-        let (form, slot, number) = (self.form, call as u32, self.kept.first + call as u64);
-        let given = self.v.given;
-        self.kept.inspect(form, &|number| given(number).is_some())?;
-        let called = match part {
-            Part::Whole => {
-                let y = self.kept.whole(form, slot, self.kept.shape[0])?;
-                Called { part: Part::Whole, v: self.v_of(number)?, y: Arc::new(y) }
-            }
-            Part::Block { rows, columns } => {
-                let lines = rows.iter().map(|&row| row as u32).collect();
-                let [y, v] = self.kept.gather(form, slot, lines, columns)?;
-                // What lies there may have been written since.
-                let v = match given(number) {
-                    Some(given) => given.select(Axis(1), columns),
-                    None => v,
-                };
-                Called { part: part.clone(), v, y: Arc::new(y) }
-            }
-        };
-        // After it was read: what was read then is what stood there at the reply.
-        self.hosted.require_still()?;
-        self.watched(false)?;
-        Ok(called)
+    fn outputs(
+        &mut self,
+        _built: &GuestBuilt,
+        parts: &[(usize, Part)],
+    ) -> Vec<Result<Called, String>> {
+        self.read(parts).unwrap_or_else(|why| unread(parts, &why))
     }
 
     fn flush(&mut self, _built: &mut GuestBuilt) -> Result<(), String> {
@@ -448,15 +453,17 @@ impl Platform for Beside<'_, '_> {
         self.device.looks_beside()
     }
 
-    fn output(
+    fn outputs(
         &mut self,
         built: &OnDeviceBuilt,
-        call: usize,
-        part: &Part,
-    ) -> Result<Called, String> {
+        parts: &[(usize, Part)],
+    ) -> Vec<Result<Called, String>> {
         match built {
-            OnDeviceBuilt::Ours(built) => self.ours().output(built, call, part),
-            OnDeviceBuilt::Guest(built) => self.guest()?.output(built, call, part),
+            OnDeviceBuilt::Ours(built) => self.ours().outputs(built, parts),
+            OnDeviceBuilt::Guest(built) => match self.guest() {
+                Ok(guest) => guest.outputs(built, parts),
+                Err(why) => unread(parts, &why),
+            },
         }
     }
 

@@ -95,13 +95,12 @@ impl<'a> Platform for InProcess<'a> {
         Ok(())
     }
 
-    fn output(
+    fn outputs(
         &mut self,
         _built: &BuiltHere<'a>,
-        _call: usize,
-        part: &Part,
-    ) -> Result<Called, String> {
-        Ok(Called::of(part, self.v, self.y.view()))
+        parts: &[(usize, Part)],
+    ) -> Vec<Result<Called, String>> {
+        parts.iter().map(|(_, part)| Ok(Called::of(part, self.v, self.y.view()))).collect()
     }
 
     fn flush(&mut self, _built: &mut BuiltHere<'a>) -> Result<(), String> {

@@ -1,22 +1,31 @@
 //! V's and Y's of timed calls on a device, from the judge's side: the process that owns them draws, keeps and reads them.
 
+use std::sync::Arc;
+
 use ndarray::{Array2, ArrayView2};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use record::device::State;
 
-use super::platform::WROTE;
+use super::lane::block_shape;
+use super::platform::{Called, Part, WROTE};
 use super::workers::SharedA;
 use crate::backend::cuda::CALLS_MAX;
 use crate::backend::shared::{BESIDE, SharedInput, SharedOutputs};
 use crate::operator::Error;
-use crate::worker::message::{DeviceReply, DeviceRequest, Drawing, Form, Handles};
-use crate::worker::{Place, RemoteDevice, bytes_of_slots};
+use crate::worker::message::{Block, DeviceReply, DeviceRequest, Drawing, Form, Handles};
+use crate::worker::{MESSAGE_MAX, Place, RemoteDevice, bytes_of_slots};
 
 /// Bytes of device memory that V's and Y's of a case take, at most, unless two slots take more.
 const SLOT_BYTES_MAX: usize = 4 << 30;
 /// V's of the ring, which are used again and again, at most.
 const RING_MAX: usize = 8;
+/// Numbers of slots, rows or columns that are put into a message, at most: each has ten digits and a comma.
+pub const NUMBERS_MAX: usize = MESSAGE_MAX / 16;
+/// So many numbers more take as much of a message as what stands around a block's rows and columns.
+const NUMBERS_AROUND: usize = 4;
+/// Room is made for so many elements of blocks at most, unless one block has more.
+const GATHERED_MAX: usize = 4 << 20;
 
 /// Numbers of V's, each with a Y: fresh ones, which a sample's calls have, and a ring that is used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +71,8 @@ pub struct Kept<'a> {
     /// For one V that is not drawn on the device.
     v: SharedInput,
     y: SharedOutputs,
+    /// Elements of `y`.
+    y_len: usize,
     /// The number of the next V.
     next: u64,
     /// What lies in each slot of the ring.
@@ -89,8 +100,11 @@ impl<'a> Kept<'a> {
         let (m, k) = a.shape();
         let shape = [m, k, n];
         let v = SharedInput::new(k * n).map_err(words)?;
-        // Room for whole outputs, and for elements with their columns of V.
-        let y_len = (m * n).max(1 << 16).max(32 * (k + 64));
+        // Room for a whole output, and for the blocks of a sample.
+        let (rows, columns) = block_shape((m, n));
+        let block_len = columns * (rows + k);
+        let blocks_len = GATHERED_MAX.min(slots.calls_max() * block_len);
+        let y_len = (m * n).max(block_len).max(blocks_len);
         let y = SharedOutputs::new(1, y_len, secret as u32).map_err(words)?;
         let request = DeviceRequest::Load {
             shape,
@@ -112,6 +126,7 @@ impl<'a> Kept<'a> {
             handles,
             v,
             y,
+            y_len,
             // Those of the ring come first.
             next: slots.ring as u64,
             in_ring: vec![None; slots.ring],
@@ -126,13 +141,17 @@ impl<'a> Kept<'a> {
         self.device.order(Place::Custodian, request, &[]).map_err(words)
     }
 
-    /// Uses every kernel once that calls of this form need, and begins again with the numbers of V's, as a new one does.
+    /// Uses every kernel once that calls of this form need, and as much memory, and begins again with the numbers of V's, as a
+    /// new one does.
     pub fn warm_up(&mut self, form: Form) -> Result<(), String> {
         // A V that no call has.
         self.next = 1 << 20;
         self.prepare(form, 1)?;
         self.inspect(form, &|_| false)?;
-        self.gather(form, 0, vec![0], &[0])?;
+        let [m, _, n] = self.shape;
+        let (rows, columns) = block_shape((m, n));
+        let [rows, columns] = [rows, columns].map(|count| (0..count as u32).collect());
+        self.gather(form, &vec![Block { slot: 0, rows, columns }; self.slots.calls_max()])?;
         self.ring(form, 1)?;
         self.next = self.slots.ring as u64;
         Ok(())
@@ -170,11 +189,10 @@ impl<'a> Kept<'a> {
         let slots: Vec<u32> = (0..calls as u32).collect();
         (self.first, self.calls, self.inspected) = (self.next, calls, None);
         self.next += calls as u64;
-        self.order(DeviceRequest::Draw { form, slots: slots.clone(), first: self.first })?;
-        self.order(DeviceRequest::Poison { slots })
+        self.order(DeviceRequest::Draw { form, slots, first: self.first })
     }
 
-    /// Gives a slot this V.
+    /// Gives a slot this V, and poisons its Y.
     pub fn put(&mut self, form: Form, slot: u32, v: ArrayView2<'_, f32>) -> Result<(), String> {
         self.v.write(0, v);
         self.order(DeviceRequest::Put { form, slot })
@@ -188,26 +206,23 @@ impl<'a> Kept<'a> {
         self.y.read(0, (rows, n)).map_err(words)
     }
 
-    /// Elements of a slot's Y where rows (`u32::MAX`: zeros) and columns meet, and these columns of its V.
-    pub fn gather(
+    /// Parts of calls, in order: `whole` reads a whole one, and the blocks of all calls are gathered at once. `row_of` says where
+    /// a row of Y lies (`u32::MAX`: it is one of zeros).
+    pub fn outputs(
         &self,
         form: Form,
-        slot: u32,
-        rows: Vec<u32>,
-        columns: &[usize],
-    ) -> Result<[Array2<f32>; 2], String> {
+        parts: &[(usize, Part)],
+        row_of: impl Fn(usize) -> u32,
+        whole: impl FnMut(usize) -> Result<Called, String>,
+    ) -> Vec<Result<Called, String>> {
+        put_together(parts, row_of, |blocks| self.gather(form, blocks), whole)
+    }
+
+    fn gather(&self, form: Form, blocks: &[Block]) -> Result<Vec<Gathered>, String> {
         let [_, k, _] = self.shape;
-        let shapes = [(rows.len(), columns.len()), (k, columns.len())];
-        let y_len = rows.len() * columns.len();
-        let columns: Vec<u32> = columns.iter().map(|&column| column as u32).collect();
-        self.y.poison_front(0, y_len + k * columns.len());
-        let v_len = k * columns.len();
-        self.order(DeviceRequest::Gather { form, slot, rows, columns })?;
-        let [mut y, mut v] = shapes.map(Array2::zeros);
-        for (range, to) in [(0..y_len, &mut y), (y_len..y_len + v_len, &mut v)] {
-            self.y.copy(0, range, to.as_slice_mut().unwrap_or_default());
-        }
-        Ok([y, v])
+        gathered(blocks, k, (&self.y, self.y_len), |blocks| {
+            self.order(DeviceRequest::Gather { form, blocks: blocks.to_vec() })
+        })
     }
 
     /// An error unless the V's of the last sample's calls are what was drawn, but for those of the numbers in `given`, and
@@ -241,6 +256,77 @@ impl<'a> Kept<'a> {
         self.inspected = Some(found.clone());
         found
     }
+}
+
+/// Elements of a block of Y, and its columns of V.
+pub type Gathered = [Array2<f32>; 2];
+
+/// Parts of calls, in order: blocks as `gather` gives them, which is asked once for all of them.
+pub fn put_together(
+    parts: &[(usize, Part)],
+    row_of: impl Fn(usize) -> u32,
+    gather: impl FnOnce(&[Block]) -> Result<Vec<Gathered>, String>,
+    mut whole: impl FnMut(usize) -> Result<Called, String>,
+) -> Vec<Result<Called, String>> {
+    let block = |(call, part): &(usize, Part)| match part {
+        Part::Whole => None,
+        Part::Block { rows, columns } => Some(Block {
+            slot: *call as u32,
+            rows: rows.iter().map(|&row| row_of(row)).collect(),
+            columns: columns.iter().map(|&column| column as u32).collect(),
+        }),
+    };
+    let blocks: Vec<Block> = parts.iter().filter_map(block).collect();
+    let mut gathered = gather(&blocks).map(Vec::into_iter);
+    let mut output = |(call, part): &(usize, Part)| {
+        if *part == Part::Whole {
+            return whole(*call);
+        }
+        let gathered = gathered.as_mut().map_err(|why| why.clone())?;
+        let [y, v] = gathered.next().unwrap_or_else(|| unreachable!("one for each block"));
+        Ok(Called { part: part.clone(), v, y: Arc::new(y) })
+    };
+    parts.iter().map(&mut output).collect()
+}
+
+/// Elements of blocks of Y's and of V's of k rows, in order. `ask` has those of as many as there is room for written to `y`, of so
+/// many elements, one block behind the other.
+pub fn gathered(
+    blocks: &[Block],
+    k: usize,
+    (y, y_len): (&SharedOutputs, usize),
+    mut ask: impl FnMut(&[Block]) -> Result<(), String>,
+) -> Result<Vec<Gathered>, String> {
+    let mut all = Vec::with_capacity(blocks.len());
+    let mut left = blocks;
+    while !left.is_empty() {
+        let (now, later) = left.split_at(fitting(left, k, y_len));
+        left = later;
+        y.poison_front(0, now.iter().map(|block| block.len(k)).sum());
+        ask(now)?;
+        let mut at = 0;
+        for Block { rows, columns, .. } in now {
+            all.push([rows.len(), k].map(|rows| {
+                let mut elements = Array2::zeros((rows, columns.len()));
+                let range = at..at + elements.len();
+                at = range.end;
+                y.copy(0, range, elements.as_slice_mut().unwrap_or_default());
+                elements
+            }));
+        }
+    }
+    Ok(all)
+}
+
+/// How many of the first blocks one request can have: one at least.
+fn fitting(blocks: &[Block], k: usize, y_len: usize) -> usize {
+    let (mut elements, mut numbers) = (0, 0);
+    let fits = |block: &&Block| {
+        elements += block.len(k);
+        numbers += block.rows.len() + block.columns.len() + NUMBERS_AROUND;
+        elements <= y_len && numbers <= NUMBERS_MAX
+    };
+    blocks.iter().take_while(fits).count().max(1)
 }
 
 impl Drop for Kept<'_> {

@@ -295,7 +295,7 @@ impl<P: Platform> Lane<P> {
         let is_operator = self.timed.kind.is_none();
         let is_whole = one_whole && (platform.compares_rivals_whole() || is_operator);
         let whole = is_whole.then(|| random.next_u64() as usize % calls);
-        let mut outputs = Vec::with_capacity(calls);
+        let mut parts = Vec::with_capacity(calls);
         for call in 0..calls {
             let part = match whole == Some(call) {
                 true => Part::Whole,
@@ -304,8 +304,9 @@ impl<P: Platform> Lane<P> {
             if let Part::Block { rows, columns } = &part {
                 self.timed.checked_elements += (rows.len() * columns.len()) as u64;
             }
-            outputs.push(platform.output(built, call, &part));
+            parts.push((call, part));
         }
+        let outputs = platform.outputs(built, &parts);
         Some(Look { outputs, of: Of::Sample { is_checked: one_whole } })
     }
 
@@ -334,10 +335,15 @@ impl<P: Platform> Lane<P> {
 /// Elements of a Y of this shape that are looked at in each timed call, at least, where there are as many.
 const ELEMENTS: usize = 256;
 
+/// Rows and columns of a block of a Y of this shape.
+pub fn block_shape((m, n): (usize, usize)) -> (usize, usize) {
+    let across = n.min(16usize.max(ELEMENTS.div_ceil(m.clamp(1, 16))));
+    (m.min(ELEMENTS.div_ceil(across.max(1))), across)
+}
+
 /// Rows and columns that meet in 256 elements, or in all of fewer.
 pub fn block((m, n): (usize, usize), random: &mut ChaCha8Rng) -> Part {
-    let across = n.min(16usize.max(ELEMENTS.div_ceil(m.clamp(1, 16))));
-    let down = m.min(ELEMENTS.div_ceil(across.max(1)));
+    let (down, across) = block_shape((m, n));
     let mut pick = |count: usize, of: usize| {
         let mut all = std::collections::BTreeSet::new();
         // Few of many: hardly any is drawn twice. Many of few: all are taken.

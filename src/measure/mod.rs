@@ -32,4 +32,6 @@ mod device_tests;
 #[cfg(test)]
 mod in_process;
 #[cfg(test)]
+mod kept_tests;
+#[cfg(test)]
 mod tests;

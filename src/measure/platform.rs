@@ -14,7 +14,7 @@ use crate::worker::{MOVED, ON_DEVICE};
 /// How it begins that a contender wrote to A or V.
 pub const WROTE: &str = "it wrote to its input";
 
-/// Whether an error of [`Platform::output`] was found of the operator under test, and is none of the machine.
+/// Whether an error of [`Platform::outputs`] was found of the operator under test, and is none of the machine.
 pub fn is_finding(why: &str) -> bool {
     [BESIDE, MOVED, ON_DEVICE].contains(&why) || why.starts_with(WROTE)
 }
@@ -99,8 +99,13 @@ pub trait Platform {
         None
     }
 
-    /// A part of a fresh call, the first being 0, as its Y is now. An `Err` counts as an output that is wrong.
-    fn output(&mut self, built: &Self::Built, call: usize, part: &Part) -> Result<Called, String>;
+    /// Parts of fresh calls, the first being 0, as their Y's are now: one for each that is asked for, in that order. An `Err`
+    /// counts as an output that is wrong.
+    fn outputs(
+        &mut self,
+        built: &Self::Built,
+        parts: &[(usize, Part)],
+    ) -> Vec<Result<Called, String>>;
 
     /// The whole output of a first call that is not timed, with the case's own V: a library loads its kernels in it, and
     /// some libraries' wrong outputs take a thousand times as long as right ones. `None` where there is no need.
@@ -168,6 +173,11 @@ impl Called {
         };
         Called { part: part.clone(), v, y: Arc::new(y) }
     }
+}
+
+/// No part of any call, for the same reason.
+pub fn unread(parts: &[(usize, Part)], why: &str) -> Vec<Result<Called, String>> {
+    parts.iter().map(|_| Err(why.to_owned())).collect()
 }
 
 /// The operator or a baseline, with what is known of it.

@@ -465,11 +465,18 @@ impl Platform for WorkerPlatform<'_> {
         times.get(times.len() / 2).copied()
     }
 
-    fn output(&mut self, built: &RemoteBuilt, call: usize, part: &Part) -> Result<Called, String> {
-        let called = self.read(built, call, part)?;
-        // After it was read: what was read then is what stood there at the reply.
-        self.workers.hosts[built.host].require_still()?;
-        Ok(called)
+    fn outputs(
+        &mut self,
+        built: &RemoteBuilt,
+        parts: &[(usize, Part)],
+    ) -> Vec<Result<Called, String>> {
+        let mut one = |(call, part): &(usize, Part)| {
+            let called = self.read(built, *call, part)?;
+            // After it was read: what was read then is what stood there at the reply.
+            self.workers.hosts[built.host].require_still()?;
+            Ok(called)
+        };
+        parts.iter().map(&mut one).collect()
     }
 
     fn float_environment_changes(&mut self) -> u64 {

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use contract::dtype::Dtype;
 use contract::stack::Stack;
-use ndarray::{Array2, ArrayView2};
+use ndarray::ArrayView2;
 
-use super::message::{Form, Handles, Places, Stacked};
+use super::message::{Block, Form, Handles, Places, Stacked};
 use super::serve::Refusal;
 use crate::backend::cuda::{
-    Buffer, CudaError, Device, DeviceMatrix, Drawing, Handle, Layout, ROW_MULTIPLE, Timer, Watch,
-    counter,
+    Buffer, Crossing, CudaError, Device, DeviceMatrix, Drawing, Handle, Layout, ROW_MULTIPLE,
+    Timer, Watch, counter, gather,
 };
 use crate::operator::{DeviceBuilt, DeviceOperator, Error, StackOperator};
 
@@ -325,7 +325,7 @@ impl Custody {
         slots.band(at).write(&[self.guard; BAND / 4])
     }
 
-    /// Draws tensors `first`, `first + 1`, ... into V's.
+    /// Draws tensors `first`, `first + 1`, ... into V's, and then poisons their Y's.
     pub fn draw(
         &self,
         case: &DeviceCase<'_>,
@@ -336,10 +336,13 @@ impl Custody {
         for (&slot, number) in at.iter().zip(first..) {
             case.slots.v(form, slot)?.draw(&self.drawing, number)?;
         }
+        for &slot in at {
+            self.poison(case, slot)?;
+        }
         Ok(self.device.synchronize()?)
     }
 
-    /// Copies a V to a slot's.
+    /// Copies a V to a slot's, and poisons its Y.
     pub fn put(
         &self,
         case: &DeviceCase<'_>,
@@ -347,16 +350,15 @@ impl Custody {
         slot: u32,
         v: ArrayView2<'_, f32>,
     ) -> Result<(), Refusal> {
-        Ok(case.slots.v(form, slot)?.write(v)?)
+        case.slots.v(form, slot)?.write(v)?;
+        self.poison(case, slot)?;
+        Ok(self.device.synchronize()?)
     }
 
-    /// Makes every element of Y's a NaN.
-    pub fn poison(&self, case: &DeviceCase<'_>, at: &[u32]) -> Result<(), Refusal> {
-        for &slot in at {
-            // Of floats of any width.
-            case.slots.whole_y(slot)?.fill(0xff)?;
-        }
-        Ok(self.device.synchronize()?)
+    /// Makes every element of a Y a NaN, in stream order.
+    fn poison(&self, case: &DeviceCase<'_>, slot: u32) -> Result<(), Refusal> {
+        // Of floats of any width.
+        Ok(case.slots.whole_y(slot)?.fill(0xff)?)
     }
 
     /// Elements of V's that are not those of [`Custody::draw`], and whether a band beside the Y's was written, which is
@@ -374,14 +376,19 @@ impl Custody {
         }
         let mut count = [0u32];
         differing.read(&mut count)?;
+        let is_near = |band: &usize| {
+            at.iter().any(|&slot| (slot as usize..=slot as usize + 1).contains(band))
+        };
+        let near: Vec<usize> = (0..=case.slots.count).filter(is_near).collect();
+        // Brought together first: one wait for all of them.
+        let bands = Arc::new(Buffer::new(&self.device, near.len() * BAND, "bands")?);
+        for (i, &band) in near.iter().enumerate() {
+            bands.part(i * BAND, BAND).copy_from(&case.slots.band(band))?;
+        }
+        let mut words = vec![0u32; near.len() * BAND / 4];
+        bands.read(&mut words)?;
         let mut beside = false;
-        for band in 0..=case.slots.count {
-            let is_near = |&slot: &u32| (slot as usize..=slot as usize + 1).contains(&band);
-            if !at.iter().any(is_near) {
-                continue;
-            }
-            let mut words = [0u32; BAND / 4];
-            case.slots.band(band).read(&mut words)?;
+        for (&band, words) in near.iter().zip(words.chunks(BAND / 4)) {
             if words.iter().any(|&word| word != self.guard) {
                 beside = true;
                 self.mend(&case.slots, band)?;
@@ -390,23 +397,33 @@ impl Custody {
         Ok((count[0], beside))
     }
 
-    /// Elements of a Y where rows and columns meet, and those columns of its V.
+    /// Elements of blocks to the front of `out`, one block behind the other.
     pub fn gather(
         &self,
         case: &DeviceCase<'_>,
         form: Form,
-        slot: u32,
-        rows: &[u32],
-        columns: &[u32],
-    ) -> Result<[Array2<f32>; 2], Refusal> {
-        let [m, _, n] = case.slots.shape;
-        let are_there = rows.iter().all(|&row| row == u32::MAX || (row as usize) < m)
-            && columns.iter().all(|&column| (column as usize) < n);
-        if !are_there {
-            return Err(Refusal::of("no such row or column"));
+        blocks: &[Block],
+        out: &mut [f32],
+    ) -> Result<(), Refusal> {
+        let [m, k, n] = case.slots.shape;
+        let mut held = Vec::with_capacity(blocks.len());
+        for Block { slot, rows, columns } in blocks {
+            let are_there = rows.iter().all(|&row| row == u32::MAX || (row as usize) < m)
+                && columns.iter().all(|&column| (column as usize) < n);
+            if !are_there {
+                return Err(Refusal::of("no such row or column"));
+            }
+            held.push((case.slots.y(form, *slot)?, case.slots.v(form, *slot)?));
         }
-        let y = case.slots.y(form, slot)?.gather(Some(rows), columns)?;
-        Ok([y, case.slots.v(form, slot)?.gather(None, columns)?])
+        let len = blocks.iter().fold(0, |len: usize, block| len.saturating_add(block.len(k)));
+        let out = out.get_mut(..len);
+        let out = out.ok_or_else(|| Refusal::of("no room for so many elements"))?;
+        let crossings =
+            blocks.iter().zip(&held).flat_map(|(Block { rows, columns, .. }, (y, v))| {
+                let of_y = Crossing { matrix: y, rows: Some(rows), columns };
+                [of_y, Crossing { matrix: v, rows: None, columns }]
+            });
+        Ok(gather(&self.device, &crossings.collect::<Vec<_>>(), out)?)
     }
 
     /// The first rows of a Y, row-major.

@@ -15,7 +15,7 @@ use crate::backend::cuda::Layout;
 use crate::baseline::cuda::{DeadRows, DeviceRival};
 
 /// Version of the protocol. Both sides are one executable, so that another version is another program.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// A rival that a worker has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,18 +143,16 @@ pub enum DeviceRequest {
     Build { contender: DeviceContender },
     /// Drops what was built of that name.
     Drop { name: String },
-    /// Draws tensors `first`, `first + 1`, ... of the case's stream into the V's of these slots.
+    /// Draws tensors `first`, `first + 1`, ... of the case's stream into the V's of these slots, and makes every element of
+    /// their Y's a NaN.
     Draw { form: Form, slots: Vec<u32>, first: u64 },
-    /// Copies the V beside the message [`DeviceRequest::Load`] to a slot's.
+    /// Copies the V beside the message [`DeviceRequest::Load`] to a slot's, and makes every element of its Y a NaN.
     Put { form: Form, slot: u32 },
-    /// Makes every element of these slots' Y's a NaN.
-    Poison { slots: Vec<u32> },
     /// Looks for elements of V's that are not those of [`DeviceRequest::Draw`], and for bands that were written.
     Inspect { form: Form, slots: Vec<u32>, first: u64 },
-    /// Copies elements of a slot to the Y beside the message [`DeviceRequest::Load`]: where these rows (`u32::MAX`: zeros)
-    /// and columns of Y meet, then these columns of V.
-    Gather { form: Form, slot: u32, rows: Vec<u32>, columns: Vec<u32> },
-    /// The same for the first `rows` rows of Y.
+    /// Copies the elements of blocks to the Y beside the message [`DeviceRequest::Load`], one block behind the other.
+    Gather { form: Form, blocks: Vec<Block> },
+    /// The same for the first `rows` rows of a Y.
     Whole { form: Form, slot: u32, rows: usize },
     /// Takes memory for A's elements of this dtype, row-major, which another process may open; the next time it writes them
     /// anew. For the owner of the slots.
@@ -216,6 +214,22 @@ pub struct Form {
     pub layout: Layout,
     /// Y's first rows are those of A's live rows, in order, and there are no others.
     pub live_rows_only: bool,
+}
+
+/// Elements of a slot: where these rows (`u32::MAX`: zeros) and columns of Y meet, and behind them these columns of V.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Block {
+    pub slot: u32,
+    pub rows: Vec<u32>,
+    pub columns: Vec<u32>,
+}
+
+impl Block {
+    /// Elements of Y and of a V of k rows together, or `usize::MAX` where they cannot be counted.
+    pub fn len(&self, k: usize) -> usize {
+        self.rows.len().saturating_add(k).saturating_mul(self.columns.len())
+    }
 }
 
 /// What the memory of a case is opened by, in hexadecimal digits.

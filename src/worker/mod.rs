@@ -39,7 +39,7 @@ pub use serve::{role, serve};
 pub use serve_stranger::UNDER_TEST;
 use slot::Slot;
 pub use stranger::Stranger;
-pub use wire::Channel;
+pub use wire::{Channel, MESSAGE_MAX};
 
 use crate::baseline::{self, Host};
 use message::{Reply, Request, Rival};

@@ -378,7 +378,7 @@ struct OnHost {
 fn of_custody(request: &DeviceRequest) -> bool {
     use DeviceRequest as R;
     match request {
-        R::Draw { .. } | R::Put { .. } | R::Poison { .. } | R::Inspect { .. } => true,
+        R::Draw { .. } | R::Put { .. } | R::Inspect { .. } => true,
         R::Gather { .. } | R::Whole { .. } | R::Flush => true,
         R::Names | R::Open { .. } | R::Ready | R::Kernels | R::Rivals { .. } | R::Apply { .. } => {
             false
@@ -404,16 +404,12 @@ fn keep(
         DeviceRequest::Put { form, slot } => {
             custody.put(case, form, slot, view(host.v.values(), v_shape)?)?;
         }
-        DeviceRequest::Poison { slots } => custody.poison(case, &slots)?,
         DeviceRequest::Inspect { form, slots, first } => {
             let (differing, beside) = custody.inspect(case, form, &slots, first)?;
             return Ok(DeviceReply::Inspected { differing, beside });
         }
-        DeviceRequest::Gather { form, slot, rows, columns } => {
-            let [y, v] = custody.gather(case, form, slot, &rows, &columns)?;
-            let out = host.y.get_mut().get_mut(..y.len() + v.len());
-            let out = out.ok_or_else(|| Refusal::of("no room for so many elements"))?;
-            out.iter_mut().zip(y.iter().chain(&v)).for_each(|(out, &x)| *out = x);
+        DeviceRequest::Gather { form, blocks } => {
+            custody.gather(case, form, &blocks, host.y.get_mut())?;
         }
         DeviceRequest::Whole { form, slot, rows } => {
             custody.whole(case, form, slot, rows, host.y.get_mut())?;

@@ -10,7 +10,9 @@ use contract::inputs::Stream;
 use contract::inputs::spec::Values;
 use contract::inputs::synthetic::fill;
 use ndarray::Array2;
-use sparse_verify::backend::cuda::{Buffer, DeviceMatrix, Drawing, Layout, counter};
+use sparse_verify::backend::cuda::{
+    Buffer, Crossing, DeviceMatrix, Drawing, Layout, counter, gather,
+};
 
 use crate::device;
 
@@ -43,14 +45,29 @@ fn a_device_draws_what_the_host_draws() {
                 let bits = |x: &Array2<f32>| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
                 assert_eq!(bits(&v.read().unwrap()), bits(&want), "{what}");
 
+                // Of two matrices of other types, at once: elements, none, and whole columns.
+                let other = Array2::from_shape_fn((3, 5), |(i, j)| (5 * i + j) as f32 + 0.5);
+                let there = DeviceMatrix::upload(&device, other.view(), Dtype::F32, "").unwrap();
                 let (rows, columns) = ([36u32, 0, u32::MAX, 5], [52u32, 7]);
-                let part = v.gather(Some(&rows), &columns).unwrap();
-                for ((i, j), x) in part.indexed_iter() {
-                    let from = (rows[i] as usize, columns[j] as usize);
-                    let from = if rows[i] == u32::MAX { 0.0 } else { want[from] };
-                    assert_eq!(x.to_bits(), from.to_bits(), "{what}: {i}, {j}");
-                }
-                assert_eq!(v.gather(None, &columns).unwrap().dim(), (37, 2));
+                let crossings = [
+                    Crossing { matrix: &v, rows: Some(&rows), columns: &columns },
+                    Crossing { matrix: &v, rows: Some(&rows), columns: &[] },
+                    Crossing { matrix: &there, rows: Some(&[2, u32::MAX]), columns: &[4, 0, 1] },
+                    Crossing { matrix: &v, rows: None, columns: &columns[1..] },
+                    Crossing { matrix: &there, rows: None, columns: &[3] },
+                ];
+                let at = |row: u32, column: u32| match row {
+                    u32::MAX => 0.0,
+                    row => want[(row as usize, column as usize)],
+                };
+                let all = rows.iter().flat_map(|&row| columns.map(|column| at(row, column)));
+                let all = all.chain([14.5, 10.5, 11.5, 0.0, 0.0, 0.0]);
+                let all = all.chain((0..37).map(|row| at(row, 7))).chain([3.5, 8.5, 13.5]);
+                let all: Vec<u32> = all.map(f32::to_bits).collect();
+                let mut out = vec![f32::NAN; 8 + 6 + 37 + 3];
+                gather(&device, &crossings, &mut out).unwrap();
+                let out: Vec<u32> = out.into_iter().map(f32::to_bits).collect();
+                assert_eq!(out, all, "{what}");
 
                 let differing = |v: &DeviceMatrix, number| {
                     let (count, mut found) = (counter(&device).unwrap(), [0u32]);

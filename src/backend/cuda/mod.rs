@@ -48,7 +48,7 @@ pub use scattered::{Scatter, ScatteredA};
 pub use spmm::{Pattern, SpmmA as ChainSpmmA};
 pub use stack_step::{ColumnMax, DeviceFeed, StackStep};
 pub use tensor_core::{MmaSyncA, TensorCoreA, TensorCores, tensor_cores};
-pub use timed_call::{Drawing, counter};
+pub use timed_call::{Crossing, Drawing, counter, gather};
 pub use timer::{CALLS_MAX, Timer};
 pub use torch_normal::{NormalDraw, torch_normal};
 pub use variants::{Variant, kernel_variants};

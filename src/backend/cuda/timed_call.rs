@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use ndarray::Array2;
-
 use super::compile::Source;
 use super::device::Device;
 use super::error::CudaError;
@@ -29,7 +27,7 @@ pub(super) fn defines(values: Dtype, stored: Dtype) -> Vec<String> {
     output_define(values).into_iter().chain(widened).collect()
 }
 
-/// All that [`DeviceMatrix::draw`] and [`DeviceMatrix::gather`] may ask for.
+/// All that [`DeviceMatrix::draw`] and [`gather`] may ask for.
 pub(super) fn variants() -> impl Iterator<Item = Variant> {
     let draw = define_sets().into_iter().map(|defines| (DRAW, defines));
     // What is gathered is widened from what it is held as.
@@ -150,41 +148,75 @@ impl DeviceMatrix {
     ) -> Result<(), CudaError> {
         self.drawn(drawing, number, Some(count))
     }
+}
 
-    /// Elements where rows and columns meet, after all work given before. A row of `u32::MAX` is one of zeros; `None`
-    /// is all rows.
-    ///
-    /// # Panics
-    /// If there is no such row or column.
-    pub fn gather(&self, rows: Option<&[u32]>, columns: &[u32]) -> Result<Array2<f32>, CudaError> {
-        let row_count = rows.map_or(self.rows, <[u32]>::len);
-        let is_row = |&row: &u32| row == u32::MAX || (row as usize) < self.rows;
-        assert!(rows.is_none_or(|rows| rows.iter().all(is_row)), "the caller knows the shape");
-        assert!(columns.iter().all(|&column| (column as usize) < self.cols));
-        let mut out = Array2::zeros((row_count, columns.len()));
-        if out.is_empty() {
-            return Ok(out);
-        }
-        let device = self.buffer.device();
-        let kernel = Kernel::new(device, SOURCE, &gather_defines(self.dtype), GATHER, 0)?;
-        let lines = rows.map(|rows| Buffer::from_slice(device, rows, "rows")).transpose()?;
-        let wanted = Buffer::from_slice(device, columns, "columns")?;
-        let gathered = Buffer::new(device, 4 * out.len(), "elements")?;
-        let arguments = Arguments::new()
-            .with(self.pointer())
-            .with(self.stride as u32)
-            .with(line_of(self.layout))
-            .with(lines.as_ref().map_or(0, Buffer::pointer))
-            .with(row_count as u32)
-            .with(wanted.pointer())
-            .with(columns.len() as u32)
-            .with(gathered.pointer());
-        // SAFETY: arguments as at the kernel's head, which reads rows and columns that the matrix has; all of them live
-        // until the elements were read.
-        unsafe { kernel.launch(grid(out.len() as u64, GATHER)?, &arguments)? };
-        gathered.read(out.as_slice_mut().unwrap_or_default())?;
-        Ok(out)
+/// Elements of a matrix where these rows and columns meet. A row of `u32::MAX` is one of zeros; `None` is all
+/// rows.
+pub struct Crossing<'a> {
+    pub matrix: &'a DeviceMatrix,
+    pub rows: Option<&'a [u32]>,
+    pub columns: &'a [u32],
+}
+
+impl Crossing<'_> {
+    fn row_count(&self) -> usize {
+        self.rows.map_or(self.matrix.rows, <[u32]>::len)
     }
+
+    /// Elements that are wanted.
+    fn len(&self) -> usize {
+        self.row_count() * self.columns.len()
+    }
+}
+
+/// Copies the elements of crossings to `out`, row-major, one crossing behind the other, after all work given before: with one
+/// copy there and one back, however many they are.
+///
+/// # Panics
+/// If there is no such row or column, or `out` is of another length.
+pub fn gather(
+    device: &Arc<Device>,
+    crossings: &[Crossing<'_>],
+    out: &mut [f32],
+) -> Result<(), CudaError> {
+    for Crossing { matrix, rows, columns } in crossings {
+        let is_row = |&row: &u32| row == u32::MAX || (row as usize) < matrix.rows;
+        assert!(rows.is_none_or(|rows| rows.iter().all(is_row)), "the caller knows the shape");
+        assert!(columns.iter().all(|&column| (column as usize) < matrix.cols));
+    }
+    let len = crossings.iter().map(Crossing::len).sum::<usize>();
+    assert!(len == out.len(), "{len} elements to {}", out.len());
+    if out.is_empty() {
+        return Ok(());
+    }
+    let lines = crossings.iter().flat_map(|of| [of.rows.unwrap_or_default(), of.columns]);
+    let lines =
+        Buffer::from_slice(device, &lines.collect::<Vec<_>>().concat(), "rows and columns")?;
+    let gathered = Buffer::new(device, size_of_val(out), "elements")?;
+    // Where the next crossing's rows and columns are, and where its elements go.
+    let (mut line, mut to) = (lines.pointer(), gathered.pointer());
+    for crossing in crossings {
+        let Crossing { matrix, rows, columns } = crossing;
+        let columns_from = line + rows.map_or(0, size_of_val) as u64;
+        if crossing.len() > 0 {
+            let kernel = Kernel::new(device, SOURCE, &gather_defines(matrix.dtype), GATHER, 0)?;
+            let arguments = Arguments::new()
+                .with(matrix.pointer())
+                .with(matrix.stride as u32)
+                .with(line_of(matrix.layout))
+                .with(if rows.is_some() { line } else { 0 })
+                .with(crossing.row_count() as u32)
+                .with(columns_from)
+                .with(columns.len() as u32)
+                .with(to);
+            // SAFETY: arguments as at the kernel's head, which reads rows and columns that the matrix has, and writes as many
+            // elements as were counted for it; all of the memory lives until the elements were read.
+            unsafe { kernel.launch(grid(crossing.len() as u64, GATHER)?, &arguments)? };
+        }
+        line = columns_from + size_of_val(*columns) as u64;
+        to += (size_of::<f32>() * crossing.len()) as u64;
+    }
+    gathered.read(out)
 }
 
 /// A counter in device memory, at zero.
