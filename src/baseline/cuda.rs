@@ -96,6 +96,7 @@ pub struct DeviceBaselines {
 /// f32; Y of f32 operands is. Where rows are dead there are products of the live ones put where they belong, and where
 /// these are experts a grouped product too.
 pub fn device_baselines(
+    libraries: &mut Libraries,
     device: &Arc<Device>,
     dtype: Dtype,
     output: Dtype,
@@ -115,15 +116,33 @@ pub fn device_baselines(
         return all;
     }
     let case = Case { dtype, output, capability };
-    match Cublas::new(device) {
-        Ok(library) => all.add_cublas(&Arc::new(library), case, arithmetic, dead),
+    match opened(&mut libraries.cublas, || Cublas::new(device)) {
+        Ok(library) => all.add_cublas(&library, case, arithmetic, dead),
         Err(error) => all.miss(of_cublas, &not_usable(&error)),
     }
-    match Cusparse::new(device) {
-        Ok(library) => all.add_cusparse(&Arc::new(library), case),
+    match opened(&mut libraries.cusparse, || Cusparse::new(device)) {
+        Ok(library) => all.add_cusparse(&library, case),
         Err(error) => all.miss(cusparse::names(), &not_usable(&error)),
     }
     all
+}
+
+/// The vendor's libraries of a device, opened by the first case that asks for them.
+#[derive(Default)]
+pub struct Libraries {
+    cublas: Option<Arc<Cublas>>,
+    cusparse: Option<Arc<Cusparse>>,
+}
+
+/// A library that is open, or `open`s it; one that does not open is tried again.
+fn opened<L, E>(
+    library: &mut Option<Arc<L>>,
+    open: impl FnOnce() -> Result<L, E>,
+) -> Result<Arc<L>, E> {
+    match library {
+        Some(library) => Ok(library.clone()),
+        None => Ok(library.insert(Arc::new(open()?)).clone()),
+    }
 }
 
 #[derive(Clone, Copy)]

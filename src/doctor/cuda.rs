@@ -9,7 +9,7 @@ use crate::backend::cpu::with_threads;
 use crate::backend::cuda::{
     CudaError, Device, compiler_version, cublas_version, cusparse_version, device_count,
 };
-use crate::baseline::cuda::DeadRows;
+use crate::baseline::cuda::{DeadRows, Libraries};
 use crate::baseline::{DeviceBaselines, device_baselines};
 use crate::operator::{OnDevice, Operator};
 use crate::rules::probe;
@@ -120,7 +120,15 @@ impl Cuda {
 
 /// The baselines for cases of `dtype`, with f32 output: it shows the sums as they are.
 fn baselines(device: &Arc<Device>, dtype: Dtype) -> DeviceBaselines {
-    device_baselines(device, dtype, Dtype::F32, Arithmetic::F32Chain(Slices::One), DeadRows::Any)
+    let libraries = &mut Libraries::default();
+    device_baselines(
+        libraries,
+        device,
+        dtype,
+        Dtype::F32,
+        Arithmetic::F32Chain(Slices::One),
+        DeadRows::Any,
+    )
 }
 
 /// The baselines for f32 cases.

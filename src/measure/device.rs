@@ -108,7 +108,7 @@ impl<'a> DevicePlatform<'a> {
         let [m, _, _] = self.kept.shape;
         let rows = if form.live_rows_only { self.live.len() } else { m };
         let y = self.kept.whole(form, slot, rows)?;
-        Ok(if form.live_rows_only { place(m, &self.live, y.view()) } else { y })
+        Ok(if rows < m { place(m, &self.live, y.view()) } else { y })
     }
 
     /// Y (m x n) of what was built of A under a name and of `v`, of the shape of V.

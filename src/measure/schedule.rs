@@ -12,6 +12,7 @@ use std::sync::OnceLock;
 use ndarray::ArrayView2;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use rayon::prelude::*;
 
 use super::energy::Pace;
 use super::lane::{Lane, NOT_VERIFIED, NOT_WANTED};
@@ -187,13 +188,26 @@ impl Case {
     }
 }
 
-/// What is counted in an A.
+/// What is counted in an A. In the current pool.
 pub fn sizes(a: ArrayView2<'_, f32>) -> LayerSizes {
     let (m, k) = a.dim();
-    let nnz = a.iter().filter(|&&x| x != 0.0).count();
-    let is_live = |column: &ndarray::ArrayView1<'_, f32>| column.iter().any(|&x| x != 0.0);
-    let live_columns = a.columns().into_iter().filter(is_live).count();
-    let live_rows = a.rows().into_iter().filter(is_live).count();
+    let none = || (0, 0, vec![false; k]);
+    let of_row = |(nnz, live_rows, mut live): (usize, usize, Vec<bool>), i: usize| {
+        let mut count = 0;
+        for (live, x) in live.iter_mut().zip(a.row(i)) {
+            let is_live = *x != 0.0;
+            *live |= is_live;
+            count += usize::from(is_live);
+        }
+        (nnz + count, live_rows + usize::from(count > 0), live)
+    };
+    let both = |one: (usize, usize, Vec<bool>), other: (usize, usize, Vec<bool>)| {
+        let live = one.2.iter().zip(&other.2).map(|(one, other)| one | other).collect();
+        (one.0 + other.0, one.1 + other.1, live)
+    };
+    let rows = (0..m).into_par_iter();
+    let (nnz, live_rows, live) = rows.fold(none, of_row).reduce(none, both);
+    let live_columns = live.into_iter().filter(|&live| live).count();
     LayerSizes { m, k, nnz, live_rows, live_columns }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ndarray::{Array2, ArrayView2, ArrayViewMut2};
+use rayon::prelude::*;
 
 use super::{Built, Error, Operator, Plan, Staged};
 use crate::backend::cuda::{CudaError, Device, DeviceMatrix, Layout};
@@ -179,8 +180,8 @@ impl Built for BuiltOnDevice<'_> {
     }
 }
 
-/// Rows of A with a non-zero, ascending.
+/// Rows of A with a non-zero, ascending. In the current pool.
 pub fn live_rows(a: ArrayView2<'_, f32>) -> Vec<usize> {
-    let rows = a.rows().into_iter().enumerate();
-    rows.filter(|(_, row)| row.iter().any(|&x| x != 0.0)).map(|(i, _)| i).collect()
+    let is_live = |&i: &usize| a.row(i).iter().any(|&x| x != 0.0);
+    (0..a.nrows()).into_par_iter().filter(is_live).collect()
 }

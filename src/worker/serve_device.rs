@@ -19,7 +19,7 @@ use crate::backend::cuda::{
     torch_normal,
 };
 use crate::backend::shared::{MappedInput, MappedOutputs};
-use crate::baseline::cuda::{DeviceBaselines, device_baselines};
+use crate::baseline::cuda::{DeviceBaselines, Libraries, device_baselines};
 use crate::operator::{DeviceOperator, OnDevice, Operator, Plan, SkipDevice, Staged};
 use crate::panics;
 use contract::dtype::Dtype;
@@ -42,8 +42,8 @@ pub(super) fn serve(channel: &Channel) -> Result<(), WireError> {
                     capability: opened.compute_capability(),
                     energy: monitor.as_ref().map(|m| m.name.clone()).map_err(Clone::clone),
                 };
-                let staged = RefCell::default();
-                device = Some(Serving { channel, device: opened, monitor, staged });
+                let (staged, libraries) = (RefCell::default(), RefCell::default());
+                device = Some(Serving { channel, device: opened, monitor, staged, libraries });
                 Ok(reply)
             }
             other => Err(Refusal::of(format!("{other:?} before a device"))),
@@ -79,6 +79,7 @@ struct Serving<'a> {
     monitor: Result<Monitor, String>,
     /// V's of the last products, the latest first.
     staged: RefCell<Vec<LastV>>,
+    libraries: RefCell<Libraries>,
 }
 
 impl Serving<'_> {
@@ -128,7 +129,9 @@ impl Serving<'_> {
             }
             DeviceRequest::Kernels => Ok(DeviceReply::Kernels(self.device.kernels_loaded())),
             DeviceRequest::Rivals { dtype, output, arithmetic, dead } => {
-                *rivals = device_baselines(&self.device, dtype, output, arithmetic, dead);
+                let libraries = &mut *self.libraries.borrow_mut();
+                *rivals =
+                    device_baselines(libraries, &self.device, dtype, output, arithmetic, dead);
                 let DeviceBaselines { available, missing } = &*rivals;
                 let rivals = available.iter().map(|baseline| baseline.rival.clone()).collect();
                 Ok(DeviceReply::Rivals { rivals, missing: missing.clone() })

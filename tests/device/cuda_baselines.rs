@@ -14,7 +14,7 @@ use ndarray::{Array2, ArrayView2, s};
 use record::baseline::Kind;
 use sparse_verify::backend::cpu::Isa;
 use sparse_verify::backend::cuda::{Device, Layout};
-use sparse_verify::baseline::cuda::DeadRows;
+use sparse_verify::baseline::cuda::{DeadRows, Libraries};
 use sparse_verify::baseline::{DeviceBaseline, Precision, device_baselines};
 use sparse_verify::check::tolerance::Tolerance;
 use sparse_verify::operator::{
@@ -91,7 +91,14 @@ fn baselines(
     arithmetic: Arithmetic,
 ) -> Vec<DeviceBaseline> {
     // Each row is an expert, so that every shape is a stack of them.
-    let found = device_baselines(device, dtype, output, arithmetic, DeadRows::Experts(1));
+    let found = device_baselines(
+        &mut Libraries::default(),
+        device,
+        dtype,
+        output,
+        arithmetic,
+        DeadRows::Experts(1),
+    );
     for missing in &found.missing {
         println!("not run: {} ({dtype}): {}", missing.name, missing.reason);
         assert!(missing.reason.starts_with("not "), "{}", missing.reason);
@@ -265,8 +272,14 @@ fn products_of_what_is_live_write_all_of_y() {
             [(4, 32, 64, 16), (8, 7, 129, 17), (16, 128, 513, 1), (3, 5, 16, 33), (256, 16, 64, 8)]
         {
             let m = experts * rows;
-            let found =
-                device_baselines(&device, dtype, dtype, Arithmetic::Exact, DeadRows::Experts(rows));
+            let found = device_baselines(
+                &mut Libraries::default(),
+                &device,
+                dtype,
+                dtype,
+                Arithmetic::Exact,
+                DeadRows::Experts(rows),
+            );
             let writes_all = ["grouped-cublas", "scattered-cublas"];
             for missing in found.missing.iter().filter(|one| writes_all.contains(&&*one.name)) {
                 println!("not run: {} ({dtype}): {}", missing.name, missing.reason);
@@ -378,7 +391,14 @@ fn fixed_point_errs_no_more_than_the_librarys_binary32() {
         })
     };
     let v = normal(k, n);
-    let found = device_baselines(&device, Dtype::F32, Dtype::F32, CHAIN, DeadRows::None);
+    let found = device_baselines(
+        &mut Libraries::default(),
+        &device,
+        Dtype::F32,
+        Dtype::F32,
+        CHAIN,
+        DeadRows::None,
+    );
     let rival = found.available.into_iter().find(|baseline| baseline.rival.name == "cublas");
     let Some(rival) = rival else {
         let _ = writeln!(std::io::stderr(), "not run: cublas");

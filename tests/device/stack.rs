@@ -12,7 +12,7 @@ use contract::strategy::Strategy;
 use ndarray::{Array2, ArrayView2};
 use sparse_verify::backend::cpu::Isa;
 use sparse_verify::backend::cuda::{Device, DeviceMatrix};
-use sparse_verify::baseline::cuda::{DeadRows, device_baselines};
+use sparse_verify::baseline::cuda::{DeadRows, Libraries, device_baselines};
 use sparse_verify::operator::{
     DeviceOperator, Operator as _, SkipDevice, SkipOperator, StackOperator, Staged, live_rows,
 };
@@ -165,7 +165,14 @@ fn libraries_come_near_the_end_of_a_stack() {
     let (isa, strategy) = (Isa::best(), Strategy::Auto);
     let host = SkipOperator { arithmetic, output: dtype, strategy, isa };
     let want = on_host(&stack, &all, v.view(), &host, dtype);
-    let baselines = device_baselines(&device, dtype, dtype, arithmetic, DeadRows::None);
+    let baselines = device_baselines(
+        &mut Libraries::default(),
+        &device,
+        dtype,
+        dtype,
+        arithmetic,
+        DeadRows::None,
+    );
     for name in ["cublas", "compacted-cublas", "cusparse-alg2", "cusparse-alg3"] {
         let baseline = baselines.available.iter().find(|b| b.rival.name == name);
         let Some(baseline) = baseline else {

@@ -18,6 +18,9 @@ pub const ROW_MULTIPLE: usize = 16;
 /// Rows that a thread encodes before it takes the next ones.
 const LINES_AT_ONCE: usize = 64;
 
+/// Columns that are read together where those of a column lie beside each other.
+const COLUMNS_AT_ONCE: usize = 16;
+
 /// Which elements lie beside each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -210,7 +213,7 @@ impl DeviceMatrix {
         let mut values = vec![T::zeroed(); self.lines().0 * stride];
         self.buffer.read(&mut values)?;
         let threads = packing_threads(elements.len());
-        threads::fill(threads, elements, ROW_MULTIPLE * cols, |at, part| {
+        threads::fill(threads, elements, LINES_AT_ONCE * cols, |at, part| {
             let first = at / cols;
             match self.layout {
                 Layout::RowMajor | Layout::Dense => {
@@ -220,13 +223,14 @@ impl DeviceMatrix {
                         to.iter_mut().zip(from).for_each(|(to, &from)| *to = widen(from));
                     }
                 }
-                // A cache line of each column, and as many rows.
+                // A cache line of each row, of as many columns, whose elements are read one behind the other.
                 Layout::ColumnMajor => {
-                    for (j, column) in values.chunks(stride).enumerate() {
-                        for (to, &from) in
-                            part.iter_mut().skip(j).step_by(cols).zip(&column[first..])
-                        {
-                            *to = widen(from);
+                    for (b, columns) in values.chunks(COLUMNS_AT_ONCE * stride).enumerate() {
+                        for (i, row) in part.chunks_mut(cols).enumerate() {
+                            let to = &mut row[b * COLUMNS_AT_ONCE..];
+                            for (to, column) in to.iter_mut().zip(columns.chunks(stride)) {
+                                *to = widen(column[first + i]);
+                            }
                         }
                     }
                 }
