@@ -246,6 +246,7 @@ __device__ __forceinline__ Place place_of(int thread) {
         p.lane_m = (lane & 1) | (lane >> 4 << 1);
         p.lane_n = lane >> 1 & 7;
     } else {
+        // 8 x 4: neighbours along rows, whose loads of A are one line, and four at a time share one of V.
         p.lane_m = lane % LANES_M;
         p.lane_n = lane / LANES_M;
     }

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::timing::{Checker, Secret};
 use super::{Auditor, Measuring, timing};
-use crate::backend::cpu::with_threads;
+use crate::backend::cpu::{give_way, with_threads};
 use crate::baseline::cuda::{DeadRows, DeviceRival, Precision};
 use crate::check::bits::Bits;
 use crate::check::tolerance::Tolerance;
@@ -172,10 +172,18 @@ impl Here<'_> {
                     panics::catch(|| self.perturbed_inputs()).map_err(|panicked| failed(&panicked))
                 });
             };
-            if threads::spawn(scope, make).is_none() {
+            let behind = move || {
+                give_way();
+                make();
+            };
+            if threads::spawn(scope, behind).is_none() {
                 make();
             }
-            let looking = threads::spawn(scope, || self.look(&rivals, received, &perturbed))
+            let look = || {
+                give_way();
+                self.look(&rivals, received, &perturbed)
+            };
+            let looking = threads::spawn(scope, look)
                 .ok_or_else(|| failed(&"no thread to look at outputs"))?;
             let mut timings =
                 self.time(&mut platform, &monitor, &rivals, &tolerance, &jobs, &wrong);

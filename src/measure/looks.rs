@@ -7,7 +7,7 @@ use std::thread::Scope;
 use super::lane::Lane;
 use super::schedule::Check;
 use super::{Called, Clock, Part, Platform};
-use crate::backend::cpu::with_threads;
+use crate::backend::cpu::{give_way, with_threads};
 use crate::panics;
 use contract::threads;
 
@@ -85,6 +85,8 @@ impl<'c> Looks<'c> {
             let (jobs, received) = sync_channel::<Job>(WAITING_MAX);
             let tell = tell.clone();
             let look = move || {
+                // Timed calls are released and waited for by another thread.
+                give_way();
                 let received = Mutex::new(received);
                 let all = || {
                     let received = received.lock().unwrap_or_else(PoisonError::into_inner);

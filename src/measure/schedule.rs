@@ -51,8 +51,8 @@ pub struct Plan {
     /// Calls from this length on need no untimed one before them: what the contender before left in caches and spinning
     /// threads is gone after the first few percent.
     pub self_warming_ns: u64,
-    /// A baseline that takes so many times as long as the fastest of its kind is sampled only in the two
-    /// rounds that are checked; `None` samples all alike.
+    /// A baseline that takes so many times as long as the fastest of its kind is sampled only in the last
+    /// round; `None` samples all alike.
     pub hopeless_ratio: Option<f64>,
     /// Calls with empty caches, for the operator and its best rival.
     pub cold_samples: usize,
@@ -318,7 +318,7 @@ fn measure_looking<P: Platform>(
         let is_checked = is_last || rounds_made == seeded;
         shuffle(&mut order, &mut random);
         for &lane in &order {
-            if hopeless[lane] && !is_checked {
+            if hopeless[lane] && !is_last {
                 continue;
             }
             let (prepare_ns, look) =

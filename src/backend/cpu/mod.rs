@@ -46,6 +46,6 @@ pub(crate) use per_isa::per_isa;
 pub use sparse::{SparseA, spmm_chain};
 pub use synthetic::fill_synthetic;
 pub use tensor_core::{GroupSelection, GroupedA, GroupedV, gemm_tensor_core};
-pub use threads::{make_pool, parallel_for, with_threads};
+pub use threads::{give_way, make_pool, parallel_for, with_threads};
 pub use tiles::{Selection, TiledA, gemm_chain};
 pub use vendor::{MklCsr, OneMkl, OpenBlas, Search};

@@ -81,6 +81,12 @@ pub fn with_threads<T: Send>(
     Ok(rayon::ThreadPoolBuilder::new().num_threads(threads).build()?.install(work))
 }
 
+/// From here on the calling thread, and those that it starts, give way to all others that want a core.
+pub fn give_way() {
+    // Where it may not, it goes on as it is.
+    let _ = rustix::process::nice(10);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
