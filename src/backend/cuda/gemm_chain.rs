@@ -311,7 +311,11 @@ pub(super) fn kernel_variants() -> impl Iterator<Item = KernelVariant> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
+    use super::super::compile::compiler_version;
     use super::*;
+    use contract::arithmetic::Slices;
     use ndarray::Array2;
 
     /// What the kernel does with its arguments, on the host: worker by worker, each in one go, which
@@ -403,6 +407,63 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    /// Each tile with and without lists of k, whichever the estimates would take; small matrices never get wide ones.
+    #[test]
+    fn every_variant_runs_on_a_device() {
+        let device = match compiler_version().and_then(|_| Device::open(0)) {
+            Ok(device) => device,
+            Err(reason) => {
+                // Past the test's captured output, so that it shows.
+                let _ = writeln!(std::io::stderr(), "not run: {reason}");
+                return;
+            }
+        };
+        let value = |i: usize, j: usize| {
+            let x = (i * 7919 + j * 104_729) % 65_521;
+            (x as f32 / 65_521.0 - 0.5) * 2f32.powi((i + j) as i32 % 5)
+        };
+        // The second has more tiles than workers: some are handed on.
+        for (m, k, n) in [(203, 571, 67), (3001, 331, 1000), (70, 40, 130)] {
+            let live = |i: usize, j: usize| i % 7 != 3 && (i / 32 + j / 16) % 3 != 1;
+            let a = |(i, j)| if live(i, j) { value(i, j) } else { 0.0 };
+            let a = Array2::from_shape_fn((m, k), a);
+            let v = Array2::from_shape_fn((k, n), |(i, j)| value(j + 1000, i));
+            let columns: Vec<Vec<f32>> = v.columns().into_iter().map(|x| x.to_vec()).collect();
+            let want = Array2::from_shape_fn((m, n), |(i, j)| {
+                let row = a.row(i);
+                let row = row.as_slice().expect("made row-major");
+                contract::arithmetic::chain::dot(Slices::One, row, &columns[j]) + 0.0
+            });
+            let there = DeviceMatrix::upload(&device, v.view(), Dtype::F32, "V").expect("V fits");
+            let mut served = 0;
+            for selection in [Selection::LiveRows, Selection::Tiles] {
+                for variant in &VARIANTS {
+                    let mut plan = ChainPlan::new(&device, a.view(), n, Some(selection))
+                        .expect("some variant serves");
+                    let Some(build) = variant.build(selection, &plan.target) else { continue };
+                    plan.choice.build = build;
+                    let packed = ChainA::pack(&device, a.view(), &plan, Dtype::F32);
+                    let packed = packed.expect("it builds");
+                    let mut y =
+                        DeviceMatrix::new(&device, (m, n), Dtype::F32, "Y").expect("Y fits");
+                    // Twice: flags are lowered again by whoever waited for them.
+                    for _ in 0..2 {
+                        y.poison().expect("it runs");
+                        packed.launch(&there, &mut y).expect("it runs");
+                        let got = y.read().expect("it ran");
+                        let differ =
+                            got.iter().zip(&want).filter(|(y, w)| y.to_bits() != w.to_bits());
+                        assert_eq!(differ.count(), 0, "{build:?}, {m} x {k} x {n}");
+                    }
+                    served += 1;
+                }
+            }
+            let name = &device.info.name;
+            let _ = writeln!(std::io::stderr(), "{served} variants on {name}: {m} x {k} x {n}");
+            assert!(served >= 4, "{m} x {k} x {n}");
         }
     }
 }
