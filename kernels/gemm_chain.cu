@@ -330,6 +330,8 @@ __device__ __forceinline__ void write_dead_rows(Output *y, const int *dead_rows,
 // All computing threads, and only they.
 __device__ __forceinline__ void consumer_barrier() {
 #if BULK_COPIES
+    // A warp's lanes must come together: one of them may be behind, and the barrier counts warps.
+    __syncwarp();
     asm volatile("bar.sync 1, %0;" ::"n"(CONSUMERS) : "memory");
 #else
     __syncthreads();

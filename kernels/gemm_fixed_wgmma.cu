@@ -106,7 +106,11 @@ static __device__ __forceinline__ void barrier_arrive(unsigned bar)
 // Waits for the kernel before, where this one was started while that one still ran.
 static __device__ __forceinline__ void wait_for_digits() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
 
-static __device__ __forceinline__ void group_sync(int group) { asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory"); }
+// The barrier counts warps: lanes come together first.
+static __device__ __forceinline__ void group_sync(int group) {
+    __syncwarp();
+    asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory");
+}
 
 static __device__ __forceinline__ void load(unsigned to, const void *from, unsigned bytes, unsigned bar)
 {

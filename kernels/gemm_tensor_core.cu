@@ -143,6 +143,8 @@ static __device__ __forceinline__ void barrier_arrive(unsigned bar) {
 }
 
 static __device__ __forceinline__ void group_sync(int group) {
+    // The barrier counts warps: lanes come together first.
+    __syncwarp();
     asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory");
 }
 

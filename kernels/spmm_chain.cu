@@ -134,7 +134,12 @@ __device__ __forceinline__ void load_box(u32 to, const TensorMap *map, int col, 
 }
 
 // Only consumer warps meet here; the producer runs ahead.
-#define CONSUMERS_MEET() asm volatile("bar.sync 1, %0;" ::"n"(WARPS * 32) : "memory")
+// The barrier counts warps: lanes come together first.
+#define CONSUMERS_MEET() \
+    do { \
+        __syncwarp(); \
+        asm volatile("bar.sync 1, %0;" ::"n"(WARPS * 32) : "memory"); \
+    } while (0)
 #else
 #define CONSUMERS_MEET() __syncthreads()
 #endif

@@ -426,7 +426,7 @@ mod tests {
             (x as f32 / 65_521.0 - 0.5) * 2f32.powi((i + j) as i32 % 5)
         };
         // The second has more tiles than workers: some are handed on.
-        for (m, k, n) in [(203, 571, 67), (3001, 331, 1000), (70, 40, 130)] {
+        for (m, k, n) in [(203, 571, 67), (3001, 331, 1000), (70, 40, 130), (9000, 96, 1100)] {
             let live = |i: usize, j: usize| i % 7 != 3 && (i / 32 + j / 16) % 3 != 1;
             let a = |(i, j)| if live(i, j) { value(i, j) } else { 0.0 };
             let a = Array2::from_shape_fn((m, k), a);
@@ -449,8 +449,8 @@ mod tests {
                     let packed = packed.expect("it builds");
                     let mut y =
                         DeviceMatrix::new(&device, (m, n), Dtype::F32, "Y").expect("Y fits");
-                    // Twice: flags are lowered again by whoever waited for them.
-                    for _ in 0..2 {
+                    // Again and again: flags are lowered by whoever waited for them, and what comes too early may come late.
+                    for _ in 0..8 {
                         y.poison().expect("it runs");
                         packed.launch(&there, &mut y).expect("it runs");
                         let got = y.read().expect("it ran");
