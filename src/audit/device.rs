@@ -385,7 +385,9 @@ impl Here<'_> {
         };
         for (index, rival) in rivals.iter().enumerate() {
             give(index, Pass::Shifted, &mut || {
-                platform.apply_built(&rival.name, v2.view())?.ok_or_else(|| LEFT_OUT.to_owned())
+                platform
+                    .apply_built(&rival.name, Some(v2.view()))?
+                    .ok_or_else(|| LEFT_OUT.to_owned())
             });
         }
         // Frees what was built of A.
@@ -400,7 +402,7 @@ impl Here<'_> {
             give(index, Pass::Rebuilt, &mut || {
                 let platform = platform.as_mut().map_err(|reason| reason.clone())?;
                 let built = platform.build(&rival_of(rival))?;
-                let y = platform.apply_built(&rival.name, self.v);
+                let y = platform.apply_built(&rival.name, None);
                 platform.drop_built(built);
                 y?.ok_or_else(|| LEFT_OUT.to_owned())
             });

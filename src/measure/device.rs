@@ -17,6 +17,9 @@ use crate::worker::{Place, RemoteDevice};
 use contract::dtype::Dtype;
 use record::timings::{ElementBytes, Sample, median};
 
+/// Numbers of the case's own V, and of the perturbed one.
+const OWN: u64 = 0;
+const OTHER: u64 = 1;
 /// Empty samples whose median is the way to a worker and back.
 const EMPTY: usize = 9;
 
@@ -116,20 +119,22 @@ impl<'a> DevicePlatform<'a> {
         &mut self,
         name: &str,
         (place, form): (Place, Form),
-        v: ArrayView2<'_, f32>,
+        (v, number): (ArrayView2<'_, f32>, u64),
     ) -> Result<Array2<f32>, String> {
         const SLOT: u32 = 0;
-        self.kept.put(form, SLOT, v)?;
+        self.kept.put(form, SLOT, v, Some(number))?;
         self.order(place, DeviceRequest::Run { name: name.to_owned(), slots: vec![SLOT] })?;
         self.whole(form, SLOT)
     }
 
-    /// Y (m x n) of what was built of A under a name and of `v`, of the shape of V; `None` where nothing was built.
+    /// Y (m x n) of what was built of A under a name and of the case's own V or `other`, which is always the same; `None` where
+    /// nothing was built.
     pub fn apply_built(
         &mut self,
         name: &str,
-        v: ArrayView2<'_, f32>,
+        other: Option<ArrayView2<'_, f32>>,
     ) -> Result<Option<Array2<f32>>, String> {
+        let v = other.map_or((self.own, OWN), |other| (other, OTHER));
         match self.forms.get(name) {
             None => Ok(None),
             Some(&built) => self.apply(name, built, v).map(Some),
@@ -250,9 +255,10 @@ impl Platform for DevicePlatform<'_> {
     fn first(&mut self, built: &mut DeviceBuiltThere) -> Result<Option<Called>, String> {
         // What draws V's is compiled here, and not in the time of the first warm-up.
         self.kept.ring(built.form, 1)?;
-        let v = self.own;
-        let y = self.apply(&built.name, (built.place, built.form), v)?;
-        Ok(Some(Called { part: Part::Whole, v: v.to_owned(), y: Arc::new(y) }))
+        let y = self.apply(&built.name, (built.place, built.form), (self.own, OWN))?;
+        // Whoever looks at it has V.
+        let v = Array2::zeros((self.own.nrows(), 0));
+        Ok(Some(Called { part: Part::Whole, v, y: Arc::new(y) }))
     }
 
     fn compares_rivals_whole(&self) -> bool {

@@ -267,7 +267,7 @@ impl Platform for GuestPlatform<'_, '_> {
         self.kept.prepare(self.form, calls)?;
         for slot in 0..calls as u32 {
             if let Some(v) = (self.v.given)(self.kept.first + u64::from(slot)) {
-                self.kept.put(self.form, slot, v)?;
+                self.kept.put(self.form, slot, v, None)?;
             }
         }
         Ok(())

@@ -70,6 +70,8 @@ pub struct Kept<'a> {
     pub handles: Handles,
     /// For one V that is not drawn on the device.
     v: SharedInput,
+    /// The number of what lies there, if it has one.
+    lying: Option<u64>,
     y: SharedOutputs,
     /// Elements of `y`.
     y_len: usize,
@@ -125,6 +127,7 @@ impl<'a> Kept<'a> {
             slots,
             handles,
             v,
+            lying: None,
             y,
             y_len,
             // Those of the ring come first.
@@ -192,10 +195,19 @@ impl<'a> Kept<'a> {
         self.order(DeviceRequest::Draw { form, slots, first: self.first })
     }
 
-    /// Gives a slot this V, and poisons its Y.
-    pub fn put(&mut self, form: Form, slot: u32, v: ArrayView2<'_, f32>) -> Result<(), String> {
-        self.v.write(0, v);
-        self.order(DeviceRequest::Put { form, slot })
+    /// Gives a slot this V, and poisons its Y. Who gives the same V again says so by its number.
+    pub fn put(
+        &mut self,
+        form: Form,
+        slot: u32,
+        v: ArrayView2<'_, f32>,
+        number: Option<u64>,
+    ) -> Result<(), String> {
+        if number.is_none() || number != self.lying {
+            self.v.write(0, v);
+            self.lying = number;
+        }
+        self.order(DeviceRequest::Put { form, slot, number })
     }
 
     /// The first rows of a slot's Y.

@@ -107,7 +107,7 @@ pub trait Platform {
         parts: &[(usize, Part)],
     ) -> Vec<Result<Called, String>>;
 
-    /// The whole output of a first call that is not timed, with the case's own V: a library loads its kernels in it, and
+    /// The whole output of a first call that is not timed, with the case's own V, which is not given back: a library loads its kernels in it, and
     /// some libraries' wrong outputs take a thousand times as long as right ones. `None` where there is no need.
     fn first(&mut self, _built: &mut Self::Built) -> Result<Option<Called>, String> {
         Ok(None)

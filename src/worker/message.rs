@@ -146,8 +146,9 @@ pub enum DeviceRequest {
     /// Draws tensors `first`, `first + 1`, ... of the case's stream into the V's of these slots, and makes every element of
     /// their Y's a NaN.
     Draw { form: Form, slots: Vec<u32>, first: u64 },
-    /// Copies the V beside the message [`DeviceRequest::Load`] to a slot's, and makes every element of its Y a NaN.
-    Put { form: Form, slot: u32 },
+    /// Copies the V beside the message [`DeviceRequest::Load`] to a slot's, and makes every element of its Y a NaN. The V of a
+    /// number is always the same, and is kept on the device for the next time.
+    Put { form: Form, slot: u32, number: Option<u64> },
     /// Looks for elements of V's that are not those of [`DeviceRequest::Draw`], and for bands that were written.
     Inspect { form: Form, slots: Vec<u32>, first: u64 },
     /// Copies the elements of blocks to the Y beside the message [`DeviceRequest::Load`], one block behind the other.

@@ -404,8 +404,8 @@ fn keep(
 ) -> Result<DeviceReply, Refusal> {
     match request {
         DeviceRequest::Draw { form, slots, first } => custody.draw(case, form, &slots, first)?,
-        DeviceRequest::Put { form, slot } => {
-            custody.put(case, form, slot, view(host.v.values(), v_shape)?)?;
+        DeviceRequest::Put { form, slot, number } => {
+            custody.put(case, form, slot, view(host.v.values(), v_shape)?, number)?;
         }
         DeviceRequest::Inspect { form, slots, first } => {
             let (differing, beside) = custody.inspect(case, form, &slots, first)?;
