@@ -480,6 +480,12 @@ struct Ring {
     }
 };
 
+// A warp's: all lanes have read.
+__device__ __forceinline__ void give_back(unsigned int empty, bool first_lane) {
+    __syncwarp();
+    if (first_lane) barrier_arrive(empty);
+}
+
 // This worker's share of the dead rows, written as +0 by one thread where rows are multiples of 16
 // bytes, else by all that compute.
 struct DeadRows {
@@ -671,20 +677,25 @@ extern "C" __global__ void __launch_bounds__(THREADS, CTAS)
     for (int i = first_segment; i < segment_end; i++) {
         const Segment s = segments[i];
         begin_tile(acc, s, partials, flags, p.thread);
+        // The empty barrier of the stage before, once all that was read from it is multiplied: a read that was issued is
+        // no read that was made. It may wait behind the stores of other warps for longer than the next copy to the stage
+        // takes, and reads that then. The turn of the loop keeps the compiler from giving back before it multiplies.
+        unsigned int read = 0;
+#pragma unroll 1
         for (int steps = s.step_end - s.step_begin; steps > 0; steps--) {
+            if (read != 0) give_back(read, first_lane);
             multiply_pairs(acc, a, b, from);
             load_group(a[1], b[1], advance_k(from, KU));
             multiply(acc, a[0], b[0]);
-            // All reads of this stage are issued: give it back, then read ahead from the next, which may
-            // belong to the next segment.
-            __syncwarp();
-            if (first_lane) barrier_arrive(ring.empty());
+            // Read ahead from the next stage, which may belong to the next segment.
+            read = ring.empty();
             ring.next();
             barrier_wait(ring.full(), ring.parity);
             from = advance(base, ring.stage * STAGE_FLOATS, ring.stage * STAGE_FLOATS);
             load_group(a[0], b[0], from);
             multiply(acc, a[1], b[1]);
         }
+        give_back(read, first_lane);
         end_tile(acc, s, p, partials, flags, y, row_index, n, ldy, col_tiles);
     }
 
