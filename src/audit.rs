@@ -343,7 +343,8 @@ impl Auditor<'_> {
         returned: Option<&Returned<'_>>,
         progress: &(dyn Fn(usize) + Sync),
     ) -> Result<Prepared, Stop> {
-        let bytes = needed_bytes(case, self.threads, self.device_of(case).is_some());
+        let device_bytes = self.device_of(case).map(|device| device.info.memory_bytes);
+        let bytes = needed_bytes(case, self.threads, device_bytes);
         machine::require(bytes).map_err(CaseError::Environment)?;
         if let Some(device) = self.device_of(case) {
             device.revive(Place::Custodian);
@@ -357,7 +358,8 @@ impl Auditor<'_> {
         let operator = self.operator_for(case);
         let reference =
             DenseReference { arithmetic: case.arithmetic, output: case.output, isa: self.isa };
-        let on_device = self.device_of(case).filter(|_| is_held_whole(case));
+        let is_whole = |device: &&Arc<RemoteDevice>| is_held_whole(case, device.info.memory_bytes);
+        let on_device = self.device_of(case).filter(is_whole);
         let ask = |asked: &bits::Asked<'_>| match (&self.stranger, on_device) {
             (Some(under_test), _) => under_test.ask(case, &weights, asked, self),
             (None, Some(device)) => own_device::ask(device, case, &weights, asked, self.threads),

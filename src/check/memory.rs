@@ -82,12 +82,12 @@ const ADDRESSED_COLUMNS: u128 = ADDRESS_CHECK_SIZE as u128;
 /// The shares were found by measuring; the test below has what was measured. More than fits in 64 bits is as much as
 /// fits.
 ///
-/// Where the operator is in another process (`is_remote`), r is as large as it may get, and a chunk is there once more.
-///
-/// Where it is asked for whole outputs ([`is_held_whole`]), all of A is there once more, three outputs are, and chunks are
-/// as they are elsewhere.
-pub fn needed_bytes(case: &Case, threads: usize, is_remote: bool) -> u64 {
-    let is_whole = is_remote && is_held_whole(case);
+/// Where the operator is on a device, of `device_bytes` of memory, r is as large as it may get, and a chunk is there once more.
+/// Where it is asked for whole outputs ([`is_held_whole`]), all of A is there once more, three outputs are, and chunks are as
+/// they are elsewhere.
+pub fn needed_bytes(case: &Case, threads: usize, device_bytes: Option<u64>) -> u64 {
+    let is_remote = device_bytes.is_some();
+    let is_whole = device_bytes.is_some_and(|bytes| is_held_whole(case, bytes));
     let of_whole = if is_whole { u64::try_from(whole_bytes(case)).unwrap_or(u64::MAX) } else { 0 };
     let of_stack = case.stack.as_ref().map_or(0, |place| {
         let stack = &place.stack;
@@ -106,10 +106,12 @@ fn whole_bytes(case: &Case) -> u128 {
     4 * m * k + 3 * 4 * m * n
 }
 
-/// Whether an operator of another process is given all of A at once: there is enough to multiply, and not too much to hold.
-pub fn is_held_whole(case: &Case) -> bool {
+/// Whether an operator on a device of so much memory is given all of A at once: there is something to multiply, and not too
+/// much to hold, here and there, where A lies packed and V and Y's have their places.
+pub fn is_held_whole(case: &Case, device_bytes: u64) -> bool {
     const BYTES_MAX: u128 = 2 << 30;
-    case.m > 0 && case.k > 0 && case.n > 0 && whole_bytes(case) <= BYTES_MAX
+    let most = BYTES_MAX.min(u128::from(device_bytes / 8));
+    case.m > 0 && case.k > 0 && case.n > 0 && whole_bytes(case) <= most
 }
 
 fn needed(shape: [usize; 3], layout: Layout, threads: usize, is_remote: bool) -> u64 {

@@ -114,7 +114,7 @@ impl<'c> Inputs<'c> {
         selected: &Selected,
         case: &'c Case,
     ) -> Result<Inputs<'c>, Failure> {
-        machine::require(needed_bytes(case, auditor.threads, false))
+        machine::require(needed_bytes(case, auditor.threads, None))
             .map_err(|why| Failure::environment(format!("case `{}`: {why}", case.id)))?;
         let made = auditor.weights(&selected.manifest, case).map_err(|stop| stopped(case, stop))?;
         let v =

@@ -9,6 +9,7 @@ mod files;
 #[path = "../hub_server/mod.rs"]
 mod hub_server;
 
+mod asked;
 mod bad_manifests;
 mod bad_weights;
 mod broken_operators;
