@@ -6,7 +6,6 @@
 use record::device::KernelRecord;
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cudarc::driver::{result, sys};
@@ -14,9 +13,7 @@ use cudarc::nvrtc::sys as nvrtc;
 
 use super::device::Device;
 use super::error::{Call, CudaError};
-use super::variants::{Variant, kernel_variants};
 use contract::digest::Digest;
-use contract::threads;
 
 /// A file of `kernels/`.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +79,7 @@ impl Device {
             return Ok(module.clone());
         }
         let name = architecture_name(self.kernels.architecture);
-        let compiled = self.compile(source, &name, defines)?;
+        let compiled = cubin(source, &name, defines)?;
         self.stream()?;
         // SAFETY: the image is a whole cubin, and is copied by the call.
         let handle = unsafe { result::module::load_data(compiled.bytes.as_ptr().cast()) }
@@ -91,30 +88,6 @@ impl Device {
             Arc::new(Module { device: Arc::downgrade(self), handle, record: compiled.record });
         loaded.insert(key, module.clone());
         Ok(module)
-    }
-
-    /// Compiles a source, or takes it from the cache. On cores that have nothing else to do, its kin is compiled meanwhile, for
-    /// the cache.
-    fn compile(&self, source: Source, name: &str, defines: &[String]) -> Result<Cubin, CudaError> {
-        let is_cached = |defines: &[String]| {
-            Entry::new(source, name, defines).is_ok_and(|entry| entry.cached().is_some())
-        };
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        // Half of them have other work.
-        let beside = (cores / 2).saturating_sub(1);
-        if beside == 0 || crate::cache::folder().is_none() || is_cached(defines) {
-            return cubin(source, name, defines);
-        }
-        let kin = kin(source, defines, self.kernels.architecture);
-        let kin = kin.into_iter().filter(|kin| !is_cached(&kin.defines)).take(beside);
-        let kin: Vec<Variant> = kin.collect();
-        std::thread::scope(|scope| {
-            for variant in &kin {
-                // What is wrong with it is said to whoever wants it.
-                threads::spawn(scope, || drop(cubin(source, name, &variant.defines)));
-            }
-            cubin(source, name, defines)
-        })
     }
 
     /// All kernels loaded so far.
@@ -159,75 +132,37 @@ pub struct Cubin {
 ///
 /// `architecture` is a name such as `sm_90a`; no device is needed.
 pub fn cubin(source: Source, architecture: &str, defines: &[String]) -> Result<Cubin, CudaError> {
-    let entry = Entry::new(source, architecture, defines)?;
-    let bytes = match entry.cached() {
-        Some(bytes) => bytes,
-        None => {
-            let bytes = compile(source, &entry.options)?;
-            entry.keep(&bytes);
-            bytes
-        }
-    };
-    let record = KernelRecord {
+    let compiler = compiler_version()?;
+    let mut options: Vec<String> = vec![format!("-arch={architecture}")];
+    options.extend(OPTIONS.map(Into::into));
+    options.extend(defines.iter().map(|define| format!("-D{define}")));
+    let mut text = source.text.as_bytes().to_vec();
+    HEADERS.iter().for_each(|header| text.extend(header.text.as_bytes()));
+    let source_sha256 = Digest::of(&text);
+    let options_text = options.join(" ");
+    let key = Digest::of(format!("{source_sha256} {options_text} {compiler}").as_bytes());
+    let record = |bytes: &[u8]| KernelRecord {
         source: source.name.into(),
-        source_sha256: entry.source_sha256,
-        options: entry.options.join(" "),
-        compiler: entry.compiler,
-        cubin_sha256: Digest::of(&bytes),
+        source_sha256,
+        options: options_text.clone(),
+        compiler: compiler.clone(),
+        cubin_sha256: Digest::of(bytes),
     };
-    Ok(Cubin { bytes, record })
-}
-
-/// What the next matrices may want: the source's other variants for the same dtypes.
-fn kin(source: Source, defines: &[String], capability: (i32, i32)) -> Vec<Variant> {
-    let is_dtype =
-        |define: &&String| ["IN_", "OUT_", "FORMAT_"].iter().any(|dtype| define.starts_with(dtype));
-    let dtypes =
-        |defines: &[String]| -> Vec<String> { defines.iter().filter(is_dtype).cloned().collect() };
-    let is_kin = |variant: &Variant| {
-        variant.source.name == source.name
-            && variant.serves(capability)
-            && variant.defines != defines
-            && dtypes(&variant.defines) == dtypes(defines)
-    };
-    kernel_variants().into_iter().filter(is_kin).collect()
-}
-
-/// A kernel's place in the cache.
-struct Entry {
-    options: Vec<String>,
-    compiler: String,
-    source_sha256: Digest,
-    path: Option<PathBuf>,
-}
-
-impl Entry {
-    fn new(source: Source, architecture: &str, defines: &[String]) -> Result<Entry, CudaError> {
-        let compiler = compiler_version()?;
-        let mut options: Vec<String> = vec![format!("-arch={architecture}")];
-        options.extend(OPTIONS.map(Into::into));
-        options.extend(defines.iter().map(|define| format!("-D{define}")));
-        let mut text = source.text.as_bytes().to_vec();
-        HEADERS.iter().for_each(|header| text.extend(header.text.as_bytes()));
-        let source_sha256 = Digest::of(&text);
-        let key = format!("{source_sha256} {} {compiler}", options.join(" "));
-        let key = Digest::of(key.as_bytes());
-        let path = crate::cache::folder().map(|folder| folder.join(format!("{key}.cubin")));
-        Ok(Entry { options, compiler, source_sha256, path })
+    let path = crate::cache::folder().map(|folder| folder.join(format!("{key}.cubin")));
+    if let Some(bytes) = path.as_ref().and_then(|path| cached(path)) {
+        let record = record(&bytes);
+        return Ok(Cubin { bytes, record });
     }
-
-    fn cached(&self) -> Option<Vec<u8>> {
-        self.path.as_ref().and_then(|path| cached(path))
-    }
-
-    /// A cache that cannot be written to costs time, nothing else.
-    fn keep(&self, bytes: &[u8]) {
-        let Some(path) = &self.path else { return };
-        let mut entry = Digest::of(bytes).to_string().into_bytes();
-        entry.extend(bytes);
+    let bytes = compile(source, &options)?;
+    if let Some(path) = path {
+        // A cache that cannot be written to costs time, nothing else.
+        let mut entry = Digest::of(&bytes).to_string().into_bytes();
+        entry.extend(&bytes);
         let _ = path.parent().map(std::fs::create_dir_all);
-        let _ = crate::files::replace(path, &entry);
+        let _ = crate::files::replace(&path, &entry);
     }
+    let record = record(&bytes);
+    Ok(Cubin { bytes, record })
 }
 
 /// A cache entry: the digest of the code in hexadecimal, then the code.
@@ -335,32 +270,6 @@ impl Drop for Program {
         if !self.0.is_null() {
             // SAFETY: created once, destroyed once.
             unsafe { nvrtc::nvrtcDestroyProgram(&mut self.0) };
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn kin_is_of_the_same_dtypes() {
-        let all = kernel_variants();
-        for (name, output, least) in
-            [("gemm_chain.cu", None, 8), ("gemm_tensor_core.cu", Some("OUT_BF16"), 4)]
-        {
-            let has = |variant: &Variant| {
-                let mut outputs =
-                    variant.defines.iter().filter(|define| define.starts_with("OUT_"));
-                outputs.next().map(String::as_str) == output
-            };
-            let of_source = |variant: &&Variant| {
-                variant.source.name == name && variant.serves((9, 0)) && has(variant)
-            };
-            let one = all.iter().find(of_source).expect("there is one");
-            let kin = kin(one.source, &one.defines, (9, 0));
-            assert!(kin.len() >= least, "{name}: {}", kin.len());
-            assert!(kin.iter().all(|kin| kin.defines != one.defines && has(kin)), "{name}");
         }
     }
 }
