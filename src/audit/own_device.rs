@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use contract::case::Case;
 use contract::inputs::Weights;
+use contract::perturbation::Perturbation;
 use ndarray::Array2;
 
 use super::device::own;
@@ -44,25 +45,28 @@ pub fn ask(
     let v2 = asked.perturbed.map(|(v2, _)| LentV::of(v2.view())).transpose()?;
     let room = || with_threads(threads, || SharedOutputs::new(1, m * n, f32::NAN.to_bits()));
     let room = || room().map_err(|error| failed(error.to_string()))?.map_err(CaseError::from);
-    let (y, rebuilt, shifted) = (room()?, room()?, room()?);
+    let y = room()?;
+    let shifted = v2.map(|v2| Ok::<_, CaseError>((v2, room()?))).transpose()?;
 
     let mut pairs = vec![(&v, &y)];
-    pairs.extend(v2.as_ref().map(|v2| (v2, &shifted)));
+    pairs.extend(shifted.as_ref().map(|(v2, shifted)| (v2, shifted)));
     let contender = own(case);
     let apply = |a: &SharedA, pairs: &[(&LentV, &SharedOutputs)]| {
         device.apply(contender.clone(), a.file(), [m, k, n], pairs)
     };
     let (plan, _) = apply(&a, &pairs)?;
-    if let Some((_, changes)) = asked.perturbed {
+    let mut rebuild = |changes: &Perturbation| {
+        let rebuilt = room()?;
         a.change(changes.changed_weights());
         apply(&a, &[(&v, &rebuilt)])?;
-    }
+        Ok::<_, CaseError>(rebuilt)
+    };
+    let rebuilt = asked.perturbed.map(|(_, changes)| rebuild(changes)).transpose()?;
     let written = |y| Box::new(Written { y, n }) as Box<dyn Rows>;
-    let is_perturbed = asked.perturbed.is_some();
     Ok(Answer {
         y: written(y),
-        rebuilt: is_perturbed.then(|| written(rebuilt)),
-        shifted: is_perturbed.then(|| written(shifted)),
+        rebuilt: rebuilt.map(written),
+        shifted: shifted.map(|(_, shifted)| written(shifted)),
         broken: Vec::new(),
         plan: plan.to_string(),
     })

@@ -199,6 +199,17 @@ fn uuid_text(bytes: &[u8; 16]) -> String {
 }
 
 #[cfg(test)]
+impl Device {
+    /// The first device, where there is one and a compiler; why there is none is said.
+    pub fn for_tests() -> Option<Arc<Device>> {
+        use std::io::Write as _;
+        let opened = super::compile::compiler_version().and_then(|_| Device::open(0));
+        // Past the test's captured output, so that it shows.
+        opened.map_err(|reason| writeln!(std::io::stderr(), "not run: {reason}")).ok()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

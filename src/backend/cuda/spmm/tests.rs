@@ -2,7 +2,6 @@ use std::io::Write as _;
 
 use ndarray::Array2;
 
-use super::super::compile::compiler_version;
 use super::variants::{SINGLE, TRIPLE, WINDOW};
 use super::*;
 
@@ -224,14 +223,7 @@ fn windows_serve_sparse_matrices() {
 /// Each variant, whichever the estimates would take: matrices this small never get windows.
 #[test]
 fn every_variant_runs_on_a_device() {
-    let device = match compiler_version().and_then(|_| Device::open(0)) {
-        Ok(device) => device,
-        Err(reason) => {
-            // Past the test's captured output, so that it shows.
-            let _ = writeln!(std::io::stderr(), "not run: {reason}");
-            return;
-        }
-    };
+    let Some(device) = Device::for_tests() else { return };
     let Some(abilities) = Abilities::of(device.compute_capability()) else {
         let _ = writeln!(std::io::stderr(), "not run: {} has no SpMM kernel", device.info.name);
         return;
